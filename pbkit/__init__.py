@@ -1,0 +1,91 @@
+"""
+pbkit: the session layer that Twisted's Perspective Broker never had.
+
+A map of the code, for whoever comes new::
+
+    interfaces.py   where the two halves meet: ILogin, IPeer, IChannel, ISession
+    errors.py       every error, one class for each reason
+    sessions/       WHO IS HERE. Knows no socket, no byte
+        realm.py        how a login becomes a session, and how a session ends
+        realms.py       the eight named realms, each a few lines
+        session.py      what the client's reference points at; ends once, from anywhere
+        roster.py       the index of live sessions and of held places
+        admission.py    who may be in: pure decisions
+        lifecycle.py    how long an avatar lives
+        avatar.py       what users subclass;  mind.py: a safe hold on a client
+    wire/           BYTES. Knows no session
+        broker.py       stock's Broker, with channels
+        channel.py      one session's own tables of references, and their end
+        peer.py         a connection as sessions see it
+    server.py       the server factory and the login root: where wire and sessions meet
+    client.py       the client factory
+    dropin.py       the same classes under stock's names
+    auth/           checkers that work with PB's login
+    config.py, service.py, tap.py    from the command line to a running service
+    cli.py          the `pbkit` command
+
+What stands in `__all__` is the public interface; it keeps its meaning from one release to the next, and what
+goes is announced in the changelog a release before. Everything else may change.
+"""
+
+from pbkit import errors
+from pbkit.client import ClientFactory
+from pbkit.interfaces import currentSession
+from pbkit.server import ServerFactory
+from pbkit.sessions.admission import Admit, Probe, Refuse, allOf, atMost, perAvatar, perPeer, probe, total
+from pbkit.sessions.avatar import Avatar
+from pbkit.sessions.lifecycle import Cached, Disposable, Lingering, PerLogin
+from pbkit.sessions.mind import Mind, Told
+from pbkit.sessions.parameters import param
+from pbkit.sessions.realm import Realm
+from pbkit.sessions.realms import (
+    AnonymousRealm,
+    CachingRealm,
+    ClientlessRealm,
+    ClockRealm,
+    LimitedRealm,
+    MultiClientRealm,
+    PerConnectionRealm,
+    SingleClientRealm,
+)
+from pbkit.sessions.roster import Roster
+from pbkit.sessions.session import Session
+from pbkit.wire.broker import Broker
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Admit",
+    "AnonymousRealm",
+    "Avatar",
+    "Broker",
+    "Cached",
+    "CachingRealm",
+    "ClientFactory",
+    "ClientlessRealm",
+    "ClockRealm",
+    "Disposable",
+    "LimitedRealm",
+    "Lingering",
+    "Mind",
+    "MultiClientRealm",
+    "PerConnectionRealm",
+    "PerLogin",
+    "Probe",
+    "Realm",
+    "Refuse",
+    "Roster",
+    "ServerFactory",
+    "Session",
+    "SingleClientRealm",
+    "Told",
+    "allOf",
+    "atMost",
+    "currentSession",
+    "errors",
+    "param",
+    "perAvatar",
+    "perPeer",
+    "probe",
+    "total",
+]

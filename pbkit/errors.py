@@ -1,0 +1,233 @@
+"""
+Every error of pbkit, in one place; one class for each reason.
+
+::
+
+    pb.Error
+    `-- Error                          everything below crosses the wire
+        |-- LoginRefused               also cred's UnauthorizedLogin and LoginDenied
+        |   |-- BadCredentials         nobody by that name, or not that password
+        |   |-- AnonymousRefused       this server takes no anonymous log-ins
+        |   |-- BadAvatarId            the checker's avatar id cannot be one of ours
+        |   |-- BadMind                the mind is neither None nor a reference
+        |   |-- TooManySessions        admission: a limit is reached
+        |   |-- LoginTimedOut          building or attaching took longer than 30 s
+        |   |-- LoginInterrupted       the session ended before it had begun
+        |   |-- LoginUnavailable       something broke in the server; its log says what
+        |   `-- ServerStopping         the server is going down
+        |-- SessionEnded               also pb.DeadReferenceError
+        |   |-- LoggedOut              the client let go of all it held
+        |   |-- Disconnected           the connection is gone
+        |   |-- Replaced               a newer login took the place
+        |   |-- Kicked                 the server ended it
+        |   `-- Shutdown               the server is going down
+        |-- NoSuchMethod               also pb.NoSuchMethod
+        |-- NoMind                     this client sent no mind, it cannot be called
+        `-- CallTimedOut               also TimeoutError: no answer within the deadline
+    ValueError
+    `-- ConfigError                    local only: a realm, key or value that cannot be
+
+What crosses the wire of one of these is its class name, which is the machine-readable reason,
+and its text, which is for people. None of them is Copyable or Jellyable, and none may become
+so: a peer that does not know such a class drops the connection and its caller waits for ever.
+As subclasses of `twisted.spread.pb.Error` they are sent without a traceback in the log.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import ClassVar
+
+from twisted.cred.error import LoginDenied, LoginFailed, UnauthorizedLogin, UnhandledCredentials
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.spread import pb
+
+log = Logger()
+
+
+class Error(pb.Error):
+    """
+    The base of all that pbkit tells a peer.
+
+    :param detail: what is particular to this case, a sentence for people; without one the text
+        of the class stands alone.
+    """
+
+    #: What is said when there is no detail.
+    text: ClassVar[str] = "error"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return self.detail or self.text
+
+
+class LoginRefused(UnauthorizedLogin, LoginDenied, Error):
+    """
+    A login was refused. Old clients give up for good, as they should, on `UnauthorizedLogin` only.
+    """
+
+    text = "login refused"
+
+
+class BadCredentials(LoginRefused):
+    """Nobody by that name, or not that password: which of the two is not told."""
+
+    text = "unknown user or wrong password"
+
+
+class AnonymousRefused(LoginRefused):
+    """Nobody may come in without a name."""
+
+    text = "this server takes no anonymous log-ins: log in with a user name and password"
+
+
+class BadAvatarId(LoginRefused):
+    """A checker gave an avatar id that is not text, or one of the form kept for guests."""
+
+    text = "this user name cannot be served here"
+
+
+class BadMind(LoginRefused):
+    """The mind was neither None nor a reference to an object of the client's."""
+
+    text = "the mind must be None or a pb.Referenceable of the client's"
+
+
+class TooManySessions(LoginRefused):
+    """Admission: a limit on live sessions is reached."""
+
+    text = "too many connections"
+
+
+class LoginTimedOut(LoginRefused):
+    """Building the avatar, or its `attached` hook, took too long."""
+
+    text = "the server took too long to log you in, try again later"
+
+
+class LoginInterrupted(LoginRefused):
+    """The session was ended before the client had it."""
+
+    text = "the session ended before it had begun"
+
+
+class LoginUnavailable(LoginRefused):
+    """Something broke in the server; the detail carries an id that is in its log too."""
+
+    text = "the server could not log you in, try again later"
+
+
+class ServerStopping(LoginRefused):
+    """The server is going down."""
+
+    text = "the server is stopping, try again later"
+
+
+class SessionEnded(Error, pb.DeadReferenceError):
+    """
+    The session that a reference was got through has ended.
+
+    :param detail: what is added, for people, to the text of the class.
+    """
+
+    text = "this session has ended"
+
+    def __str__(self) -> str:
+        return f"{self.text}: {self.detail}" if self.detail else self.text
+
+    def again(self) -> SessionEnded:
+        """A new one that says the same: an exception that is raised twice collects tracebacks."""
+        return type(self)(self.detail)
+
+
+class LoggedOut(SessionEnded):
+    """The client let go of everything it held."""
+
+    text = "this session was logged out"
+
+
+class Disconnected(SessionEnded):
+    """The connection that the session rode on is gone."""
+
+    text = "the connection of this session was lost"
+
+
+class Replaced(SessionEnded):
+    """A newer login of the same user took the place."""
+
+    text = "this session was replaced by a newer login"
+
+
+class Kicked(SessionEnded):
+    """The server ended the session."""
+
+    text = "this session was ended by the server"
+
+
+class Shutdown(SessionEnded):
+    """The server is going down."""
+
+    text = "this session ended because the server is stopping"
+
+
+class NoSuchMethod(pb.NoSuchMethod, Error):
+    """The object has no such method for peers to call."""
+
+    text = "no such method"
+
+
+class NoMind(Error):
+    """This client sent no mind at login, so the server cannot call it."""
+
+    text = "this client sent no mind at login, so it cannot be called"
+
+
+class CallTimedOut(Error, TimeoutError):
+    """No answer came within the deadline of the call."""
+
+    text = "no answer within the deadline of the call"
+
+
+class ConfigError(ValueError):
+    """A realm, a key or a value that cannot be; the text says what would be right."""
+
+
+def _table(base: type[Error]) -> dict[str, type[Error]]:
+    found = {f"{base.__module__}.{base.__qualname__}": base}
+    for sub in base.__subclasses__():
+        found.update(_table(sub))
+    return found
+
+
+#: Every class above that may cross the wire, by the name under which it does. Closed: classes that
+#: users derive later are not in it, so a peer's text never picks a class of somebody else's.
+BY_NAME: dict[str, type[Error]] = _table(Error)
+
+
+def refusalFor(failure: Failure) -> LoginRefused:
+    """
+    What the client is told of an error that ended its login.
+
+    The text of a `pb.Error` or `LoginDenied` is meant for it. That of a checker is not: it might tell whether the
+    name or the password was wrong. Anything else is the server's own affair, and goes into the log, under a
+    number that the client is told.
+    """
+    error = failure.value
+    if isinstance(error, LoginRefused):
+        return error
+    if isinstance(error, LoginDenied | pb.Error):
+        return LoginRefused(str(error))
+    if isinstance(error, UnhandledCredentials):
+        return AnonymousRefused() if "IAnonymous" in str(error) else BadCredentials()
+    if isinstance(error, LoginFailed):
+        return BadCredentials()
+    if isinstance(error, CancelledError):
+        return LoginInterrupted("the connection was lost")
+    number = secrets.token_hex(4)
+    log.failure("a login failed, error {number}", failure, number=number)
+    return LoginUnavailable(f"{LoginUnavailable.text} (error {number})")

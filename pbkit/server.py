@@ -1,0 +1,249 @@
+"""
+Where the wire and the sessions meet: the server factory and the login root.
+
+A login flows so: bytes, `Broker`, `LoginRoot`, a fresh channel, ``Portal.login(credentials, ILogin, IPerspective)``,
+the realm, a session, and a reference to the session goes to the client.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Callable
+from hashlib import md5
+from typing import Any
+
+import attrs
+from twisted.cred.credentials import Anonymous, IUsernameHashedPassword
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.spread import pb
+from twisted.spread.interfaces import IJellyable
+from twisted.spread.jelly import globalSecurity
+from zope.interface import implementer
+
+from pbkit.auth import spell
+from pbkit.errors import BadCredentials, BadMind, Error, LoginInterrupted, NoSuchMethod, SessionEnded, refusalFor
+from pbkit.interfaces import ILogin, ISession, ISessionRealm
+from pbkit.wire.broker import Broker
+from pbkit.wire.channel import Channel, SharedTables
+from pbkit.wire.profile import STRICT, Profile
+
+log = Logger()
+
+
+class ServerFactory(pb.PBServerFactory):
+    """
+    A server of Perspective Broker with sessions. Clients may be stock.
+
+    :param root: a cred `Portal`; or anything that provides or adapts to `pb.IPBRoot`, served as it is. A realm of
+        pbkit's gets an `ILogin` in the place of the mind, any other the raw mind, as from stock.
+    :param unsafeTracebacks: as stock's: whether tracebacks are sent to peers.
+    :param security: as stock's.
+    :param clock: for every deadline; by default the reactor that a connection's transport belongs to.
+    """
+
+    protocol: Any = Broker
+    profile: Profile = STRICT
+
+    def __init__(
+        self,
+        root: Any,
+        unsafeTracebacks: bool = False,
+        security: Any = globalSecurity,
+        *,
+        clock: IReactorTime | None = None,
+    ) -> None:
+        super().__init__(root, unsafeTracebacks, security)
+        self.clock = clock
+        if isinstance(root, Portal):
+            self.root = _PortalRoot(root, self.profile)
+
+
+@implementer(pb.IPBRoot)
+class _PortalRoot:
+    def __init__(self, portal: Portal, profile: Profile) -> None:
+        self.portal = portal
+        self._profile = profile
+
+    def rootObject(self, broker: Any) -> LoginRoot:
+        """`pb.IPBRoot`."""
+        return LoginRoot(self.portal, self._profile, broker)
+
+
+@implementer(ILogin)
+class Login:
+    """One attempt to log in, as the realm sees it."""
+
+    def __init__(self, reference: Any, channel: Any, broker: Broker) -> None:
+        self.reference = reference
+        self.channel = channel
+        self.peer = broker.peer
+
+    @property
+    def hello(self) -> dict[str, Any]:
+        """What the client declared of itself."""
+        return self.peer.hello
+
+    @property
+    def lost(self) -> bool:
+        """True once the connection is gone."""
+        return not self.peer.alive
+
+
+class LoginRoot(pb.Referenceable):
+    """
+    What a connection may talk to before it has logged in: stock's ``login``, ``respond`` and ``loginAnonymous``.
+
+    :param portal: decides who comes in.
+    :param profile: how strict it is.
+    :param broker: the connection.
+    """
+
+    def __init__(self, portal: Portal, profile: Profile, broker: Broker) -> None:
+        self.portal = portal
+        self._profile = profile
+        self._broker = broker
+
+    def remoteMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
+        """
+        Serve a call. Not left to stock's method, which logs arguments that do not fit.
+        """
+        if message == "login":
+            username = self._arguments(broker.unserialize(args), 1, "login(username)")[0]
+            if not self._profile.bytesNames:
+                pass
+            elif isinstance(username, str):
+                username = username.encode("utf-8")
+            elif not isinstance(username, bytes):
+                raise BadCredentials("a user name is a text")
+            challenge = secrets.token_bytes(16)
+            return broker.serialize((challenge, _Challenger(self, username, challenge)))
+        if message == "loginAnonymous":
+            return self.login(broker, lambda _: Anonymous(), args, 1, "loginAnonymous(mind)")
+        raise NoSuchMethod(f"no such method: remote_{message:.100}")
+
+    @staticmethod
+    def _arguments(args: Any, number: int, signature: str) -> Any:
+        if not isinstance(args, list | tuple) or len(args) != number:
+            raise Error(f"it is called as {signature}")
+        return args
+
+    def login(
+        self, broker: Any, credentials: Callable[[Any], Any], netArgs: Any, number: int, signature: str
+    ) -> Deferred[Any]:
+        """
+        Log in, on a fresh channel.
+
+        :param credentials: makes them of the arguments, all but the mind.
+        :param netArgs: the arguments in jelly; the last one is the mind.
+        :return: a Deferred of the reference to the avatar, in jelly.
+        """
+        sessions = ISessionRealm.providedBy(self.portal.realm)
+        channel = broker.openChannel() if sessions or self._profile.ownChannels else SharedTables(broker)
+        d: Deferred[Any]
+        try:
+            *rest, mind = self._arguments(channel.unserialize(netArgs), number, signature)
+            if not (sessions or self._profile.anyMind or mind is None or isinstance(mind, pb.RemoteReference)):
+                raise BadMind()
+            login = Login(mind, channel, broker) if sessions else mind
+            d = maybeDeferred(self.portal.login, credentials(rest), login, pb.IPerspective)
+        except Exception:
+            d = fail(Failure())
+        d.addCallback(self._loggedIn, channel)
+        return d.addErrback(self._refused, channel)
+
+    def _loggedIn(self, result: Any, channel: Channel | SharedTables) -> Any:
+        _, avatar, logout = result
+        logout = _Once(logout)
+        try:
+            if self._broker.disconnected:
+                # Stock fails here and never calls logout: the avatar would leak.
+                raise LoginInterrupted("the connection was lost")
+            if ISession.providedBy(avatar):
+                channel.session = avatar
+            if not IJellyable.providedBy(avatar):
+                avatar = pb.AsReferenceable(avatar, "perspective")
+            jelly = channel.grant(avatar)
+        except Exception:
+            # The table is full, say. Stock tells the client so, and keeps the session.
+            logout()
+            raise
+        channel.onReleased(logout)
+        return jelly
+
+    def _refused(self, failure: Failure, channel: Channel | SharedTables) -> Failure:
+        channel.end(SessionEnded("the login failed"))
+        if not (self._profile.convertRefusals or ISessionRealm.providedBy(self.portal.realm)):
+            return failure
+        refusal = refusalFor(failure)
+        if refusal is not failure.value and ISessionRealm.providedBy(self.portal.realm):
+            self.portal.realm.loginRefused(refusal)
+        # Not the name that was tried: people type passwords there.
+        log.info(
+            "login refused: {reason} from {address}: {text}",
+            reason=type(refusal).__name__,
+            address=self._broker.peer.address,
+            text=str(refusal),
+        )
+        return Failure(refusal)
+
+
+class _Once:
+    """Calls a realm's logout once, whoever asks, and lets nothing that it does reach the caller."""
+
+    def __init__(self, logout: Callable[[], object]) -> None:
+        self._logout: Callable[[], object] | None = logout
+
+    def __call__(self) -> None:
+        logout, self._logout = self._logout, None
+        if logout is not None:
+            maybeDeferred(logout).addErrback(lambda failure: log.failure("logout raised", failure))
+
+
+class _Challenger(pb.Referenceable):
+    """Waits for the answer to a challenge."""
+
+    def __init__(self, root: LoginRoot, username: Any, challenge: bytes) -> None:
+        self._root = root
+        self._username = username
+        self._challenge = challenge
+
+    def remoteMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
+        """Serve ``respond(response, mind)``."""
+        if message != "respond":
+            raise NoSuchMethod(f"no such method: remote_{message:.100}")
+        return self._root.login(broker, self._credentials, args, 2, "respond(response, mind)")
+
+    def _credentials(self, rest: Any) -> _Response:
+        username = self._username
+        if isinstance(username, bytes):
+            username = spell(self._root.portal, username)
+        # New ones for each answer: a checker may still be at work on the last.
+        return _Response(username, self._challenge, rest[0])
+
+
+@implementer(IUsernameHashedPassword, pb.IUsernameMD5Password)
+@attrs.frozen
+class _Response:
+    """
+    PB's own credentials: MD5 of the challenge behind the MD5 of the password.
+    """
+
+    username: Any
+    _challenge: bytes = attrs.field(repr=False)
+    _response: Any = attrs.field(repr=False)
+
+    def checkPassword(self, password: bytes | str) -> bool:
+        """`IUsernameHashedPassword`; a str is taken as UTF-8."""
+        if isinstance(password, str):
+            password = password.encode("utf-8")
+        return self.checkMD5Password(md5(password).digest())
+
+    def checkMD5Password(self, md5Password: bytes) -> bool:
+        """`pb.IUsernameMD5Password`."""
+        right = md5(md5Password + self._challenge).digest()
+        return isinstance(self._response, bytes) and hmac.compare_digest(self._response, right)

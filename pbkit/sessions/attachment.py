@@ -1,0 +1,89 @@
+"""
+What an avatar is told of one session.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pbkit.errors import LoginTimedOut
+from pbkit.sessions.attempt import Attempt, attempt
+
+if TYPE_CHECKING:
+    from pbkit.sessions.session import Session
+
+#: How long an `attached` hook may take, in seconds.
+ATTACH_TIMEOUT = 30.0
+
+log = Logger()
+
+
+class Attachment:
+    """
+    `attached` once; `detached` once if `attached` returned, and never otherwise.
+
+    An avatar without these methods is told nothing.
+    """
+
+    def __init__(self, session: Session, hooks: bool = True) -> None:
+        self._session = session
+        self._hooks = hooks
+        self._returned: Deferred[bool] | None = None
+
+    def attach(self) -> Deferred[Any]:
+        """
+        Run `attached`.
+
+        :return: a Deferred that fires when it has returned, or fails as it does or with `LoginTimedOut`. A waiter
+            that gives up does not cancel the hook: half-done work is worse.
+        """
+        hook = getattr(self._session.avatar, "attached", None) if self._hooks else None
+        if hook is None:
+            return succeed(None)
+        returned: Deferred[bool] = Deferred()
+        self._returned = returned
+
+        def run() -> Deferred[Any]:
+            running = attempt(lambda: hook(self._session))
+            running.addCallbacks(lambda _: returned.callback(True), self._failed)
+            return running
+
+        return Attempt(
+            run,
+            clock=self._session.clock,
+            timeout=ATTACH_TIMEOUT,
+            onTimeout=LoginTimedOut,
+            cancellable=False,
+        ).wait()
+
+    def _failed(self, failure: Failure) -> Failure:
+        assert self._returned is not None
+        self._returned.callback(False)
+        return failure
+
+    def detach(self) -> Deferred[Any]:
+        """
+        The session has ended: run `detached` now, or as soon as `attached` returns.
+
+        :return: a Deferred that fires when that is done; never fails. What the hook raises is logged.
+        """
+        if self._returned is None:
+            return succeed(None)
+        return self._returned.addCallback(self._detach)
+
+    def _detach(self, attached: bool) -> Deferred[Any] | None:
+        hook = getattr(self._session.avatar, "detached", None)
+        if not attached or hook is None:
+            return None
+        return attempt(lambda: hook(self._session)).addErrback(
+            lambda failure: log.failure(
+                "detached of {avatarId!r} raised; session {sessionId} has ended all the same",
+                failure,
+                avatarId=self._session.avatarId,
+                sessionId=self._session.sessionId,
+            )
+        )

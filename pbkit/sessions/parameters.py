@@ -1,0 +1,128 @@
+"""
+What a realm can be told, declared once.
+
+A realm class declares its parameters as class attributes::
+
+    class LimitedRealm(Realm):
+        max: int = param(3, "how many sessions one user may have at a time", minimum=1)
+
+and the constructor, the command line, the configuration file and the docs are derived from that. A
+subclass gives another default by assigning a plain value: ``max = 5``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeVar, cast
+
+import attrs
+
+from pbkit.errors import ConfigError
+
+T = TypeVar("T", int, float, str)
+
+
+@attrs.define
+class Parameter:
+    """
+    One parameter of a realm.
+
+    :ivar name: the attribute's name, which is the key on the command line too.
+    :ivar type: int, float or str.
+    :ivar choices: the only values there are, or an empty tuple.
+    :ivar minimum: the least number that makes sense, or None.
+    """
+
+    default: Any
+    doc: str
+    choices: tuple[Any, ...] = ()
+    minimum: float | None = None
+    name: str = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @property
+    def type(self) -> type[int] | type[float] | type[str]:
+        """The type of the value, as the default has it."""
+        return cast("type[int] | type[float] | type[str]", type(self.default))
+
+    def parse(self, text: str) -> Any:
+        """
+        The value that a text means.
+
+        :raises ConfigError: it means none; the message says what would be right.
+        """
+        try:
+            return self.check(self.type(text))
+        except ConfigError:
+            raise
+        except ValueError:
+            raise ConfigError(f"{self.name}={text}: {self._wanted()}") from None
+
+    def check(self, value: Any) -> Any:
+        """
+        The value itself, if it can be one of this parameter.
+
+        :raises ConfigError: it cannot; the message says what would be right.
+        """
+        wanted = (int, float) if self.type is float else (self.type,)
+        right = isinstance(value, wanted) and not isinstance(value, bool)
+        if right and self.choices:
+            right = value in self.choices
+        if right and self.type is not str:
+            right = math.isfinite(value) and (self.minimum is None or value >= self.minimum)
+        if not right:
+            raise ConfigError(f"{self.name}={value}: {self._wanted()}")
+        return self.type(value)
+
+    def _wanted(self) -> str:
+        if self.choices:
+            return f"{self.name} is one of {', '.join(map(str, self.choices))}"
+        kind = {int: "a whole number", float: "a number", str: "a text"}[self.type]
+        least = "" if self.minimum is None else f" of at least {self.minimum:g}"
+        return f"{self.name} takes {kind}{least}, for example {self.name}={self.default}"
+
+
+def param(default: T, doc: str, *, choices: tuple[T, ...] = (), minimum: float | None = None) -> T:
+    """
+    Declare a parameter in the body of a realm class.
+
+    :param default: its default, which gives its type: int, float or str.
+    :param doc: one line that says what it does, with its unit.
+    :param choices: the only values there are.
+    :param minimum: the least number that makes sense.
+    :return: to the type checker, the value; in truth a `Parameter`, which `bind` turns into one.
+    """
+    return cast(T, Parameter(default, doc, choices, minimum))
+
+
+def parametersOf(realmClass: type) -> dict[str, Parameter]:
+    """
+    The parameters of a realm class, the base classes' first, with the defaults that hold for it.
+
+    :raises ConfigError: a subclass gives a default that cannot be.
+    """
+    found: dict[str, Parameter] = {}
+    for base in reversed(realmClass.__mro__):
+        for name, value in vars(base).items():
+            if isinstance(value, Parameter):
+                found[name] = value
+            elif name in found:
+                found[name] = attrs.evolve(found[name], default=found[name].check(value))
+    return found
+
+
+def bind(realm: object, given: dict[str, Any]) -> None:
+    """
+    Set the parameters of a realm as attributes: what was given, else the default.
+
+    :raises ConfigError: an unknown name, with those that there are; or a value that cannot be.
+    """
+    known = parametersOf(type(realm))
+    for name in given:
+        if name not in known:
+            choices = f"it takes {', '.join(known)}" if known else "it takes none"
+            raise ConfigError(f"{type(realm).__name__} has no parameter {name!r}: {choices}")
+    for name, parameter in known.items():
+        setattr(realm, name, parameter.check(given[name]) if name in given else parameter.default)

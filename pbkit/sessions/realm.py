@@ -1,0 +1,340 @@
+"""
+`Realm`: how a login becomes a session, and how a session ends.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any, ClassVar
+
+import attrs
+from twisted.cred.checkers import ANONYMOUS
+from twisted.cred.portal import IRealm
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.spread import pb
+from zope.interface import implementer
+
+from pbkit.errors import (
+    AnonymousRefused,
+    BadAvatarId,
+    ConfigError,
+    Disconnected,
+    LoggedOut,
+    LoginInterrupted,
+    LoginRefused,
+    Replaced,
+    ServerStopping,
+    SessionEnded,
+    Shutdown,
+    refusalFor,
+)
+from pbkit.interfaces import ISessionRealm
+from pbkit.sessions.admission import Admit, Policy, allOf
+from pbkit.sessions.arbitration import Arbitration
+from pbkit.sessions.attachment import Attachment
+from pbkit.sessions.avatar import Avatar
+from pbkit.sessions.lifecycle import Lease, Lifecycle, PerLogin
+from pbkit.sessions.mind import checkReference
+from pbkit.sessions.parameters import bind
+from pbkit.sessions.roster import Place, Roster
+from pbkit.sessions.session import Session
+from pbkit.sessions.stock import loginOf
+
+_KEPT_FOR_GUESTS = re.compile(r"anonymous#\d+\Z")
+
+log = Logger()
+
+
+@attrs.define
+class Counters:
+    """
+    What has happened since the start.
+
+    :ivar logins: sessions that began.
+    :ivar refusals: log-ins refused, by the name of the error class.
+    :ivar ends: sessions that ended, by the name of the error class.
+    """
+
+    logins: int = 0
+    refusals: Counter[str] = attrs.field(factory=Counter)
+    ends: Counter[str] = attrs.field(factory=Counter)
+
+
+@implementer(IRealm, ISessionRealm)
+class Realm:
+    """
+    The base of all realms: a new avatar for each login, and no limit. Used in three ways::
+
+        CachingRealm(Player)
+
+        class GameRealm(CachingRealm):
+            avatarClass = Player
+
+        class GameRealm(CachingRealm):
+            async def buildAvatar(self, avatarId):
+                return Player(avatarId, await load(avatarId))
+
+    :param avatarClass: called with the avatar id to make an avatar.
+    :param clock: for deadlines and lingering. By default that of the connection that logs in.
+    :param anonymous: the `AnonymousRealm` that serves log-ins without a name; without one they are refused.
+    :param admission: a policy of one's own, asked after the realm's.
+    :param parameters: those that the class declares, see `pbkit.sessions.parameters.parametersOf`.
+    :raises ConfigError: a parameter that there is not, or a value that cannot be.
+    """
+
+    avatarClass: Any = None
+    #: Whether avatars are told of their clients, and sessions keep a mind.
+    hooks: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        avatarClass: Any = None,
+        *,
+        clock: IReactorTime | None = None,
+        anonymous: Realm | None = None,
+        admission: Policy | None = None,
+        **parameters: Any,
+    ) -> None:
+        bind(self, parameters)
+        if avatarClass is not None:
+            self.avatarClass = avatarClass
+        if anonymous is not None and not (isinstance(anonymous, Realm) and anonymous.takesAnonymous):
+            raise ConfigError(f"anonymous={anonymous!r}: it takes an AnonymousRealm(…)")
+        if self.avatarClass is None and hasattr(type(self).buildAvatar, "needsAvatarClass"):
+            raise ConfigError(f"{type(self).__name__} needs an avatarClass, or a buildAvatar of its own")
+        self.clock = clock
+        self.anonymous = anonymous
+        self.roster = Roster()
+        self.counters = Counters()
+        self.lifecycle = self.makeLifecycle()
+        self._arbitration = Arbitration(self.roster, allOf(self.makePolicy(), *([admission] if admission else [])))
+        self._closing = False
+        self._logins: set[Deferred[Any]] = set()
+        self._leaving: set[Deferred[Any]] = set()
+
+    # What subclasses say.
+
+    def makeLifecycle(self) -> Lifecycle:
+        """How long avatars live; called once."""
+        return PerLogin()
+
+    def makePolicy(self) -> Policy:
+        """Who may be in; called once."""
+        return lambda view, candidate: Admit()
+
+    def buildAvatar(self, avatarId: str) -> Any:
+        """
+        Make an avatar. Override it to make one in your own way; it may be async. It has 30 s.
+
+        What it raises is logged, and the client gets `LoginUnavailable`; a `pb.Error` or one of cred's errors
+        refuses the login with its text.
+
+        :param avatarId: a str.
+        """
+        return self.avatarClass(avatarId)
+
+    buildAvatar.needsAvatarClass = True  # type: ignore[attr-defined]
+
+    @property
+    def takesAnonymous(self) -> bool:
+        """Whether log-ins without a name are served."""
+        return self.anonymous is not None
+
+    def identify(self, avatarId: object) -> str:
+        """
+        The avatar id of a login, as text.
+
+        :param avatarId: as the checker gave it.
+        :raises LoginRefused: it cannot be served.
+        """
+        if avatarId == ANONYMOUS:
+            raise AnonymousRefused()
+        if isinstance(avatarId, bytes):
+            try:
+                avatarId = avatarId.decode("utf-8")
+            except UnicodeDecodeError:
+                raise BadAvatarId("a user name must be UTF-8") from None
+        if not isinstance(avatarId, str) or not avatarId:
+            raise BadAvatarId()
+        if _KEPT_FOR_GUESTS.match(avatarId):
+            raise BadAvatarId("user names of this form are kept for guests")
+        return avatarId
+
+    async def acquire(self, avatarId: str, clock: IReactorTime | None) -> Lease:
+        """The avatar for one login."""
+        return await self.lifecycle.acquire(avatarId, self.buildAvatar, clock)
+
+    # What portals and servers say.
+
+    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Deferred[Any]:
+        """
+        `IRealm`: begin a session.
+
+        :param mind: an `ILogin`, or a raw mind as under a stock factory.
+        :return: a Deferred of ``(IPerspective, session, logout)``; it fails with a `LoginRefused`.
+        :raises NotImplementedError: `pb.IPerspective` is not among the interfaces.
+        """
+        if pb.IPerspective not in interfaces:
+            raise NotImplementedError(f"{type(self).__name__} serves pb.IPerspective only")
+        if avatarId == ANONYMOUS and self.anonymous is not None:
+            return self.anonymous.requestAvatar(avatarId, mind, *interfaces)
+        login = loginOf(mind)
+        d: Deferred[Any] = Deferred.fromCoroutine(self._login(avatarId, login))
+        self._logins.add(d)
+        # A client that is gone waits for nothing, and holds no place any longer.
+        stop = login.peer.onLost(d.cancel) if login.peer is not None else lambda: None
+
+        def done(result: Any) -> Any:
+            stop()
+            self._logins.discard(d)
+            return result
+
+        return d.addBoth(done)
+
+    def loginRefused(self, error: LoginRefused) -> None:
+        """`ISessionRealm`: count a refusal."""
+        self.counters.refusals[type(error).__name__] += 1
+
+    def close(self, timeout: float = 5.0) -> Deferred[None]:
+        """
+        No newcomers from now on, and every session ends with `Shutdown`.
+
+        :param timeout: how long `detached` hooks may take, in seconds.
+        :return: a Deferred that fires when the hooks are done or the time is up; never fails.
+        """
+        self._closing = True
+        for login in tuple(self._logins):
+            login.cancel()
+        for session in self.roster:
+            session.end(Shutdown)
+        self.lifecycle.close()
+        waiting: list[Deferred[Any]] = [_copy(leaving) for leaving in self._leaving]
+        if self.anonymous is not None:
+            waiting.append(self.anonymous.close(timeout))
+        done: Deferred[Any] = DeferredList(waiting)
+        if self.clock is not None:
+            done.addTimeout(timeout, self.clock, lambda result, timeout: None)
+        return done.addCallback(lambda _: None)
+
+    # The life of one session.
+
+    async def _login(self, avatarId: object, login: Any) -> tuple[Any, Session, Any]:
+        try:
+            return await self._enter(avatarId, login)
+        except Exception as error:
+            stopping = self._closing and isinstance(error, CancelledError)
+            refusal = ServerStopping() if stopping else refusalFor(Failure(error))
+            self.loginRefused(refusal)
+            raise refusal from None
+
+    async def _enter(self, avatarId: object, login: Any) -> tuple[Any, Session, Any]:
+        self._check(login)
+        name = self.identify(avatarId)
+        reference = checkReference(login.reference)
+        clock = self._clockOf(login)
+        place = await self._arbitration.reserve(name, login, clock, lambda: self._check(login))
+        try:
+            try:
+                lease = await self.acquire(name, clock)
+            except BaseException:
+                self.roster.release(place)
+                raise
+            attachment: Attachment
+            session = Session(
+                name,
+                lease.avatar,
+                reference if self.hooks else None,
+                login.peer,
+                clock,
+                lambda session: self._ended(session, place, lease, attachment, login.channel),
+            )
+            attachment = Attachment(session, self.hooks)
+            try:
+                if not pb.IPerspective.providedBy(lease.avatar):
+                    raise TypeError(f"buildAvatar returned {lease.avatar!r}, not a pbkit.Avatar or pb.Avatar")
+                self._check(login)
+                await attachment.attach()
+                self._check(login)
+                self._checkLive(session)
+            except BaseException:
+                session.end(SessionEnded, "its login failed")
+                raise
+            self._begin(place, session, login)
+        finally:
+            place.settle()
+        self._checkLive(session)
+        return pb.IPerspective, session, lambda: session.end(Disconnected if login.lost else LoggedOut)
+
+    def _check(self, login: Any) -> None:
+        """What may have changed at each await."""
+        if self._closing:
+            raise ServerStopping()
+        if login.lost:
+            raise LoginInterrupted("the connection was lost")
+
+    def _checkLive(self, session: Session) -> None:
+        if session.endedWith is not None:
+            raise LoginInterrupted(f"{LoginInterrupted.text}: {session.endedWith}")
+
+    def _clockOf(self, login: Any) -> IReactorTime | None:
+        if self.clock is None and login.peer is not None:
+            self.clock = login.peer.clock
+        return self.clock
+
+    def _begin(self, place: Place, session: Session, login: Any) -> None:
+        # In one step those that are replaced are out and this one is in, before anybody's code runs.
+        self.roster.begin(place, session)
+        if isinstance(session.avatar, Avatar):
+            session.avatar._sessionBegan(session)
+        self.counters.logins += 1
+        log.info(
+            "login: {avatarId!r} from {address}, session {sessionId}",
+            avatarId=session.avatarId,
+            address=session.address,
+            sessionId=session.sessionId,
+        )
+        self.roster.tell("begin", session)
+        for old in place.ending:
+            if old.session is not None:
+                old.session.end(Replaced)
+        place.ending = ()
+
+    def _ended(self, session: Session, place: Place, lease: Lease, attachment: Attachment, channel: Any) -> None:
+        """A session has just been marked as ended; everything that follows, in order."""
+        begun = place.session is session
+        self.roster.release(place)
+        if isinstance(session.avatar, Avatar):
+            session.avatar._sessionEnded(session)
+        if channel is not None:
+            channel.end(session.endedWith)
+        if begun:
+            reason = type(session.endedWith).__name__
+            self.counters.ends[reason] += 1
+            log.info(
+                "logout: {avatarId!r}, session {sessionId}, {reason}",
+                avatarId=session.avatarId,
+                sessionId=session.sessionId,
+                reason=reason,
+            )
+            self.roster.tell("end", session)
+
+        def detached(_: object) -> None:
+            # Only now: an avatar that is still being told must not be built anew beside itself.
+            lease.release()
+            session.data.clear()
+
+        done = attachment.detach().addBoth(detached)
+        if not done.called:
+            self._leaving.add(done)
+            done.addBoth(lambda _: self._leaving.discard(done))
+
+
+def _copy(d: Deferred[Any]) -> Deferred[Any]:
+    """A Deferred that fires after `d`; cancelling it leaves `d` alone."""
+    copy: Deferred[Any] = Deferred()
+    d.addBoth(lambda result: None if copy.called else copy.callback(None))
+    return copy if not d.called else succeed(None)

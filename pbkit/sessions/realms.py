@@ -1,0 +1,178 @@
+"""
+The named realms: each picks a lifecycle and an admission policy, and leaves one thing to the user.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+
+from pbkit.sessions.admission import CONFLICTS, Policy, atMost, perAvatar, total
+from pbkit.sessions.attempt import attempt
+from pbkit.sessions.clock import ClockAvatar
+from pbkit.sessions.lifecycle import Cached, Disposable, Lease, Lifecycle, Lingering
+from pbkit.sessions.parameters import param
+from pbkit.sessions.realm import Realm
+
+
+class CachingRealm(Realm):
+    """
+    Same player, same avatar: one avatar for each avatar id, whoever logs in how often.
+    """
+
+    linger: float = param(0.0, "drop an avatar that many seconds after its last session ended; 0 keeps it", minimum=0)
+
+    def makeLifecycle(self) -> Lifecycle:
+        """Cached, or lingering."""
+        return Lingering(self.linger) if self.linger else Cached()
+
+
+class ClientlessRealm(CachingRealm):
+    """
+    The avatar is oblivious of its clients: no hook is called, no mind is kept.
+    """
+
+    hooks = False
+
+
+class PerConnectionRealm(Realm):
+    """
+    A new avatar for each login, over a model that all log-ins of an avatar id share.
+
+    Override `buildModel` and `buildAvatar`, or set `modelClass` and `avatarClass`.
+    """
+
+    #: Called with the avatar id to make a model.
+    modelClass: Any = None
+    linger: float = param(0.0, "drop a model that many seconds after its last session ended; 0 keeps it", minimum=0)
+
+    def __init__(self, avatarClass: Any = None, modelClass: Any = None, **kw: Any) -> None:
+        if modelClass is not None:
+            self.modelClass = modelClass
+        super().__init__(avatarClass, **kw)
+        self.models = Lingering(self.linger) if self.linger else Cached()
+
+    def buildModel(self, avatarId: str) -> Any:
+        """
+        Make the model of an avatar id; may be async. By default an object of `modelClass`, or without
+        one a namespace with an `avatarId` to which anything can be added.
+        """
+        return SimpleNamespace(avatarId=avatarId) if self.modelClass is None else self.modelClass(avatarId)
+
+    def buildAvatar(self, avatarId: str, model: Any = None) -> Any:
+        """Make an avatar over a model; may be async. By default ``avatarClass(avatarId, model)``."""
+        return self.avatarClass(avatarId, model)
+
+    buildAvatar.needsAvatarClass = True  # type: ignore[attr-defined]
+
+    async def acquire(self, avatarId: str, clock: IReactorTime | None) -> Lease:
+        """The avatar for one login, with a hold on its model."""
+        model = await self.models.acquire(avatarId, self.buildModel, clock)
+        try:
+            lease = await self.lifecycle.acquire(
+                avatarId, lambda name: attempt(lambda: self.buildAvatar(name, model.avatar)), clock
+            )
+        except BaseException:
+            model.release()
+            raise
+        return Lease(lease.avatar, model.release)
+
+    def close(self, timeout: float = 5.0) -> Any:
+        """As `Realm.close`."""
+        self.models.close()
+        return super().close(timeout)
+
+
+class LimitedRealm(CachingRealm):
+    """
+    At most so many sessions of one user at a time.
+    """
+
+    max: int = param(3, "how many sessions one user may have at a time", minimum=1)
+    conflict: str = param(
+        "refuse",
+        "one too many: refuse him, kick the oldest, or probe and kick one that does not answer",
+        choices=tuple(CONFLICTS),
+    )
+
+    def makePolicy(self) -> Policy:
+        """So many for each avatar id."""
+        return perAvatar(atMost(self.max, self.conflict))
+
+
+class SingleClientRealm(CachingRealm):
+    """
+    One client at a time: refuse the second, kick the first, or probe the first and kick it if it is dead.
+    """
+
+    conflict: str = param(
+        "refuse",
+        "a second client: refuse him, kick the first, or probe the first and kick it if it does not answer",
+        choices=tuple(CONFLICTS),
+    )
+
+    def makePolicy(self) -> Policy:
+        """One for each avatar id."""
+        return perAvatar(atMost(1, self.conflict))
+
+
+class MultiClientRealm(CachingRealm):
+    """
+    One avatar and all its clients at a time: they are in ``avatar.sessions``, to be told what happens.
+    """
+
+
+class AnonymousRealm(Realm):
+    """
+    A disposable, numbered avatar for each login: nobody affects another. Serves a whole service, whatever name
+    a client came with; or only the log-ins without a name, when given to another realm as ``anonymous=``.
+    """
+
+    max: int = param(0, "how many sessions at a time; 0 is without a limit", minimum=0)
+
+    def makeLifecycle(self) -> Lifecycle:
+        """Disposable."""
+        return Disposable()
+
+    def makePolicy(self) -> Policy:
+        """A cap, if there is one."""
+        return total(atMost(self.max)) if self.max else super().makePolicy()
+
+    @property
+    def takesAnonymous(self) -> bool:
+        """Always."""
+        return True
+
+    def identify(self, avatarId: object) -> str:
+        """The next number, whoever asks."""
+        assert isinstance(self.lifecycle, Disposable)
+        return self.lifecycle.nextId()
+
+
+class ClockRealm(Realm):
+    """
+    Tells each client the time, on the mind that it sent: ``notifyTime(seconds)``; ``setperiod(seconds)`` sets how
+    often. Stops when the session ends.
+    """
+
+    avatarClass = ClockAvatar
+    period: float = param(1.0, "how often, in seconds", minimum=0.01)
+
+    def buildAvatar(self, avatarId: str) -> Any:
+        """A clock with the realm's period."""
+        return self.avatarClass(avatarId, self.period)
+
+
+#: The realms by the name that ``--realm`` knows them by.
+NAMED: dict[str, type[Realm]] = {
+    "clientless": ClientlessRealm,
+    "caching": CachingRealm,
+    "per-connection": PerConnectionRealm,
+    "limited": LimitedRealm,
+    "single": SingleClientRealm,
+    "multi": MultiClientRealm,
+    "anonymous": AnonymousRealm,
+    "clock": ClockRealm,
+}

@@ -1,0 +1,236 @@
+"""
+The index of live sessions, and of the places that pending log-ins hold.
+
+Every look-up, reservation, begin and end is O(1) in the number of sessions (one user's own aside).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+if TYPE_CHECKING:
+    from pbkit.sessions.session import Session
+
+log = Logger()
+
+
+class Place:
+    """
+    Room for one session: held by a pending login first, then by the live session.
+
+    :ivar avatarId: whose it is.
+    :ivar peerId: the connection's, or "" where it is not known.
+    :ivar session: the live `Session`, or None while the login is pending.
+    :ivar leaving: a pending newcomer will end this one, so it no longer counts.
+    """
+
+    __slots__ = ("_waiters", "avatarId", "ending", "leaving", "peerId", "session")
+
+    def __init__(self, avatarId: str, peerId: str, ending: tuple[Place, ...] = ()) -> None:
+        self.avatarId = avatarId
+        self.peerId = peerId
+        self.ending = ending
+        self.session: Session | None = None
+        self.leaving = False
+        self._waiters: list[Deferred[None]] | None = []
+
+    @property
+    def pending(self) -> bool:
+        """True until the login has succeeded or failed."""
+        return self._waiters is not None
+
+    def settled(self) -> Deferred[None]:
+        """
+        :return: a Deferred that fires when the login that holds this place has succeeded or failed.
+        """
+        waiter: Deferred[None] = Deferred(self._giveUp)
+        if self._waiters is None:
+            waiter.callback(None)
+        else:
+            self._waiters.append(waiter)
+        return waiter
+
+    def _giveUp(self, waiter: Deferred[None]) -> None:
+        if self._waiters is not None:
+            self._waiters.remove(waiter)
+
+    def settle(self) -> None:
+        """The login that held this place has succeeded or failed: tell those who wait for that."""
+        waiters, self._waiters = self._waiters or [], None
+        for waiter in waiters:
+            waiter.callback(None)
+
+
+class Group:
+    """Some places, oldest first. Those that are leaving are neither counted nor listed."""
+
+    __slots__ = ("_leaving", "_places")
+
+    def __init__(self) -> None:
+        self._places: dict[Place, None] = {}
+        self._leaving = 0
+
+    def __len__(self) -> int:
+        return len(self._places) - self._leaving
+
+    def __iter__(self) -> Iterator[Place]:
+        return (place for place in self._places if not place.leaving)
+
+    def __contains__(self, place: object) -> bool:
+        return place in self._places and not place.leaving
+
+    def sessions(self) -> Iterator[Session]:
+        """The live sessions among them, oldest login first; also those about to be replaced."""
+        return (place.session for place in self._places if place.session is not None)
+
+
+_NOBODY = Group()
+
+
+class View:
+    """What an admission policy sees: the places that are taken, by live sessions and pending log-ins."""
+
+    __slots__ = ("_roster",)
+
+    def __init__(self, roster: Roster) -> None:
+        self._roster = roster
+
+    def everyone(self) -> Group:
+        """All places."""
+        return self._roster._all
+
+    def avatar(self, avatarId: str) -> Group:
+        """The places of one avatar id."""
+        return self._roster._byAvatar.get(avatarId, _NOBODY)
+
+    def peer(self, peerId: str) -> Group:
+        """The places of one connection."""
+        return self._roster._byPeer.get(peerId, _NOBODY)
+
+
+class Roster:
+    """
+    The live sessions of one realm.
+
+    ``len(roster)`` is their number; iterating gives them, oldest login first.
+    """
+
+    def __init__(self) -> None:
+        self._all = Group()
+        self._byAvatar: dict[str, Group] = {}
+        self._byPeer: dict[str, Group] = {}
+        self._sessions: dict[str, Session] = {}
+        self._listeners: dict[int, tuple[str, Callable[[Session], object]]] = {}
+        self._numbers = count()
+        self.view = View(self)
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(tuple(self._sessions.values()))
+
+    @property
+    def pending(self) -> int:
+        """How many log-ins are pending: they hold a place and have no session yet."""
+        return len(self._all._places) - len(self._sessions)
+
+    def get(self, sessionId: str) -> Session | None:
+        """The live session of that id, or None."""
+        return self._sessions.get(sessionId)
+
+    def ofAvatar(self, avatarId: str) -> tuple[Session, ...]:
+        """The live sessions of an avatar id, oldest login first."""
+        return tuple(self.view.avatar(avatarId).sessions())
+
+    def ofPeer(self, peerId: str) -> tuple[Session, ...]:
+        """The live sessions that ride on one connection, oldest login first."""
+        return tuple(self.view.peer(peerId).sessions())
+
+    def onBegin(self, f: Callable[[Session], object]) -> Callable[[], None]:
+        """
+        Call ``f(session)`` whenever a session has begun. What it raises is logged.
+
+        :return: a callable that takes `f` off again.
+        """
+        return self._listen("begin", f)
+
+    def onEnd(self, f: Callable[[Session], object]) -> Callable[[], None]:
+        """
+        Call ``f(session)`` whenever a session has ended; ``session.endedWith`` says why.
+
+        :return: a callable that takes `f` off again.
+        """
+        return self._listen("end", f)
+
+    def _listen(self, event: str, f: Callable[[Session], object]) -> Callable[[], None]:
+        number = next(self._numbers)
+        self._listeners[number] = (event, f)
+        return lambda: void(self._listeners.pop(number, None))
+
+    def tell(self, event: str, session: Session) -> None:
+        """Call the listeners of an event; for the realm."""
+        for wanted, f in tuple(self._listeners.values()):
+            if wanted == event:
+                try:
+                    f(session)
+                except Exception:
+                    log.failure("a listener to the {event} of sessions raised", event=event)
+
+    def reserve(self, avatarId: str, peerId: str, ending: tuple[Place, ...] = ()) -> Place:
+        """
+        Hold a place for a login that is not through yet; for the realm.
+
+        :param ending: places of live sessions that this login takes over if it succeeds. From now on they
+            do not count, so that nobody else is let in, or refused, on their account.
+        """
+        place = Place(avatarId, peerId, ending)
+        for group in self._groups(place, make=True):
+            group._places[place] = None
+        for old in ending:
+            self._mark(old, True)
+        return place
+
+    def begin(self, place: Place, session: Session) -> None:
+        """The login has succeeded: the place is the session's, and those taken over are out."""
+        place.session = session
+        self._sessions[session.sessionId] = session
+        for old in place.ending:
+            self.release(old)
+
+    def release(self, place: Place) -> None:
+        """The login has failed, or the session has ended. Idempotent."""
+        if place not in self._all._places:
+            return
+        if place.session is None:
+            for old in place.ending:
+                self._mark(old, False)
+        else:
+            del self._sessions[place.session.sessionId]
+        self._mark(place, False)
+        for group in self._groups(place):
+            del group._places[place]
+        for index, key in ((self._byAvatar, place.avatarId), (self._byPeer, place.peerId)):
+            if key in index and not index[key]._places:
+                del index[key]
+
+    def _mark(self, place: Place, leaving: bool) -> None:
+        if place.leaving != leaving and place in self._all._places:
+            place.leaving = leaving
+            for group in self._groups(place):
+                group._leaving += 1 if leaving else -1
+
+    def _groups(self, place: Place, make: bool = False) -> Iterator[Group]:
+        yield self._all
+        for index, key in ((self._byAvatar, place.avatarId), (self._byPeer, place.peerId)):
+            if key:
+                yield index.setdefault(key, Group()) if make else index[key]
+
+
+def void(_: object) -> None:
+    """Nothing, whatever it is given."""

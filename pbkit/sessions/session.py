@@ -1,0 +1,125 @@
+"""
+`Session`: the perspective handed out. It ends once, from anywhere.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.spread import pb
+from zope.interface import implementer
+
+from pbkit.errors import Kicked, SessionEnded
+from pbkit.interfaces import ISession, current
+from pbkit.sessions.avatar import dispatch
+from pbkit.sessions.mind import Mind, checkReference
+
+
+@implementer(ISession)
+class Session:
+    """
+    One login. The client's reference points at this, not at the avatar: when it ends, that reference is dead,
+    though the avatar and the connection may live on.
+
+    :ivar sessionId: a str, unique in this process and not to be guessed.
+    :ivar avatarId: a str.
+    :ivar avatar: what `perspective_*` calls reach.
+    :ivar mind: a `Mind`; false if the client sent none.
+    :ivar peer: the `IPeer` that it rides on, or None under a stock factory without a mind.
+    :ivar clock: an `IReactorTime`, or None.
+    :ivar startedAt: when it was made, in seconds of its clock.
+    :ivar lastActive: when the client last called, in seconds of its clock. Pings do not count.
+    :ivar data: a dict for the user's own; emptied when the session has ended and `detached` has run.
+    :ivar endedWith: None while it lives, then the `SessionEnded` that says why it ended.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_onEnd",
+        "_seconds",
+        "avatar",
+        "avatarId",
+        "clock",
+        "data",
+        "endedWith",
+        "lastActive",
+        "mind",
+        "peer",
+        "sessionId",
+        "startedAt",
+    )
+
+    def __init__(
+        self,
+        avatarId: str,
+        avatar: Any,
+        mind: object,
+        peer: Any,
+        clock: IReactorTime | None,
+        onEnd: Callable[[Session], None],
+    ) -> None:
+        """
+        For realms.
+
+        :param mind: a RemoteReference or None.
+        :param onEnd: called once, when this session has just been marked as ended.
+        :raises BadMind: the mind is neither.
+        """
+        self.sessionId = secrets.token_hex(8)
+        self.avatarId = avatarId
+        self.avatar = avatar
+        self.mind = Mind(self, checkReference(mind))
+        self.peer = peer
+        self.clock = clock
+        self._seconds: Callable[[], float] = time.time if clock is None else clock.seconds
+        self.startedAt = self.lastActive = self._seconds()
+        self.data: dict[Any, Any] = {}
+        self.endedWith: SessionEnded | None = None
+        self._onEnd = onEnd
+
+    def __repr__(self) -> str:
+        state = "live" if self.endedWith is None else type(self.endedWith).__name__
+        return f"<Session {self.sessionId} of {self.avatarId!r}, {state}>"
+
+    @property
+    def address(self) -> Any:
+        """The other end's `IAddress`, or None where it is not known."""
+        return None if self.peer is None else self.peer.address
+
+    def end(self, reason: type[SessionEnded] = Kicked, detail: str = "") -> None:
+        """
+        End this session: from now on its reference answers with the error, and `detached` runs. Synchronous
+        and idempotent: the first reason stays.
+
+        :param reason: `SessionEnded` or a subclass: what the client's later calls raise.
+        :param detail: a sentence for people, which the client is told too.
+        :raises TypeError: the reason is not such a class.
+        """
+        if not (isinstance(reason, type) and issubclass(reason, SessionEnded)):
+            raise TypeError(f"a session ends with a subclass of pbkit.errors.SessionEnded, not {reason!r}")
+        if self.endedWith is None:
+            self.endedWith = reason(detail)
+            self._onEnd(self)
+
+    def perspectiveMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
+        """
+        `pb.IPerspective`: serve one call of the client's.
+
+        :raises SessionEnded: this session has ended; nothing is executed.
+        """
+        if self.endedWith is not None:
+            raise self.endedWith.again()
+        self.lastActive = self._seconds()
+        before = current.set(self)
+        try:
+            # Stock's own method logs the arguments of a call that does not fit. Whoever overrides it means it.
+            own = getattr(type(self.avatar), "perspectiveMessageReceived", None)
+            if own is pb.Avatar.perspectiveMessageReceived:
+                return dispatch(self.avatar, broker, message, args, kw)
+            return self.avatar.perspectiveMessageReceived(broker, message, args, kw)
+        finally:
+            current.reset(before)

@@ -1,0 +1,3 @@
+"""
+Bytes: brokers, channels, peers. Knows no session.
+"""

@@ -1,0 +1,71 @@
+"""
+What pbkit peers say to one another beside stock PB.
+
+It goes through a local object named ``pbkit``, on which ``hello(features)`` is called. A stock peer has none, answers
+"Invalid Object ID" without a line in its log, and that is the answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.spread import pb
+
+from pbkit.errors import Error
+from pbkit.wire.peer import Peer
+
+#: The name of the local object.
+NAME = b"pbkit"
+#: What this end declares.
+FEATURES = {"pbkit": 1}
+#: How much a peer may declare: entries, and characters or bytes in each key and text.
+ENTRIES, LENGTH = 32, 256
+
+
+class Hello(pb.Referenceable):
+    """Takes down what the other end declares, and answers with what this end does."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+
+    def remote_hello(self, features: object) -> dict[str, Any]:
+        """
+        :param features: a small dict of str to plain values.
+        :return: the same of this end.
+        :raises Error: it is not that; what was declared before stays.
+        """
+        self._peer.hello = checked(features)
+        return FEATURES
+
+
+def checked(features: object) -> dict[str, Any]:
+    """
+    What may be said in a hello.
+
+    :raises Error: it is something else.
+    """
+    right = isinstance(features, dict) and len(features) <= ENTRIES
+    if isinstance(features, dict) and right:
+        right = all(type(key) is str and len(key) <= LENGTH for key in features)
+        right = right and all(_plain(value) for value in features.values())
+    if not right:
+        raise Error(f"hello takes a dict of at most {ENTRIES} short texts to plain values")
+    assert isinstance(features, dict)
+    return features
+
+
+def _plain(value: object) -> bool:
+    if isinstance(value, str | bytes):
+        return len(value) <= LENGTH
+    return value is None or type(value) in (bool, int, float)
+
+
+def sayHello(broker: pb.Broker, features: dict[str, Any]) -> Deferred[dict[str, Any]]:
+    """
+    Declare something of this end to the other.
+
+    :return: a Deferred of what the other end declares of itself: {} if it is a stock peer. Never fails.
+    """
+    answer: Deferred[Any] = broker.remoteForName(NAME).callRemote("hello", checked(features))
+    return answer.addCallbacks(checked, lambda failure: {}).addErrback(lambda failure: {})

@@ -1,0 +1,117 @@
+"""
+A connection, as the sessions that ride on it see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.components import registerAdapter
+from twisted.python.failure import Failure
+from twisted.spread import pb
+from zope.interface import implementer
+
+from pbkit.interfaces import IPeer
+
+#: An object that nobody has. Every PB peer answers a call on it with an error, and logs nothing.
+NOBODY = b"pbkit.ping"
+
+_numbers = count(1)
+
+log = Logger()
+
+
+@implementer(IPeer)
+class Peer:
+    """
+    The `IPeer` of a broker, ours or stock's: it uses nothing that stock's has not.
+    """
+
+    def __init__(self, broker: Any) -> None:
+        self._broker = broker
+        self._callbacks: dict[int, Callable[[], object]] | None = None
+        self._keys = count()
+        self.peerId = f"peer-{next(_numbers)}"
+        self.hello: dict[str, Any] = {}
+
+    @property
+    def alive(self) -> bool:
+        """False once the connection is lost."""
+        return not self._broker.disconnected
+
+    @property
+    def address(self) -> Any:
+        """The other end's `IAddress`, or None where the transport has none."""
+        getPeer = getattr(self._broker.transport, "getPeer", None)
+        return None if getPeer is None else getPeer()
+
+    @property
+    def clock(self) -> IReactorTime | None:
+        """The factory's clock, else the reactor that the transport belongs to, else None."""
+        clock = getattr(self._broker.factory, "clock", None)
+        if clock is None:
+            clock = getattr(self._broker.transport, "reactor", None)
+        return clock if IReactorTime.providedBy(clock) else None
+
+    def onLost(self, f: Callable[[], object]) -> Callable[[], None]:
+        """As `IPeer.onLost`."""
+        if not self.alive:
+            _guarded(f)
+            return lambda: None
+        if self._callbacks is None:
+            # One notifier for all. Stock keeps one for each login, dropped or not, until the end.
+            self._callbacks = {}
+            self._broker.notifyOnDisconnect(self._lost)
+        callbacks, key = self._callbacks, next(self._keys)
+        callbacks[key] = f
+
+        def stop() -> None:
+            callbacks.pop(key, None)
+
+        return stop
+
+    def _lost(self) -> None:
+        callbacks, self._callbacks = self._callbacks or {}, {}
+        while callbacks:
+            # One at a time: a callback may take others off.
+            _guarded(callbacks.pop(next(iter(callbacks))))
+
+    def ping(self, timeout: float) -> Deferred[bool]:
+        """As `IPeer.ping`."""
+        answer: Deferred[Any]
+        try:
+            answer = self._broker.remoteForName(NOBODY).callRemote("ping")
+        except pb.DeadReferenceError:
+            answer = fail(Failure())
+        pinged: Deferred[bool] = Deferred()
+        answer.addBoth(lambda result: None if pinged.called else pinged.callback(self.alive))
+        clock = self.clock
+        if clock is not None:
+            # The answer itself is not cancelled: stock drops a connection on an answer that it no longer expects.
+            pinged.addTimeout(timeout, clock, lambda result, timeout: False)
+        return pinged
+
+
+def _guarded(f: Callable[[], object]) -> None:
+    try:
+        f()
+    except Exception:
+        log.failure("a callback for the loss of a connection raised")
+
+
+def peerOf(broker: Any) -> Peer:
+    """
+    The one `Peer` of a broker, ours or stock's.
+    """
+    peer: Peer | None = getattr(broker, "_pbkitPeer", None)
+    if peer is None:
+        peer = broker._pbkitPeer = Peer(broker)
+    return peer
+
+
+registerAdapter(peerOf, pb.Broker, IPeer)
