@@ -101,6 +101,9 @@ class ISession(pb.IPerspective):
         :param detail: a sentence for people.
         """
 
+    def called() -> None:
+        """The client has called: on this session, or on an object that it got through it."""
+
 
 #: The session whose call is being served. Set at every entry of a message, to None too: a timer that
 #: a handler armed under asyncio would otherwise carry one user's session into a stranger's call.

@@ -26,7 +26,16 @@ from twisted.spread.jelly import globalSecurity
 from zope.interface import implementer
 
 from pbkit.auth import spell
-from pbkit.errors import BadCredentials, BadMind, Error, LoginInterrupted, NoSuchMethod, SessionEnded, refusalFor
+from pbkit.errors import (
+    BadCredentials,
+    BadMind,
+    Error,
+    LoggedOut,
+    LoginInterrupted,
+    NoSuchMethod,
+    SessionEnded,
+    refusalFor,
+)
 from pbkit.interfaces import ILogin, ISession, ISessionRealm
 from pbkit.wire.broker import Broker
 from pbkit.wire.channel import Channel, SharedTables
@@ -126,6 +135,15 @@ class LoginRoot(pb.Referenceable):
             return self.login(broker, lambda _: Anonymous(), args, 1, "loginAnonymous(mind)")
         raise NoSuchMethod(f"no such method: remote_{message:.100}")
 
+    def _unserialized(self, channel: Channel | SharedTables, netArgs: Any) -> Any:
+        try:
+            return channel.unserialize(netArgs)
+        except Exception:
+            if not self._profile.convertRefusals:
+                raise
+            # Such as a mind of a class that is not open to strangers: their mistake, and no traceback of ours.
+            raise BadMind() from None
+
     @staticmethod
     def _arguments(args: Any, number: int, signature: str) -> Any:
         if not isinstance(args, list | tuple) or len(args) != number:
@@ -146,7 +164,7 @@ class LoginRoot(pb.Referenceable):
         channel = broker.openChannel() if sessions or self._profile.ownChannels else SharedTables(broker)
         d: Deferred[Any]
         try:
-            *rest, mind = self._arguments(channel.unserialize(netArgs), number, signature)
+            *rest, mind = self._arguments(self._unserialized(channel, netArgs), number, signature)
             if not (sessions or self._profile.anyMind or mind is None or isinstance(mind, pb.RemoteReference)):
                 raise BadMind()
             login = Login(mind, channel, broker) if sessions else mind
@@ -172,7 +190,12 @@ class LoginRoot(pb.Referenceable):
             # The table is full, say. Stock tells the client so, and keeps the session.
             logout()
             raise
-        channel.onReleased(logout)
+
+        def released() -> None:
+            logout()
+            channel.end(LoggedOut())
+
+        channel.onReleased(released)
         return jelly
 
     def _refused(self, failure: Failure, channel: Channel | SharedTables) -> Failure:
@@ -184,9 +207,9 @@ class LoginRoot(pb.Referenceable):
             self.portal.realm.loginRefused(refusal)
         # Not the name that was tried: people type passwords there.
         log.info(
-            "login refused: {reason} from {address}: {text}",
+            "login refused: {reason} from {peer}: {text}",
             reason=type(refusal).__name__,
-            address=self._broker.peer.address,
+            peer=self._broker.peer,
             text=str(refusal),
         )
         return Failure(refusal)

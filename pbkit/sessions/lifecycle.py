@@ -105,6 +105,7 @@ class Cached:
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -126,6 +127,7 @@ class Cached:
 
     def close(self) -> None:
         """As `Lifecycle.close`."""
+        self._closed = True
         for avatarId, entry in tuple(self._entries.items()):
             self._forget(avatarId, entry)
 
@@ -164,7 +166,8 @@ class Lingering(Cached):
         entry.users -= 1
         if entry.users:
             return
-        if clock is None or not self.seconds:
+        # After close no timer is made any more: a `detached` may end long after it.
+        if clock is None or not self.seconds or self._closed:
             self._forget(avatarId, entry)
         else:
             entry.timer = clock.callLater(self.seconds, self._expired, avatarId, entry)

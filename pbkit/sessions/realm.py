@@ -215,7 +215,7 @@ class Realm:
         waiting: list[Deferred[Any]] = [_copy(leaving) for leaving in self._leaving]
         if self.anonymous is not None:
             waiting.append(self.anonymous.close(timeout))
-        done: Deferred[Any] = DeferredList(waiting)
+        done: Deferred[Any] = DeferredList(waiting, consumeErrors=True)
         if self.clock is not None:
             done.addTimeout(timeout, self.clock, lambda result, timeout: None)
         return done.addCallback(lambda _: None)
@@ -261,7 +261,8 @@ class Realm:
                 self._check(login)
                 self._checkLive(session)
             except BaseException:
-                session.end(SessionEnded, "its login failed")
+                lost = Disconnected if login.lost else Shutdown if self._closing else SessionEnded
+                session.end(lost, "its login failed")
                 raise
             self._begin(place, session, login)
         finally:
@@ -292,9 +293,9 @@ class Realm:
             session.avatar._sessionBegan(session)
         self.counters.logins += 1
         log.info(
-            "login: {avatarId!r} from {address}, session {sessionId}",
+            "login: {avatarId!r} from {peer}, session {sessionId}",
             avatarId=session.avatarId,
-            address=session.address,
+            peer=session.peer or "somewhere",
             sessionId=session.sessionId,
         )
         self.roster.tell("begin", session)

@@ -105,6 +105,10 @@ class Session:
             self.endedWith = reason(detail)
             self._onEnd(self)
 
+    def called(self) -> None:
+        """`ISession`: the client has called."""
+        self.lastActive = self._seconds()
+
     def perspectiveMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
         """
         `pb.IPerspective`: serve one call of the client's.
@@ -113,7 +117,7 @@ class Session:
         """
         if self.endedWith is not None:
             raise self.endedWith.again()
-        self.lastActive = self._seconds()
+        self.called()
         before = current.set(self)
         try:
             # Stock's own method logs the arguments of a call that does not fit. Whoever overrides it means it.

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 from zope.interface import implementer
 
-from pbkit.errors import Disconnected, SessionEnded
+from pbkit.errors import Disconnected, Error, SessionEnded
 from pbkit.interfaces import IChannel, current
 
 if TYPE_CHECKING:
@@ -122,9 +122,15 @@ class Channel(pb.Broker):
         """
         What ``["local", id]`` of the client means: something that this session was given, or the connection before
         login. Nothing of another session's: it would be laundered past that one's end.
+
+        :raises Error: it is none of these. Stock would hand None to the method that is called.
         """
         found = super().localObjectForID(luid)
-        return self.connection.localObjectForID(luid) if found is None else found
+        if found is None:
+            found = self.connection.localObjectForID(luid)
+        if found is None:
+            raise Error("a reference among the arguments was not given to this session, or no longer")
+        return found
 
     # Calls in.
 
@@ -156,6 +162,8 @@ class Channel(pb.Broker):
     def serve(self, find: Any, requestID: Any, objectID: Any, message: Any, answer: Any, args: Any, kw: Any) -> None:
         """Serve one call of the client's on an object of this session."""
         before = current.set(self.session)
+        if self.session is not None:
+            self.session.called()
         # Held while it is being served: a client may drop its last reference while it waits for an
         # answer, as `login().addCallback(lambda p: p.callRemote(...))` does, and is not logged out yet.
         self._serving.add(requestID)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -38,6 +39,14 @@ class Peer:
         self._keys = count()
         self.peerId = f"peer-{next(_numbers)}"
         self.hello: dict[str, Any] = {}
+
+    def __str__(self) -> str:
+        """For the log: ``127.0.0.1:4711``, or what comes nearest to it."""
+        address = self.address
+        host, port = getattr(address, "host", None), getattr(address, "port", None)
+        if host is not None:
+            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return "a Unix socket" if isinstance(address, UNIXAddress) else self.peerId
 
     @property
     def alive(self) -> bool:
@@ -92,7 +101,7 @@ class Peer:
         answer.addBoth(lambda result: None if pinged.called else pinged.callback(self.alive))
         clock = self.clock
         if clock is not None:
-            # The answer itself is not cancelled: stock drops a connection on an answer that it no longer expects.
+            # The call itself goes on: its answer may still come, and is then taken out of the table.
             pinged.addTimeout(timeout, clock, lambda result, timeout: False)
         return pinged
 
