@@ -93,7 +93,8 @@ class Attempt(Generic[T]):
         return waiter
 
     def _giveUp(self, waiter: Deferred[T]) -> None:
-        self._waiters.remove(waiter)
+        if waiter in self._waiters:
+            self._waiters.remove(waiter)
         if not self._waiters and self._cancellable and self._outcome is None:
             self._settle(Failure(CancelledError()))
             self._running.cancel()
@@ -125,6 +126,8 @@ class Attempt(Generic[T]):
         self._onDone()
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
+            if waiter.called:
+                continue  # An earlier one's callbacks made it give up.
             if isinstance(outcome, tuple):
                 waiter.callback(outcome[0])
             else:

@@ -63,7 +63,8 @@ class Place:
         """The login that held this place has succeeded or failed: tell those who wait for that."""
         waiters, self._waiters = self._waiters or [], None
         for waiter in waiters:
-            waiter.callback(None)
+            if not waiter.called:  # An earlier one's callbacks may have made it give up.
+                waiter.callback(None)
 
 
 class Group:

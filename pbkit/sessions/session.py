@@ -117,13 +117,19 @@ class Session:
         """
         if self.endedWith is not None:
             raise self.endedWith.again()
+        if current.get() is self:
+            return self._serve(broker, message, args, kw)
+        # Under a stock factory no channel has said whose call this is.
         self.called()
         before = current.set(self)
         try:
-            # Stock's own method logs the arguments of a call that does not fit. Whoever overrides it means it.
-            own = getattr(type(self.avatar), "perspectiveMessageReceived", None)
-            if own is pb.Avatar.perspectiveMessageReceived:
-                return dispatch(self.avatar, broker, message, args, kw)
-            return self.avatar.perspectiveMessageReceived(broker, message, args, kw)
+            return self._serve(broker, message, args, kw)
         finally:
             current.reset(before)
+
+    def _serve(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
+        # Stock's own method logs the arguments of a call that does not fit. Whoever overrides it means it.
+        own = getattr(type(self.avatar), "perspectiveMessageReceived", None)
+        if own is pb.Avatar.perspectiveMessageReceived:
+            return dispatch(self.avatar, broker, message, args, kw)
+        return self.avatar.perspectiveMessageReceived(broker, message, args, kw)
