@@ -1,0 +1,343 @@
+"""
+Whether pbkit can be installed, served and removed: `python -m tests.installing [readme]`.
+
+Each check works on a clean copy of the tree and in fresh virtual environments:
+
+- `pip install .`, `pip install -e .`, a wheel of the tree, a wheel of the source distribution: `twistd
+  --help` lists the plugin, the `pbkit` command is there, nothing of the package was left behind;
+- after `pip uninstall` Twisted has every file it had before, and `twistd --help` works without pbkit;
+- the source distribution holds every file of the tree;
+- with "readme": the README's first command serves, twice over, and the line it prints greets.
+
+This module is not collected by pytest or trial: it needs minutes and the network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+from typing import IO, cast
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: What is made by tools and is no part of the tree.
+MADE = (
+    *(".git", ".venv", ".tox", "build", "dist", "_build", "htmlcov", ".hypothesis", ".coverage*"),
+    *("*.egg-info", "__pycache__", "*.py[cod]", ".*_cache", "dropin.cache"),
+    *("_trial_temp*", "tests.test_*", "twistd.pid", "twistd.log*"),
+)
+
+#: Seconds for one command; the longest installs half a dozen packages.
+TIMEOUT = 300.0
+
+
+class CheckFailed(Exception):
+    """One of the promises above does not hold; the text says which and how."""
+
+
+def check(holds: object, otherwise: str) -> None:
+    """
+    :param holds: true if all is well.
+    :param otherwise: what is wrong.
+    :raises CheckFailed: if it does not hold.
+    """
+    if not holds:
+        raise CheckFailed(otherwise)
+
+
+def environment() -> dict[str, str]:
+    """
+    :return: this process's environment without what would let Python find pbkit elsewhere.
+    """
+    unwanted = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
+    return {key: value for key, value in os.environ.items() if key not in unwanted}
+
+
+def run(*command: object, cwd: Path, env: dict[str, str]) -> str:
+    """
+    Run a command to its end.
+
+    :return: what it wrote on standard output.
+    :raises CheckFailed: if it failed, was too slow or wrote a traceback.
+    """
+    words = [str(word) for word in command]
+    spoken = " ".join(words)
+    try:
+        done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        raise CheckFailed(f"more than {TIMEOUT:.0f} s: {spoken}") from None
+    check(done.returncode == 0, f"exit status {done.returncode}: {spoken}\n{done.stdout}{done.stderr}")
+    check("Traceback" not in done.stderr, f"a traceback from {spoken}\n{done.stderr}")
+    return done.stdout
+
+
+def copyOfTree(target: Path) -> Path:
+    """
+    :param target: the directory to make.
+    :return: it, with all of the tree that is not made by tools.
+    """
+    shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(*MADE), symlinks=True)
+    return target
+
+
+def filesIn(tree: Path) -> set[str]:
+    """
+    :return: the paths of the files in a directory, relative to it.
+    """
+    return {path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()}
+
+
+def version() -> str:
+    """
+    :return: the version in setup.cfg.
+    """
+    configuration = configparser.ConfigParser()
+    configuration.read(ROOT / "setup.cfg")
+    return configuration["metadata"]["version"]
+
+
+class Environment:
+    """
+    A fresh virtual environment, and what is asked of pbkit in it.
+
+    :param directory: where it is made.
+    :param wheelhouse: a directory that has all that pbkit needs; nothing comes from elsewhere.
+    """
+
+    def __init__(self, directory: Path, wheelhouse: Path) -> None:
+        self.directory = directory
+        # Commands run here: where they run must not be what lets them find pbkit.
+        self.elsewhere = directory.with_name(directory.name + "-elsewhere")
+        self.elsewhere.mkdir()
+        self.env = environment()
+        run(sys.executable, "-m", "venv", directory, cwd=self.elsewhere, env=self.env)
+        self.env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheelhouse), "PIP_CONFIG_FILE": os.devnull}
+        self.python = directory / "bin" / "python"
+
+    def run(self, *command: object) -> str:
+        """
+        :param command: its first word is a command of this environment.
+        :return: what it wrote on standard output.
+        """
+        program, *words = command
+        return run(self.directory / "bin" / str(program), *words, cwd=self.elsewhere, env=self.env)
+
+    def plugins(self) -> set[str]:
+        """
+        :return: the names of the plugins that `twistd --help` lists.
+        """
+        _, _, commands = self.run("twistd", "--help").partition("Commands:\n")
+        return set(re.findall(r"^    (\S+)", commands, re.MULTILINE))
+
+    def twisted(self) -> dict[str, str]:
+        """
+        :return: the files of Twisted's own package with a digest of each.
+        """
+        script = (
+            "import hashlib, json, importlib.metadata as m\n"
+            "files = [f for f in m.files('twisted') if f.suffix != '.pyc']\n"
+            "print(json.dumps({str(f): hashlib.sha256(f.locate().read_bytes()).hexdigest()\n"
+            "                  if f.locate().exists() else 'gone' for f in files}))"
+        )
+        found: dict[str, str] = json.loads(self.run("python", "-c", script))
+        return found
+
+    def holdsPbkit(self, editable: bool) -> None:
+        """
+        Check an installed pbkit.
+
+        :param editable: whether it was installed by `pip install -e`.
+        :raises CheckFailed: if something is missing.
+        """
+        listed = self.plugins()
+        check("pbkit" in listed, f"twistd --help does not list pbkit, only {sorted(listed)}")
+        check("web" in listed, f"twistd --help lists no plugin of Twisted's own, only {sorted(listed)}")
+        run(self.directory / "bin" / "pbkit", "--help", cwd=self.elsewhere, env=self.env)
+        script = "import pbkit as p, importlib.metadata as m; print(p.__version__, m.version('pbkit'), p.__file__)"
+        ours, metadata, place = self.run("python", "-c", script).split(maxsplit=2)
+        check(ours == metadata == version(), f"version {ours} says pbkit, {metadata} pip, {version()} setup.cfg")
+        if editable:
+            return
+        installed = Path(place.strip()).parent
+        check(self.directory in installed.parents, f"pbkit is not in the environment but at {installed}")
+        lost = {path for path in filesIn(ROOT / "pbkit") if path.endswith((".py", "py.typed"))} - filesIn(installed)
+        check(not lost, f"not installed (is the package listed in setup.cfg?): {sorted(lost)}")
+
+    def survives(self, name: str, *words: object, editable: bool = False) -> None:
+        """
+        Install pbkit, look at it, remove it, look at Twisted.
+
+        :param name: what this way to install is called.
+        :param words: what `pip install` is told.
+        """
+        started = time.monotonic()
+        self.run("python", "-m", "pip", "install", "-qq", "Twisted[tls]")
+        before, own = self.twisted(), self.plugins()
+        check("pbkit" not in own, "pbkit was there before it was installed")
+        self.run("python", "-m", "pip", "install", "-qq", *words)
+        self.holdsPbkit(editable)
+        check(self.twisted() == before, "installing pbkit changed files of Twisted")
+        self.run("python", "-m", "pip", "uninstall", "-qq", "-y", "pbkit")
+        after = self.twisted()
+        harmed = sorted(path for path, digest in before.items() if after.get(path) != digest)
+        check(not harmed, f"uninstalling pbkit harmed Twisted: {harmed}")
+        left = self.plugins()
+        check(left == own, f"after uninstalling, twistd --help lists {sorted(left)} and not {sorted(own)}")
+        print(
+            f"installing: {name}: listed, whole, removed without harm ({time.monotonic() - started:.0f} s)",
+            flush=True,
+        )
+
+
+def wheelhouseIn(directory: Path) -> Path:
+    """
+    Fetch once what pbkit needs, to run and to be built, so that each environment is made without a network.
+
+    :return: the directory.
+    """
+    configuration = configparser.ConfigParser()
+    configuration.read(ROOT / "setup.cfg")
+    needed = configuration["options"]["install_requires"].split()
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-qq",
+        "-w",
+        directory,
+        "setuptools>=68",
+        "wheel",
+        *needed,
+    ]
+    run(*command, cwd=directory.parent, env=environment())
+    return directory
+
+
+def checkInstalling(scratch: Path) -> None:
+    """
+    Install in each of the four ways.
+
+    :param scratch: a directory of one's own.
+    :raises CheckFailed: if one of them does not hold.
+    """
+    wheelhouse = wheelhouseIn(scratch / "wheelhouse")
+    Environment(scratch / "plain", wheelhouse).survives("pip install .", copyOfTree(scratch / "plain-tree"))
+    tree = copyOfTree(scratch / "editable-tree")
+    Environment(scratch / "editable", wheelhouse).survives("pip install -e .", "-e", tree, editable=True)
+
+    tree = copyOfTree(scratch / "built-tree")
+    held = filesIn(tree)
+    env = environment() | {
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(wheelhouse),
+        "PIP_CONFIG_FILE": os.devnull,
+    }
+    out = scratch / "dist"
+    run(sys.executable, "-m", "build", "--sdist", "--wheel", "--outdir", out, tree, cwd=scratch, env=env)
+    (wheel,), (sdist,) = out.glob("*.whl"), out.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    check(not held - packed, f"the source distribution lacks (see MANIFEST.in): {sorted(held - packed)}")
+    Environment(scratch / "wheel", wheelhouse).survives("a wheel of the tree", wheel)
+
+    again = scratch / "again"
+    pip = [sys.executable, "-m", "pip", "wheel", "-qq", "--no-deps", "-w", again, sdist]
+    run(*pip, cwd=scratch, env=env)
+    (wheel,) = again.glob("*.whl")
+    Environment(scratch / "sdist", wheelhouse).survives("a wheel of the source distribution", wheel)
+
+
+def lineFrom(process: subprocess.Popen[bytes], pattern: str) -> str:
+    """
+    Wait for a process to write a line.
+
+    :param pattern: a regular expression that is searched for in each line.
+    :return: the line.
+    :raises CheckFailed: if none came within `TIMEOUT` seconds, or the process ended first.
+    """
+    check(process.stdout, "the process has no pipe for its output")
+    output = cast(IO[bytes], process.stdout)
+    deadline, said = time.monotonic() + TIMEOUT, b""
+    while time.monotonic() < deadline:
+        for line in said.decode(errors="replace").split("\n")[:-1]:
+            if re.search(pattern, line):
+                return line
+        if select.select([output], [], [], 1.0)[0]:
+            more = os.read(output.fileno(), 65536)
+            check(more, f"it ended before it wrote {pattern!r}:\n{said.decode(errors='replace')}")
+            said += more
+    raise CheckFailed(f"no line like {pattern!r} within {TIMEOUT:.0f} s:\n{said.decode(errors='replace')}")
+
+
+def checkReadme(scratch: Path) -> None:
+    """
+    Run the README's first command as it stands there, but for a free port, then the line it prints. Twice,
+    for the virtual environment is there already the second time.
+
+    :param scratch: a directory of one's own.
+    :raises CheckFailed: if it does not serve.
+    """
+    commands = re.findall(r"^python3 -m venv .*twistd -n pbkit.*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    check(len(commands) == 1, f"README.md should have one command that serves: {commands}")
+    tree = copyOfTree(scratch / "readme-tree")
+    env = environment()
+    for attempt in ("first", "second"):
+        server = subprocess.Popen(
+            ["bash", "-c", f"{commands[0]} --listen tcp:0:interface=127.0.0.1"],
+            cwd=tree,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            line = lineFrom(server, r"PBKIT_PASSWORD=\S+ .*\bcall\b").strip()
+            paths = os.pathsep.join([str(tree / ".venv" / "bin"), env["PATH"]])
+            said = run("sh", "-c", line, cwd=scratch, env={**env, "PATH": paths})
+            check("<1>hello guest" in said, f"the line that was printed did not greet: {line!r} wrote {said!r}")
+            os.killpg(server.pid, signal.SIGTERM)
+            server.communicate(timeout=30)
+        finally:
+            if server.poll() is None:
+                os.killpg(server.pid, signal.SIGKILL)
+                server.communicate()
+        print(f"installing: the README's first command served and greeted, {attempt} run", flush=True)
+
+
+def main() -> int:
+    """
+    Run the checks that were asked for.
+
+    :return: the exit status.
+    """
+    options = argparse.ArgumentParser(description="Whether pbkit can be installed, served and removed")
+    options.add_argument("what", nargs="*", help='"install", "readme"; both without')
+    what = options.parse_args().what or ["install", "readme"]
+    with tempfile.TemporaryDirectory(prefix="pbkit-installing-") as scratch:
+        try:
+            if "install" in what:
+                checkInstalling(Path(scratch))
+            if "readme" in what:
+                checkReadme(Path(scratch))
+        except CheckFailed as error:
+            print(f"installing: FAILED: {error}")
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""What `pbkit` itself offers: a promise to users, so that a name comes or goes only on purpose."""
+
+from __future__ import annotations
+
+import inspect
+from types import ModuleType
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import pbkit
+
+#: The public names. A name that is added or taken away is a change that users are told of, in changelog.d/.
+NAMES = [
+    "Admit",
+    "AnonymousRealm",
+    "Avatar",
+    "Broker",
+    "Cached",
+    "CachingRealm",
+    "ClientFactory",
+    "ClientlessRealm",
+    "ClockRealm",
+    "Disposable",
+    "LimitedRealm",
+    "Lingering",
+    "Mind",
+    "MultiClientRealm",
+    "PerConnectionRealm",
+    "PerLogin",
+    "Probe",
+    "Realm",
+    "Refuse",
+    "Roster",
+    "ServerFactory",
+    "Session",
+    "SingleClientRealm",
+    "Told",
+    "allOf",
+    "atMost",
+    "currentSession",
+    "errors",
+    "param",
+    "perAvatar",
+    "perPeer",
+    "probe",
+    "total",
+]
+
+
+class PublicNameTests(SynchronousTestCase):
+    """The names that are re-exported at `pbkit`."""
+
+    def test_namesArePinned(self) -> None:
+        """The public names are exactly these."""
+        self.assertEqual(sorted(pbkit.__all__), NAMES)
+
+    def test_namesAreThere(self) -> None:
+        """Each public name can be had, each is named once, and a star import brings them all."""
+        self.assertEqual([name for name in NAMES if not hasattr(pbkit, name)], [])
+        self.assertEqual(len(pbkit.__all__), len(set(pbkit.__all__)))
+        got: dict[str, object] = {}
+        exec("from pbkit import *", got)
+        self.assertEqual(set(NAMES) - set(got), set())
+
+    def test_nothingElseIsInTheOpen(self) -> None:
+        """What can be had from `pbkit` without being promised is its modules and nothing else."""
+        public = {name for name in vars(pbkit) if not name.startswith("_")} - set(NAMES)
+        unpromised = {name for name in public if not isinstance(getattr(pbkit, name), ModuleType)}
+        self.assertEqual(unpromised - {"annotations"}, set())
+
+    def test_eachNameIsDocumented(self) -> None:
+        """Each public class, function and module says of itself what it is, and does not inherit it."""
+        silent = []
+        for name in NAMES:
+            value = getattr(pbkit, name)
+            if inspect.isclass(value) and not vars(value).get("__doc__"):
+                silent.append(name)
+            elif (inspect.isroutine(value) or inspect.ismodule(value)) and not value.__doc__:
+                silent.append(name)
+        self.assertEqual(silent, [])
+
+    def test_eachPublicMethodIsDocumented(self) -> None:
+        """Each method that a public class adds to what it inherits says what it promises."""
+        silent = []
+        for name in NAMES:
+            value = getattr(pbkit, name)
+            if not inspect.isclass(value):
+                continue
+            for attribute, member in vars(value).items():
+                inherited = any(hasattr(base, attribute) for base in value.__mro__[1:])
+                member = inspect.unwrap(getattr(member, "__func__", member))
+                plain = inspect.isfunction(member) or isinstance(member, property)
+                if plain and not attribute.startswith("_") and not inherited and not member.__doc__:
+                    silent.append(f"{name}.{attribute}")
+        self.assertEqual(silent, [])
+
+    def test_versionIsText(self) -> None:
+        """The version is there for programs that ask, in the form of three numbers."""
+        self.assertRegex(pbkit.__version__, r"^\d+\.\d+\.\d+$")
