@@ -43,6 +43,8 @@ class Attachment:
         """
         hook = getattr(self._session.avatar, "attached", None) if self._hooks else None
         if hook is None:
+            # One that has only `detached` is told of that.
+            self._returned = succeed(True) if self._hooks else None
             return succeed(None)
         returned: Deferred[bool] = Deferred()
         self._returned = returned

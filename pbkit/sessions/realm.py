@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import attrs
 from twisted.cred.checkers import ANONYMOUS
 from twisted.cred.portal import IRealm
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, succeed
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -329,13 +329,13 @@ class Realm:
             session.data.clear()
 
         done = attachment.detach().addBoth(detached)
-        if not done.called:
-            self._leaving.add(done)
-            done.addBoth(lambda _: self._leaving.discard(done))
+        # `called` would not tell whether it is through: it is True of one that waits for another, too.
+        self._leaving.add(done)
+        done.addBoth(lambda _: self._leaving.discard(done))
 
 
 def _copy(d: Deferred[Any]) -> Deferred[Any]:
     """A Deferred that fires after `d`; cancelling it leaves `d` alone."""
     copy: Deferred[Any] = Deferred()
     d.addBoth(lambda result: None if copy.called else copy.callback(None))
-    return copy if not d.called else succeed(None)
+    return copy

@@ -1,0 +1,148 @@
+"""`pbkit.config`: from text to frozen dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet import endpoints
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbkit.config import RealmSpec, ServerConfig, loopbackOnly, parseRealm, splitDescription
+from pbkit.errors import ConfigError
+
+
+class ServerConfigTests(SynchronousTestCase):
+    """`ServerConfig`, before anything is said."""
+
+    def test_servesTheCachingRealmOnLoopbackByDefault(self) -> None:
+        """Nothing said means the caching realm, on port 8787 of this machine only."""
+        config = ServerConfig()
+        self.assertEqual(config.realm, RealmSpec("caching"))
+        self.assertEqual(config.listen, ("tcp:8787:interface=127.0.0.1",))
+        self.assertTrue(loopbackOnly(config.listen[0]))
+
+    def test_isFrozen(self) -> None:
+        """What was decided stays so."""
+        with self.assertRaises(FrozenInstanceError):
+            ServerConfig().avatar = "x"  # type: ignore[misc]
+
+    def test_showsNoPassword(self) -> None:
+        """A configuration that ends up in a traceback shows no password."""
+        self.assertNotIn("sesame", repr(ServerConfig(auth=("memory:alice:sesame",))))
+
+
+class ParseRealmTests(SynchronousTestCase):
+    """`parseRealm`."""
+
+    def test_takesAName(self) -> None:
+        """A bare name has no parameters."""
+        self.assertEqual(parseRealm("caching"), RealmSpec("caching", {}))
+
+    def test_takesADottedPathWithParameters(self) -> None:
+        """Each key=value becomes a parameter, as text."""
+        spec = parseRealm("game.realms.GameRealm:max=3:motto=a=b")
+        self.assertEqual(spec.name, "game.realms.GameRealm")
+        self.assertEqual(dict(spec.parameters), {"max": "3", "motto": "a=b"})
+
+    def test_takesAnEscapedColon(self) -> None:
+        """A backslash makes a colon part of the value."""
+        self.assertEqual(dict(parseRealm(r"limited:note=a\:b\\").parameters), {"note": "a:b\\"})
+
+    def test_isShownAsItWasWritten(self) -> None:
+        """A spec reads like the text that it came from."""
+        self.assertEqual(str(parseRealm("limited:max=3:conflict=kick")), "limited:max=3:conflict=kick")
+
+    def test_refusesWhatIsNotOfThatForm(self) -> None:
+        """No name, a field without a key, a stray backslash: each is refused with how to write it."""
+        for text, said in [
+            ("", "NAME:key=value"),
+            (":max=3", "NAME:key=value"),
+            ("max=3", "NAME:key=value"),
+            ("limited:3", "'3' is not key=value"),
+            ("limited:", "'' is not key=value"),
+            ("limited:=3", "'=3' is not key=value"),
+            ("limited:max=3:max=4", "max is given twice"),
+            ("limited\\", "backslash"),
+        ]:
+            error = self.assertRaises(ConfigError, parseRealm, text)
+            self.assertIn(said, str(error), text)
+
+    @settings(max_examples=50, deadline=None, database=None)
+    @given(st.text(), st.dictionaries(st.text(min_size=1), st.text()))
+    def test_whateverIsQuotedIsReadBack(self, name: str, parameters: dict[str, str]) -> None:
+        """Names, keys and values of any text survive, if what has a meaning is escaped by a backslash."""
+
+        def quote(text: str) -> str:
+            return "".join(f"\\{c}" if c in "\\:=" else c for c in text)
+
+        pairs = (f"{quote(key)}={quote(value)}" for key, value in parameters.items())
+        spec = parseRealm(":".join([quote("r" + name), *pairs]))
+        self.assertEqual(spec.name, "r" + name)
+        self.assertEqual(dict(spec.parameters), parameters)
+
+
+class SplitDescriptionTests(SynchronousTestCase):
+    """`splitDescription` reads a text as Twisted reads endpoint strings."""
+
+    @settings(max_examples=100, deadline=None, database=None)
+    @given(st.text(alphabet=":=\\ab1."))
+    def test_agreesWithTwisted(self, text: str) -> None:
+        """Every text is taken apart as `twisted.internet.endpoints` does, or both refuse."""
+        try:
+            args, kw = endpoints._parse(text)
+        except (StopIteration, RuntimeError):
+            self.assertRaises(ConfigError, splitDescription, text)
+            return
+        fields = splitDescription(text)
+        self.assertEqual([one[0] for one in fields if len(one) == 1], args)
+        self.assertEqual({one[0]: one[1] for one in fields if len(one) == 2}, kw)
+
+
+class LoopbackOnlyTests(SynchronousTestCase):
+    """`loopbackOnly` decides whether a server may run with one guest and a printed password."""
+
+    def test_isTrueForWhatOnlyThisMachineReaches(self) -> None:
+        """127.0.0.0/8, ::1, localhost and Unix sockets."""
+        for description in [
+            "tcp:8787:interface=127.0.0.1",
+            "tcp:8787:127.0.0.1",
+            "tcp:8787:interface=127.99.0.3:backlog=5",
+            "tcp:0:interface=localhost",
+            r"tcp:8787:interface=\:\:1",
+            r"tcp6:8787:interface=\:\:1",
+            r"tcp6:8787:50:\:\:1",
+            "ssl:8787:interface=127.0.0.1:privateKey=a.pem",
+            "unix:/run/pbkit.sock",
+            "unix:address=/run/pbkit.sock",
+        ]:
+            self.assertTrue(loopbackOnly(description), description)
+
+    def test_isFalseForAnythingElse(self) -> None:
+        """Every other interface, a missing one, an unknown endpoint, a proxy's, and what is malformed."""
+        for description in [
+            "",
+            "tcp:8787",
+            "tcp:8787:interface=",
+            "tcp:8787:interface=0.0.0.0",
+            "tcp:8787:interface=192.0.2.7",
+            "tcp:8787:interface=127.0.0.1.example.org",
+            "tcp:8787:interface=localhost.example.org",
+            "tcp:8787:127.0.0.1:interface=0.0.0.0",
+            "tcp:8787:interface=0.0.0.0:interface=127.0.0.1",
+            "tcp:8787:0.0.0.0:interface=127.0.0.1",
+            "tcp:127.0.0.1",
+            "tcp:8787:backlog=127.0.0.1",
+            r"tcp:8787:interface\=127.0.0.1",
+            r"tcp6:8787:interface=\:\:",
+            "tcp6:8787",
+            "ssl:8787",
+            "ssl:8787:127.0.0.1",
+            "systemd:domain=INET:index=0",
+            "haproxy:tcp:8787:interface=127.0.0.1",
+            "onion:80",
+            "interface=127.0.0.1",
+            "tcp:8787:interface=127.0.0.1\\",
+        ]:
+            self.assertFalse(loopbackOnly(description), description)

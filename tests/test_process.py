@@ -1,0 +1,496 @@
+"""The main job, in real processes: twistd with the plugin, stock clients, and the `pbkit` command."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from twisted.trial.unittest import SynchronousTestCase
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: How long to wait for what has to come, in seconds. Far more than it ever takes.
+PATIENCE = 30.0
+
+TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+PBKIT = [sys.executable, "-m", "pbkit.cli"]
+
+#: A stock client: logs in so many times, each over a connection of its own, greets twice by each, then waits for
+#: the end of its input. With no name it logs in anonymously.
+CLIENT = """
+import sys
+from twisted.cred.credentials import Anonymous, UsernamePassword
+from twisted.internet import defer, endpoints, stdio, task
+from twisted.internet.protocol import Protocol
+from twisted.spread import pb
+
+class Input(Protocol):
+    def connectionMade(self):
+        self.over = defer.Deferred()
+    def connectionLost(self, reason):
+        self.over.callback(None)
+
+async def main(reactor, where, times, name=None, password=None):
+    credentials = Anonymous() if name is None else UsernamePassword(name.encode(), password.encode())
+    held = []
+    for _ in range(int(times)):
+        factory = pb.PBClientFactory()
+        await endpoints.clientFromString(reactor, where).connect(factory)
+        login = factory.login(credentials)
+        login.addErrback(lambda failure: print("refused:", failure.getErrorMessage(), flush=True))
+        held.append(await login)
+        if held[-1] is not None:
+            for _ in range(2):
+                print(await held[-1].callRemote("greet"), flush=True)
+    print("ready", flush=True)
+    waiting = Input()
+    stdio.StandardIO(waiting)
+    await waiting.over
+
+task.react(lambda *args: defer.ensureDeferred(main(*args)), sys.argv[1:])
+"""
+
+#: A stock server, with a stock realm.
+STOCK_SERVER = """
+import sys
+from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.portal import IRealm, Portal
+from twisted.internet import reactor
+from twisted.spread import pb
+from zope.interface import implementer
+
+class Greeter(pb.Avatar):
+    def perspective_greet(self, *args):
+        return (b"hello", args)
+
+@implementer(IRealm)
+class Realm:
+    def requestAvatar(self, avatarId, mind, *interfaces):
+        return pb.IPerspective, Greeter(), lambda: None
+
+users = InMemoryUsernamePasswordDatabaseDontUse(alice=b"sesame")
+factory = pb.PBServerFactory(Portal(Realm(), [users]))
+port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+print("port=%d" % port.getHost().port, flush=True)
+reactor.run()
+"""
+
+#: A realm that writes down whom it was told of.
+TELLING = """
+import os
+from pbkit import CachingRealm
+from pbkit.demo import DemoAvatar
+
+def tell(line):
+    with open(os.environ["TOLD"], "a") as f:
+        f.write(line + "\\n")
+
+class Telling(DemoAvatar):
+    def attached(self, session):
+        tell("attached " + session.sessionId)
+
+    def detached(self, session):
+        tell("detached %s %s" % (session.sessionId, type(session.endedWith).__name__))
+
+class TellingRealm(CachingRealm):
+    avatarClass = Telling
+"""
+
+
+class Running:
+    """
+    A process, and what it has printed so far.
+
+    :param argv: what to run.
+    :param directory: where; its output is kept there too.
+    :param env: beside the environment that there is.
+    """
+
+    def __init__(self, argv: list[str], directory: str, env: dict[str, str]) -> None:
+        number = len(os.listdir(directory))
+        self.out = os.path.join(directory, f"{number}.out")
+        self.err = os.path.join(directory, f"{number}.err")
+        with open(self.out, "wb") as out, open(self.err, "wb") as err:
+            self.process = subprocess.Popen(argv, cwd=directory, env=env, stdin=subprocess.PIPE, stdout=out, stderr=err)
+
+    def printed(self, errors: bool = False) -> str:
+        """What it has printed so far."""
+        with open(self.err if errors else self.out, encoding="utf-8") as f:
+            return f.read()
+
+    def waitFor(self, pattern: str, count: int = 1) -> list[re.Match[str]]:
+        """
+        Wait until it has printed something.
+
+        :return: at least so many matches of a regular expression in its output.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            ended = self.process.poll() is not None
+            found = list(re.finditer(pattern, self.printed()))
+            if len(found) >= count:
+                return found
+            if ended or time.monotonic() > deadline:
+                raise AssertionError(
+                    f"no {count} times {pattern!r} in:\n{self.printed()}\nerrors:\n{self.printed(True)}"
+                )
+            time.sleep(0.02)
+
+    def port(self) -> str:
+        """The first port that a server says it listens on."""
+        return self.waitFor(r"port=(\d+)")[0][1]
+
+    def wait(self) -> int:
+        """Wait for its end; the exit status, or less than 0 for a signal."""
+        return self.process.wait(PATIENCE)
+
+    def stop(self) -> None:
+        """End it, whatever it does."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(PATIENCE)
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+
+class ProcessTests(SynchronousTestCase):
+    """twistd with the plugin, from the outside."""
+
+    def setUp(self) -> None:
+        """A directory to run in, with nothing of this one's environment that matters."""
+        # Not trial's, which lies deep: the path of a Unix socket has 107 bytes at most.
+        self.directory = tempfile.mkdtemp(prefix="pbkit-")
+        self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        self.env = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+        self.env.pop("PBKIT_PASSWORD", None)
+
+    def run_(self, *argv: str) -> Running:
+        """Start a process, which does not outlive this test."""
+        running = Running(list(argv), self.directory, self.env)
+        self.addCleanup(running.stop)
+        return running
+
+    def twistd(self, *words: str, before: tuple[str, ...] = ("-n",)) -> Running:
+        """Start twistd with the plugin."""
+        return self.run_(*TWISTD, "--pidfile=", *before, "pbkit", *words)
+
+    def serve(self, *words: str) -> tuple[Running, str]:
+        """Start a server on a free port of this machine; it, and the endpoint of a client."""
+        server = self.twistd("--listen", "tcp:0:interface=127.0.0.1", *words)
+        return server, f"tcp:127.0.0.1:{server.port()}"
+
+    def client(self, where: str, times: int, *who: str) -> Running:
+        """Start a stock client, and wait until it has done its part."""
+        client = self.run_(sys.executable, "-c", CLIENT, where, str(times), *who)
+        client.waitFor("ready")
+        return client
+
+    def call(self, *words: str, password: str | None = None) -> tuple[int, str, str]:
+        """Run ``pbkit call``; its exit status, output and errors."""
+        env = self.env if password is None else {**self.env, "PBKIT_PASSWORD": password}
+        done = subprocess.run(
+            [*PBKIT, "call", *words],
+            cwd=self.directory,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    def write(self, name: str, content: str | bytes) -> str:
+        """A file in the directory where all runs."""
+        path = os.path.join(self.directory, name)
+        with open(path, "wb") as f:
+            f.write(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def read(self, name: str) -> str:
+        """The content of such a file."""
+        with open(os.path.join(self.directory, name), encoding="utf-8") as f:
+            return f.read()
+
+    def terminate(self, server: Running) -> None:
+        """End a server as an init system would, and see that it ends as twistd does: by that signal."""
+        server.process.send_signal(signal.SIGTERM)
+        # Once all is closed, twistd lets the signal take it: the status is the signal's, not 0 and not 1.
+        self.assertEqual(server.wait(), -signal.SIGTERM, server.printed())
+
+    # The main job.
+
+    def test_stockClientGreetsAndGreetsAgain(self) -> None:
+        """A stock client over TCP is greeted by its cached avatar; each step is one line in the log."""
+        server, where = self.serve("--realm", "caching", "--auth", "memory:alice:sesame")
+        client = self.client(where, 1, "alice", "sesame")
+        self.assertEqual(client.printed().splitlines(), ["<1>hello alice", "<2>hello alice", "ready"])
+        assert client.process.stdin is not None
+        client.process.stdin.close()
+        self.assertEqual(client.wait(), 0)
+        server.waitFor(r"\] logout: ")
+        again = self.client(where, 1, "alice", "sesame")
+        self.assertEqual(again.printed().splitlines()[0], "<3>hello alice")
+        refused = self.client(where, 1, "alice", "Sesame")
+        self.assertEqual(refused.printed().splitlines(), ["refused: unknown user or wrong password", "ready"])
+        self.terminate(server)
+        log = server.printed()
+        for pattern, count in [
+            (r"pbkit \S+ starting: realm caching \{'linger': 0.0\}, avatar pbkit.demo.DemoAvatar", 1),
+            (r"\] listening on ", 1),
+            (r"\] login: 'alice' from 127\.0\.0\.1:\d+, session \w+\n", 2),
+            (r"\] login refused: BadCredentials from 127\.0\.0\.1:\d+: unknown user or wrong password\n", 1),
+            (r"\] logout: 'alice', session \w+, (LoggedOut|Disconnected)\n", 1),
+            (r"\] logout: 'alice', session \w+, Shutdown\n", 1),
+            (r"\] pbkit stopped: 2 log-ins, 1 refused; ", 1),
+        ]:
+            self.assertEqual(len(re.findall(pattern, log)), count, f"{pattern}\n{log}")
+        for secret in ["sesame", "Sesame", "Traceback"]:
+            self.assertNotIn(secret, log)
+            self.assertNotIn(secret, server.printed(errors=True))
+
+    def test_checkersWorkTogether(self) -> None:
+        """Users of a file and of the command line log in to one server."""
+        self.write("passwd", "bob:swordfish\n")
+        _, where = self.serve("--auth", "memory:alice:sesame", "--auth", "file:passwd")
+        self.assertEqual(self.client(where, 1, "alice", "sesame").printed().splitlines()[0], "<1>hello alice")
+        self.assertEqual(self.client(where, 1, "bob", "swordfish").printed().splitlines()[0], "<1>hello bob")
+        self.assertIn("refused:", self.client(where, 1, "bob", "sesame").printed())
+
+    def test_fileIsFoundFromAnotherDirectory(self) -> None:
+        """A relative file is that of the start, though twistd goes elsewhere by --rundir."""
+        self.write("passwd", "bob:swordfish\n")
+        words = ["--auth", "file:passwd", "--listen", "tcp:0:interface=127.0.0.1"]
+        server = self.twistd(*words, before=("-n", "--rundir", "/"))
+        port = server.port()
+        client = self.client(f"tcp:127.0.0.1:{port}", 1, "bob", "swordfish")
+        self.assertEqual(client.printed().splitlines()[0], "<1>hello bob")
+
+    def test_anonymousClientsAreNumbered(self) -> None:
+        """The anonymous realm greets each client apart, with --auth anonymous and without."""
+        for words in [["--auth", "anonymous"], []]:
+            server, where = self.serve("--realm", "anonymous", *words)
+            client = self.client(where, 2)
+            self.assertEqual(
+                client.printed().splitlines()[:4],
+                ["<1>hello anonymous#1", "<2>hello anonymous#1", "<1>hello anonymous#2", "<2>hello anonymous#2"],
+            )
+            self.terminate(server)
+
+    # Where it listens.
+
+    def test_unixSocketIsServed(self) -> None:
+        """A Unix socket serves, and its file is gone when the server is."""
+        path = os.path.join(self.directory, "s")
+        server = self.twistd("--listen", f"unix:{path}", "--auth", "memory:alice:sesame")
+        server.waitFor("listening on UNIXAddress")
+        client = self.client(f"unix:{path}", 1, "alice", "sesame")
+        self.assertEqual(client.printed().splitlines()[0], "<1>hello alice")
+        self.terminate(server)
+        self.assertFalse(os.path.exists(path))
+
+    def test_tlsIsServed(self) -> None:
+        """An ssl: endpoint serves TLS; whoever speaks without is told, and so is who trusts nobody."""
+        self.write("server.pem", selfSigned())
+        listen = "ssl:0:privateKey=server.pem:certKey=server.pem:interface=127.0.0.1"
+        server = self.twistd("--listen", listen, "--auth", "memory:alice:sesame")
+        port = server.port()
+        words = ["greet", "--user", "alice"]
+        trusting = f"tls:localhost:{port}:trustRoots={self.directory}:endpoint=tcp\\:127.0.0.1\\:{port}"
+        self.assertEqual(self.call(trusting, *words, password="sesame"), (0, '"<1>hello alice"\n', ""))
+        self.assertEqual(self.call(f"ssl:127.0.0.1:{port}", *words, password="sesame"), (0, '"<2>hello alice"\n', ""))
+        status, _, said = self.call(
+            f"tls:localhost:{port}:endpoint=tcp\\:127.0.0.1\\:{port}", *words, password="sesame"
+        )
+        self.assertEqual((status, "certificate verify failed" in said), (3, True), said)
+        status, _, said = self.call(f"tcp:127.0.0.1:{port}", *words, "--timeout=1", password="sesame")
+        self.assertEqual((status, "with TLS or without" in said), (6, True), said)
+
+    def test_portInUseEndsTheStart(self) -> None:
+        """The process ends with status 1 and one clear line, and leaves no listener and no file behind."""
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            path = os.path.join(self.directory, "s")
+            listen = ["--listen", f"unix:{path}", "--listen", f"tcp:{port}:interface=127.0.0.1"]
+            server = self.twistd(*listen)
+            self.assertEqual(server.wait(), 1)
+        said = f"pbkit could not start: cannot listen on 127.0.0.1:{port}: Address already in use"
+        self.assertEqual(server.printed(errors=True), said + "\n")
+        self.assertIn(said, server.printed())
+        self.assertNotIn("Traceback", server.printed())
+        self.assertNotIn("guest", server.printed())
+        self.assertFalse(os.path.exists(path))
+
+    def test_wrongUsageEndsTheStart(self) -> None:
+        """What is wrong is the last line, the status is twistd's for that, and there is no traceback."""
+        # 1; from the oldest Twisted that we support, 0.
+        status = self.run_(*TWISTD, "--nonsense").wait()
+        for words, said in [
+            (["--realm", "nonsense"], "there is no such; there are clientless, caching"),
+            (["--auth", "unix"], "plaintext"),
+            (["--listen", "tcp:0"], "--auth file:passwd"),
+        ]:
+            server = self.twistd(*words)
+            self.assertEqual(server.wait(), status)
+            self.assertIn(said, server.printed().splitlines()[-1])
+            self.assertNotIn("Traceback", server.printed() + server.printed(errors=True))
+
+    # The guest.
+
+    def test_guestsLineIsPasted(self) -> None:
+        """Without --auth the line that is printed works in a shell as it stands, twice."""
+        server = self.twistd("--listen", "tcp:0:interface=127.0.0.1", before=("-n", "--logfile", "log"))
+        line = server.waitFor(r"(PBKIT_PASSWORD=\S+ .* greet --user guest)\n")[0][1]
+        self.assertEqual(self.paste(line), '"<1>hello guest"\n')
+        self.assertEqual(self.paste(line), '"<2>hello guest"\n')
+        password = server.waitFor(r"password: (\S+)")[0][1]
+        self.terminate(server)
+        log = self.read("log")
+        self.assertIn("login: 'guest'", log)
+        self.assertNotIn(password, log)
+
+    def test_daemonPrintsTheGuestsLineToo(self) -> None:
+        """A server that goes to the background has told before that who may log in, and where."""
+        server = self.run_(*TWISTD, "--pidfile=pid", "pbkit", "--listen", r"tcp6:0:interface=\:\:1")
+        self.assertEqual(server.wait(), 0, server.printed(errors=True))
+        pid = int(self.read("pid"))
+        self.addCleanup(killed, pid)
+        line = server.waitFor(r"(PBKIT_PASSWORD=\S+ .* greet --user guest)\n")[0][1]
+        self.assertEqual(self.paste(line), '"<1>hello guest"\n')
+        password = server.waitFor(r"password: (\S+)")[0][1]
+        self.assertNotIn(password, self.read("twistd.log"))
+
+    def paste(self, line: str) -> str:
+        """What a shell prints for a line."""
+        done = subprocess.run(
+            ["sh", "-c", line],
+            cwd=self.directory,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return done.stdout
+
+    # The end.
+
+    def test_terminationEndsEverySession(self) -> None:
+        """SIGTERM during 50 live sessions runs 50 `detached` before the process ends."""
+        self.write("telling.py", TELLING)
+        self.env["TOLD"] = os.path.join(self.directory, "told")
+        server, where = self.serve("--realm", "telling.TellingRealm", "--auth", "memory:alice:sesame")
+        self.client(where, 50, "alice", "sesame")
+        self.assertEqual(self.read("told").count("detached"), 0)
+        self.terminate(server)
+        told = self.read("told").split("\n")
+        attached = sorted(line.split()[1] for line in told if line.startswith("attached"))
+        detached = sorted(line.split()[1] for line in told if line.endswith(" Shutdown"))
+        self.assertEqual(len(set(attached)), 50)
+        self.assertEqual(detached, attached)
+        self.assertIn("pbkit stopped: 50 log-ins, 0 refused", server.printed())
+
+    # The command.
+
+    def test_callsStatusSaysWhatHappened(self) -> None:
+        """Each cause has its exit status and one line; only an answer is on standard output."""
+        _, where = self.serve("--auth", "memory:alice:sesame")
+        user = ["--user", "alice"]
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen()
+            nowhere = f"tcp:127.0.0.1:{silent.getsockname()[1]}"
+            for words, password, expected in [
+                ([where, "whoami", *user], "sesame", (0, '"alice"\n', "")),
+                ([where, "echo", '[1, "a", null]', *user], "sesame", (0, '[1, "a", null]\n', "")),
+                ([where, "whoami", *user], "x", (4, "", "login refused: unknown user or wrong password")),
+                ([where, "whoami", "--anonymous"], None, (4, "", "login refused: this server takes no")),
+                ([where, "nosuch", *user], "sesame", (5, "", "nosuch failed: pbkit.errors.NoSuchMethod: ")),
+                (["tcp:127.0.0.1:1", "whoami", *user], "x", (3, "", "cannot connect: Connection was refused")),
+                (["unix:nosuch", "whoami", *user], "x", (3, "", "cannot connect: ")),
+                (["tcp:h:http", "whoami", *user], "x", (2, "", "endpoint 'tcp:h:http': ")),
+                ([nowhere, "whoami", *user, "--timeout=0.3"], "x", (6, "", "no answer within 0.3 s while log")),
+                ([where, "whoami", *user], None, (2, "", "no password: set PBKIT_PASSWORD")),
+            ]:
+                status, out, err = self.call(*words, password=password)
+                self.assertEqual((status, out), expected[:2], err)
+                self.assertEqual(err.count("\n"), 1 if expected[2] else 0, err)
+                self.assertTrue(err.startswith(f"pbkit call: {expected[2]}" if expected[2] else ""), err)
+
+    def test_callReachesAStockServer(self) -> None:
+        """A server that knows nothing of pbkit answers, refuses and is ended as well."""
+        server = self.run_(sys.executable, "-c", STOCK_SERVER)
+        where = f"tcp:127.0.0.1:{server.port()}"
+        words = [where, "greet", "--user", "alice", "--", "-x"]
+        answer = '{"tuple": [{"bytes": "aGVsbG8="}, {"tuple": ["-x"]}]}\n'
+        self.assertEqual(self.call(*words, password="sesame"), (0, answer, ""))
+        self.assertEqual(self.call(*words, password="x")[0], 4)
+        self.assertEqual(self.call(where, "greet", "--anonymous")[0], 4)
+        self.assertEqual(self.call(where, "nosuch", "--user", "alice", password="sesame")[0], 5)
+
+    def test_callToldOfAServerThatDies(self) -> None:
+        """A server that is killed while it serves the call is told of at once, not when the time is up."""
+        self.write(
+            "slow.py",
+            "from twisted.internet.defer import Deferred\n"
+            "from pbkit import Avatar\n"
+            "class Slow(Avatar):\n"
+            "    def perspective_wait(self):\n"
+            "        print('waiting', flush=True)\n"
+            "        return Deferred()\n",
+        )
+        server, where = self.serve("--avatar", "slow.Slow", "--auth", "memory:alice:sesame")
+        self.env["PBKIT_PASSWORD"] = "sesame"
+        call = self.run_(*PBKIT, "call", where, "wait", "--user", "alice")
+        server.waitFor(r"\] waiting")
+        server.process.kill()
+        self.assertEqual(call.wait(), 3)
+        self.assertRegex(call.printed(errors=True), "^pbkit call: the .* while calling wait")
+
+
+def killed(pid: int) -> None:
+    """End a daemon that one of the tests has started."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def selfSigned() -> bytes:
+    """A key and a certificate for localhost, in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )

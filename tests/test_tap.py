@@ -1,0 +1,241 @@
+"""`pbkit.tap`: what can be said to ``twistd pbkit``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from io import StringIO
+from typing import Any
+
+from twisted.application.service import IService, IServiceMaker
+from twisted.copyright import version as twistedVersion
+from twisted.internet import reactor
+from twisted.plugin import getPlugins
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+import pbkit
+from pbkit.demo import DemoAvatar
+from pbkit.service import Server
+from pbkit.sessions.realms import NAMED
+from pbkit.tap import Options, Terminal, makeService
+
+
+class OptionsTests(SynchronousTestCase):
+    """`Options`."""
+
+    def setUp(self) -> None:
+        """Keep what parsing adds to the path."""
+        self.patch(sys, "path", list(sys.path))
+
+    def parsed(self, *words: str) -> Options:
+        """The options that these words mean."""
+        options = Options()
+        options.parseOptions(words)
+        return options
+
+    def refusal(self, *words: str) -> str:
+        """What is said to an operator who says these."""
+        said = str(self.assertRaises(UsageError, self.parsed, *words))
+        self.assertNotIn("\n", said)
+        return said
+
+    def shown(self, *words: str) -> str:
+        """What is printed for these, on the way to an exit with status 0."""
+        out = StringIO()
+        self.patch(sys, "stdout", out)
+        self.patch(Options, "authOutput", out)
+        self.assertEqual(self.assertRaises(SystemExit, self.parsed, *words).code, 0)
+        return out.getvalue()
+
+    def test_nothingSaidServesTheCachingRealmToAGuestOnLoopback(self) -> None:
+        """The defaults: the caching realm with the demo avatar, port 8787 of this machine, one user."""
+        plan = self.parsed().plan
+        assert plan is not None
+        self.assertIs(type(plan.realm), NAMED["caching"])
+        self.assertIs(plan.realm.avatarClass, DemoAvatar)
+        self.assertEqual([text for text, _ in plan.listen], ["tcp:8787:interface=127.0.0.1"])
+        self.assertIsNotNone(plan.guest)
+
+    def test_everythingSaidIsInThePlan(self) -> None:
+        """Realm, avatar, checkers and listeners are those that were named, the latter in their order."""
+        plan = self.parsed(
+            "--realm", "limited:max=2", "--avatar", "pbkit.sessions.clock.ClockAvatar",
+            "--auth", "memory:alice:a", "--auth", "memory:bob:b",
+            "--listen", "tcp:1", "--listen", "unix:x",
+        ).plan  # fmt: skip
+        assert plan is not None
+        self.assertEqual(plan.realm.max, 2)
+        self.assertEqual(plan.realm.avatarClass.__name__, "ClockAvatar")
+        self.assertEqual([list(one.users) for one in plan.checkers], [[b"alice"], [b"bob"]])
+        self.assertEqual([text for text, _ in plan.listen], ["tcp:1", "unix:x"])
+        self.assertIsNone(plan.guest)
+
+    def test_whatIsWrongIsOneLine(self) -> None:
+        """Whatever part is wrong, it is a usage error that says what would be right."""
+        for words, said in [
+            (["--realm", "nonsense"], "caching"),
+            (["--realm", "limited:maximum=3"], "max: int"),
+            (["--realm", "limited:max=x"], "whole number"),
+            (["--realm", "limited:max"], "key=value"),
+            (["--realm", "nosuchgame.Realm"], "nosuchgame.Realm"),
+            (["--avatar", "nosuchgame.Player"], "nosuchgame.Player"),
+            (["--auth", "unix"], "plaintext"),
+            (["--auth", "nonsense"], "file:PATH"),
+            (["--auth", "file:no-such-file"], "No such file"),
+            (["--auth", "anonymous"], "refuses anonymous"),
+            (["--listen", "tcp:8787"], "--auth"),
+            (["--listen", "nonsense:1", "--auth", "memory:a:b"], "nonsense"),
+            (["--nonsense"], "nonsense"),
+            (["nonsense"], "arguments"),
+        ]:
+            self.assertIn(said, self.refusal(*words))
+
+    def test_noPasswordIsInAnError(self) -> None:
+        """A checker that is refused is not quoted."""
+        for description in ["memory:alice:hunter2:bob", "memory::hunter2", "nonsense:hunter2"]:
+            self.assertNotIn("hunter2", self.refusal("--auth", description))
+
+    def test_listsTheRealms(self) -> None:
+        """--list-realms prints one line for each and exits."""
+        lines = self.shown("--list-realms").splitlines()
+        self.assertEqual([line.split()[0] for line in lines], list(NAMED))
+
+    def test_listsTheCheckersThatCanWork(self) -> None:
+        """--help-auth lists those that PB's login can use, and leaves out the others."""
+        shown = self.shown("--help-auth")
+        for kind in ["memory", "file", "anonymous"]:
+            self.assertIn(kind, shown)
+        self.assertNotIn("unix", shown)
+
+    def test_showsTheVersions(self) -> None:
+        """--version shows pbkit's and Twisted's."""
+        self.assertEqual(self.shown("--version"), f"pbkit {pbkit.__version__} (Twisted {twistedVersion})\n")
+
+    def test_helpExplainsEveryOption(self) -> None:
+        """--help names all options, and says what happens without --auth."""
+        usage = str(Options())
+        for word in ["--realm", "--list-realms", "--avatar", "--listen", "--auth", "--help-auth", "--version"]:
+            self.assertIn(word, usage)
+        self.assertIn("Without --auth", " ".join(usage.split()))
+
+    def test_modulesBesideTheOperatorAreFound(self) -> None:
+        """An avatar in the current directory can be named, though it is not on the path."""
+        directory = self.mktemp()
+        os.mkdir(directory)
+        with open(os.path.join(directory, "besidegame.py"), "w", encoding="utf-8") as f:
+            f.write("from pbkit import Avatar\nclass Player(Avatar): pass\n")
+        self.addCleanup(os.chdir, os.getcwd())
+        self.addCleanup(sys.modules.pop, "besidegame", None)
+        os.chdir(directory)
+        plan = self.parsed("--avatar", "besidegame.Player").plan
+        assert plan is not None
+        self.assertEqual(plan.realm.avatarClass.__module__, "besidegame")
+
+
+class MakeServiceTests(SynchronousTestCase):
+    """`makeService`."""
+
+    def setUp(self) -> None:
+        """Keep what parsing adds to the path."""
+        self.patch(sys, "path", list(sys.path))
+
+    def test_makesAServiceThatIsNotStarted(self) -> None:
+        """twistd gets a service of what was said, on the reactor that it runs."""
+        options = Options()
+        options.parseOptions(["--realm", "multi"])
+        service = makeService(options)
+        self.addCleanup(service._terminal.close)
+        self.assertTrue(IService.providedBy(service))
+        self.assertIsInstance(service, Server)
+        self.assertIs(service.plan, options.plan)
+        self.assertIs(service.factory.clock, reactor)
+        self.assertFalse(service.running)
+
+    def test_optionsNeedNotBeParsed(self) -> None:
+        """Options fresh from their class mean the defaults, as programs that build taps expect."""
+        service = makeService(Options())
+        self.addCleanup(service._terminal.close)
+        self.assertIs(type(service.plan.realm), NAMED["caching"])
+
+    def test_pluginIsListed(self) -> None:
+        """twistd finds the plugin under the name pbkit, and with it these options and this function."""
+        makers: list[Any] = [one for one in getPlugins(IServiceMaker) if one.tapname == "pbkit"]
+        # More than one, if the tests of a checkout run where pbkit is installed as well.
+        self.assertNotEqual(makers, [])
+        for maker in makers:
+            self.assertIs(maker.options, Options)
+            self.assertIs(maker.makeService, makeService)
+
+
+class TerminalTests(SynchronousTestCase):
+    """`Terminal`: standard output as it was before twistd took it."""
+
+    def streams(self) -> tuple[Any, Any]:
+        """A file in the place of each stream."""
+        files = [open(self.mktemp(), "w+", encoding="utf-8") for _ in range(2)]
+        for name, file in zip(["stdout", "stderr"], files, strict=True):
+            self.addCleanup(file.close)
+            self.patch(sys, name, file)
+        return files[0], files[1]
+
+    def read(self, file: Any) -> str:
+        """What a file holds by now."""
+        with open(file.name, encoding="utf-8") as f:
+            return f.read()
+
+    def test_reachesTheOriginalStreams(self) -> None:
+        """What is shown goes where the streams went when it was made, at once, whatever they are now."""
+        out, err = self.streams()
+        terminal = Terminal()
+        log = StringIO()
+        self.patch(sys, "stdout", log)
+        self.patch(sys, "stderr", log)
+        terminal.say("hello")
+        terminal.complain("no")
+        self.assertEqual((self.read(out), self.read(err), log.getvalue()), ("hello\n", "no\n", ""))
+        terminal.close()
+
+    def test_survivesTheDescriptors(self) -> None:
+        """A daemon closes its standard descriptors; what is shown still arrives."""
+        out, _ = self.streams()
+        terminal = Terminal()
+        out.close()
+        terminal.say("hello")
+        self.assertEqual(self.read(out), "hello\n")
+        terminal.close()
+
+    def test_isSilentOnceClosed(self) -> None:
+        """After the start is over it shows nothing, least of all in the log."""
+        out, err = self.streams()
+        terminal = Terminal()
+        terminal.close()
+        terminal.close()
+        log = StringIO()
+        self.patch(sys, "stdout", log)
+        terminal.say("hello")
+        terminal.complain("no")
+        self.assertEqual((self.read(out), self.read(err), log.getvalue()), ("", "", ""))
+
+    def test_takesStreamsWithoutAFile(self) -> None:
+        """A stream that has no descriptor is written to as it is, and left open; none at all is left alone."""
+        out = StringIO()
+        self.patch(sys, "stdout", out)
+        self.patch(sys, "stderr", None)
+        terminal = Terminal()
+        self.patch(sys, "stdout", StringIO())
+        terminal.say("hello")
+        terminal.complain("no")
+        terminal.close()
+        self.assertEqual(out.getvalue(), "hello\n")
+        self.assertFalse(out.closed)
+
+    def test_aReaderThatIsGoneDoesNoHarm(self) -> None:
+        """Nobody reading standard output keeps no server from starting."""
+        reading, writing = os.pipe()
+        with os.fdopen(writing, "w") as stream:
+            self.patch(sys, "stdout", stream)
+            terminal = Terminal()
+            os.close(reading)
+            terminal.say("hello")
+            terminal.close()
