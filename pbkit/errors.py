@@ -39,7 +39,6 @@ import secrets
 from typing import ClassVar
 
 from twisted.cred.error import LoginDenied, LoginFailed, UnauthorizedLogin, UnhandledCredentials
-from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.spread import pb
@@ -226,8 +225,6 @@ def refusalFor(failure: Failure) -> LoginRefused:
         return AnonymousRefused() if "IAnonymous" in str(error) else BadCredentials()
     if isinstance(error, LoginFailed):
         return BadCredentials()
-    if isinstance(error, CancelledError):
-        return LoginInterrupted("the connection was lost")
     number = secrets.token_hex(4)
     log.failure("a login failed, error {number}", failure, number=number)
     return LoginUnavailable(f"{LoginUnavailable.text} (error {number})")

@@ -157,12 +157,15 @@ class Terminal:
         Wait for it to end.
 
         :return: its exit status.
-        :raises TimeoutExpired: it does not.
+        :raises AssertionError: it does not.
         """
         deadline = time.monotonic() + PATIENCE
         while self.read(deadline):
             pass
-        return self._process.wait(max(0.1, deadline - time.monotonic()))
+        try:
+            return self._process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it should have ended by itself:\n{self.text}") from None
 
     def signal(self, number: int) -> None:
         """Send it a signal."""
@@ -188,7 +191,7 @@ class TranscriptTests(SynchronousTestCase):
         steps = transcript(path)
         terminals: dict[str, Terminal] = {}
         expected: dict[str, list[str]] = {}
-        server = self.run_(steps[0].command, path, "0")
+        server = self.start(steps[0].command, path, "0")
         server.waitForPort()
         terminals[steps[0].terminal] = server
         expected[steps[0].terminal] = steps[0].output
@@ -199,7 +202,7 @@ class TranscriptTests(SynchronousTestCase):
             if step.command == "fg":
                 terminals[step.terminal].signal(signal.SIGCONT)
             elif step.command:
-                terminals[step.terminal] = self.run_(step.command, path, server.port)
+                terminals[step.terminal] = self.start(step.command, path, server.port)
                 expected[step.terminal] = []
             terminal, lines = terminals[step.terminal], expected[step.terminal]
             lines += step.output
@@ -218,7 +221,7 @@ class TranscriptTests(SynchronousTestCase):
         self.assertEqual(server.lines, expected[steps[0].terminal], server.text)
         self.assertNotIn("Traceback", server.text)
 
-    def run_(self, command: str, path: Path, port: str) -> Terminal:
+    def start(self, command: str, path: Path, port: str) -> Terminal:
         """Run one command of a transcript; it is gone when the test is over."""
         terminal = Terminal(command, path.parent, port)
         self.addCleanup(terminal.close)
@@ -349,7 +352,7 @@ class ListingTests(SynchronousTestCase):
                 found.add(path.resolve())
         return found
 
-    def run_(self) -> set[Path]:
+    def exercised(self) -> set[Path]:
         """
         :return: the example modules that a test above runs, or that such a one imports.
         """
@@ -382,7 +385,7 @@ class ListingTests(SynchronousTestCase):
 
     def test_everyExampleIsRun(self) -> None:
         """Each example is run by a test, or imported by one that is."""
-        self.assertEqual(sorted(set(EXAMPLES.rglob("*.py")) ^ self.run_()), [])
+        self.assertEqual(sorted(set(EXAMPLES.rglob("*.py")) ^ self.exercised()), [])
 
     def test_noPythonBesideTheExamples(self) -> None:
         """Python in a page comes from an example: it cannot go stale there."""

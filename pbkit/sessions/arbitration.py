@@ -44,12 +44,16 @@ class Arbitration:
         peerId = "" if login.peer is None else login.peer.peerId
         address = None if login.peer is None else login.peer.address
         candidate = Candidate(avatarId, peerId, address, login.hello)
+        until = None if clock is None else clock.seconds() + ARBITRATION_TIMEOUT
         while True:
             decision = self._policy(self._roster.view, candidate)
             if isinstance(decision, Refuse):
                 raise decision.error
             if isinstance(decision, Probe):
                 answers = await self._ask(decision, clock)
+                if not answers.keys() - candidate.probed.keys():
+                    # It would ask for ever, and hold the reactor while nobody has to be waited for.
+                    raise RuntimeError("the admission policy asks for nothing that it has not been told")
                 candidate = attrs.evolve(candidate, probed={**candidate.probed, **answers})
             else:
                 undecided = [place for place in decision.ending if place.pending]
@@ -58,8 +62,8 @@ class Arbitration:
                 # Whoever this one would replace is not even in yet. No place is held meanwhile: who comes
                 # later does not wait for one who waits.
                 settled = undecided[0].settled()
-                if clock is not None:
-                    settled.addTimeout(ARBITRATION_TIMEOUT, clock, _tooLong)
+                if clock is not None and until is not None:
+                    settled.addTimeout(max(0, until - clock.seconds()), clock, _tooLong)
                 await settled
             check()
 

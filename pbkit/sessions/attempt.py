@@ -70,6 +70,7 @@ class Attempt(Generic[T]):
         self._onDone = onDone
         self._cancellable = cancellable
         self._timer: IDelayedCall | None = None
+        self._abandoned = False
         self._running = attempt(f)
         self._running.addCallbacks(self._succeeded, self._failed)
         if self._outcome is None and clock is not None:
@@ -90,30 +91,37 @@ class Attempt(Generic[T]):
             return fail(self._outcome)
         waiter: Deferred[T] = Deferred(self._giveUp)
         self._waiters.append(waiter)
+        self._abandoned = False
         return waiter
 
     def _giveUp(self, waiter: Deferred[T]) -> None:
         if waiter in self._waiters:
             self._waiters.remove(waiter)
-        if not self._waiters and self._cancellable and self._outcome is None:
-            self._settle(Failure(CancelledError()))
-            self._running.cancel()
+        self._abandoned = not self._waiters
+        if self._abandoned and self._cancellable and self._outcome is None:
+            self._abandon(Failure(CancelledError()))
 
     def _expired(self) -> None:
         self._timer = None
-        self._settle(Failure(self._onTimeout()))
-        self._running.cancel()
+        self._abandon(Failure(self._onTimeout()))
+
+    def _abandon(self, why: Failure) -> None:
+        self._settle(why)
+        try:
+            self._running.cancel()
+        except Exception:
+            log.failure("cancelling what was given up raised")
 
     def _succeeded(self, result: T) -> None:
         if self._outcome is None:
             self._settle((result,))
 
     def _failed(self, failure: Failure) -> None:
-        if self._outcome is None:
-            self._settle(failure)
-        elif not failure.check(CancelledError):
+        if (self._outcome is not None or self._abandoned) and not failure.check(CancelledError):
             # Nobody waits any more, and an error that nobody hears of is worse than a late one.
             log.failure("failed after it was given up", failure)
+        if self._outcome is None:
+            self._settle(failure)
 
     def _settle(self, outcome: tuple[T] | Failure) -> None:
         self._outcome = outcome

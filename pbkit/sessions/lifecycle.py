@@ -121,8 +121,13 @@ class Cached:
             entry.attempt = _attemptBuild(build, avatarId, clock, lambda: self._forget(avatarId, entry))
         if entry.attempt is None:
             raise RuntimeError(f"building the avatar {avatarId!r} needs that very avatar")
-        avatar = await entry.attempt.wait()
+        # Taken already while it waits: whoever gets the avatar first may let go of it before the next is told.
         self._taken(entry)
+        try:
+            avatar = await entry.attempt.wait()
+        except BaseException:
+            self._released(avatarId, entry, clock)
+            raise
         return Lease(avatar, lambda: self._released(avatarId, entry, clock))
 
     def close(self) -> None:
@@ -138,7 +143,7 @@ class Cached:
             del self._entries[avatarId]
 
     def _taken(self, entry: _Entry) -> None:
-        """A login has got the avatar."""
+        """A login wants the avatar."""
 
     def _released(self, avatarId: str, entry: _Entry, clock: IReactorTime | None) -> None:
         """A login has let go of the avatar."""
@@ -164,7 +169,7 @@ class Lingering(Cached):
 
     def _released(self, avatarId: str, entry: _Entry, clock: IReactorTime | None) -> None:
         entry.users -= 1
-        if entry.users:
+        if entry.users or self._entries.get(avatarId) is not entry:
             return
         # After close no timer is made any more: a `detached` may end long after it.
         if clock is None or not self.seconds or self._closed:

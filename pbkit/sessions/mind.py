@@ -63,7 +63,7 @@ class Mind:
         kind = "mind" if self else "no mind"
         return f"<{kind} of session {self._session.sessionId}>"
 
-    def callRemote(self, method: str, *args: Any, pbtimeout: float = CALL_TIMEOUT, **kw: Any) -> Deferred[Any]:
+    def callRemote(self, method: str, *args: Any, pbtimeout: float | None = CALL_TIMEOUT, **kw: Any) -> Deferred[Any]:
         """
         Call ``remote_<method>`` of the client's object.
 
@@ -71,7 +71,7 @@ class Mind:
         `NoMind`; with `SessionEnded` if the session has ended; with `CallTimedOut`; with what the client raised;
         with `pb.PBConnectionLost`; or with what is wrong with the arguments.
 
-        :param pbtimeout: how long the client has to answer, in seconds.
+        :param pbtimeout: how long the client has to answer, in seconds; None is without a deadline.
         """
         if self.reference is None:
             return fail(NoMind())
@@ -83,7 +83,7 @@ class Mind:
             return fail(Failure())
         if not isinstance(answer, Deferred):
             return succeed(answer)  # pbanswer=False
-        if self._session.clock is not None:
+        if self._session.clock is not None and pbtimeout is not None:
             answer.addTimeout(pbtimeout, self._session.clock, _timedOut)
         return answer
 

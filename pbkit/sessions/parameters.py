@@ -12,7 +12,7 @@ subclass gives another default by assigning a plain value: ``max = 5``.
 
 from __future__ import annotations
 
-import math
+import sys
 from typing import Any, TypeVar, cast
 
 import attrs
@@ -31,12 +31,14 @@ class Parameter:
     :ivar type: int, float or str.
     :ivar choices: the only values there are, or an empty tuple.
     :ivar minimum: the least number that makes sense, or None.
+    :ivar maximum: the greatest, or None.
     """
 
     default: Any
     doc: str
     choices: tuple[Any, ...] = ()
     minimum: float | None = None
+    maximum: float | None = None
     name: str = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -70,8 +72,11 @@ class Parameter:
         right = isinstance(value, wanted) and not isinstance(value, bool)
         if right and self.choices:
             right = value in self.choices
+        if right and self.type is float:
+            right = abs(value) <= sys.float_info.max  # False of infinity and of NaN; an int may be larger.
         if right and self.type is not str:
-            right = math.isfinite(value) and (self.minimum is None or value >= self.minimum)
+            right = self.minimum is None or value >= self.minimum
+            right = right and (self.maximum is None or value <= self.maximum)
         if not right:
             raise ConfigError(f"{self.name}={value}: {self._wanted()}")
         return self.type(value)
@@ -81,10 +86,18 @@ class Parameter:
             return f"{self.name} is one of {', '.join(map(str, self.choices))}"
         kind = {int: "a whole number", float: "a number", str: "a text"}[self.type]
         least = "" if self.minimum is None else f" of at least {self.minimum:g}"
-        return f"{self.name} takes {kind}{least}, for example {self.name}={self.default}"
+        most = "" if self.maximum is None else f" and at most {self.maximum:g}"
+        return f"{self.name} takes {kind}{least}{most}, for example {self.name}={self.default}"
 
 
-def param(default: T, doc: str, *, choices: tuple[T, ...] = (), minimum: float | None = None) -> T:
+def param(
+    default: T,
+    doc: str,
+    *,
+    choices: tuple[T, ...] = (),
+    minimum: float | None = None,
+    maximum: float | None = None,
+) -> T:
     """
     Declare a parameter in the body of a realm class.
 
@@ -92,9 +105,10 @@ def param(default: T, doc: str, *, choices: tuple[T, ...] = (), minimum: float |
     :param doc: one line that says what it does, with its unit.
     :param choices: the only values there are.
     :param minimum: the least number that makes sense.
+    :param maximum: the greatest.
     :return: to the type checker, the value; in truth a `Parameter`, which `bind` turns into one.
     """
-    return cast(T, Parameter(default, doc, choices, minimum))
+    return cast(T, Parameter(default, doc, choices, minimum, maximum))
 
 
 def parametersOf(realmClass: type) -> dict[str, Parameter]:

@@ -36,6 +36,7 @@ from pbkit.interfaces import ISessionRealm
 from pbkit.sessions.admission import Admit, Policy, allOf
 from pbkit.sessions.arbitration import Arbitration
 from pbkit.sessions.attachment import Attachment
+from pbkit.sessions.attempt import attempt
 from pbkit.sessions.avatar import Avatar
 from pbkit.sessions.lifecycle import Lease, Lifecycle, PerLogin
 from pbkit.sessions.mind import checkReference
@@ -166,7 +167,18 @@ class Realm:
 
     async def acquire(self, avatarId: str, clock: IReactorTime | None) -> Lease:
         """The avatar for one login."""
-        return await self.lifecycle.acquire(avatarId, self.buildAvatar, clock)
+        return await self.lifecycle.acquire(avatarId, self.built, clock)
+
+    async def built(self, avatarId: str, *model: Any) -> Any:
+        """
+        What `buildAvatar` gives, once it is known to be an avatar: before that it must not be cached.
+
+        :raises TypeError: it is none.
+        """
+        avatar = await attempt(lambda: self.buildAvatar(avatarId, *model))
+        if not pb.IPerspective.providedBy(avatar):
+            raise TypeError(f"buildAvatar returned {avatar!r}, not a pbkit.Avatar or pb.Avatar")
+        return avatar
 
     # What portals and servers say.
 
@@ -226,8 +238,11 @@ class Realm:
         try:
             return await self._enter(avatarId, login)
         except Exception as error:
-            stopping = self._closing and isinstance(error, CancelledError)
-            refusal = ServerStopping() if stopping else refusalFor(Failure(error))
+            refusal: LoginRefused
+            if isinstance(error, CancelledError) and (self._closing or login.lost):
+                refusal = ServerStopping() if self._closing else LoginInterrupted("the connection was lost")
+            else:
+                refusal = refusalFor(Failure(error))
             self.loginRefused(refusal)
             raise refusal from None
 
@@ -254,8 +269,6 @@ class Realm:
             )
             attachment = Attachment(session, self.hooks)
             try:
-                if not pb.IPerspective.providedBy(lease.avatar):
-                    raise TypeError(f"buildAvatar returned {lease.avatar!r}, not a pbkit.Avatar or pb.Avatar")
                 self._check(login)
                 await attachment.attach()
                 self._check(login)

@@ -10,8 +10,7 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 
 from pbkit.sessions.admission import CONFLICTS, Policy, atMost, perAvatar, total
-from pbkit.sessions.attempt import attempt
-from pbkit.sessions.clock import ClockAvatar
+from pbkit.sessions.clock import LONGEST, SHORTEST, ClockAvatar
 from pbkit.sessions.lifecycle import Cached, Disposable, Lease, Lifecycle, Lingering
 from pbkit.sessions.parameters import param
 from pbkit.sessions.realm import Realm
@@ -71,9 +70,7 @@ class PerConnectionRealm(Realm):
         """The avatar for one login, with a hold on its model."""
         model = await self.models.acquire(avatarId, self.buildModel, clock)
         try:
-            lease = await self.lifecycle.acquire(
-                avatarId, lambda name: attempt(lambda: self.buildAvatar(name, model.avatar)), clock
-            )
+            lease = await self.lifecycle.acquire(avatarId, lambda name: self.built(name, model.avatar), clock)
         except BaseException:
             model.release()
             raise
@@ -158,7 +155,7 @@ class ClockRealm(Realm):
     """
 
     avatarClass = ClockAvatar
-    period: float = param(1.0, "how often, in seconds", minimum=0.01)
+    period: float = param(1.0, "how often, in seconds", minimum=SHORTEST, maximum=LONGEST)
 
     def buildAvatar(self, avatarId: str) -> Any:
         """A clock with the realm's period."""

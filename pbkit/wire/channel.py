@@ -95,10 +95,8 @@ class Channel(pb.Broker):
         return luid
 
     def newRequestID(self) -> int:
-        """The connection's next request id, whose answer it will bring here."""
-        requestID = int(self.connection.newRequestID())
-        self.connection.callers[requestID] = self
-        return requestID
+        """The connection's next request id."""
+        return int(self.connection.newRequestID())
 
     def cacheLocally(self, cid: Any, instance: Any) -> None:
         """Keep a copy of a client's Cacheable, whose messages the connection will bring here."""
@@ -198,9 +196,11 @@ class Channel(pb.Broker):
     def _sendMessage(self, prefix: Any, perspective: Any, objectID: Any, message: Any, args: Any, kw: Any) -> Any:
         if self.error is not None:
             return fail(self.error.again()) if kw.get("pbanswer", True) else None
-        answer = super()._sendMessage(prefix, perspective, objectID, message, args, kw)
-        if isinstance(answer, Deferred) and not answer.called:
-            answer.addErrback(self._givenUp, self.connection.currentRequestID)
+        answer: Any = super()._sendMessage(prefix, perspective, objectID, message, args, kw)
+        requestID = self.connection.currentRequestID
+        if requestID in self.waitingForAnswers:
+            self.connection.callers[requestID] = self
+            answer.addErrback(self._givenUp, requestID)
         return answer
 
     def _givenUp(self, failure: Failure, requestID: Any) -> Failure:
