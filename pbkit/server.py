@@ -38,8 +38,9 @@ from pbkit.errors import (
 )
 from pbkit.interfaces import ILogin, ISession, ISessionRealm
 from pbkit.wire.broker import Broker
-from pbkit.wire.channel import Channel, SharedTables
+from pbkit.wire.channel import Channel
 from pbkit.wire.profile import STRICT, Profile
+from pbkit.wire.shared import SharedTables
 
 log = Logger()
 

@@ -302,6 +302,9 @@ class Realm:
     def _begin(self, place: Place, session: Session, login: Any) -> None:
         # In one step those that are replaced are out and this one is in, before anybody's code runs.
         self.roster.begin(place, session)
+        for old in place.ending:
+            if old.session is not None and isinstance(old.session.avatar, Avatar):
+                old.session.avatar._sessionEnded(old.session)
         if isinstance(session.avatar, Avatar):
             session.avatar._sessionBegan(session)
         self.counters.logins += 1

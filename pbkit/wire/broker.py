@@ -7,7 +7,8 @@ from __future__ import annotations
 from inspect import iscoroutine
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 from twisted.spread import pb
 from twisted.spread.jelly import globalSecurity
 
@@ -17,6 +18,7 @@ from pbkit.wire.channel import Channel
 from pbkit.wire.hello import NAME, Hello
 from pbkit.wire.peer import Peer, peerOf
 from pbkit.wire.profile import STRICT, Profile
+from pbkit.wire.sexp import remotes
 
 #: For how many references of ended sessions a connection remembers how they ended. The oldest are forgotten first:
 #: a call on one of these is answered "Invalid Object ID", as on any other that never was. Ten sessions' worth
@@ -85,7 +87,7 @@ class Broker(pb.Broker):
             del self._tombstones[next(iter(self._tombstones))]
         if self.pageProducers:
             # A pager has nobody to page for now. It would run on, to nowhere, in the transport's only slot.
-            self.pageProducers = [p for p in self.pageProducers if p.collector.broker is not channel]
+            self.pageProducers = [p for p in self.pageProducers if _brokerOf(p) is not channel]
             if not self.pageProducers:
                 cast(Any, self.transport).unregisterProducer()
 
@@ -134,6 +136,24 @@ class Broker(pb.Broker):
             object = Deferred.fromCoroutine(object)
         return super().serialize(object, perspective, method, args, kw)
 
+    def _sendMessage(self, prefix: Any, perspective: Any, objectID: Any, message: Any, args: Any, kw: Any) -> Any:
+        """As stock's; but an answer that is no longer wanted, or a call that cannot be sent, leaves nothing behind."""
+        before = self.currentRequestID
+        try:
+            answer = super()._sendMessage(prefix, perspective, objectID, message, args, kw)
+        except Exception:
+            if self.currentRequestID != before and self.waitingForAnswers is not None:
+                self.waitingForAnswers.pop(self.currentRequestID, None)
+            raise
+        if isinstance(answer, Deferred) and not answer.called:
+            answer.addErrback(self._givenUp, self.currentRequestID)
+        return answer
+
+    def _givenUp(self, failure: Failure, requestID: int) -> Failure:
+        if failure.check(CancelledError) and self.waitingForAnswers is not None:
+            self.waitingForAnswers.pop(requestID, None)
+        return failure
+
     # Each message to the channel that it is for. An id need not be an int, nor hashable: then it is none of ours.
 
     def _ownerOf(self, luid: Any) -> Channel | None:
@@ -150,6 +170,9 @@ class Broker(pb.Broker):
             if answerRequired:
                 error, _ = self._tombstones[objectID]
                 self._sendError(pb.CopyableFailure(error.again()), requestID)
+            # What came with the call would be kept at the client for ever.
+            for luid in remotes([b"list", netArgs, netKw]):
+                self.sendDecRef(luid)
         else:
             super().proto_message(requestID, objectID, message, answerRequired, netArgs, netKw)
 
@@ -159,16 +182,14 @@ class Broker(pb.Broker):
         """A change of a Cacheable of the other end's."""
         owner = self.cachers.get(objectID) if type(objectID) is int else None
         if owner is not None:
-            owner.serve(owner.cachedLocallyAs, requestID, objectID, message, answerRequired, netArgs, netKw)
+            owner.serve(self.cachedLocallyAs, requestID, objectID, message, answerRequired, netArgs, netKw)
         else:
             super().proto_cachemessage(requestID, objectID, message, answerRequired, netArgs, netKw)
 
     def proto_uncache(self, objectID: Any) -> None:
         """The other end no longer keeps us informed of a Cacheable."""
-        owner = self.cachers.get(objectID) if type(objectID) is int else None
-        if owner is not None:
-            owner.proto_uncache(objectID)
-        elif objectID in self.locallyCachedObjects:
+        if type(objectID) is int and objectID in self.locallyCachedObjects:
+            self.cachers.pop(objectID, None)
             super().proto_uncache(objectID)
 
     def proto_answer(self, requestID: Any, netResult: Any) -> None:
@@ -176,7 +197,7 @@ class Broker(pb.Broker):
         owner = self.callers.pop(requestID, None) if type(requestID) is int else None
         if owner is not None:
             owner.proto_answer(requestID, netResult)
-        elif requestID in self.waitingForAnswers:
+        elif _isIn(requestID, self.waitingForAnswers):
             super().proto_answer(requestID, netResult)
 
     def proto_error(self, requestID: Any, fail: Any) -> None:
@@ -184,7 +205,7 @@ class Broker(pb.Broker):
         owner = self.callers.pop(requestID, None) if type(requestID) is int else None
         if owner is not None:
             owner.proto_error(requestID, fail)
-        elif requestID in self.waitingForAnswers:
+        elif _isIn(requestID, self.waitingForAnswers):
             super().proto_error(requestID, fail)
 
     def proto_decref(self, objectID: Any) -> None:
@@ -194,7 +215,7 @@ class Broker(pb.Broker):
             owner.proto_decref(objectID)
         elif type(objectID) is int and objectID in self._tombstones:
             self._letGo(objectID)
-        elif objectID in self.localObjects:
+        elif type(objectID) is int and objectID in self.localObjects:
             super().proto_decref(objectID)
 
     def proto_decache(self, objectID: Any) -> None:
@@ -206,7 +227,7 @@ class Broker(pb.Broker):
             if self._letGo(objectID):
                 # Stock's other end keeps its copy until it hears this.
                 self.sendCall(b"uncache", objectID)
-        elif objectID in self.remotelyCachedObjects:
+        elif type(objectID) is int and objectID in self.remotelyCachedObjects:
             super().proto_decache(objectID)
 
     def _letGo(self, luid: int) -> bool:
@@ -215,3 +236,11 @@ class Broker(pb.Broker):
         if references > 1:
             self._tombstones[luid] = (error, references - 1)
         return references <= 1
+
+
+def _isIn(requestID: Any, table: Any) -> bool:
+    return isinstance(requestID, int | str | bytes) and requestID in table
+
+
+def _brokerOf(pager: Any) -> Any:
+    return getattr(getattr(pager, "collector", None), "broker", None)

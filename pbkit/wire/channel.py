@@ -17,7 +17,7 @@ from collections.abc import Callable
 from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.spread import pb
@@ -25,6 +25,7 @@ from zope.interface import implementer
 
 from pbkit.errors import Disconnected, Error, SessionEnded
 from pbkit.interfaces import IChannel, current
+from pbkit.wire.sexp import remotes
 
 if TYPE_CHECKING:
     from pbkit.wire.broker import Broker
@@ -56,12 +57,12 @@ class Channel(pb.Broker):
         self.luids: dict[Any, Any] = {}
         self.remotelyCachedObjects: dict[Any, Any] = {}
         self.remotelyCachedLUIDs: dict[Any, Any] = {}
-        self.locallyCachedObjects: dict[Any, Any] = {}
         self.waitingForAnswers: Any = {}
         self.unserializingPerspective = None
         self.serializingPerspective = None
         self._localCleanup: dict[Any, Any] = {}
-        self._serving: set[Any] = set()
+        self._serving: dict[Any, Any] = {}
+        self._minted: list[int] = []
         self._granted = False
         self._onReleased: list[Callable[[], object]] = []
 
@@ -94,19 +95,17 @@ class Channel(pb.Broker):
         self.connection.owners[luid] = self
         return luid
 
-    def newRequestID(self) -> int:
-        """The connection's next request id."""
-        return int(self.connection.newRequestID())
-
     def cacheLocally(self, cid: Any, instance: Any) -> None:
-        """Keep a copy of a client's Cacheable, whose messages the connection will bring here."""
+        """
+        Keep a copy of a client's Cacheable. On the connection: the client sends it once, whichever of its sessions
+        it gives it to.
+        """
         self.connection.cachers[cid] = self
-        super().cacheLocally(cid, instance)
+        self.connection.cacheLocally(cid, instance)
 
-    def proto_uncache(self, objectID: Any) -> None:
-        """The client's Cacheable is no longer cached here."""
-        self.connection.cachers.pop(objectID, None)
-        super().proto_uncache(objectID)
+    def cachedLocallyAs(self, cid: Any) -> Any:
+        """The copy of a client's Cacheable."""
+        return self.connection.cachedLocallyAs(cid)
 
     def registerPageProducer(self, pager: Any) -> None:
         """Stock's pagers take their turn on the connection."""
@@ -140,12 +139,31 @@ class Channel(pb.Broker):
             object = Deferred.fromCoroutine(object)
         if isinstance(object, Deferred):
             return object.addCallback(self._serializeLater, perspective, method, args, kw)
-        outer = self.serializingPerspective
+        if self.error is not None:
+            # A method may end its own session and then answer with a reference.
+            raise self.error.again()
+        # Stock leaves None here, which a call made from inside a getStateToCopyFor would find.
+        outer = self.serializingPerspective, self._minted
+        minted: list[int] = []
+        self._minted = minted
         try:
             return super().serialize(object, perspective, method, args, kw)
+        except Exception:
+            # The client will never hear of those before the one that failed, so it would never let go of them.
+            self._takeBack(minted)
+            raise
         finally:
-            # Stock leaves None here, which a call made from inside a getStateToCopyFor would find.
-            self.serializingPerspective = outer
+            self.serializingPerspective, self._minted = outer
+
+    def registerReference(self, object: Any) -> Any:
+        """As stock's."""
+        luid = super().registerReference(object)
+        self._minted.append(luid)
+        return luid
+
+    def _takeBack(self, luids: list[int]) -> None:
+        for luid in luids:
+            self.proto_decref(luid)
 
     def _serializeLater(self, result: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
         if self.error is not None:
@@ -164,29 +182,33 @@ class Channel(pb.Broker):
             self.session.called()
         # Held while it is being served: a client may drop its last reference while it waits for an
         # answer, as `login().addCallback(lambda p: p.callRemote(...))` does, and is not logged out yet.
-        self._serving.add(requestID)
+        self._serving[_key(requestID)] = requestID
         try:
             self._recvMessage(find, requestID, objectID, message, answer, args, kw)
         finally:
             current.reset(before)
         if not answer:
-            self._serving.discard(requestID)
+            self._serving.pop(_key(requestID), None)
             self._checkReleased()
 
     def _sendAnswer(self, netResult: Any, requestID: Any) -> None:
-        if requestID in self._serving:
-            self._serving.discard(requestID)
-            super()._sendAnswer(netResult, requestID)
+        if self._serving.pop(_key(requestID), None) is not None:
+            try:
+                super()._sendAnswer(netResult, requestID)
+            except Exception as error:
+                # Too large, say. In stock the caller waits for ever, or the connection drops.
+                log.failure("an answer could not be sent")
+                self._takeBack(remotes(netResult))
+                self.connection._sendError(pb.CopyableFailure(Error(f"the answer cannot be sent: {error}")), requestID)
             self._checkReleased()
 
     def _sendError(self, fail: Any, requestID: Any) -> None:
-        if requestID in self._serving:
-            self._serving.discard(requestID)
+        if self._serving.pop(_key(requestID), None) is not None:
             super()._sendError(fail, requestID)
             self._checkReleased()
 
     def _sendFailureOrError(self, fail: Failure, requestID: Any) -> None:
-        if requestID in self._serving:
+        if _key(requestID) in self._serving:
             super()._sendFailureOrError(fail, requestID)
         elif not fail.check(pb.Error):
             log.failure("a call failed after its session had ended", fail)
@@ -194,21 +216,33 @@ class Channel(pb.Broker):
     # Calls out.
 
     def _sendMessage(self, prefix: Any, perspective: Any, objectID: Any, message: Any, args: Any, kw: Any) -> Any:
+        """As stock's; but what cannot be sent fails the Deferred and leaves nothing behind."""
+        answerRequired = kw.pop("pbanswer", 1)
+        callback, errback = kw.pop("pbcallback", None), kw.pop("pberrback", None)
         if self.error is not None:
-            return fail(self.error.again()) if kw.get("pbanswer", True) else None
-        answer: Any = super()._sendMessage(prefix, perspective, objectID, message, args, kw)
-        requestID = self.connection.currentRequestID
-        if requestID in self.waitingForAnswers:
-            self.connection.callers[requestID] = self
-            answer.addErrback(self._givenUp, requestID)
-        return answer
+            return fail(self.error.again()) if answerRequired else None
+        net: list[Any] = []
+        requestID = self.connection.newRequestID()
+        answer: Deferred[Any] = Deferred(lambda _: self._forget(requestID))
+        try:
+            net.append(self.serialize(args, perspective=perspective, method=message))
+            net.append(self.serialize(kw, perspective=perspective, method=message))
+            if answerRequired:
+                self.waitingForAnswers[requestID] = answer
+                self.connection.callers[requestID] = self
+            self.sendCall(prefix + b"message", requestID, objectID, message, answerRequired, *net)
+        except Exception:
+            self._forget(requestID)
+            self._takeBack(remotes([b"list", *net]))
+            return fail(Failure())
+        if callback or errback:
+            answer.addCallbacks(callback, errback)
+        return answer if answerRequired else None
 
-    def _givenUp(self, failure: Failure, requestID: Any) -> Failure:
+    def _forget(self, requestID: Any) -> None:
         """Nobody waits for this answer any more, so nothing is kept for it; it may still come."""
-        if failure.check(CancelledError):
-            self.waitingForAnswers.pop(requestID, None)
-            self.connection.callers.pop(requestID, None)
-        return failure
+        self.waitingForAnswers.pop(requestID, None)
+        self.connection.callers.pop(requestID, None)
 
     def sendDecRef(self, objectID: Any) -> None:
         """Give a reference back, also after the end: the client keeps its object for us until then."""
@@ -283,10 +317,10 @@ class Channel(pb.Broker):
 
     def _finish(self, why: Callable[[], Failure]) -> None:
         assert self.error is not None
-        serving, self._serving = self._serving, set()
+        serving, self._serving = self._serving, {}
         if not self.disconnected:
-            for requestID in serving:
-                super()._sendError(pb.CopyableFailure(self.error.again()), requestID)
+            for requestID in serving.values():
+                self.connection._sendError(pb.CopyableFailure(self.error.again()), requestID)
         waiting, self.waitingForAnswers = self.waitingForAnswers, {}
         observed, self.remotelyCachedObjects = self.remotelyCachedObjects, {}
         # Ids are those of objects that may be freed and their numbers used again: forget them first.
@@ -303,47 +337,13 @@ class Channel(pb.Broker):
         self._call(self._onReleased)
 
 
+def _key(requestID: Any) -> Any:
+    """A client may choose its request ids as it likes; a list cannot be looked up."""
+    return requestID if isinstance(requestID, int | bytes | str) else repr(requestID)
+
+
 def _guarded(f: Callable[..., object], *args: object) -> None:
     try:
         f(*args)
     except Exception:
         log.failure("a callback for the end of a channel raised")
-
-
-class SharedTables:
-    """
-    A login that shares the connection's tables, as in stock: for realms that are not pbkit's, in a drop-in server.
-
-    :param connection: the broker whose tables they are.
-    """
-
-    session: Any = None
-
-    def __init__(self, connection: Broker) -> None:
-        self.connection = connection
-        self.unserialize = connection.unserialize
-        self._puid: Any = None
-
-    def grant(self, avatar: Any) -> Any:
-        """As `Channel.grant`."""
-        jelly = self.connection.serialize(avatar)
-        self._puid = avatar.processUniqueID()
-        return jelly
-
-    def onReleased(self, f: Callable[[], object]) -> None:
-        """Call `f` when the client lets go of the avatar, or the connection is lost."""
-        stop = self.connection.peer.onLost(f)
-        cleanups = self.connection._localCleanup
-        # An avatar that is itself Referenceable may have been given by an earlier login, too.
-        earlier = cleanups.get(self._puid)
-
-        def released() -> None:
-            stop()
-            f()
-            if earlier is not None:
-                earlier()
-
-        cleanups[self._puid] = released
-
-    def end(self, error: SessionEnded) -> None:
-        """Nothing of its own to end: stock has no way to mark a reference as dead."""

@@ -100,9 +100,14 @@ class Peer:
         pinged: Deferred[bool] = Deferred()
         answer.addBoth(lambda result: None if pinged.called else pinged.callback(self.alive))
         clock = self.clock
+
+        def silent(result: Any, timeout: float) -> bool:
+            # Nobody waits any more. Ours forgets the call then; stock keeps it until the connection is lost.
+            answer.cancel()
+            return False
+
         if clock is not None:
-            # The call itself goes on: its answer may still come, and is then taken out of the table.
-            pinged.addTimeout(timeout, clock, lambda result, timeout: False)
+            pinged.addTimeout(timeout, clock, silent)
         return pinged
 
 
