@@ -25,6 +25,11 @@ SERVERS = (ServerFactory, dropin.PBServerFactory, pb.PBServerFactory)
 REFUSAL = (UnauthorizedLogin, LoginDenied, pb.Error)
 
 
+def portal(realm: Any, checker: Any) -> Portal:
+    """A portal with one checker."""
+    return portal(realm, checker)
+
+
 class Avatar(pb.Avatar):
     """An avatar of a stock realm."""
 
@@ -81,8 +86,9 @@ class ServerCase(SynchronousTestCase):
         """Observe the log."""
         self.clock = Clock()
         self.events: list[LogEvent] = []
-        globalLogPublisher.addObserver(self.events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+        observer: Any = self.events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
         self.realm = CachingRealm(Recorder, clock=self.clock)
         self.server = serve(self.realm, clock=self.clock)
 
@@ -175,7 +181,8 @@ class LoginTests(ServerCase):
         """A response that is not the right bytes is refused, whatever it is."""
         wire = Wire(self.server)
         root = self.successResultOf(wire.factory.getRootObject())
-        for response in (None, 5, "text", b"", [1], {}, Client(), b"x" * 16):
+        responses: list[Any] = [None, 5, "text", b"", [1], {}, Client(), b"x" * 16]
+        for response in responses:
             d = root.callRemote("login", b"alice")
             d.addCallback(lambda answer, response=response: answer[1].callRemote("respond", response, None))
             wire.flush()
@@ -236,7 +243,7 @@ class LoginTests(ServerCase):
             def requestAvatarId(self, credentials: Any) -> Any:
                 return fail(errors.LoginRefused("come back at eight"))
 
-        wire = Wire(ServerFactory(Portal(self.realm, [Checker()])))
+        wire = Wire(ServerFactory(portal(self.realm, Checker())))
         self.assertRefused(wire.login(), errors.LoginRefused, "come back at eight")
         self.assertEqual(self.realm.counters.refusals, {"LoginRefused": 1})
 
@@ -250,7 +257,7 @@ class LoginTests(ServerCase):
                 return succeed(credentials.username)
 
         realm = LimitedRealm(Recorder, max=1, clock=self.clock)
-        wire = Wire(ServerFactory(Portal(realm, [Anybody()])))
+        wire = Wire(ServerFactory(portal(realm, Anybody())))
         kept = self.successResultOf(wire.login("eve\nlogin: 'admin'\x1b[2J"))
         self.failureResultOf(wire.login("eve\nlogin: 'admin'\x1b[2J"))
         for line in self.lines():
@@ -358,7 +365,7 @@ class RaceTests(ServerCase):
                 checking.append(Deferred())
                 return checking[-1]
 
-        wire = Wire(ServerFactory(Portal(self.realm, [Slow()]), clock=self.clock))
+        wire = Wire(ServerFactory(portal(self.realm, Slow()), clock=self.clock))
         d = wire.login()
         self.assertNoResult(d)
         wire.cut()
@@ -477,7 +484,7 @@ class RealmTests(ServerCase):
             self.assertEqual(realm.out, realm.avatars)
 
     def test_avatarThatIsReferenceable(self) -> None:
-        """An avatar that is itself a Referenceable is logged out once for each login, by the last of them or the loss."""
+        """An avatar that is itself a Referenceable is logged out once for each login, by the last one or the loss."""
 
         class Both(pb.Referenceable):
             def remote_whoami(self) -> str:
@@ -532,7 +539,7 @@ class RealmTests(ServerCase):
         del kept
 
     def test_oursInsideAnother(self) -> None:
-        """A realm of the user's that hands on to one of pbkit's, and is not marked as one, gets and gives what works."""
+        """A realm of the user's that hands on to one of pbkit's, and is not marked as one, works."""
         inner = CachingRealm(Recorder, clock=self.clock)
 
         @implementer(IRealm)
@@ -613,7 +620,7 @@ class InternalErrorTests(ServerCase):
             def requestAvatarId(self, credentials: Any) -> Any:
                 raise LookupError("db password is hunter2")
 
-        wire = Wire(ServerFactory(Portal(self.realm, [Broken()])))
+        wire = Wire(ServerFactory(portal(self.realm, Broken())))
         failure = self.failureResultOf(wire.login())
         self.assertTrue(failure.check(errors.LoginUnavailable))
         self.assertNotIn("hunter2", failure.getErrorMessage())
@@ -677,7 +684,7 @@ class CredentialTests(ServerCase):
                     raise UnauthorizedLogin()
                 return b"alice"
 
-        wire = Wire(ServerFactory(Portal(self.realm, [Slow()]), clock=self.clock))
+        wire = Wire(ServerFactory(portal(self.realm, Slow()), clock=self.clock))
         root = self.successResultOf(wire.factory.getRootObject())
         challenge, challenger = self.successResultOf(wire.call(root, "login", b"alice"))
         wrong = wire.call(challenger, "respond", pb.respond(challenge, b"wrong"), None)
@@ -699,7 +706,7 @@ class CredentialTests(ServerCase):
                 seen.append(credentials)
                 return fail(UnauthorizedLogin())
 
-        wire = Wire(ServerFactory(Portal(self.realm, [Looking()])))
+        wire = Wire(ServerFactory(portal(self.realm, Looking())))
         self.failureResultOf(wire.login())
         text = repr(seen[0])
         self.assertIn("alice", text)
@@ -708,15 +715,17 @@ class CredentialTests(ServerCase):
 
     def test_checkers(self) -> None:
         """A stock in-memory checker with names and passwords as text or bytes works, with text and bytes sent."""
-        for users in ({"alice": "sesame"}, {b"alice": b"sesame"}, {"alice": b"sesame"}):
+        kinds: list[Any] = [{"alice": "sesame"}, {b"alice": b"sesame"}, {"alice": b"sesame"}]
+        for users in kinds:
             checker = InMemoryUsernamePasswordDatabaseDontUse()
-            checker.users = dict(users)
-            wire = Wire(ServerFactory(Portal(self.realm, [checker])), ClientFactory())
-            for credentials in (UsernamePassword("alice", "sesame"), UsernamePassword(b"alice", b"sesame")):
-                d = wire.factory.login(credentials)
+            checker.users = users
+            wire = Wire(ServerFactory(portal(self.realm, checker)), ClientFactory())
+            pairs: list[Any] = [("alice", "sesame"), (b"alice", b"sesame")]
+            for pair in pairs:
+                d = wire.factory.login(UsernamePassword(*pair))
                 wire.flush()
                 self.successResultOf(d)
-            d = wire.factory.login(UsernamePassword("alice", "sesam"))
+            d = wire.factory.login(UsernamePassword(b"alice", b"sesam"))
             wire.flush()
             self.assertTrue(self.failureResultOf(d).check(errors.BadCredentials))
 

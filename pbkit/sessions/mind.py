@@ -84,7 +84,7 @@ class Mind:
         if not isinstance(answer, Deferred):
             return succeed(answer)  # pbanswer=False
         if self._session.clock is not None and pbtimeout is not None:
-            answer.addTimeout(pbtimeout, self._session.clock, _timedOut)
+            answer.addTimeout(max(0, pbtimeout), self._session.clock, _timedOut)
         return answer
 
     def tell(self, method: str, *args: Any, **kw: Any) -> Told:
