@@ -1,0 +1,44 @@
+"""Listens to the clock, changes its pace, and logs out: then it is quiet."""
+
+from twisted.internet import task
+from twisted.internet.defer import Deferred
+from twisted.spread import pb
+
+from stock import login, reason
+
+
+class Watch(pb.Referenceable):
+    def __init__(self):
+        self.times = []
+        self.tick = Deferred()
+
+    def remote_notifyTime(self, seconds):
+        self.times.append(seconds)
+        tick, self.tick = self.tick, Deferred()
+        tick.callback(None)
+
+
+async def main(reactor):
+    watch = Watch()
+    clock = await login(reactor, mind=watch)
+    while len(watch.times) < 3:
+        await watch.tick
+    print("three ticks, each later than the last:", watch.times == sorted(watch.times))
+    try:
+        await clock.callRemote("setperiod", 0)
+    except pb.RemoteError as error:
+        print("refused:", reason(error))
+    await clock.callRemote("setperiod", 0.05)
+    await watch.tick
+    print("another, sooner")
+    broker = clock.broker
+    del clock  # Dropping the reference is logging out. The connection stays.
+    try:
+        await broker.remoteForName("nobody").callRemote("ping")  # Answered once the server has seen that.
+    except Exception:
+        heard = len(watch.times)
+        await task.deferLater(reactor, 0.3)
+        print("ticks in the time of six:", len(watch.times) - heard)
+
+
+task.react(main)

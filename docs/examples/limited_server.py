@@ -1,0 +1,11 @@
+"""At most two connections of one user."""
+
+from pbkit import Avatar, LimitedRealm
+
+
+class Player(Avatar):
+    def perspective_connections(self):
+        return len(self.sessions)
+
+
+realm = LimitedRealm(Player, max=2)

@@ -1,0 +1,27 @@
+"""Three connections of one user; two of them sent a mind, and can be told."""
+
+from twisted.internet import task
+from twisted.internet.defer import Deferred
+from twisted.spread import pb
+
+from stock import login
+
+
+class Ear(pb.Referenceable):
+    def __init__(self):
+        self.text = Deferred()
+
+    def remote_heard(self, text):
+        self.text.callback(text)
+
+
+async def main(reactor):
+    desk, phone = Ear(), Ear()
+    # The first two are kept, though not called: who drops his reference logs out.
+    players = [await login(reactor, mind=mind) for mind in (desk, phone, None)]
+    print("told:", await players[2].callRemote("say", "dinner is ready"))
+    print("desk heard:", await desk.text)
+    print("phone heard:", await phone.text)
+
+
+task.react(main)

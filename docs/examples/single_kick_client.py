@@ -1,0 +1,20 @@
+"""A second client takes over; the first finds its reference dead."""
+
+from twisted.internet import task
+from twisted.spread import pb
+
+from stock import login, reason
+
+
+async def main(reactor):
+    first = await login(reactor)
+    print("first:", await first.callRemote("steer", "north"))
+    second = await login(reactor)
+    try:
+        await first.callRemote("steer", "west")
+    except pb.RemoteError as error:
+        print("first:", reason(error))
+    print("second:", await second.callRemote("steer", "south"))
+
+
+task.react(main)

@@ -1,0 +1,11 @@
+"""The smallest avatar: a score that its client moves."""
+
+from pbkit import Avatar
+
+
+class Player(Avatar):
+    score = 0
+
+    def perspective_move(self, points):
+        self.score += points
+        return self.score

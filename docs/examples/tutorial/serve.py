@@ -1,0 +1,26 @@
+"""The game in a program of one's own. The port is the first argument, 8787 without one."""
+
+import sys
+
+from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.portal import Portal
+from twisted.internet import defer, endpoints, task
+
+from game import GameRealm
+from pbkit import ServerFactory
+
+PORT = sys.argv[1] if len(sys.argv) > 1 else "8787"
+
+
+async def main(reactor):
+    realm = GameRealm(start=50)
+    users = InMemoryUsernamePasswordDatabaseDontUse(alice=b"sesame")
+    factory = ServerFactory(Portal(realm, [users]))
+    port = await endpoints.serverFromString(reactor, f"tcp:{PORT}:interface=127.0.0.1").listen(factory)
+    print("listening on port", port.getHost().port)
+    # Ends every session, and waits at most 5 s for what their `detached` hooks still do.
+    reactor.addSystemEventTrigger("before", "shutdown", realm.close)
+    await defer.Deferred()
+
+
+task.react(main)
