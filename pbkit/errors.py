@@ -174,7 +174,7 @@ class Shutdown(SessionEnded):
     text = "this session ended because the server is stopping"
 
 
-class NoSuchMethod(pb.NoSuchMethod, Error):
+class NoSuchMethod(Error, pb.NoSuchMethod):
     """The object has no such method for peers to call."""
 
     text = "no such method"

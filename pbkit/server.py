@@ -32,6 +32,7 @@ from pbkit.errors import (
     Error,
     LoggedOut,
     LoginInterrupted,
+    LoginRefused,
     NoSuchMethod,
     SessionEnded,
     refusalFor,
@@ -92,6 +93,7 @@ class Login:
         self.reference = reference
         self.channel = channel
         self.peer = broker.peer
+        self.reachedRealm = False
 
     @property
     def hello(self) -> dict[str, Any]:
@@ -124,12 +126,11 @@ class LoginRoot(pb.Referenceable):
         """
         if message == "login":
             username = self._arguments(broker.unserialize(args), 1, "login(username)")[0]
-            if not self._profile.bytesNames:
-                pass
-            elif isinstance(username, str):
-                username = username.encode("utf-8")
-            elif not isinstance(username, bytes):
-                raise BadCredentials("a user name is a text")
+            if self._profile.bytesNames:
+                if isinstance(username, str):
+                    username = username.encode("utf-8", "surrogatepass")
+                if not isinstance(username, bytes):
+                    raise self._refused(BadCredentials("a user name is a text"))
             challenge = secrets.token_bytes(16)
             return broker.serialize((challenge, _Challenger(self, username, challenge)))
         if message == "loginAnonymous":
@@ -164,6 +165,7 @@ class LoginRoot(pb.Referenceable):
         sessions = ISessionRealm.providedBy(self.portal.realm)
         channel = broker.openChannel() if sessions or self._profile.ownChannels else SharedTables(broker)
         d: Deferred[Any]
+        login: Any = None
         try:
             *rest, mind = self._arguments(self._unserialized(channel, netArgs), number, signature)
             if not (sessions or self._profile.anyMind or mind is None or isinstance(mind, pb.RemoteReference)):
@@ -173,7 +175,7 @@ class LoginRoot(pb.Referenceable):
         except Exception:
             d = fail(Failure())
         d.addCallback(self._loggedIn, channel)
-        return d.addErrback(self._refused, channel)
+        return d.addErrback(self._failed, channel, login)
 
     def _loggedIn(self, result: Any, channel: Channel | SharedTables) -> Any:
         _, avatar, logout = result
@@ -182,6 +184,8 @@ class LoginRoot(pb.Referenceable):
             if self._broker.disconnected:
                 # Stock fails here and never calls logout: the avatar would leak.
                 raise LoginInterrupted("the connection was lost")
+            if isinstance(channel, Channel) and channel.error is not None:
+                raise LoginInterrupted(f"{LoginInterrupted.text}: {channel.error}")
             if ISession.providedBy(avatar):
                 channel.session = avatar
             if not IJellyable.providedBy(avatar):
@@ -199,21 +203,24 @@ class LoginRoot(pb.Referenceable):
         channel.onReleased(released)
         return jelly
 
-    def _refused(self, failure: Failure, channel: Channel | SharedTables) -> Failure:
+    def _failed(self, failure: Failure, channel: Channel | SharedTables, login: Any) -> Failure:
         channel.end(SessionEnded("the login failed"))
         if not (self._profile.convertRefusals or ISessionRealm.providedBy(self.portal.realm)):
             return failure
-        refusal = refusalFor(failure)
-        if refusal is not failure.value and ISessionRealm.providedBy(self.portal.realm):
+        return Failure(self._refused(refusalFor(failure), login))
+
+    def _refused(self, refusal: LoginRefused, login: Any = None) -> LoginRefused:
+        """Count it, unless the realm has done so, and say so in one line."""
+        if ISessionRealm.providedBy(self.portal.realm) and not (isinstance(login, Login) and login.reachedRealm):
             self.portal.realm.loginRefused(refusal)
         # Not the name that was tried: people type passwords there.
         log.info(
-            "login refused: {reason} from {peer}: {text}",
+            "login refused: {reason} from {peer}: {text!r}",
             reason=type(refusal).__name__,
             peer=self._broker.peer,
             text=str(refusal),
         )
-        return Failure(refusal)
+        return refusal
 
 
 class _Once:

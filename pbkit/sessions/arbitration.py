@@ -48,7 +48,8 @@ class Arbitration:
         while True:
             decision = self._policy(self._roster.view, candidate)
             if isinstance(decision, Refuse):
-                raise decision.error
+                # A policy may give the same one each time; it is not to gather the traces of all.
+                raise decision.error.with_traceback(None)
             if isinstance(decision, Probe):
                 answers = await self._ask(decision, clock)
                 if not answers.keys() - candidate.probed.keys():

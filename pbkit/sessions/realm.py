@@ -5,10 +5,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from typing import Any, ClassVar
 
-import attrs
 from twisted.cred.checkers import ANONYMOUS
 from twisted.cred.portal import IRealm
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
@@ -38,6 +36,7 @@ from pbkit.sessions.arbitration import Arbitration
 from pbkit.sessions.attachment import Attachment
 from pbkit.sessions.attempt import attempt
 from pbkit.sessions.avatar import Avatar
+from pbkit.sessions.counters import Counters
 from pbkit.sessions.lifecycle import Lease, Lifecycle, PerLogin
 from pbkit.sessions.mind import checkReference
 from pbkit.sessions.parameters import bind
@@ -48,21 +47,6 @@ from pbkit.sessions.stock import loginOf
 _KEPT_FOR_GUESTS = re.compile(r"anonymous#\d+\Z")
 
 log = Logger()
-
-
-@attrs.define
-class Counters:
-    """
-    What has happened since the start.
-
-    :ivar logins: sessions that began.
-    :ivar refusals: log-ins refused, by the name of the error class.
-    :ivar ends: sessions that ended, by the name of the error class.
-    """
-
-    logins: int = 0
-    refusals: Counter[str] = attrs.field(factory=Counter)
-    ends: Counter[str] = attrs.field(factory=Counter)
 
 
 @implementer(IRealm, ISessionRealm)
@@ -195,6 +179,7 @@ class Realm:
         if avatarId == ANONYMOUS and self.anonymous is not None:
             return self.anonymous.requestAvatar(avatarId, mind, *interfaces)
         login = loginOf(mind)
+        login.reachedRealm = True
         d: Deferred[Any] = Deferred.fromCoroutine(self._login(avatarId, login))
         self._logins.add(d)
         # A client that is gone waits for nothing, and holds no place any longer.

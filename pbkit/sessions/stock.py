@@ -14,7 +14,7 @@ from pbkit.interfaces import ILogin, IPeer
 
 
 @implementer(ILogin)
-@attrs.frozen
+@attrs.define
 class StockLogin:
     """
     What a raw mind tells of its login. Without a mind there is no peer, and a loss shows nowhere.
@@ -24,6 +24,7 @@ class StockLogin:
     peer: Any
     channel: None = None
     hello: dict[str, Any] = attrs.field(factory=dict)
+    reachedRealm: bool = False
 
     @property
     def lost(self) -> bool:

@@ -18,7 +18,7 @@ from pbkit.wire.channel import Channel
 from pbkit.wire.hello import NAME, Hello
 from pbkit.wire.peer import Peer, peerOf
 from pbkit.wire.profile import STRICT, Profile
-from pbkit.wire.sexp import remotes
+from pbkit.wire.sexp import handles
 
 #: For how many references of ended sessions a connection remembers how they ended. The oldest are forgotten first:
 #: a call on one of these is answered "Invalid Object ID", as on any other that never was. Ten sessions' worth
@@ -171,8 +171,7 @@ class Broker(pb.Broker):
                 error, _ = self._tombstones[objectID]
                 self._sendError(pb.CopyableFailure(error.again()), requestID)
             # What came with the call would be kept at the client for ever.
-            for luid in remotes([b"list", netArgs, netKw]):
-                self.sendDecRef(luid)
+            self._giveBack([b"list", netArgs, netKw])
         else:
             super().proto_message(requestID, objectID, message, answerRequired, netArgs, netKw)
 
@@ -199,6 +198,8 @@ class Broker(pb.Broker):
             owner.proto_answer(requestID, netResult)
         elif _isIn(requestID, self.waitingForAnswers):
             super().proto_answer(requestID, netResult)
+        else:
+            self._giveBack(netResult)
 
     def proto_error(self, requestID: Any, fail: Any) -> None:
         """An error. One that nobody waits for any more is dropped, where stock drops the connection."""
@@ -207,6 +208,8 @@ class Broker(pb.Broker):
             owner.proto_error(requestID, fail)
         elif _isIn(requestID, self.waitingForAnswers):
             super().proto_error(requestID, fail)
+        else:
+            self._giveBack(fail)
 
     def proto_decref(self, objectID: Any) -> None:
         """The other end let go of an object. Of one that is not there, it is free to."""
@@ -229,6 +232,16 @@ class Broker(pb.Broker):
                 self.sendCall(b"uncache", objectID)
         elif type(objectID) is int and objectID in self.remotelyCachedObjects:
             super().proto_decache(objectID)
+
+    def _giveBack(self, sexp: Any) -> None:
+        """Nobody wants this: let the other end forget what it keeps for it. None of its hooks is run."""
+        references, caches = handles(sexp)
+        for luid in references:
+            self.sendDecRef(luid)
+        for luid in caches:
+            # One that we have a copy of lets go by itself.
+            if luid not in self.locallyCachedObjects:
+                self.decCacheRef(luid)
 
     def _letGo(self, luid: int) -> bool:
         """One reference less to an object of an ended session; True if it was the last."""

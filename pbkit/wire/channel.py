@@ -25,7 +25,8 @@ from zope.interface import implementer
 
 from pbkit.errors import Disconnected, Error, SessionEnded
 from pbkit.interfaces import IChannel, current
-from pbkit.wire.sexp import remotes
+from pbkit.wire.sexp import handles
+from pbkit.wire.tables import Tables, guarded
 
 if TYPE_CHECKING:
     from pbkit.wire.broker import Broker
@@ -34,100 +35,23 @@ log = Logger()
 
 
 @implementer(IChannel)
-class Channel(pb.Broker):
+class Channel(Tables):
     """
-    A virtual Broker on a `Broker`.
+    A virtual Broker on a `Broker`: serves the calls of one session, makes the calls to its client, and ends.
 
     :param connection: the broker that has the socket.
     :ivar session: the `ISession` whose channel this is, or None before login.
-    :ivar error: None while it lives, then what calls on its references are answered.
     """
 
     session: Any = None
-    error: SessionEnded | None = None
 
     def __init__(self, connection: Broker) -> None:
-        # Not pb.Broker's own: it would make what only a connection needs, and a kilobyte of it.
-        self.connection = connection
-        self.factory = connection.factory
-        self.security = connection.security
-        self.disconnected = connection.disconnected
+        super().__init__(connection)
         self.disconnects: list[Callable[[], object]] = []
-        self.localObjects: dict[Any, Any] = {}
-        self.luids: dict[Any, Any] = {}
-        self.remotelyCachedObjects: dict[Any, Any] = {}
-        self.remotelyCachedLUIDs: dict[Any, Any] = {}
         self.waitingForAnswers: Any = {}
-        self.unserializingPerspective = None
-        self.serializingPerspective = None
-        self._localCleanup: dict[Any, Any] = {}
         self._serving: dict[Any, Any] = {}
-        self._minted: list[int] = []
         self._granted = False
         self._onReleased: list[Callable[[], object]] = []
-
-    # Equal to itself only, and with an order: observers of Cacheables compare brokers by it.
-
-    def __lt__(self, other: object) -> bool:
-        return id(self) < id(other)
-
-    def __gt__(self, other: object) -> bool:
-        return id(self) > id(other)
-
-    # What the connection has.
-
-    @property
-    def transport(self) -> Any:  # type: ignore[override]
-        """The connection's."""
-        return self.connection.transport
-
-    @property
-    def _pbkitPeer(self) -> Any:
-        return self.connection.peer
-
-    def sendCall(self, *exp: Any) -> None:
-        """Send an expression on the connection."""
-        self.connection.sendCall(*exp)
-
-    def newLocalID(self) -> int:
-        """The connection's next id, whose calls it will bring here."""
-        luid = int(self.connection.newLocalID())
-        self.connection.owners[luid] = self
-        return luid
-
-    def cacheLocally(self, cid: Any, instance: Any) -> None:
-        """
-        Keep a copy of a client's Cacheable. On the connection: the client sends it once, whichever of its sessions
-        it gives it to.
-        """
-        self.connection.cachers[cid] = self
-        self.connection.cacheLocally(cid, instance)
-
-    def cachedLocallyAs(self, cid: Any) -> Any:
-        """The copy of a client's Cacheable."""
-        return self.connection.cachedLocallyAs(cid)
-
-    def registerPageProducer(self, pager: Any) -> None:
-        """Stock's pagers take their turn on the connection."""
-        self.connection.registerPageProducer(pager)
-
-    def ownObject(self, luid: Any) -> Any:
-        """What this session was given, or None."""
-        return super().localObjectForID(luid)
-
-    def localObjectForID(self, luid: Any) -> Any:
-        """
-        What ``["local", id]`` of the client means: something that this session was given, or the connection before
-        login. Nothing of another session's: it would be laundered past that one's end.
-
-        :raises Error: it is none of these. Stock would hand None to the method that is called.
-        """
-        found = super().localObjectForID(luid)
-        if found is None:
-            found = self.connection.localObjectForID(luid)
-        if found is None:
-            raise Error("a reference among the arguments was not given to this session, or no longer")
-        return found
 
     # Calls in.
 
@@ -142,28 +66,7 @@ class Channel(pb.Broker):
         if self.error is not None:
             # A method may end its own session and then answer with a reference.
             raise self.error.again()
-        # Stock leaves None here, which a call made from inside a getStateToCopyFor would find.
-        outer = self.serializingPerspective, self._minted
-        minted: list[int] = []
-        self._minted = minted
-        try:
-            return super().serialize(object, perspective, method, args, kw)
-        except Exception:
-            # The client will never hear of those before the one that failed, so it would never let go of them.
-            self._takeBack(minted)
-            raise
-        finally:
-            self.serializingPerspective, self._minted = outer
-
-    def registerReference(self, object: Any) -> Any:
-        """As stock's."""
-        luid = super().registerReference(object)
-        self._minted.append(luid)
-        return luid
-
-    def _takeBack(self, luids: list[int]) -> None:
-        for luid in luids:
-            self.proto_decref(luid)
+        return self.jellied(object, perspective, method, args, kw)
 
     def _serializeLater(self, result: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
         if self.error is not None:
@@ -189,7 +92,7 @@ class Channel(pb.Broker):
             current.reset(before)
         if not answer:
             self._serving.pop(_key(requestID), None)
-            self._checkReleased()
+            self.checkReleased()
 
     def _sendAnswer(self, netResult: Any, requestID: Any) -> None:
         if self._serving.pop(_key(requestID), None) is not None:
@@ -198,14 +101,14 @@ class Channel(pb.Broker):
             except Exception as error:
                 # Too large, say. In stock the caller waits for ever, or the connection drops.
                 log.failure("an answer could not be sent")
-                self._takeBack(remotes(netResult))
+                self.takeBack(sum(handles(netResult), []))
                 self.connection._sendError(pb.CopyableFailure(Error(f"the answer cannot be sent: {error}")), requestID)
-            self._checkReleased()
+            self.checkReleased()
 
     def _sendError(self, fail: Any, requestID: Any) -> None:
         if self._serving.pop(_key(requestID), None) is not None:
             super()._sendError(fail, requestID)
-            self._checkReleased()
+            self.checkReleased()
 
     def _sendFailureOrError(self, fail: Failure, requestID: Any) -> None:
         if _key(requestID) in self._serving:
@@ -233,7 +136,7 @@ class Channel(pb.Broker):
             self.sendCall(prefix + b"message", requestID, objectID, message, answerRequired, *net)
         except Exception:
             self._forget(requestID)
-            self._takeBack(remotes([b"list", *net]))
+            self.takeBack(sum(handles([b"list", *net]), []))
             return fail(Failure())
         if callback or errback:
             answer.addCallbacks(callback, errback)
@@ -270,29 +173,14 @@ class Channel(pb.Broker):
         """As `IChannel.onReleased`."""
         self._onReleased.append(f)
 
-    def proto_decref(self, objectID: Any) -> None:
-        """The client let go of an object; perhaps of the last."""
-        if objectID in self.localObjects:
-            super().proto_decref(objectID)
-            if objectID not in self.localObjects:
-                self.connection.owners.pop(objectID, None)
-            self._checkReleased()
-
-    def proto_decache(self, objectID: Any) -> None:
-        """The client let go of a cache; perhaps of the last."""
-        if objectID in self.remotelyCachedObjects:
-            super().proto_decache(objectID)
-            if objectID not in self.remotelyCachedObjects:
-                self.connection.owners.pop(objectID, None)
-            self._checkReleased()
-
-    def _checkReleased(self) -> None:
+    def checkReleased(self) -> None:
+        """A session is logged out when its client holds nothing of it any more, and waits for nothing."""
         if self._granted and not (self.localObjects or self.remotelyCachedObjects or self._serving):
             self._call(self._onReleased)
 
     def _call(self, callbacks: list[Callable[[], object]]) -> None:
         while callbacks:
-            _guarded(callbacks.pop(0))
+            guarded(callbacks.pop(0))
 
     # The end.
 
@@ -329,10 +217,9 @@ class Channel(pb.Broker):
         self._localCleanup = {}
         self.connection.bury(self, granted, observed, waiting)
         for answer in waiting.values():
-            _guarded(answer.errback, why())
+            guarded(answer.errback, why())
         for local in observed.values():
-            observer = pb.RemoteCacheObserver(self, local.object, local.perspective)
-            _guarded(local.object.stoppedObserving, local.perspective, observer)
+            self.stopObserving(local)
         self._call(self.disconnects)
         self._call(self._onReleased)
 
@@ -340,10 +227,3 @@ class Channel(pb.Broker):
 def _key(requestID: Any) -> Any:
     """A client may choose its request ids as it likes; a list cannot be looked up."""
     return requestID if isinstance(requestID, int | bytes | str) else repr(requestID)
-
-
-def _guarded(f: Callable[..., object], *args: object) -> None:
-    try:
-        f(*args)
-    except Exception:
-        log.failure("a callback for the end of a channel raised")

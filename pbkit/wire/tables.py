@@ -1,0 +1,204 @@
+"""
+The tables of references of one session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.logger import Logger
+from twisted.spread import pb
+
+from pbkit.errors import Error, SessionEnded
+
+if TYPE_CHECKING:
+    from pbkit.wire.broker import Broker
+    from pbkit.wire.channel import Channel
+
+log = Logger()
+
+
+class Tables(pb.Broker):
+    """
+    What jelly knows as its invoker: hands out references and takes them in, for one session. The ids are the
+    connection's, so that they stay unique there, and the socket is too.
+
+    :param connection: the broker that has the socket.
+    :ivar error: None while it lives, then what calls on its references are answered.
+    """
+
+    error: SessionEnded | None = None
+
+    def __init__(self, connection: Broker) -> None:
+        # Not pb.Broker's own: it would make what only a connection needs, and a kilobyte of it.
+        self.connection = connection
+        self.factory = connection.factory
+        self.security = connection.security
+        self.disconnected = connection.disconnected
+        self.localObjects: dict[Any, Any] = {}
+        self.luids: dict[Any, Any] = {}
+        self.remotelyCachedObjects: dict[Any, Any] = {}
+        self.remotelyCachedLUIDs: dict[Any, Any] = {}
+        self.unserializingPerspective = None
+        self.serializingPerspective = None
+        self._localCleanup: dict[Any, Any] = {}
+        # What was put into the message that is being put together.
+        self._minted: list[int] = []
+
+    # Equal to itself only, and with an order: observers of Cacheables compare brokers by it.
+
+    def __lt__(self, other: object) -> bool:
+        return id(self) < id(other)
+
+    def __gt__(self, other: object) -> bool:
+        return id(self) > id(other)
+
+    # What the connection has.
+
+    @property
+    def transport(self) -> Any:  # type: ignore[override]
+        """The connection's."""
+        return self.connection.transport
+
+    @property
+    def _pbkitPeer(self) -> Any:
+        return self.connection.peer
+
+    def sendCall(self, *exp: Any) -> None:
+        """Send an expression on the connection."""
+        self.connection.sendCall(*exp)
+
+    def newLocalID(self) -> int:
+        """The connection's next id, whose calls it will bring here."""
+        if self.error is not None:
+            # It has ended while something of it was being put together.
+            raise self.error.again()
+        luid = int(self.connection.newLocalID())
+        self.connection.owners[luid] = cast("Channel", self)
+        return luid
+
+    def cacheLocally(self, cid: Any, instance: Any) -> None:
+        """
+        Keep a copy of a client's Cacheable. On the connection: the client sends it once, whichever of its sessions
+        it gives it to.
+        """
+        self.connection.cachers[cid] = cast("Channel", self)
+        self.connection.cacheLocally(cid, instance)
+
+    def cachedLocallyAs(self, cid: Any) -> Any:
+        """The copy of a client's Cacheable."""
+        return self.connection.cachedLocallyAs(cid)
+
+    def registerPageProducer(self, pager: Any) -> None:
+        """Stock's pagers take their turn on the connection."""
+        self.connection.registerPageProducer(pager)
+
+    def ownObject(self, luid: Any) -> Any:
+        """What this session was given, or None."""
+        return super().localObjectForID(luid)
+
+    def localObjectForID(self, luid: Any) -> Any:
+        """
+        What ``["local", id]`` of the client means: something that this session was given, or the connection before
+        login. Nothing of another session's: it would be laundered past that one's end.
+
+        :raises Error: it is none of these. Stock would hand None to the method that is called.
+        """
+        found = super().localObjectForID(luid)
+        if found is None:
+            found = self.connection.localObjectForID(luid)
+        if found is None:
+            raise Error("a reference among the arguments was not given to this session, or no longer")
+        return found
+
+    # Handing out.
+
+    def jellied(self, object: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
+        """
+        As stock's `serialize` of what is no Deferred; but if it fails half way, nothing of it stays behind.
+        """
+        # Stock leaves None here, which a call made from inside a getStateToCopyFor would find.
+        outer = self.serializingPerspective, self._minted
+        minted: list[int] = []
+        self._minted = minted
+        try:
+            return super().serialize(object, perspective, method, args, kw)
+        except Exception:
+            # The client will never hear of those before the one that failed, so it would never let go of them.
+            self.takeBack(minted)
+            raise
+        finally:
+            self.serializingPerspective, self._minted = outer
+
+    def registerReference(self, object: Any) -> Any:
+        """As stock's."""
+        luid = super().registerReference(object)
+        self._minted.append(luid)
+        return luid
+
+    def cacheRemotely(self, instance: Any) -> Any:
+        """As stock's."""
+        luid = super().cacheRemotely(instance)
+        self._minted.append(luid)
+        return luid
+
+    def cachedRemotelyAs(self, instance: Any, incref: Any = 0) -> Any:
+        """As stock's."""
+        luid = super().cachedRemotelyAs(instance, incref)
+        if incref and luid is not None:
+            self._minted.append(luid)
+        return luid
+
+    def takeBack(self, luids: list[int]) -> None:
+        """Let go of what was put into a message that is not sent."""
+        for luid in luids:
+            if luid in self.localObjects:
+                self.proto_decref(luid)
+            elif luid in self.remotelyCachedObjects:
+                self._decache(luid)
+        self.checkReleased()
+
+    # Letting go.
+
+    def checkReleased(self) -> None:
+        """Called when something was let go of: it may have been the last."""
+
+    def proto_decref(self, objectID: Any) -> None:
+        """The client let go of an object; perhaps of the last."""
+        if objectID in self.localObjects:
+            super().proto_decref(objectID)
+            if objectID not in self.localObjects:
+                self.connection.owners.pop(objectID, None)
+            self.checkReleased()
+
+    def proto_decache(self, objectID: Any) -> None:
+        """The client let go of a cache; perhaps of the last."""
+        if objectID in self.remotelyCachedObjects:
+            if self._decache(objectID):
+                self.sendCall(b"uncache", objectID)
+            self.checkReleased()
+
+    def _decache(self, luid: int) -> bool:
+        """One less; True if it was the last."""
+        local = self.remotelyCachedObjects[luid]
+        if local.decref():
+            return False
+        del self.remotelyCachedObjects[luid]
+        del self.remotelyCachedLUIDs[local.object.processUniqueID()]
+        self.connection.owners.pop(luid, None)
+        self.stopObserving(local)
+        return True
+
+    def stopObserving(self, local: Any) -> None:
+        """Tell a Cacheable that this client no longer observes it."""
+        observer = pb.RemoteCacheObserver(self, local.object, local.perspective)
+        guarded(local.object.stoppedObserving, local.perspective, observer)
+
+
+def guarded(f: Callable[..., object], *args: object) -> None:
+    """Call something of the user's: what it raises is logged, and everything else goes on."""
+    try:
+        f(*args)
+    except Exception:
+        log.failure("a callback for the end of a channel raised")
