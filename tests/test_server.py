@@ -27,7 +27,7 @@ REFUSAL = (UnauthorizedLogin, LoginDenied, pb.Error)
 
 def portal(realm: Any, checker: Any) -> Portal:
     """A portal with one checker."""
-    return portal(realm, checker)
+    return Portal(realm, [checker])
 
 
 class Avatar(pb.Avatar):

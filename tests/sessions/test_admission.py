@@ -1,0 +1,164 @@
+"""Who may be in: pure decisions."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbkit import Admit, Avatar, Probe, Refuse, Roster, Session, allOf, atMost, perAvatar, perPeer, probe, total
+from pbkit.errors import ConfigError, TooManySessions
+from pbkit.sessions.admission import Candidate, Decision, Policy
+from pbkit.sessions.roster import Place
+
+
+class AdmissionTests(SynchronousTestCase):
+    """Policies, asked about a roster."""
+
+    def setUp(self) -> None:
+        """An empty roster."""
+        self.roster = Roster()
+
+    def live(self, avatarId: str = "alice", peerId: str = "p1", ending: tuple[Place, ...] = ()) -> Place:
+        """A live session's place."""
+        place = self.roster.reserve(avatarId, peerId, ending)
+        self.roster.begin(place, Session(avatarId, Avatar(avatarId), None, None, None, lambda _: None))
+        place.settle()
+        return place
+
+    def ask(self, policy: Policy, avatarId: str = "alice", peerId: str = "p1", **kw: Any) -> Decision:
+        """What the policy says of a candidate; asking twice gives the same."""
+        candidate = Candidate(avatarId, peerId, **kw)
+        decision = policy(self.roster.view, candidate)
+        self.assertEqual(str(policy(self.roster.view, candidate)), str(decision))
+        return decision
+
+    def assertRefused(self, decision: Decision, text: str) -> None:
+        """It is a refusal with this text."""
+        self.assertIsInstance(decision, Refuse)
+        error = cast(Refuse, decision).error
+        self.assertIsInstance(error, TooManySessions)
+        self.assertEqual(str(error), text)
+
+    def test_belowTheLimit(self) -> None:
+        """Below the limit all are admitted, and nobody has to go."""
+        policy = perAvatar(atMost(2))
+        self.assertEqual(self.ask(policy), Admit())
+        self.live()
+        self.assertEqual(self.ask(policy), Admit())
+
+    def test_messagesStandAlone(self) -> None:
+        """A refusal says who has how many of how many."""
+        for _ in range(3):
+            self.live()
+        self.assertRefused(self.ask(perAvatar(atMost(3))), "alice has 3 of 3 connections")
+        self.assertRefused(self.ask(perPeer(atMost(3))), "this connection has 3 of 3 sessions")
+        self.assertRefused(self.ask(total(atMost(3))), "the server has 3 of 3 connections")
+
+    def test_groupsAreApart(self) -> None:
+        """One user's sessions, or one connection's, do not count for another's."""
+        self.live("alice", "p1")
+        self.assertEqual(self.ask(perAvatar(atMost(1)), "bob", "p1"), Admit())
+        self.assertEqual(self.ask(perPeer(atMost(1)), "alice", "p2"), Admit())
+        self.assertIsInstance(self.ask(total(atMost(1)), "bob", "p2"), Refuse)
+
+    def test_unknownPeer(self) -> None:
+        """Those whose connection is not known do not count for one another."""
+        self.live("alice", "")
+        self.assertEqual(self.ask(perPeer(atMost(1)), "bob", ""), Admit())
+
+    def test_pendingCounts(self) -> None:
+        """A pending login holds its place."""
+        self.roster.reserve("alice", "p1")
+        self.assertIsInstance(self.ask(perAvatar(atMost(1))), Refuse)
+
+    def test_limitOfNone(self) -> None:
+        """A limit of 0 refuses everyone, whatever the conflict rule."""
+        for conflict in ("refuse", "kick", "probe"):
+            self.assertRefused(self.ask(perAvatar(atMost(0, conflict))), "alice has 0 of 0 connections")
+
+    def test_badLimits(self) -> None:
+        """A limit is a whole number, 0 or more; a conflict rule has one of three names or is a callable."""
+        for limit in (-1, 1.5, "3", None):
+            self.assertRaises(ConfigError, atMost, limit)
+        error = self.assertRaises(ConfigError, atMost, 1, "push")
+        self.assertIn("refuse, kick, probe", str(error))
+
+    def test_kickTakesTheOldest(self) -> None:
+        """Kick admits and ends the oldest, as many as have to go."""
+        first, second, third = self.live(), self.live(), self.live()
+        self.assertEqual(self.ask(perAvatar(atMost(3, "kick"))), Admit((first,)))
+        self.assertEqual(self.ask(perAvatar(atMost(1, "kick"))), Admit((first, second, third)))
+
+    def test_kickPassesByThoseWhoLeaveAlready(self) -> None:
+        """One that another newcomer takes over is not taken over twice."""
+        first, second = self.live(), self.live()
+        self.roster.reserve("alice", "p2", (first,))
+        self.assertEqual(self.ask(perAvatar(atMost(2, "kick"))), Admit((second,)))
+
+    def test_probeAsksFirst(self) -> None:
+        """Probe wants to know of each live holder whether it lives, with its timeout."""
+        first, second = self.live(), self.live()
+        self.assertEqual(self.ask(perAvatar(atMost(2, probe(3.0)))), Probe((first, second), 3.0))
+
+    def test_probeTakesTheSilent(self) -> None:
+        """A holder that did not answer goes; if all did, the newcomer is refused."""
+        first, second = self.live(), self.live()
+        one, two = (cast(Session, place.session).sessionId for place in (first, second))
+        policy = perAvatar(atMost(2, "probe"))
+        self.assertEqual(self.ask(policy, probed={one: True, two: False}), Admit((second,)))
+        self.assertRefused(self.ask(policy, probed={one: True, two: True}), "alice has 2 of 2 connections")
+        self.assertEqual(self.ask(policy, probed={one: True}), Probe((second,)))
+
+    def test_probeDoesNotAskThePending(self) -> None:
+        """A pending login counts as alive."""
+        self.roster.reserve("alice", "p1")
+        self.assertIsInstance(self.ask(perAvatar(atMost(1, "probe"))), Refuse)
+
+    def test_allOfAsksInOrder(self) -> None:
+        """The first that does not admit decides."""
+        self.live()
+        self.assertRefused(
+            self.ask(allOf(perAvatar(atMost(5)), perAvatar(atMost(1)), total(atMost(0)))),
+            "alice has 1 of 1 connections",
+        )
+        self.assertEqual(self.ask(allOf()), Admit())
+
+    def test_allOfJoinsThoseWhoGo(self) -> None:
+        """Those who go for an earlier policy do not count for a later one, and each goes once."""
+        first, other = self.live("alice", "p1"), self.live("bob", "p2")
+        own = perAvatar(atMost(1, "kick"))
+        self.assertEqual(self.ask(allOf(own, total(atMost(2)))), Admit((first,)))
+        self.assertEqual(self.ask(allOf(own, total(atMost(1, "kick")))), Admit((first, other)))
+        self.assertEqual(self.ask(allOf(own, own)), Admit((first,)))
+
+    def test_allOfNestsAsItIs(self) -> None:
+        """An `allOf` of an `allOf` decides as a flat one does."""
+        self.live("alice", "p1")
+        self.live("bob", "p2")
+        own, full = perAvatar(atMost(1, "kick")), total(atMost(2))
+        self.assertEqual(self.ask(allOf(allOf(own), full)), self.ask(allOf(own, full)))
+
+    def test_allOfWantsADecision(self) -> None:
+        """A policy that forgets to return something is a TypeError, never an admission."""
+        forgetful: Any = lambda view, candidate: None  # noqa: E731
+        self.assertRaises(TypeError, allOf(forgetful), self.roster.view, Candidate("alice"))
+
+    def test_usersOwnConflictRule(self) -> None:
+        """A conflict rule may be a function: it gets the group, how many have to go, the candidate, the refusal."""
+        seen: list[tuple[int, int, str]] = []
+
+        def youngest(group: Any, excess: int, candidate: Candidate, refusal: Refuse) -> Decision:
+            seen.append((len(group), excess, candidate.avatarId))
+            return Admit((list(group)[-1],))
+
+        self.live()
+        last = self.live()
+        self.assertEqual(perAvatar(atMost(2, youngest))(self.roster.view, Candidate("alice")), Admit((last,)))
+        self.assertEqual(seen, [(2, 1, "alice")])
+
+    def test_decisionsAreFrozen(self) -> None:
+        """What was decided cannot be changed afterwards."""
+        decision: Any = Admit()
+        self.assertRaises(attrs.exceptions.FrozenInstanceError, setattr, decision, "ending", (1,))

@@ -1,0 +1,200 @@
+"""What an avatar is told of one session: `attached` once, `detached` once if that returned, and never otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbkit import Avatar, Session
+from pbkit.errors import LoginTimedOut
+from pbkit.sessions.attachment import Attachment
+from tests.support import Stubborn
+
+
+class Hooked(Avatar):
+    """Its hooks do what the test says."""
+
+    def __init__(self, onAttached: Callable[[], Any], onDetached: Callable[[], Any] = lambda: None) -> None:
+        super().__init__("alice")
+        self.events: list[str] = []
+        self._onAttached = onAttached
+        self._onDetached = onDetached
+
+    def attached(self, session: Session) -> Any:
+        """Say so."""
+        self.events.append("attached")
+        return self._onAttached()
+
+    def detached(self, session: Session) -> Any:
+        """Say so."""
+        self.events.append("detached")
+        return self._onDetached()
+
+
+class OnlyDetached(Avatar):
+    """Wants to know of the end only."""
+
+    events: list[str]
+
+    def detached(self, session: Session) -> None:
+        """Say so."""
+        self.events.append("detached")
+
+
+class AttachmentTests(SynchronousTestCase):
+    """`Attachment`, without a realm."""
+
+    def setUp(self) -> None:
+        """A clock."""
+        self.clock = Clock()
+
+    def attachment(self, avatar: Any, hooks: bool = True) -> Attachment:
+        """Of a session of this avatar."""
+        return Attachment(Session("alice", avatar, None, None, self.clock, lambda _: None), hooks)
+
+    def test_bothOnce(self) -> None:
+        """Both hooks run once."""
+        avatar = Hooked(lambda: None)
+        attachment = self.attachment(avatar)
+        self.successResultOf(attachment.attach())
+        self.successResultOf(attachment.detach())
+        self.assertEqual(avatar.events, ["attached", "detached"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_neverAttached(self) -> None:
+        """Without `attached` having begun there is no `detached`."""
+        avatar = Hooked(lambda: None)
+        self.successResultOf(self.attachment(avatar).detach())
+        self.assertEqual(avatar.events, [])
+
+    def test_attachedRaises(self) -> None:
+        """If `attached` raises, at once or later, the error comes back and `detached` never runs."""
+        gate: Deferred[None] = Deferred()
+        for hook in (lambda: 1 / 0, lambda: Deferred.fromCoroutine(self.fails()), lambda: gate):
+            avatar = Hooked(hook)
+            attachment = self.attachment(avatar)
+            attaching = attachment.attach()
+            if not attaching.called:
+                gate.errback(ZeroDivisionError())
+            self.failureResultOf(attaching, ZeroDivisionError)
+            self.successResultOf(attachment.detach())
+            self.assertEqual(avatar.events, ["attached"])
+
+    def test_endsWhileAttaching(self) -> None:
+        """A session that ends while `attached` runs has its `detached` when that returns, once."""
+        gate: Deferred[None] = Deferred()
+        avatar = Hooked(lambda: gate)
+        attachment = self.attachment(avatar)
+        attaching, detaching = attachment.attach(), attachment.detach()
+        self.assertNoResult(detaching)
+        self.assertEqual(avatar.events, ["attached"])
+        gate.callback(None)
+        self.successResultOf(attaching)
+        self.successResultOf(detaching)
+        self.assertEqual(avatar.events, ["attached", "detached"])
+
+    def test_endsWhileAttachingWhichThenRaises(self) -> None:
+        """A session that ends while `attached` runs has no `detached` if that raises."""
+        gate: Deferred[None] = Deferred()
+        avatar = Hooked(lambda: gate)
+        attachment = self.attachment(avatar)
+        attaching, detaching = attachment.attach(), attachment.detach()
+        gate.errback(LookupError())
+        self.failureResultOf(attaching, LookupError)
+        self.successResultOf(detaching)
+        self.assertEqual(avatar.events, ["attached"])
+
+    def test_waiterThatGivesUp(self) -> None:
+        """Whoever waits for `attached` may give up; the hook goes on and `detached` follows it."""
+        cancelled: list[object] = []
+        gate: Deferred[None] = Deferred(cancelled.append)
+        avatar = Hooked(lambda: gate)
+        attachment = self.attachment(avatar)
+        attaching = attachment.attach()
+        attaching.cancel()
+        self.failureResultOf(attaching, CancelledError)
+        detaching = attachment.detach()
+        self.assertEqual(cancelled, [])
+        gate.callback(None)
+        self.successResultOf(detaching)
+        self.assertEqual(avatar.events, ["attached", "detached"])
+
+    def test_attachedHasThirtySeconds(self) -> None:
+        """A hook that hangs is cancelled after 30 s, and counts as not returned."""
+        avatar = Hooked(Deferred)
+        attachment = self.attachment(avatar)
+        attaching = attachment.attach()
+        self.clock.advance(29.9)
+        self.assertNoResult(attaching)
+        self.clock.advance(0.1)
+        self.failureResultOf(attaching, LoginTimedOut)
+        self.successResultOf(attachment.detach())
+        self.assertEqual(avatar.events, ["attached"])
+
+    def test_attachedThatIgnoresBeingCancelled(self) -> None:
+        """One that pays no heed is answered for after 30 s too; when it returns after all, `detached` runs."""
+        gate: Deferred[None] = Stubborn()
+        avatar = Hooked(lambda: gate)
+        attachment = self.attachment(avatar)
+        attaching = attachment.attach()
+        self.clock.advance(30)
+        self.failureResultOf(attaching, LoginTimedOut)
+        detaching = attachment.detach()
+        self.assertNoResult(detaching)
+        self.assertEqual(avatar.events, ["attached"])
+        gate.callback(None)
+        self.successResultOf(detaching)
+        self.assertEqual(avatar.events, ["attached", "detached"])
+
+    def test_detachedRaises(self) -> None:
+        """What `detached` raises, at once or later, is logged and goes no further."""
+        for hook in (lambda: 1 / 0, lambda: Deferred.fromCoroutine(self.fails())):
+            avatar = Hooked(lambda: None, hook)
+            attachment = self.attachment(avatar)
+            self.successResultOf(attachment.attach())
+            self.successResultOf(attachment.detach())
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    async def fails(self) -> None:
+        """Raise."""
+        raise ZeroDivisionError
+
+    def test_asynchronousDetachedIsWaitedFor(self) -> None:
+        """The Deferred fires when an asynchronous `detached` is done."""
+        gate: Deferred[None] = Deferred()
+        attachment = self.attachment(Hooked(lambda: None, lambda: gate))
+        self.successResultOf(attachment.attach())
+        detaching = attachment.detach()
+        self.assertNoResult(detaching)
+        gate.callback(None)
+        self.successResultOf(detaching)
+
+    def test_oblivious(self) -> None:
+        """An avatar that has no hooks, or whose realm calls none, is told nothing."""
+        for avatar, hooks in ((Avatar("alice"), True), (Hooked(lambda: None), False)):
+            attachment = self.attachment(avatar, hooks)
+            self.successResultOf(attachment.attach())
+            self.successResultOf(attachment.detach())
+            self.assertEqual(getattr(avatar, "events", []), [])
+
+    def test_onlyDetached(self) -> None:
+        """Both hooks are optional: an avatar that has `detached` alone is told of the end, once."""
+        avatar = OnlyDetached("alice")
+        avatar.events = []
+        attachment = self.attachment(avatar)
+        self.successResultOf(attachment.attach())
+        self.successResultOf(attachment.detach())
+        self.assertEqual(avatar.events, ["detached"])
+
+    def test_onlyAttached(self) -> None:
+        """An avatar that has `attached` alone is told of the beginning."""
+        avatar = Hooked(lambda: None)
+        avatar.detached = None  # type: ignore[assignment]
+        attachment = self.attachment(avatar)
+        self.successResultOf(attachment.attach())
+        self.successResultOf(attachment.detach())
+        self.assertEqual(avatar.events, ["attached"])

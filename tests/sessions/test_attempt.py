@@ -1,0 +1,250 @@
+"""One run of somebody's callable, that several may wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbkit.errors import LoginTimedOut
+from pbkit.sessions.attempt import Attempt, attempt
+from tests.support import Stubborn, collect
+
+
+class AttemptFunctionTests(SynchronousTestCase):
+    """`attempt`: whatever a callable does, as a Deferred."""
+
+    def test_value(self) -> None:
+        """A plain value."""
+        self.assertEqual(self.successResultOf(attempt(lambda: 5)), 5)
+
+    def test_raises(self) -> None:
+        """What it raises fails the Deferred."""
+        self.failureResultOf(attempt(lambda: 1 / 0), ZeroDivisionError)
+
+    def test_deferred(self) -> None:
+        """A Deferred is waited for."""
+        d: Deferred[Any] = Deferred()
+        got: Deferred[Any] = attempt(lambda: d)
+        self.assertNoResult(got)
+        d.callback(6)
+        self.assertEqual(self.successResultOf(got), 6)
+
+    def test_coroutine(self) -> None:
+        """A coroutine is run, and waited for."""
+        d: Deferred[int] = Deferred()
+
+        async def run() -> Any:
+            return await d + 1
+
+        got: Deferred[Any] = attempt(run)
+        d.callback(6)
+        self.assertEqual(self.successResultOf(got), 7)
+
+
+class AttemptTests(SynchronousTestCase):
+    """`Attempt`: several wait for one run, in bounded time."""
+
+    def setUp(self) -> None:
+        """A clock, and what is counted."""
+        self.clock = Clock()
+        self.settled: list[str] = []
+
+    def start(self, f: Callable[[], Any], **kw: Any) -> Attempt[Any]:
+        """A run with 30 s."""
+        return Attempt(
+            f,
+            clock=self.clock,
+            timeout=30,
+            onTimeout=LoginTimedOut,
+            onFailure=lambda: self.settled.append("failure"),
+            onDone=lambda: self.settled.append("done"),
+            **kw,
+        )
+
+    def test_onceForAll(self) -> None:
+        """It runs once, and each waiter gets the result, also one who comes late."""
+        calls: list[Deferred[str]] = []
+
+        def f() -> Deferred[str]:
+            calls.append(Deferred())
+            return calls[0]
+
+        run = self.start(f)
+        waiters = [run.wait() for _ in range(10)]
+        calls[0].callback("x")
+        self.assertEqual([self.successResultOf(each) for each in waiters], ["x"] * 10)
+        self.assertEqual(self.successResultOf(run.wait()), "x")
+        self.assertEqual(len(calls), 1)
+        self.assertEqual(self.settled, ["done"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_oneWaiterCannotSpoilItForAnother(self) -> None:
+        """What one waiter makes of the result is not what another gets."""
+        d: Deferred[str] = Deferred()
+        run = self.start(lambda: d)
+        first, second = run.wait(), run.wait()
+        first.addCallback(lambda _: None)
+        d.callback("x")
+        self.assertEqual(self.successResultOf(second), "x")
+
+    def test_failureReachesAll(self) -> None:
+        """Each waiter gets the failure, and it is told of once, before they are."""
+        d: Deferred[str] = Deferred()
+        run = self.start(lambda: d)
+        waiters = [run.wait() for _ in range(3)]
+        before: list[list[str]] = []
+
+        def told(failure: Failure) -> Failure:
+            before.append(list(self.settled))
+            return failure
+
+        waiters[0].addErrback(told)
+        d.errback(LookupError("no"))
+        for each in waiters:
+            self.failureResultOf(each, LookupError)
+        self.failureResultOf(run.wait(), LookupError)
+        self.assertEqual(before, [["failure", "done"]])
+        self.assertEqual(self.settled, ["failure", "done"])
+
+    def test_synchronousFailure(self) -> None:
+        """A callable that raises at once fails those who wait, and starts no timer."""
+        run = self.start(lambda: 1 / 0)
+        self.assertTrue(run.done)
+        self.failureResultOf(run.wait(), ZeroDivisionError)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_oneGivesUp(self) -> None:
+        """A waiter that gives up cancels nothing that others wait for."""
+        cancelled: list[object] = []
+        d: Deferred[str] = Deferred(cancelled.append)
+        run = self.start(lambda: d)
+        first, second = run.wait(), run.wait()
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.assertEqual(cancelled, [])
+        d.callback("x")
+        self.assertEqual(self.successResultOf(second), "x")
+
+    def test_allGiveUp(self) -> None:
+        """When the last waiter has given up the run is cancelled, and nothing is left of it."""
+        cancelled: list[object] = []
+        run = self.start(lambda: Deferred(cancelled.append))
+        waiters = [run.wait(), run.wait()]
+        for each in waiters:
+            each.cancel()
+            self.failureResultOf(each, CancelledError)
+        self.assertEqual(len(cancelled), 1)
+        self.assertTrue(run.done)
+        self.assertEqual(self.settled, ["failure", "done"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_notCancellable(self) -> None:
+        """A run that is not cancellable goes on when nobody waits any more."""
+        cancelled: list[object] = []
+        d: Deferred[str] = Deferred(cancelled.append)
+        run = self.start(lambda: d, cancellable=False)
+        waiter = run.wait()
+        waiter.cancel()
+        self.failureResultOf(waiter, CancelledError)
+        self.assertEqual((cancelled, run.done), ([], False))
+        d.callback("x")
+        self.assertTrue(run.done)
+
+    def test_failureThatNobodyWaitsForIsLogged(self) -> None:
+        """The failure of a run whose waiters are all gone is logged: an error that nobody hears of is worse."""
+        d: Deferred[str] = Deferred()
+        run = self.start(lambda: d, cancellable=False)
+        waiter = run.wait()
+        waiter.cancel()
+        self.failureResultOf(waiter, CancelledError)
+        d.errback(LookupError("late"))
+        collect()
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
+
+    def test_deadline(self) -> None:
+        """Who waits has an answer after 30 s and not before; the run is cancelled."""
+        cancelled: list[object] = []
+        run = self.start(lambda: Deferred(cancelled.append))
+        waiters = [run.wait(), run.wait()]
+        self.clock.advance(29.9)
+        self.assertNoResult(waiters[0])
+        self.clock.advance(0.2)
+        for each in waiters:
+            self.failureResultOf(each, LoginTimedOut)
+        self.assertEqual(len(cancelled), 1)
+        self.assertEqual(self.settled, ["failure", "done"])
+
+    def test_deadlineOfOneThatIgnoresBeingCancelled(self) -> None:
+        """Who waits has an answer after 30 s even if the run pays no heed; its late result is dropped."""
+        d: Deferred[str] = Stubborn()
+        run = self.start(lambda: d)
+        waiter = run.wait()
+        self.clock.advance(30)
+        self.failureResultOf(waiter, LoginTimedOut)
+        d.callback("late")
+        self.failureResultOf(run.wait(), LoginTimedOut)
+        self.assertEqual(self.settled, ["failure", "done"])
+
+    def test_lateErrorIsLogged(self) -> None:
+        """What a run raises after its time was up is logged."""
+        d: Deferred[str] = Stubborn()
+        run = self.start(lambda: d)
+        waiter = run.wait()
+        self.clock.advance(30)
+        self.failureResultOf(waiter, LoginTimedOut)
+        d.errback(LookupError("late"))
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
+
+    def test_cancellerThatRaises(self) -> None:
+        """A waiter that gives up is answered though the run raises when it is cancelled; that is logged."""
+
+        def canceller(d: Deferred[Any]) -> None:
+            raise LookupError("while cancelling")
+
+        run = self.start(lambda: Deferred(canceller))
+        waiter = run.wait()
+        waiter.cancel()
+        self.failureResultOf(waiter, CancelledError)
+        self.assertTrue(run.done)
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
+
+    def test_cancellerThatRaisesAtTheDeadline(self) -> None:
+        """A run that raises when it is cancelled at its deadline takes nothing down with it; that is logged."""
+
+        def canceller(d: Deferred[Any]) -> None:
+            raise LookupError("while cancelling")
+
+        waiter = self.start(lambda: Deferred(canceller)).wait()
+        self.clock.advance(30)
+        self.failureResultOf(waiter, LoginTimedOut)
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
+
+    def test_oneWaiterEndsAnother(self) -> None:
+        """The first to be told may make the second give up at that moment; then each has its own answer."""
+        d: Deferred[str] = Deferred()
+        run = self.start(lambda: d)
+        first, second, third = run.wait(), run.wait(), run.wait()
+
+        def told(result: str) -> str:
+            second.cancel()
+            return result
+
+        first.addCallback(told)
+        d.callback("x")
+        self.assertEqual(self.successResultOf(first), "x")
+        self.failureResultOf(second, CancelledError)
+        self.assertEqual(self.successResultOf(third), "x")
+
+    def test_withoutAClock(self) -> None:
+        """Without a clock there is no deadline."""
+        d: Deferred[str] = Deferred()
+        run: Attempt[str] = Attempt(lambda: d, clock=None, timeout=30, onTimeout=LoginTimedOut)
+        waiter = run.wait()
+        self.assertNoResult(waiter)
+        d.callback("x")
+        self.assertEqual(self.successResultOf(waiter), "x")

@@ -1,0 +1,149 @@
+"""Our realms under stock's `pb.PBServerFactory`: all there is to go by is the raw mind."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.spread import pb
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from pbkit import CachingRealm, SingleClientRealm, currentSession
+from pbkit.interfaces import ILogin, IPeer
+from pbkit.sessions.stock import StockLogin, loginOf
+from tests.support import Client, Recorder, Wire, serve
+
+
+class Player(Recorder):
+    """Knows whose call it serves."""
+
+    def perspective_session(self) -> str:
+        """Whose call this is."""
+        return str(currentSession().sessionId)
+
+
+class LoginOfTests(SynchronousTestCase):
+    """`loginOf`."""
+
+    def test_interface(self) -> None:
+        """A raw mind becomes a whole `ILogin`; one that is there already stays."""
+        login = loginOf(None)
+        verifyObject(ILogin, login)
+        self.assertEqual(
+            (login.reference, login.peer, login.channel, login.hello, login.lost), (None, None, None, {}, False)
+        )
+        self.assertIs(loginOf(login), login)
+
+    def test_anyMindIsKeptForTheRealmToJudge(self) -> None:
+        """What is no reference has no peer, and is handed on as it is."""
+        mind: object
+        for mind in (5, "x", [], {}):
+            self.assertEqual(loginOf(mind), StockLogin(mind, None))
+
+
+class StockServerTests(SynchronousTestCase):
+    """Sessions under stock's server factory."""
+
+    def setUp(self) -> None:
+        """A stock server."""
+        self.clock = Clock()
+        self.serve(CachingRealm(Player, clock=self.clock))
+
+    def serve(self, realm: CachingRealm | SingleClientRealm) -> None:
+        """Serve another realm."""
+        self.realm = realm
+        self.server = serve(realm, pb.PBServerFactory)
+
+    def test_callsAndLogout(self) -> None:
+        """Calls work, with and without a mind, `currentSession` is right, and dropping the reference logs out."""
+        for mind in (None, Client()):
+            wire = Wire(self.server)
+            avatar = self.successResultOf(wire.login("alice", mind))
+            (session,) = self.realm.roster
+            self.assertEqual(self.successResultOf(wire.call(avatar, "session")), session.sessionId)
+            self.assertEqual(session.peer is None, mind is None)
+            self.clock.advance(1)
+            self.successResultOf(wire.call(avatar, "whoami"))
+            self.assertEqual(session.lastActive, self.clock.seconds())
+            del avatar
+            wire.flush()
+            self.assertEqual(len(self.realm.roster), 0)
+        self.assertEqual(self.realm.counters.ends, {"LoggedOut": 2})
+
+    def test_peer(self) -> None:
+        """With a mind there is a real peer: the same for each session of the connection."""
+        wire = Wire(self.server)
+        kept = [self.successResultOf(wire.login(name, Client())) for name in ("alice", "bob")]
+        one, two = self.realm.roster
+        verifyObject(IPeer, one.peer)
+        self.assertIs(one.peer, two.peer)
+        self.assertEqual(self.realm.roster.ofPeer(one.peer.peerId), (one, two))
+        ping = one.peer.ping(10)
+        wire.flush()
+        self.assertTrue(self.successResultOf(ping))
+        del kept
+
+    def test_disconnect(self) -> None:
+        """The loss of the connection ends the session; with a mind it says so, without one stock only logs out."""
+        for mind, reason in ((Client(), "Disconnected"), (None, "LoggedOut")):
+            self.serve(CachingRealm(Player, clock=self.clock))
+            wire = Wire(self.server)
+            kept = self.successResultOf(wire.login("alice", mind))
+            (session,) = self.realm.roster
+            wire.lose()
+            self.assertEqual(self.realm.counters.ends, {reason: 1})
+            self.assertEqual(session.avatar.told("detached", session), 1)
+            del kept
+
+    def test_endedIsDead(self) -> None:
+        """The session's own reference is dead after its end."""
+        wire = Wire(self.server)
+        avatar = self.successResultOf(wire.login())
+        next(iter(self.realm.roster)).end()
+        failure = self.failureResultOf(wire.call(avatar, "whoami"))
+        self.assertTrue(failure.check("pbkit.errors.Kicked"))
+
+    def test_kick(self) -> None:
+        """Takeover works under stock too."""
+        self.serve(SingleClientRealm(Player, conflict="kick", clock=self.clock))
+        first, second = Wire(self.server), Wire(self.server)
+        old = self.successResultOf(first.login("alice", Client()))
+        new = self.successResultOf(second.login("alice", Client()))
+        self.assertTrue(self.failureResultOf(first.call(old, "whoami")).check("pbkit.errors.Replaced"))
+        self.assertEqual(self.successResultOf(second.call(new, "whoami")), "alice")
+
+    def test_lossDuringTheLogin(self) -> None:
+        """A login whose connection is lost while it is pending leaves nothing, where a mind gave us the connection."""
+        gate: Deferred[Player] = Deferred()
+
+        class Slow(CachingRealm):
+            """Takes its time."""
+
+            def buildAvatar(self, avatarId: str) -> Deferred[Player]:
+                """Wait."""
+                return gate
+
+        self.serve(Slow(clock=self.clock))
+        wire = Wire(self.server)
+        self.assertNoResult(wire.login("alice", Client()))
+        wire.cut()
+        self.assertEqual((len(self.realm.roster), self.realm.roster.pending), (0, 0))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.flushLoggedErrors(pb.Error)
+
+    def test_badMind(self) -> None:
+        """A mind that is no reference is refused."""
+        wire = Wire(self.server)
+        failure = self.failureResultOf(wire.login("alice", 5))
+        self.assertTrue(failure.check("pbkit.errors.BadMind"))
+        self.assertEqual(self.realm.counters.refusals, {"BadMind": 1})
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_twoLoginsOnOneConnection(self) -> None:
+        """Two log-ins of one user on one connection end each by itself."""
+        wire = Wire(self.server)
+        first, second = (self.successResultOf(wire.login("alice", Client())) for _ in range(2))
+        one, two = self.realm.roster
+        one.end()
+        self.failureResultOf(wire.call(first, "whoami"))
+        self.assertEqual(self.successResultOf(wire.call(second, "session")), two.sessionId)

@@ -1,0 +1,200 @@
+"""The classes for swapping under an existing program: what they keep of stock's ways."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+from twisted.cred.credentials import IUsernameHashedPassword
+from twisted.cred.error import LoginDenied
+from twisted.cred.portal import IRealm, Portal
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
+from twisted.spread import pb
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from pbkit import CachingRealm, dropin
+from tests.support import Client, Part, Recorder, Wire, serve
+
+
+@implementer(IRealm)
+class Realm:
+    """A realm of a program that knows nothing of pbkit."""
+
+    def __init__(self) -> None:
+        self.minds: list[Any] = []
+        self.avatars: list[Any] = []
+        self.out: list[Any] = []
+
+    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+        """As such realms do."""
+        avatar = Avatar(avatarId, mind)
+        self.minds.append(mind)
+        self.avatars.append(avatar)
+        return pb.IPerspective, avatar, lambda: self.out.append(avatarId)
+
+
+class Avatar(pb.Avatar):
+    """Its avatar."""
+
+    part = Part()
+
+    def __init__(self, avatarId: Any, mind: Any) -> None:
+        self.avatarId, self.mind = avatarId, mind
+
+    def perspective_part(self) -> Part:
+        """For all users the same."""
+        return self.part
+
+    def perspective_same(self, part: Any) -> bool:
+        """Whether that was it."""
+        return part is self.part
+
+    def perspective_fail(self) -> Any:
+        """Fail."""
+        raise ValueError("the text of it")
+
+    def perspective_later(self) -> Any:
+        """Fail later."""
+        return fail(ValueError("the text of it"))
+
+    async def perspective_coroutine(self) -> str:
+        """Stock would answer with something that cannot be sent."""
+        return "done"
+
+
+class SwappedTests(SynchronousTestCase):
+    """A drop-in server with a realm that is not pbkit's."""
+
+    def setUp(self) -> None:
+        """A server and a connection to it."""
+        self.realm = Realm()
+        self.wire = Wire(serve(self.realm, dropin.PBServerFactory))
+
+    def test_names(self) -> None:
+        """The three classes are subclasses of those that they are swapped for."""
+        for name in ("Broker", "PBServerFactory", "PBClientFactory"):
+            self.assertTrue(issubclass(getattr(dropin, name), getattr(pb, name)), name)
+        self.assertTrue(issubclass(dropin.PBServerFactory.protocol, dropin.Broker))
+
+    def test_proxiesCompareEqual(self) -> None:
+        """What two log-ins of one connection get of one object is one object to the client, as with stock."""
+        avatars = [self.successResultOf(self.wire.login(name)) for name in ("alice", "bob")]
+        parts = [self.successResultOf(self.wire.call(avatar, "part")) for avatar in avatars]
+        self.assertEqual(parts[0], parts[1])
+        self.assertTrue(self.successResultOf(self.wire.call(avatars[0], "same", parts[1])))
+
+    def test_deadReferencesRaise(self) -> None:
+        """A call on a reference of a lost connection raises, as with stock."""
+        avatar = self.successResultOf(self.wire.login("alice", Client()))
+        self.wire.lose()
+        self.assertRaises(pb.DeadReferenceError, self.realm.minds[0].callRemote, "tell")
+        self.assertRaises(pb.DeadReferenceError, avatar.callRemote, "part")
+
+    def test_textOfErrors(self) -> None:
+        """The text of an exception crosses, and a traceback is logged, as with stock."""
+        avatar = self.successResultOf(self.wire.login())
+        for method in ("fail", "later"):
+            failure = self.failureResultOf(self.wire.call(avatar, method))
+            self.assertEqual((failure.type, failure.value), (b"builtins.ValueError", "the text of it"))
+            self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_unsafeTracebacks(self) -> None:
+        """They are sent where stock sends them, and not otherwise."""
+        for unsafe in (False, True):
+            seen = []
+            for cls in (dropin.PBServerFactory, pb.PBServerFactory):
+                factory = serve(Realm(), cls, unsafeTracebacks=unsafe)
+                wire = Wire(factory)
+                avatar = self.successResultOf(wire.login())
+                failures = [self.failureResultOf(wire.call(avatar, method)) for method in ("fail", "later")]
+                seen.append(["perspective_" in failure.traceback for failure in failures])
+                self.flushLoggedErrors(ValueError)
+            self.assertEqual(seen[0], seen[1])
+            self.assertEqual(seen[0][0], unsafe)
+
+    def test_coroutines(self) -> None:
+        """An ``async def`` method works, where stock's answer cannot be used."""
+        avatar = self.successResultOf(self.wire.login())
+        self.assertEqual(self.successResultOf(self.wire.call(avatar, "coroutine")), "done")
+
+    def test_logsOutWhenTheAvatarIsGivenBack(self) -> None:
+        """A realm that is not pbkit's is told of the logout when the avatar is given back, as with stock."""
+        avatar = self.successResultOf(self.wire.login())
+        part = self.successResultOf(self.wire.call(avatar, "part"))
+        del avatar
+        gc.collect()
+        self.wire.flush()
+        self.assertEqual(self.realm.out, [b"alice"])
+        self.assertEqual(self.successResultOf(self.wire.call(part, "hi")), "hi")
+        self.wire.lose()
+        self.assertEqual(self.realm.out, [b"alice"])
+
+    def test_loginsLeaveNothing(self) -> None:
+        """A thousand log-ins and log-outs on one connection leave nothing, where stock keeps something of each."""
+        for cls, expected in ((pb.PBServerFactory, 1000), (dropin.PBServerFactory, 1)):
+            wire = Wire(serve(Realm(), cls))
+            for _ in range(1000):
+                self.successResultOf(wire.login())
+                gc.collect(0)
+                wire.flush()
+            self.assertEqual(len(wire.server.localObjects), 1)
+            self.assertEqual((wire.server._localCleanup, wire.server.luids), ({}, {}))
+            self.assertEqual(len(wire.server.disconnects), expected)
+
+    def test_namesAsSent(self) -> None:
+        """A checker sees the name as the client sent it."""
+        seen: list[Any] = []
+
+        class Checker:
+            credentialInterfaces = (IUsernameHashedPassword,)
+
+            def requestAvatarId(self, credentials: Any) -> Any:
+                seen.append(credentials.username)
+                raise LoginDenied("no")
+
+        for cls in (dropin.PBServerFactory, pb.PBServerFactory):
+            checker: Any = Checker()
+            wire = Wire(cls(Portal(Realm(), [checker])))
+            root = self.successResultOf(wire.factory.getRootObject())
+            for name in (b"alice", "alice", 5):
+                d = root.callRemote("login", name)
+                d.addCallback(lambda answer: answer[1].callRemote("respond", b"", None))
+                wire.flush()
+                self.failureResultOf(d)
+        self.assertEqual(seen, [b"alice", "alice", 5] * 2)
+        self.flushLoggedErrors(LoginDenied)
+
+    def test_theSizesOfOld(self) -> None:
+        """``pb.MAX_BROKER_REFS`` of the program's choice holds."""
+        self.patch(pb, "MAX_BROKER_REFS", 2)
+        avatar = self.successResultOf(self.wire.login())
+        kept = [self.successResultOf(self.wire.call(avatar, "part"))]
+        self.realm.avatars[0].part = Part()
+        failure = self.failureResultOf(self.wire.call(avatar, "part"))
+        self.assertIn("Maximum PB reference count exceeded", failure.getErrorMessage())
+        kept.clear()
+        gc.collect()
+        self.wire.flush()
+        self.successResultOf(self.wire.call(avatar, "part"))
+
+
+class WithOurRealmTests(SynchronousTestCase):
+    """A drop-in server with a realm of pbkit's has sessions like a strict one."""
+
+    def test_sessions(self) -> None:
+        """All that was got through a session ends with it."""
+        realm = CachingRealm(Recorder, clock=Clock())
+        wire = Wire(serve(realm, dropin.PBServerFactory), dropin.PBClientFactory())
+        avatar = self.successResultOf(wire.login("alice", Client()))
+        part = self.successResultOf(wire.call(avatar, "part"))
+        (session,) = realm.roster
+        waiting = wire.call(avatar, "wait")
+        session.end()
+        wire.flush()
+        for d in (waiting, wire.call(avatar, "whoami"), wire.call(part, "hi")):
+            self.assertTrue(self.failureResultOf(d).check(pb.DeadReferenceError))
+        late: Deferred[Any] = session.avatar.waiting.pop()
+        late.callback(Part())
+        self.assertEqual(wire.server.owners, {})

@@ -1,0 +1,96 @@
+"""The real classes provide what the two halves expect of one another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.cred.portal import IRealm
+from twisted.internet.task import Clock
+from twisted.spread import pb
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyClass, verifyObject
+
+from pbkit import CachingRealm, Realm, currentSession, dropin
+from pbkit.interfaces import IChannel, ILogin, IPeer, ISession, ISessionRealm, current
+from pbkit.server import Login
+from pbkit.sessions.realms import NAMED
+from pbkit.sessions.session import Session
+from pbkit.sessions.stock import StockLogin
+from pbkit.wire.channel import Channel
+from pbkit.wire.peer import Peer
+from tests.support import Client, Recorder, Wire, serve
+
+
+class ProvidedTests(SynchronousTestCase):
+    """What reaches a realm, and what it hands back."""
+
+    def seen(self, server: Any = None) -> tuple[Any, Any]:
+        """The `ILogin` that a realm was given, and the session that it made of it."""
+        seen: list[Any] = []
+
+        class Asking(CachingRealm):
+            def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+                seen.append(mind)
+                return super().requestAvatar(avatarId, mind, *interfaces)
+
+        realm = Asking(Recorder, clock=Clock())
+        factory = serve(realm) if server is None else serve(realm, server)
+        wire = Wire(factory)
+        self.held = (wire, self.successResultOf(wire.login("alice", Client())))
+        return seen[0], next(iter(realm.roster))
+
+    def test_login(self) -> None:
+        """A session realm under a server of ours, strict or drop-in, is given an `ILogin` in the place of the mind."""
+        for server in (None, dropin.PBServerFactory):
+            login, session = self.seen(server)
+            self.assertIsInstance(login, Login)
+            verifyObject(ILogin, login)
+            verifyObject(IPeer, login.peer)
+            verifyObject(IChannel, login.channel)
+            self.assertIsInstance(login.reference, pb.RemoteReference)
+            self.assertIs(login.channel.session, session)
+            self.assertIs(login.lost, False)
+            self.held[0].lose()
+            self.assertIs(login.lost, True)
+
+    def test_stockLogin(self) -> None:
+        """What a realm makes of a raw mind under a stock server is an `ILogin` too."""
+        verifyObject(ILogin, StockLogin(None, None))
+        mind, _ = self.seen(pb.PBServerFactory)
+        self.assertIsInstance(mind, pb.RemoteReference)
+
+    def test_session(self) -> None:
+        """A session is an `ISession`, and so an `IPerspective`."""
+        _, session = self.seen()
+        verifyObject(ISession, session)
+        verifyObject(pb.IPerspective, session)
+
+    def test_classes(self) -> None:
+        """The classes say what they implement."""
+        for interface, cls in ((IChannel, Channel), (IPeer, Peer), (ISession, Session), (ILogin, Login)):
+            verifyClass(interface, cls, tentative=True)
+            self.assertTrue(interface.implementedBy(cls))
+
+    def test_realms(self) -> None:
+        """Every named realm is a cred realm and marked as one that takes an `ILogin`."""
+        classes: list[Any] = [Realm, *NAMED.values()]
+        for cls in classes:
+            realm = cls(Recorder)
+            verifyObject(IRealm, realm)
+            verifyObject(ISessionRealm, realm)
+
+
+class CurrentSessionTests(SynchronousTestCase):
+    """`currentSession` outside of any wire."""
+
+    def test_noneByDefault(self) -> None:
+        """There is none."""
+        self.assertIsNone(currentSession())
+
+    def test_whatIsSet(self) -> None:
+        """It is what the wire has set, until that is taken back."""
+        session = object()
+        before = current.set(session)
+        self.assertIs(currentSession(), session)
+        current.reset(before)
+        self.assertIsNone(currentSession())

@@ -1,0 +1,523 @@
+"""
+What goes wrong with stock Perspective Broker, and does not with pbkit.
+
+Each test runs one scenario twice: with stock's classes, where it asserts that the defect is really there, and with
+pbkit's, where it asserts that it is not. When Twisted mends one, its test fails, and the note in the docs can go.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+from twisted.cred.portal import IRealm
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.spread import pb
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from pbkit import Avatar, CachingRealm, LimitedRealm, ServerFactory, SingleClientRealm, Told, dropin, errors
+from tests.support import Client, Part, Recorder, Wire, serve
+from tests.wire.things import Board
+
+STOCK = pb.PBServerFactory
+#: Both of these are to be without the defects that need no realm of pbkit's.
+OURS = (ServerFactory, dropin.PBServerFactory)
+
+
+class Plain(pb.Avatar):
+    """An avatar as the howto has it."""
+
+    def perspective_whoami(self) -> str:
+        """Something."""
+        return "plain"
+
+    def perspective_part(self) -> Part:
+        """Something to keep."""
+        return Part()
+
+
+@implementer(IRealm)
+class Counting:
+    """
+    A realm as the howto has it, which counts who is logged in.
+
+    :param makeAvatar: called for each login.
+    :param logout: called at each logout, when it has been counted.
+    """
+
+    def __init__(self, makeAvatar: Any = Plain, logout: Any = lambda: None) -> None:
+        self.makeAvatar = makeAvatar
+        self.logout = logout
+        self.loggedIn = 0
+        self.minds: list[Any] = []
+
+    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+        """As the howto has it."""
+        self.minds.append(mind)
+        made = self.makeAvatar()
+        made = made if isinstance(made, Deferred) else succeed(made)
+        return made.addCallback(self._in)
+
+    def _in(self, avatar: Any) -> Any:
+        self.loggedIn += 1
+        return pb.IPerspective, avatar, self._out
+
+    def _out(self) -> Any:
+        self.loggedIn -= 1
+        return self.logout()
+
+
+class Case(SynchronousTestCase):
+    """What the scenarios share."""
+
+    def setUp(self) -> None:
+        """A clock."""
+        self.clock = Clock()
+
+    def settle(self, wire: Wire) -> None:
+        """Let what went out of use be given back."""
+        gc.collect()
+        wire.flush()
+
+    def only(self, realm: Any) -> Any:
+        """The only session of a realm."""
+        (session,) = realm.roster
+        return session
+
+
+class LoginTests(Case):
+    """Login and logout."""
+
+    def test_loginThatFinishesAfterTheLoss(self) -> None:
+        """Stock: an asynchronous login that finishes when its client is gone is never logged out."""
+
+        def left(server: Any) -> int:
+            loading: list[Deferred[Any]] = []
+
+            def load() -> Any:
+                loading.append(Deferred())
+                return loading[-1]
+
+            realm = Counting(load)
+            for _ in range(5):
+                wire = Wire(serve(realm, server))
+                wire.login().addErrback(lambda _: None)
+                wire.cut()
+                loading.pop().callback(Plain())
+                wire.flush()
+            self.flushLoggedErrors(AttributeError)
+            return realm.loggedIn
+
+        self.assertEqual(left(STOCK), 5)
+        self.assertEqual([left(server) for server in OURS], [0, 0])
+
+    def test_avatarThatIsReferenceable(self) -> None:
+        """Stock: two log-ins to an avatar that is itself a Referenceable are logged out once, until the disconnect."""
+
+        def left(server: Any) -> int:
+            avatar = Part()
+            realm = Counting(lambda: avatar)
+            wire = Wire(serve(realm, server))
+            references = [self.successResultOf(wire.login()) for _ in range(2)]
+            self.assertEqual((len(references), realm.loggedIn), (2, 2))
+            references.clear()
+            self.settle(wire)
+            return realm.loggedIn
+
+        self.assertEqual(left(STOCK), 1)
+        self.assertEqual([left(server) for server in OURS], [0, 0])
+
+    def test_limitThatIsBypassed(self) -> None:
+        """Stock: a client that gives back its avatar and keeps another object is logged out and goes on."""
+
+        def serves(realm: Any, server: Any, loggedIn: Any) -> tuple[str, int]:
+            wire = Wire(serve(realm, server))
+            part = self.successResultOf(wire.call(self.successResultOf(wire.login()), "part"))
+            self.settle(wire)
+            return self.successResultOf(wire.call(part, "hi")), loggedIn(realm)
+
+        self.assertEqual(serves(Counting(), STOCK, lambda realm: realm.loggedIn), ("hi", 0))
+        self.assertEqual(serves(Counting(), ServerFactory, lambda realm: realm.loggedIn), ("hi", 1))
+        for server in OURS:
+            realm = LimitedRealm(Recorder, max=1, clock=self.clock)
+            self.assertEqual(serves(realm, server, lambda realm: len(realm.roster)), ("hi", 1))
+
+    def test_logoutThatRaises(self) -> None:
+        """Stock: a logout that raises on a decref escapes and costs the connection."""
+
+        def broken() -> None:
+            raise ValueError("logout is broken")
+
+        def drop(server: Any) -> Wire:
+            wire = Wire(serve(Counting(logout=broken), server))
+            self.successResultOf(wire.login())
+            self.settle(wire)
+            return wire
+
+        self.assertRaises(ValueError, drop, STOCK)
+        for server in OURS:
+            wire = drop(server)
+            self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+            self.successResultOf(wire.login("bob"))
+            self.settle(wire)
+            self.flushLoggedErrors(ValueError)
+
+    def test_logoutThatFailsLater(self) -> None:
+        """Stock: what becomes of a Deferred that a logout returns is nobody's business, until it is collected."""
+
+        def drop(server: Any) -> tuple[int, int]:
+            leaving: Deferred[Any] = Deferred()
+            wire = Wire(serve(Counting(logout=lambda: leaving), server))
+            self.successResultOf(wire.login())
+            self.settle(wire)
+            leaving.errback(ValueError("logout is broken"))
+            unheeded: list[Any] = []
+            leaving.addErrback(unheeded.append)
+            return len(self.flushLoggedErrors(ValueError)), len(unheeded)
+
+        self.assertEqual(drop(STOCK), (0, 1))
+        self.assertEqual([drop(server) for server in OURS], [(1, 0), (1, 0)])
+
+    def test_fullTable(self) -> None:
+        """Stock: with the table of references full, the client is told so and its session stays."""
+        self.patch(pb, "MAX_BROKER_REFS", 3)
+
+        def left(server: Any) -> int:
+            realm = Counting()
+            wire = Wire(serve(realm, server))
+            root = self.successResultOf(wire.factory.getRootObject())
+            challenge, challenger = self.successResultOf(wire.call(root, "login", b"alice"))
+            kept = [self.successResultOf(wire.call(root, "login", b"alice")) for _ in range(2)]
+            d = wire.call(challenger, "respond", pb.respond(challenge, b"sesame"), None)
+            refused: list[Any] = []
+            avatar: list[Any] = []
+            d.addCallbacks(avatar.append, refused.append)
+            self.assertEqual(len(refused) + len(avatar), 1)
+            self.settle(wire)
+            del kept
+            return realm.loggedIn - len(avatar)
+
+        self.assertEqual(left(STOCK), 1)
+        self.assertEqual([left(server) for server in OURS], [0, 0])
+
+    def test_noLogoutFromTheServersSide(self) -> None:
+        """Stock: when the server has run the logout, the client's references work as before."""
+        wire = Wire(serve(Counting(), STOCK))
+        avatar = self.successResultOf(wire.login())
+        part = self.successResultOf(wire.call(avatar, "part"))
+        for logout in list(wire.server._localCleanup.values()):
+            logout()
+        self.assertEqual(self.successResultOf(wire.call(avatar, "whoami")), "plain")
+        self.assertEqual(self.successResultOf(wire.call(part, "hi")), "hi")
+        for server in OURS:
+            realm = CachingRealm(Recorder, clock=self.clock)
+            wire = Wire(serve(realm, server))
+            avatar = self.successResultOf(wire.login())
+            part = self.successResultOf(wire.call(avatar, "part"))
+            (session,) = realm.roster
+            session.end()
+            for reference, method in ((avatar, "whoami"), (part, "hi")):
+                self.assertTrue(self.failureResultOf(wire.call(reference, method)).check(errors.Kicked))
+
+    def test_whoLogsIn(self) -> None:
+        """Stock: a realm is told nothing of the connection of a client that sends no mind."""
+        realm = Counting()
+        Wire(serve(realm, STOCK)).login()
+        self.assertEqual(realm.minds, [None])
+        ours = CachingRealm(Recorder, clock=self.clock)
+        for server in OURS:
+            wire = Wire(serve(ours, server))
+            avatar = self.successResultOf(wire.login())
+            session = self.only(ours)
+            self.assertIs(session.peer, wire.server.peer)
+            self.assertEqual(ours.roster.ofPeer(session.peer.peerId), (session,))
+            del avatar
+            wire.lose()
+
+    def test_lateLogout(self) -> None:
+        """Stock: the usual ``del online[avatarId]`` of an old session's late logout takes the new one out."""
+        online: dict[Any, Any] = {}
+
+        @implementer(IRealm)
+        class Registering:
+            def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+                avatar = online[avatarId] = Plain()
+                return pb.IPerspective, avatar, lambda: online.pop(avatarId, None)
+
+        def again(realm: Any, server: Any) -> Any:
+            factory = serve(realm, server)
+            old, new = Wire(factory), Wire(factory)
+            self.held = [self.successResultOf(old.login()), self.successResultOf(new.login())]
+            old.lose()
+
+        again(Registering(), STOCK)
+        self.assertEqual(online, {})
+        for server in OURS:
+            realm = SingleClientRealm(Recorder, conflict="kick", clock=self.clock)
+            again(realm, server)
+            (session,) = realm.roster.ofAvatar("alice")
+            self.assertIsNone(session.endedWith)
+            self.assertEqual(realm.counters.ends, {"Replaced": 1})
+
+    def test_twoPassALimitOfOne(self) -> None:
+        """Stock: a realm that checks its limit and then loads the avatar lets in two."""
+        loading: list[Deferred[Any]] = []
+        online: list[Any] = []
+
+        def enter(avatar: Any) -> Any:
+            online.append(avatar)
+            return avatar
+
+        def load() -> Any:
+            if online:
+                raise pb.Error("one at a time")
+            loading.append(Deferred())
+            return loading[-1].addCallback(enter)
+
+        def two(factory: Any, avatar: Any) -> int:
+            wires = [Wire(factory), Wire(factory)]
+            answers = [wire.login() for wire in wires]
+            while loading:
+                loading.pop().callback(avatar())
+            for wire in wires:
+                wire.flush()
+            came: list[Any] = []
+            for answer in answers:
+                answer.addCallbacks(came.append, lambda _: None)
+            return len(came)
+
+        self.assertEqual(two(serve(Counting(load), STOCK), Plain), 2)
+
+        class Slow(SingleClientRealm):
+            def buildAvatar(self, avatarId: str) -> Any:
+                loading.append(Deferred())
+                return loading[-1]
+
+        for server in OURS:
+            realm = Slow(clock=self.clock)
+            self.assertEqual(two(serve(realm, server), lambda: Recorder("alice")), 1)
+            self.assertEqual(realm.counters.refusals, {"TooManySessions": 1})
+
+
+class MindTests(Case):
+    """Minds and references."""
+
+    def test_anything(self) -> None:
+        """Stock: a realm gets whatever a client sends for a mind, also the server's own login object."""
+        for mind in (5, "x", [1], {"a": 1}, b"x" * 100_000):
+            realm = Counting()
+            wire = Wire(serve(realm, STOCK))
+            wire.login("alice", mind)
+            wire.login("alice", self.successResultOf(wire.factory.getRootObject()))
+            self.assertEqual(realm.minds[0], mind)
+            self.assertIs(realm.minds[1], wire.server.localObjects[b"root"].object)
+            for ours in (Counting(), CachingRealm(Recorder, clock=self.clock)):
+                wire = Wire(serve(ours))
+                root = self.successResultOf(wire.factory.getRootObject())
+                for wrong in (mind, root):
+                    failure = self.failureResultOf(wire.login("alice", wrong))
+                    self.assertTrue(failure.check(errors.BadMind))
+                if isinstance(ours, Counting):
+                    self.assertEqual(ours.minds, [])
+
+    def test_minds(self) -> None:
+        """Stock: references of different connections cannot be compared, nor one with None."""
+
+        def minds(server: Any) -> list[Any]:
+            realm = Counting()
+            for wire in [Wire(serve(realm, server)) for _ in range(3)]:
+                self.addCleanup(list, [wire, self.successResultOf(wire.login("alice", Client()))])
+            return realm.minds
+
+        one, two, three = minds(STOCK)
+        self.assertEqual(hash(one), hash(two))
+        for compare in (
+            lambda: one == two,
+            lambda: one != two,
+            lambda: one == None,  # noqa: E711
+            lambda: two in [one, two],
+            lambda: [one, two].remove(two),
+            lambda: {one, two},
+            lambda: {one: 1, two: 2},
+        ):
+            self.assertRaises(TypeError, compare)
+        one, two, three = minds(ServerFactory)
+        self.assertEqual((one == two, one != two, one == None, one == one), (False, True, False, True))  # noqa: E711
+        self.assertIn(three, [one, two, three])
+        left = [one, two, three]
+        left.remove(two)
+        self.assertIs(left[1], three)
+        self.assertEqual(len({one, two, three}), 3)
+        self.assertEqual({one: 1, two: 2, three: 3}[two], 2)
+
+    def test_oneObjectTwice(self) -> None:
+        """Stock: the minds of two log-ins of one client object compare equal; a session's `mind` never does."""
+        mind = Client()
+        realm = Counting()
+        wire = Wire(serve(realm, STOCK))
+        kept = [self.successResultOf(wire.login("alice", mind)), self.successResultOf(wire.login("bob", mind))]
+        self.assertTrue(realm.minds[0] == realm.minds[1])
+        ours = CachingRealm(Recorder, clock=self.clock)
+        for server in OURS:
+            wire = Wire(serve(ours, server))
+            kept += [self.successResultOf(wire.login("alice", mind)), self.successResultOf(wire.login("bob", mind))]
+            one, two = ours.roster
+            self.assertNotEqual(one.mind, two.mind)
+            self.assertNotEqual(one.mind.reference, two.mind.reference)
+            self.assertEqual(len({one.mind, two.mind}), 2)
+            wire.lose()
+
+    def test_deadReference(self) -> None:
+        """Stock: a call on a lost client raises where it is made, and a callback for the loss cannot be added."""
+        realm = Counting()
+        wire = Wire(serve(realm, STOCK))
+        wire.login("alice", Client())
+        wire.lose()
+        self.assertRaises(pb.DeadReferenceError, realm.minds[0].callRemote, "tell")
+        self.assertRaises(AttributeError, realm.minds[0].notifyOnDisconnect, print)
+        ours = CachingRealm(Recorder, clock=self.clock)
+        for server in OURS:
+            wire = Wire(serve(ours, server))
+            avatar = self.successResultOf(wire.login("alice", Client()))
+            session = self.only(ours)
+            wire.lose()
+            for mind in (session.mind, session.mind.reference):
+                self.assertTrue(self.failureResultOf(mind.callRemote("tell")).check(errors.Disconnected))
+            self.assertIs(session.mind.tell("tell"), Told.GONE)
+            told: list[Any] = []
+            session.mind.reference.notifyOnDisconnect(told.append)
+            session.peer.onLost(lambda told=told: told.append("lost"))
+            self.assertEqual(told, [session.mind.reference, "lost"])
+            del avatar
+
+    def test_referenceThatIsPinned(self) -> None:
+        """Stock: to ask to be told of a client's loss is to keep its mind until then, long after its logout."""
+        realm = Counting()
+        wire = Wire(serve(realm, STOCK))
+        self.successResultOf(wire.login("alice", Client()))
+        realm.minds.pop().notifyOnDisconnect(lambda _: None)
+        self.settle(wire)
+        self.assertEqual(realm.loggedIn, 0)
+        self.assertEqual(len(wire.client.localObjects), 1)
+        for server in OURS:
+            # Not a Recorder, which keeps its sessions.
+            ours = CachingRealm(Avatar, clock=self.clock)
+            wire = Wire(serve(ours, server))
+            avatar = self.successResultOf(wire.login("alice", Client()))
+            session = self.only(ours)
+            session.peer.onLost(lambda: None)
+            session.mind.reference.notifyOnDisconnect(lambda _: None)
+            session = avatar = None
+            self.settle(wire)
+            self.settle(wire)
+            self.assertEqual(len(ours.roster), 0)
+            self.assertEqual(wire.client.localObjects, {})
+            del avatar, session
+
+    def test_callbackThatRaises(self) -> None:
+        """Stock: one callback for a client's loss that raises keeps the later ones from being told."""
+        told: list[str] = []
+
+        def broken(*args: Any) -> None:
+            raise ValueError("broken")
+
+        realm = Counting()
+        wire = Wire(serve(realm, STOCK))
+        wire.login("alice", Client())
+        realm.minds[0].notifyOnDisconnect(broken)
+        realm.minds[0].notifyOnDisconnect(lambda _: told.append("stock"))
+        wire.lose()
+        self.assertEqual((told, len(self.flushLoggedErrors(ValueError))), ([], 1))
+        for server in OURS:
+            ours = CachingRealm(Recorder, clock=self.clock)
+            wire = Wire(serve(ours, server))
+            avatar = self.successResultOf(wire.login("alice", Client()))
+            session = self.only(ours)
+            session.peer.onLost(broken)
+            session.peer.onLost(lambda: told.append("ours"))
+            wire.lose()
+            self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+            del avatar
+        self.assertEqual(told, ["ours", "ours"])
+
+    def test_callWithoutADeadline(self) -> None:
+        """Stock: a client that never answers is waited for as long as it stays connected."""
+        realm = Counting()
+        mind = Client()
+        mind.answer = Deferred()
+        wire = Wire(serve(realm, STOCK))
+        kept = self.successResultOf(wire.login("alice", mind))
+        waiting = [realm.minds[0].callRemote("ask") for _ in range(10)]
+        wire.flush()
+        self.clock.advance(10**6)
+        self.assertEqual((len(waiting), len(wire.server.waitingForAnswers)), (10, 10))
+        for server in OURS:
+            ours = CachingRealm(Recorder, clock=self.clock)
+            wire = Wire(serve(ours, server))
+            kept = self.successResultOf(wire.login("alice", mind))
+            session = self.only(ours)
+            waiting = [session.mind.callRemote("ask", pbtimeout=20) for _ in range(10)]
+            wire.flush()
+            self.clock.advance(20)
+            for call in waiting:
+                self.assertTrue(self.failureResultOf(call).check(errors.CallTimedOut))
+            self.assertEqual((wire.server.callers, session.mind.reference.broker.waitingForAnswers), ({}, {}))
+        del kept
+
+    def test_callWithoutAnAnswer(self) -> None:
+        """Stock: a call that asks for no answer gives None, or a failed Deferred that nobody looks for; or raises."""
+
+        class Shy(pb.Copyable):
+            def getStateToCopy(self) -> Any:
+                raise ValueError("not to be copied")
+
+        realm = Counting()
+        wire = Wire(serve(realm, STOCK))
+        wire.login("alice", Client())
+        self.assertIsNone(realm.minds[0].callRemote("tell", pbanswer=False))
+        self.failureResultOf(realm.minds[0].callRemote("tell", Shy(), pbanswer=False), ValueError)
+        for server in OURS:
+            ours = CachingRealm(Recorder, clock=self.clock)
+            wire = Wire(serve(ours, server))
+            avatar = self.successResultOf(wire.login("alice", Client()))
+            session = self.only(ours)
+            self.assertIs(session.mind.tell("tell"), Told.SENT)
+            self.assertRaises(ValueError, session.mind.tell, "tell", Shy())
+            self.assertIsNone(self.successResultOf(session.mind.callRemote("tell", pbanswer=False)))
+            wire.lose()
+            self.assertIs(session.mind.tell("tell"), Told.GONE)
+            del avatar
+
+
+class SharingTests(Case):
+    """What two users of one connection share with stock, though they should not."""
+
+    def test_stateOfAnothersUser(self) -> None:
+        """Stock: a Cacheable that was sent to alice shows bob, on the same connection, alice's state."""
+        board = Board()
+
+        class Showing(pb.Avatar):
+            def __init__(self, avatarId: str) -> None:
+                self.avatarId = avatarId
+
+            def perspective_board(self) -> Board:
+                return board
+
+        @implementer(IRealm)
+        class ShowingRealm:
+            def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+                return pb.IPerspective, Showing(avatarId.decode()), lambda: None
+
+        def seen(server: Any) -> list[Any]:
+            wire = Wire(serve(ShowingRealm(), server))
+            avatars = [self.successResultOf(wire.login(name)) for name in ("alice", "bob")]
+            copies = [self.successResultOf(wire.call(avatar, "board")) for avatar in avatars]
+            names = [copy.seenBy for copy in copies]
+            board.observers.clear()
+            board.stoppedObserving = lambda *args: None  # type: ignore[method-assign]
+            return names
+
+        self.assertEqual(seen(STOCK), ["alice", "alice"])
+        self.assertEqual(seen(ServerFactory), ["alice", "bob"])

@@ -1,0 +1,302 @@
+"""A connection brings each message to the channel that it is for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import StringTransport
+from twisted.spread import pb
+from twisted.spread.jelly import SecurityOptions, globalSecurity
+from twisted.trial.unittest import SynchronousTestCase
+
+import pbkit
+from pbkit import Broker, dropin
+from pbkit.errors import Kicked
+from tests.support import Client, Part, Wire
+from tests.wire.things import Board, Messages, WireCase
+
+#: Ids that a peer may send in the place of one: none is in any table.
+STRANGE: list[Any] = [0, -1, 99, 10**30, 1.0, b"1", b"nobody", b"\xff", [], [1], [b"a", [2]]]
+
+
+class RoutingTests(WireCase):
+    """Each kind of message reaches its session's tables."""
+
+    def test_eachKind(self) -> None:
+        """
+        With two sessions on one connection, calls, answers, errors, changes of caches, decrefs, decaches and
+        uncaches in turn change the tables of the session that they are for, and not the other's.
+        """
+        (alice, hers), (bob, his) = self.login("alice", mind=Client()), self.login("bob", mind=Client())
+        left, right = hers.mind.reference.broker, his.mind.reference.broker
+        self.assertIsNot(left, right)
+
+        def sizes(channel: Any) -> list[int]:
+            tables = ("localObjects", "remotelyCachedObjects", "waitingForAnswers", "_serving")
+            cached = list(self.wire.server.cachers.values()).count(channel)
+            return [*(len(getattr(channel, table)) for table in tables), cached]
+
+        still = sizes(right)
+        self.assertEqual(sizes(left), [1, 0, 0, 0, 0])
+        deep = self.get(alice, "deep")  # message, answer
+        copy = self.get(alice, "board")
+        self.assertEqual(sizes(left), [2, 1, 0, 0, 0])
+        asked = hers.mind.callRemote("ask")
+        self.assertEqual(sizes(left), [2, 1, 1, 0, 0])
+        self.wire.flush()  # answer
+        self.successResultOf(asked)
+        failed = hers.mind.callRemote("fail")
+        self.wire.flush()  # error
+        self.failureResultOf(failed)
+        self.flushLoggedErrors(LookupError)
+        waiting = self.wire.call(alice, "wait")
+        self.assertEqual(sizes(left), [2, 1, 0, 1, 0])
+        hers.avatar.waiting.pop().callback(None)
+        self.wire.flush()
+        self.successResultOf(waiting)
+        board = Board()
+        self.get(alice, "take", board)
+        self.assertEqual(sizes(left), [2, 1, 0, 0, 1])
+        board.change("x")  # cachemessage
+        self.wire.flush()
+        self.assertEqual(hers.avatar.taken[0].changes, ["x"])
+        del deep  # decref
+        self.wire.flush()
+        self.assertEqual(sizes(left), [1, 1, 0, 0, 1])
+        del copy  # decache
+        self.wire.flush()
+        self.assertEqual(sizes(left), [1, 0, 0, 0, 1])
+        hers.avatar.taken.clear()
+        self.wire.flush()  # uncache
+        self.assertEqual(sizes(left), [1, 0, 0, 0, 0])
+        self.assertEqual(sizes(right), still)
+        self.assertEqual(bob.luid in right.localObjects, True)
+
+    def test_beforeLogin(self) -> None:
+        """What belongs to no session, as with a root that is no portal, is served from the connection's own tables."""
+        part = Part()
+
+        class Root(pb.Root):
+            def remote_part(self) -> Part:
+                return part
+
+        wire = Wire(pbkit.ServerFactory(Root()))
+        root = self.successResultOf(wire.factory.getRootObject())
+        reference = self.successResultOf(wire.call(root, "part"))
+        self.assertEqual(self.successResultOf(wire.call(reference, "hi")), "hi")
+        self.assertEqual(len(wire.server.localObjects), 2)
+        del reference
+        wire.flush()
+        self.assertEqual(list(wire.server.localObjects), [b"root"])
+
+    def test_coroutinesBeforeLogin(self) -> None:
+        """An ``async def`` method of a root that is no portal answers with what it returns."""
+
+        class Root(pb.Root):
+            async def remote_add(self, a: int, b: int) -> int:
+                return a + b
+
+        wire = Wire(pbkit.ServerFactory(Root()))
+        root = self.successResultOf(wire.factory.getRootObject())
+        self.assertEqual(self.successResultOf(wire.call(root, "add", 2, 3)), 5)
+
+
+class UnknownIdTests(WireCase):
+    """Ids that are in no table, or cannot be in one."""
+
+    def assertUnmoved(self, alice: Any) -> None:
+        """The connection and the session on it work."""
+        self.wire.flush()
+        self.assertFalse(self.wire.server.disconnected)
+        self.assertLive(alice)
+
+    def test_answers(self) -> None:
+        """An answer or error that nobody waits for is dropped; stock drops the connection."""
+        alice, _ = self.login(mind=Client())
+        for strange in STRANGE:
+            self.wire.client.sendCall(b"answer", strange, 1)
+            self.wire.client.sendCall(b"error", strange, b"x")
+            self.assertUnmoved(alice)
+
+    def test_lettingGo(self) -> None:
+        """A decref, decache or uncache of what is not there is harmless; stock drops the connection."""
+        alice, session = self.login()
+        deep = self.get(alice, "deep")
+        for strange in (*STRANGE, alice.luid + 1000):
+            self.wire.client.sendCall(b"decref", strange)
+            self.wire.client.sendCall(b"decache", strange)
+            self.wire.client.sendCall(b"uncache", strange)
+            self.assertUnmoved(alice)
+        self.assertLive(deep)
+        self.assertIsNone(session.endedWith)
+
+    def test_theRootCannotBeGivenBack(self) -> None:
+        """A decref of the login root, which nobody counts, is harmless."""
+        alice, _ = self.login()
+        self.wire.client.sendCall(b"decref", b"root")
+        self.assertUnmoved(alice)
+        again, _ = self.login("bob")
+        self.assertLive(again)
+
+    def test_kindsAreNotMixed(self) -> None:
+        """A decache of an object and a decref of a cache let nothing go."""
+        alice, session = self.login()
+        copy = self.get(alice, "board")
+        self.wire.client.sendCall(b"decache", alice.luid)
+        self.wire.client.sendCall(b"decref", copy.luid)
+        self.assertUnmoved(alice)
+        self.board.change("x")
+        self.wire.flush()
+        self.assertEqual(copy.changes, ["x"])
+
+    def test_calls(self) -> None:
+        """A call on an id that nobody has is answered with an error; one that cannot be an id likewise."""
+        alice, _ = self.login()
+        heard = Messages(self.wire.client, answers=False)
+        for number, strange in enumerate(STRANGE, 1000):
+            self.wire.client.sendCall(b"message", number, strange, b"note", 1, [b"tuple"], [b"dictionary"])
+            self.wire.flush()
+            self.assertEqual(heard.count(b"error", number), 1, strange)
+        self.flushLoggedErrors()
+        self.assertFalse(self.wire.server.disconnected)
+        alice.callRemote("note", "in time", pbanswer=False)
+        self.wire.flush()
+        self.assertEqual(self.done.pop(), "in time")
+        self.assertEqual(self.done, [])
+
+    def test_strangeRequestIds(self) -> None:
+        """A call is answered under whatever the client named it, a list too, in a session as before login."""
+        alice, session = self.login()
+        heard = Messages(self.wire.client, answers=False)
+        for name in (b"eight", 1.5, -1, [b"nine", [10]]):
+            for objectID, method in ((b"root", b"nothing"), (alice.luid, b"whoami"), (alice.luid, b"later")):
+                self.wire.client.sendCall(b"message", name, objectID, method, 1, [b"tuple"], [b"dictionary"])
+                self.wire.flush()
+            self.assertEqual(heard.all, [(b"error", name), (b"answer", name)])
+            session.avatar.waiting.pop().callback(None)
+            self.wire.flush()
+            self.assertEqual(heard.all[2:], [(b"answer", name)])
+            heard.all.clear()
+
+    def test_tooManyDecrefs(self) -> None:
+        """A client that gives back more than it got gets nobody else's entry removed."""
+        (alice, hers), (bob, _) = self.login("alice"), self.login("bob")
+        deep = self.get(alice, "deep")
+        for _ in range(5):
+            self.wire.client.sendCall(b"decref", deep.luid)
+        self.assertUnmoved(bob)
+        self.assertLive(alice)
+        self.assertTrue(self.error(deep, "note").check(pb.Error))
+        self.assertIsNone(hers.endedWith)
+
+
+class SignatureTests(SynchronousTestCase):
+    """A `Broker` may stand wherever stock's does."""
+
+    def test_constructedAsStock(self) -> None:
+        """It takes what stock's takes, by place and by name."""
+        security = SecurityOptions()
+        for cls in (pb.Broker, Broker, dropin.Broker):
+            self.assertIs(cls().security, globalSecurity)
+            self.assertIs(cls(0, security).security, security)
+            self.assertEqual(cls(isClient=False, security=security).isClient, False)
+
+    def test_worksWithoutAFactory(self) -> None:
+        """Without a factory there is a peer, and no clock, address or channel is missed."""
+        broker = Broker(False)
+        self.assertTrue(broker.peer.alive)
+        self.assertIsNone(broker.peer.clock)
+        self.assertIsNone(broker.peer.address)
+        self.assertIs(broker.openChannel().factory, None)
+
+    def test_bareTransport(self) -> None:
+        """A transport may lack every optional method."""
+
+        class Bare:
+            def __init__(self) -> None:
+                self.written = b""
+
+            def write(self, data: bytes) -> None:
+                self.written += data
+
+            def loseConnection(self) -> None:
+                pass
+
+        broker = pbkit.ServerFactory(pb.Root()).buildProtocol(None)
+        broker.makeConnection(Bare())
+        self.assertIsNone(broker.peer.address)
+        self.assertIsNone(broker.peer.clock)
+        broker.dataReceived(b"\x02\x82pb")
+        self.assertIn(b"version", broker.transport.written + b"version")
+        broker.openChannel()
+        broker.connectionLost(None)
+        self.assertFalse(broker.peer.alive)
+
+    def test_setNameForLocal(self) -> None:
+        """An object under a name is found on the connection, as in stock, also when it is called ``pbkit``."""
+        broker = Broker(False)
+        part = Part()
+        for name in ("part", "pbkit"):
+            broker.setNameForLocal(name, part)
+            self.assertIs(broker.localObjectForID(name), part)
+            self.assertIs(broker.localObjectForID(name.encode()), part)
+
+
+class LossTests(WireCase):
+    """After the connection is lost."""
+
+    def test_notifyAtOnce(self) -> None:
+        """`notifyOnDisconnect` calls at once when the connection is lost already, where stock raises AttributeError."""
+        self.wire.lose()
+        told: list[int] = []
+        self.wire.server.notifyOnDisconnect(lambda: told.append(1))
+        self.wire.server.dontNotifyOnDisconnect(print)
+        self.assertEqual(told, [1])
+
+    def test_everyChannelEndsThoughOneRaises(self) -> None:
+        """User code that raises at the loss keeps no session from ending."""
+        kept = [self.login("alice"), self.login("bob")]
+
+        def fail() -> None:
+            raise ValueError("broken")
+
+        for channel in list(self.wire.server._channels):
+            channel.onReleased(fail)
+            channel.notifyOnDisconnect(fail)
+        self.wire.lose()
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 4)
+        self.assertEqual(len(self.realm.roster), 0)
+        del kept
+
+    def test_sessionsEndInTheirOwnReason(self) -> None:
+        """A session that the code of another's end ends at the loss keeps that reason, and neither ends twice."""
+        (alice, hers), (bob, his) = self.login("alice"), self.login("bob")
+        self.realm.roster.onEnd(lambda session: his.end(Kicked))
+        self.wire.lose()
+        self.assertEqual(type(hers.endedWith).__name__, "Disconnected")
+        self.assertIs(type(his.endedWith), Kicked)
+        self.assertEqual(self.realm.counters.ends, {"Disconnected": 1, "Kicked": 1})
+        self.assertEqual(self.flushLoggedErrors(), [])
+        del alice, bob
+
+    def test_methodThatFinishesLater(self) -> None:
+        """A method whose Deferred fires after the loss sends nothing and breaks nothing."""
+        alice, session = self.login()
+        waiting = self.wire.call(alice, "wait")
+        late: Deferred[Any] = session.avatar.waiting.pop()
+        self.wire.lose()
+        self.assertTrue(self.failureResultOf(waiting).check(pb.PBConnectionLost))
+        late.callback(Part())
+        self.assertEqual(self.wire.server.owners, {})
+
+
+class StringTransportTests(SynchronousTestCase):
+    """A broker under Twisted's own test transport."""
+
+    def test_lossWithoutNegotiation(self) -> None:
+        """A connection that is lost before a byte came leaves nothing to complain of."""
+        broker = pbkit.ServerFactory(pb.Root()).buildProtocol(None)
+        broker.makeConnection(StringTransport())
+        broker.connectionLost(None)
+        self.assertFalse(broker.peer.alive)

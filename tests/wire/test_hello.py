@@ -1,0 +1,133 @@
+"""What pbkit peers say to one another beside stock PB."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.logger import LogEvent, globalLogPublisher
+from twisted.spread import pb
+
+import pbkit
+from pbkit import ClientFactory
+from pbkit.errors import Error
+from pbkit.interfaces import ILogin
+from pbkit.wire.hello import FEATURES, NAME, checked, sayHello
+from tests.support import Wire, serve
+from tests.wire.things import WireCase
+
+WRONG: list[Any] = [
+    None,
+    5,
+    "x",
+    [1],
+    {1: 2},
+    {b"x": 1},
+    {"x" * 257: 1},
+    {"x": "y" * 257},
+    {"x": b"y" * 257},
+    {"x": []},
+    {"x": {"y": 1}},
+    {"x": object()},
+    {str(n): n for n in range(33)},
+]
+
+
+class HelloTests(WireCase):
+    """``hello`` on the object named ``pbkit``."""
+
+    def test_sent(self) -> None:
+        """What a client declares reaches the realm with its login, and the client learns what the server is."""
+        features = {"app": "game", "version": 3, "big": 2**40, "ok": True, "none": None, "x": 1.5, "raw": b"\0"}
+        seen: list[Any] = []
+
+        class Asking(type(self.realm)):  # type: ignore[misc]
+            def requestAvatar(self, avatarId: Any, login: Any, *interfaces: Any) -> Any:
+                seen.append(ILogin(login).hello)
+                return super().requestAvatar(avatarId, login, *interfaces)
+
+        wire = Wire(serve(Asking(self.realm.avatarClass)), ClientFactory(hello=features))
+        avatar = self.successResultOf(wire.login())
+        self.assertEqual(seen, [features])
+        answer = sayHello(wire.client, {"app": "other"})
+        wire.flush()
+        self.assertEqual(self.successResultOf(answer), FEATURES)
+        self.assertEqual(wire.server.peer.hello, {"app": "other"})
+        del avatar
+
+    def test_stockClientDeclaresNothing(self) -> None:
+        """A stock client's is empty."""
+        _, session = self.login()
+        self.assertEqual(session.peer.hello, {})
+
+    def test_stockServerIsNotDisturbed(self) -> None:
+        """A stock server answers that it has no such object, logs nothing, and the login goes through."""
+        events: list[LogEvent] = []
+        observer: Any = events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        wire = Wire(serve(self.realm, pb.PBServerFactory), ClientFactory(hello={"app": "game"}))
+        self.assertEqual([event for event in events if "hello" in str(event)], [])
+        self.successResultOf(wire.login())
+        answer = sayHello(wire.client, {})
+        wire.flush()
+        self.assertEqual(self.successResultOf(answer), {})
+
+    def test_neverFails(self) -> None:
+        """It answers {} when the connection is lost meanwhile."""
+        answer = sayHello(self.wire.client, {})
+        self.wire.cut()
+        self.wire.flush()
+        self.assertEqual(self.successResultOf(answer), {})
+
+    def test_neverFailsOnALostConnection(self) -> None:
+        """It answers {} when the connection is lost already."""
+        self.wire.lose()
+        self.assertEqual(self.successResultOf(sayHello(self.wire.client, {})), {})
+
+    def test_serverThatDeclaresNonsense(self) -> None:
+        """What a server declares is checked too."""
+
+        class Liar(pb.Referenceable):
+            def remote_hello(self, features: Any) -> Any:
+                return {"x": ["nested"]}
+
+        self.wire.server.setNameForLocal(NAME, Liar())
+        answer = sayHello(self.wire.client, {})
+        self.wire.flush()
+        self.assertEqual(self.successResultOf(answer), {})
+
+    def test_wrongOnes(self) -> None:
+        """Anything but a small dict of short texts to plain values is refused; what was declared before stays."""
+        self.wire.server.peer.hello = {"app": "before"}
+        for wrong in WRONG:
+            self.assertRaises(Error, checked, wrong)
+            if not isinstance(wrong, dict) or not any(type(value) is object for value in wrong.values()):
+                failure = self.error(self.wire.client.remoteForName(NAME), "hello", wrong)
+                self.assertIn("a dict of at most 32", failure.getErrorMessage())
+        self.assertEqual(self.wire.server.peer.hello, {"app": "before"})
+        self.assertRaises(Error, ClientFactory, hello={"x": []})
+
+    def test_noArgumentIsLogged(self) -> None:
+        """A hello that is called wrongly is refused, and its arguments do not go into the log."""
+        events: list[LogEvent] = []
+        observer: Any = events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        for args in ((), ("s3same", "s3same"), ({"a": "s3same"}, 5)):
+            self.error(self.wire.client.remoteForName(NAME), "hello", *args)
+        self.flushLoggedErrors()
+        self.assertEqual([event for event in events if "s3same" in str(event)], [])
+
+    def test_takesNoRoom(self) -> None:
+        """Hellos leave nothing in the tables."""
+        for _ in range(20):
+            answer = sayHello(self.wire.client, {"n": 1})
+            self.wire.flush()
+            self.successResultOf(answer)
+        self.assertEqual(set(self.wire.server.localObjects), {b"root"})
+        self.assertEqual((self.wire.client.localObjects, self.wire.client.waitingForAnswers), ({}, {}))
+
+    def test_isNoMind(self) -> None:
+        """The object of that name cannot be made a mind."""
+        mind = self.wire.client.remoteForName(NAME)
+        self.assertTrue(self.failureResultOf(self.wire.login(mind=mind)).check(pbkit.errors.BadMind))

@@ -1,0 +1,33 @@
+"""How strict a server or client is."""
+
+from __future__ import annotations
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+
+import pbkit
+from pbkit import dropin
+from pbkit.wire.profile import DROPIN, STRICT, Profile
+
+
+class ProfileTests(SynchronousTestCase):
+    """The two that there are."""
+
+    def test_whoHasWhich(self) -> None:
+        """The classes at `pbkit` are strict; those of `pbkit.dropin` are not."""
+        for cls in (pbkit.Broker, pbkit.ServerFactory, pbkit.ClientFactory):
+            self.assertIs(cls.profile, STRICT)
+        for lenient in (dropin.Broker, dropin.PBServerFactory, dropin.PBClientFactory):
+            self.assertIs(lenient.profile, DROPIN)
+        self.assertIs(pbkit.ServerFactory.protocol, pbkit.Broker)
+        self.assertIs(dropin.PBServerFactory.protocol, dropin.Broker)
+        self.assertIs(dropin.PBClientFactory.protocol, dropin.Broker)
+
+    def test_differInAll(self) -> None:
+        """Each setting differs between the two: one that does not would be no setting."""
+        for name in (field.name for field in attrs.fields(Profile)):
+            self.assertNotEqual(getattr(STRICT, name), getattr(DROPIN, name), name)
+
+    def test_cannotBeChanged(self) -> None:
+        """A profile cannot be changed under the connections that have it."""
+        self.assertRaises(attrs.exceptions.FrozenInstanceError, setattr, STRICT, "anyMind", True)
