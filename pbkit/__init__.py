@@ -5,6 +5,7 @@ A map of the code, for whoever comes new::
 
     interfaces.py   where the two halves meet: ILogin, IPeer, IChannel, ISession
     errors.py       every error, one class for each reason
+    dispatch.py     how a call reaches a method
     sessions/       WHO IS HERE. Knows no socket, no byte
         realm.py        how a login becomes a session, and how a session ends
         realms.py       the eight named realms, each a few lines
@@ -15,7 +16,7 @@ A map of the code, for whoever comes new::
         avatar.py       what users subclass;  mind.py: a safe hold on a client
     wire/           BYTES. Knows no session
         broker.py       stock's Broker, with channels
-        channel.py      one session's own tables of references, and their end
+        channel.py      one session's part of a connection, and its end;  tables.py: its references
         peer.py         a connection as sessions see it
     server.py       the server factory and the login root: where wire and sessions meet
     client.py       the client factory

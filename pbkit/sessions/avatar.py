@@ -1,47 +1,17 @@
 """
-`Avatar`, the base class that users subclass, and how a call reaches its method.
+`Avatar`, the base class that users subclass.
 """
 
 from __future__ import annotations
 
-from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
 from twisted.spread import pb
 
-from pbkit.errors import NoSuchMethod
+from pbkit.dispatch import dispatch
 
 if TYPE_CHECKING:
     from pbkit.sessions.session import Session
-
-
-def dispatch(avatar: object, broker: Any, message: str, args: Any, kw: Any) -> Any:
-    """
-    Serve one call on an avatar: what stock's `pb.Avatar.perspectiveMessageReceived` does, and more.
-
-    The method may be plain, return a Deferred or be a coroutine. A missing one is `NoSuchMethod`; a wrong
-    number of arguments is a TypeError, and the arguments do not go into the log as they do in stock.
-
-    :param broker: whoever has the tables of references: a channel, or stock's Broker.
-    :param args: in jelly.
-    :param kw: in jelly.
-    :return: the answer in jelly, or a Deferred of it.
-    """
-    # Before the method is looked up: references among the arguments are only given back to the
-    # client once they have been made and dropped here.
-    args = broker.unserialize(args, avatar)
-    kw = broker.unserialize(kw, avatar)
-    if any(isinstance(key, bytes) for key in kw):
-        # As sent by clients on Python 2.
-        kw = {key.decode() if isinstance(key, bytes) else key: value for key, value in kw.items()}
-    method = getattr(avatar, f"perspective_{message}", None)
-    if method is None:
-        raise NoSuchMethod(f"no such method: perspective_{message:.100}")
-    result = method(*args, **kw)
-    if iscoroutine(result):
-        result = Deferred.fromCoroutine(result)
-    return broker.serialize(result, avatar, method, args, kw)
 
 
 class Avatar(pb.Avatar):
@@ -72,7 +42,7 @@ class Avatar(pb.Avatar):
 
     def perspectiveMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
         """`pb.IPerspective`."""
-        return dispatch(self, broker, message, args, kw)
+        return dispatch(self, f"perspective_{message}", broker, args, kw, self)
 
     def _sessionBegan(self, session: Session) -> None:
         if self._live is None:

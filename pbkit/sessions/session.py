@@ -13,9 +13,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.spread import pb
 from zope.interface import implementer
 
+from pbkit.dispatch import dispatch
 from pbkit.errors import Kicked, SessionEnded
 from pbkit.interfaces import ISession, current
-from pbkit.sessions.avatar import dispatch
 from pbkit.sessions.mind import Mind, checkReference
 
 
@@ -131,5 +131,5 @@ class Session:
         # Stock's own method logs the arguments of a call that does not fit. Whoever overrides it means it.
         own = getattr(type(self.avatar), "perspectiveMessageReceived", None)
         if own is pb.Avatar.perspectiveMessageReceived:
-            return dispatch(self.avatar, broker, message, args, kw)
+            return dispatch(self.avatar, f"perspective_{message}", broker, args, kw, self.avatar)
         return self.avatar.perspectiveMessageReceived(broker, message, args, kw)

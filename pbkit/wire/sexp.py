@@ -7,7 +7,10 @@ from __future__ import annotations
 from typing import Any
 
 _SEQUENCES = frozenset((b"list", b"tuple", b"set", b"frozenset"))
-_LEAVES = frozenset((b"unicode", b"None", b"boolean", b"dereference", b"local", b"lcache", b"unpersistable"))
+_LEAVES = frozenset(
+    b"unicode None boolean dereference local lcache unpersistable decimal datetime date time timedelta class module "
+    b"function persistent".split()
+)
 
 
 def handles(sexp: Any) -> tuple[list[int], list[int]]:

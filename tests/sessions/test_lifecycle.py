@@ -214,6 +214,18 @@ class LifecycleTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(second).avatar, "avatar")
         self.assertEqual(self.lease(lifecycle).avatar, "avatar")
 
+    def test_whoGaveUpHoldsNothing(self) -> None:
+        """A login that gave up while the avatar was being built does not keep it from being dropped."""
+        lifecycle = Lingering(5)
+        gate: Deferred[object] = Deferred()
+        first, second = (self.acquire(lifecycle, lambda _: gate) for _ in range(2))
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        gate.callback("avatar")
+        self.successResultOf(second).release()
+        self.clock.advance(5)
+        self.assertEqual((len(lifecycle), self.clock.getDelayedCalls()), (0, []))
+
     def test_badTimes(self) -> None:
         """A time below 0 is a ConfigError."""
         for seconds in (-1, float("nan")):

@@ -207,17 +207,25 @@ class Sessions(RuleBasedStateMachine):
         self.manners[what] = manner
 
     @precondition(lambda self: self.wires)
-    @rule(which=st.integers(0, 3), name=st.sampled_from(USERS[:2]), count=st.integers(1, 3))
-    def login(self, which: int, name: str, count: int) -> None:
-        """Some log-ins of one user at once, on one connection; two users may share one."""
+    @rule(
+        which=st.integers(0, 3),
+        name=st.sampled_from(USERS[:2]),
+        count=st.integers(1, 3),
+        attached=st.sampled_from([None, None, *MANNERS]),
+    )
+    def login(self, which: int, name: str, count: int, attached: str | None) -> None:
+        """Some log-ins of one user at once, on one connection, perhaps with another manner of being attached."""
         wire = self.wires[which % len(self.wires)]
         if wire in self.frozen:
             return
+        usual = self.manners["attached"]
+        self.manners["attached"] = attached or usual
         for _ in range(count):
             login = Attempted(wire, name)
             self.logins.append(login)
             wire.login(name).addBoth(login.decided)
         self.settle()
+        self.manners["attached"] = usual
 
     @precondition(lambda self: self.gates)
     @rule(which=st.integers(0, 5), fails=st.booleans())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from pbkit import CachingRealm, SingleClientRealm, currentSession
+from pbkit import CachingRealm, SingleClientRealm, Told, currentSession, errors
 from pbkit.interfaces import ILogin, IPeer
 from pbkit.sessions.stock import StockLogin, loginOf
 from tests.support import Client, Recorder, Wire, serve
@@ -102,6 +104,39 @@ class StockServerTests(SynchronousTestCase):
         next(iter(self.realm.roster)).end()
         failure = self.failureResultOf(wire.call(avatar, "whoami"))
         self.assertTrue(failure.check("pbkit.errors.Kicked"))
+
+    def test_mindAfterTheEnd(self) -> None:
+        """After the end of a session its mind is not called, though here nothing else would stop that."""
+        wire = Wire(self.server)
+        client = Client()
+        kept = self.successResultOf(wire.login("alice", client))
+        (session,) = self.realm.roster
+        session.end(errors.Kicked)
+        self.failureResultOf(session.mind.callRemote("ask"), errors.Kicked)
+        self.assertIs(session.mind.tell("tell"), Told.GONE)
+        wire.flush()
+        self.assertEqual(client.told, [])
+        del kept
+
+    def test_mindInsideTheLoss(self) -> None:
+        """A call in the very moment of the loss, where stock's own raises, fails its Deferred."""
+        wire = Wire(self.server)
+        kept = self.successResultOf(wire.login("alice", Client()))
+        (session,) = self.realm.roster
+        got: list[Any] = []
+
+        def lost() -> None:
+            reference = cast(pb.RemoteReference, session.mind.reference)
+            self.assertRaises(pb.DeadReferenceError, reference.callRemote, "ask")
+            got.extend([session.endedWith, session.mind.callRemote("ask"), session.mind.tell("tell")])
+
+        wire.server.disconnects.insert(0, lost)
+        wire.cut()
+        ended, answer, told = got
+        self.assertIsNone(ended)
+        self.failureResultOf(answer, pb.DeadReferenceError)
+        self.assertIs(told, Told.GONE)
+        del kept
 
     def test_kick(self) -> None:
         """Takeover works under stock too."""

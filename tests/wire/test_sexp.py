@@ -71,7 +71,7 @@ class RemotesTests(WireCase):
         """An item of a dict, or bytes in a list, that look like a reference are none."""
         self.assertEqual(handles([b"dictionary", [b"remote", 5]]), ([], []))
         self.assertEqual(handles(jelly([b"remote", 5])), ([], []))
-        for number in ("5", "-15", "1.5", "0", "5e10", "NaN"):
+        for number in ("5", "-15", "1.5", "0", "5e10"):
             self.assertEqual(handles(jelly([decimal.Decimal(number)])), ([], []), number)
 
     def test_whatIsNoJelly(self) -> None:

@@ -1,0 +1,48 @@
+"""
+How a call reaches a method.
+
+Stock has this three times, in `pb.Avatar`, `pb.Referenceable` and `pb.ViewPoint`, and each logs the arguments of a call
+that does not fit: passwords among them.
+"""
+
+from __future__ import annotations
+
+from inspect import iscoroutine
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from pbkit.errors import NoSuchMethod
+
+
+def dispatch(
+    target: object, name: str, broker: Any, args: Any, kw: Any, perspective: Any = None, first: tuple[Any, ...] = ()
+) -> Any:
+    """
+    Serve one call: the method may be plain, return a Deferred or be a coroutine.
+
+    :param target: whose method it is.
+    :param name: of the method, with its prefix.
+    :param broker: whoever has the tables of references: a channel, or stock's Broker.
+    :param args: in jelly.
+    :param kw: in jelly.
+    :param perspective: for whom arguments are made and the answer is put together.
+    :param first: arguments that come before those of the caller.
+    :return: the answer in jelly, or a Deferred of it.
+    :raises NoSuchMethod: there is none.
+    :raises TypeError: the arguments do not fit; they are not logged.
+    """
+    # Before the method is looked up: references among the arguments are only given back to the
+    # client once they have been made and dropped here.
+    args = broker.unserialize(args, perspective)
+    kw = broker.unserialize(kw, perspective)
+    if any(isinstance(key, bytes) for key in kw):
+        # As sent by clients on Python 2.
+        kw = {key.decode() if isinstance(key, bytes) else key: value for key, value in kw.items()}
+    method = getattr(target, name, None)
+    if method is None:
+        raise NoSuchMethod(f"no such method: {name:.100}")
+    result = method(*first, *args, **kw)
+    if iscoroutine(result):
+        result = Deferred.fromCoroutine(result)
+    return broker.serialize(result, perspective, method, args, kw)
