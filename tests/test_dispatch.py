@@ -54,7 +54,8 @@ class Giver(Recorder):
 class OldAvatar(pb.Avatar):
     """Stock's."""
 
-    avatarId = "old"
+    def __init__(self, avatarId: str) -> None:
+        self.avatarId = avatarId
 
     def perspective_one(self, x: Any) -> Any:
         """Take one argument."""
@@ -71,7 +72,7 @@ class DispatchTests(WireCase):
         self.avatar = self.successResultOf(self.wire.login("alice"))
         self.thing, self.view, self.own = self.get(self.avatar, "things")
         self.lines: list[str] = []
-        observer = self.observe
+        observer: Any = self.observe
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
 
@@ -81,7 +82,7 @@ class DispatchTests(WireCase):
         self.lines.append(f"{formatEvent(event)} {event.get('log_text', '')} {failure and failure.getTraceback()}")
 
     def test_argumentsThatDoNotFitAreNotLogged(self) -> None:
-        """Stock logs the arguments of a call that does not fit; here the client's mistake is a TypeError, and no more."""
+        """Stock logs the arguments of a call that does not fit; here it is a TypeError, no more."""
         for reference, method in [(self.thing, "one"), (self.view, "whose"), (self.avatar, "whoami")]:
             self.error(reference, method, SECRET, SECRET)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 3)
