@@ -72,7 +72,7 @@ class ParseTests(SynchronousTestCase):
             except errors.ConfigError:
                 pass
 
-    @settings(derandomize=True, deadline=None, max_examples=200)
+    @settings(derandomize=True, database=None, deadline=None, max_examples=200)
     @given(st.sampled_from(["count", "wait", "mode", "title"]), st.text())
     def test_anyTextIsAValueOrAConfigError(self, name: str, text: str) -> None:
         """Whatever is typed gives a value that the parameter itself accepts, or a ConfigError."""
