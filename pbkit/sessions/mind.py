@@ -94,7 +94,8 @@ class Mind:
         :return: `Told.SENT`, or `Told.GONE` if there is no mind, its session has ended or its connection is lost.
         :raises Exception: what is wrong with the arguments, if they cannot be sent; never for the client's sake.
         """
-        if self.reference is None or self._session.endedWith is not None:
+        # The connection may be gone a moment before the session has heard of it.
+        if self.reference is None or self._session.endedWith is not None or self.reference.broker.disconnected:
             return Told.GONE
         try:
             failed = self.reference.callRemote(method, *args, pbanswer=False, **kw)

@@ -123,6 +123,8 @@ class Channel(Tables):
         answerRequired = kw.pop("pbanswer", 1)
         callback, errback = kw.pop("pbcallback", None), kw.pop("pberrback", None)
         if self.error is not None:
+            if self.connection.profile.raiseOnDead:
+                raise self.error.again()
             return fail(self.error.again()) if answerRequired else None
         net: list[Any] = []
         requestID = self.connection.newRequestID()

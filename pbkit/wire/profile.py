@@ -20,6 +20,8 @@ class Profile:
         that were got through two log-ins compare equal.
     :ivar convertRefusals: whatever refuses a login crosses as a `LoginRefused`, with one line in the log.
         Off, a realm that is not pbkit's has its errors sent, and logged with a traceback, as they are.
+    :ivar raiseOnDead: a call on a reference of a session that has ended raises at once, as stock's does on a lost
+        connection. Off, the Deferred fails, as it does in each other case.
     :ivar bytesNames: checkers see the user name as bytes, whatever the client sent.
     """
 
@@ -27,8 +29,9 @@ class Profile:
     anyMind: bool
     ownChannels: bool
     convertRefusals: bool
+    raiseOnDead: bool
     bytesNames: bool
 
 
-STRICT = Profile("strict", anyMind=False, ownChannels=True, convertRefusals=True, bytesNames=True)
-DROPIN = Profile("drop-in", anyMind=True, ownChannels=False, convertRefusals=False, bytesNames=False)
+STRICT = Profile("strict", anyMind=False, ownChannels=True, convertRefusals=True, raiseOnDead=False, bytesNames=True)
+DROPIN = Profile("drop-in", anyMind=True, ownChannels=False, convertRefusals=False, raiseOnDead=True, bytesNames=False)
