@@ -217,7 +217,7 @@ class LoginRoot(pb.Referenceable):
         log.info(
             "login refused: {reason} from {peer}: {text!r}",
             reason=type(refusal).__name__,
-            peer=self._broker.peer,
+            peer=str(self._broker.peer),
             text=str(refusal),
         )
         return refusal

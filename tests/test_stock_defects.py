@@ -383,8 +383,11 @@ class MindTests(Case):
             avatar = self.successResultOf(wire.login("alice", Client()))
             session = self.only(ours)
             wire.lose()
-            for mind in (session.mind, session.mind.reference):
-                self.assertTrue(self.failureResultOf(mind.callRemote("tell")).check(errors.Disconnected))
+            self.assertTrue(self.failureResultOf(session.mind.callRemote("tell")).check(errors.Disconnected))
+            if server.profile.raiseOnDead:
+                self.assertRaises(errors.Disconnected, session.mind.reference.callRemote, "tell")
+            else:
+                self.failureResultOf(session.mind.reference.callRemote("tell"), errors.Disconnected)
             self.assertIs(session.mind.tell("tell"), Told.GONE)
             told: list[Any] = []
             session.mind.reference.notifyOnDisconnect(told.append)

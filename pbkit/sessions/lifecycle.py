@@ -105,7 +105,6 @@ class Cached:
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
-        self._closed = False
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -132,7 +131,6 @@ class Cached:
 
     def close(self) -> None:
         """As `Lifecycle.close`."""
-        self._closed = True
         for avatarId, entry in tuple(self._entries.items()):
             self._forget(avatarId, entry)
 
@@ -169,10 +167,10 @@ class Lingering(Cached):
 
     def _released(self, avatarId: str, entry: _Entry, clock: IReactorTime | None) -> None:
         entry.users -= 1
+        # Forgotten meanwhile, by close say: a `detached` may end long after it. Then there is no timer to be made.
         if entry.users or self._entries.get(avatarId) is not entry:
             return
-        # After close no timer is made any more: a `detached` may end long after it.
-        if clock is None or not self.seconds or self._closed:
+        if clock is None or not self.seconds:
             self._forget(avatarId, entry)
         else:
             entry.timer = clock.callLater(self.seconds, self._expired, avatarId, entry)

@@ -200,7 +200,7 @@ class Realm:
         """
         No newcomers from now on, and every session ends with `Shutdown`.
 
-        :param timeout: how long `detached` hooks may take, in seconds.
+        :param timeout: how long `detached` hooks may take, in seconds; without a clock, as long as they like.
         :return: a Deferred that fires when the hooks are done or the time is up; never fails.
         """
         self._closing = True
@@ -296,7 +296,8 @@ class Realm:
         log.info(
             "login: {avatarId!r} from {peer}, session {sessionId}",
             avatarId=session.avatarId,
-            peer=session.peer or "somewhere",
+            # Text: whoever keeps log events would keep the connection too.
+            peer=str(session.peer or "somewhere"),
             sessionId=session.sessionId,
         )
         self.roster.tell("begin", session)

@@ -93,6 +93,8 @@ class Broker(pb.Broker):
 
     def expressionReceived(self, sexp: Any) -> None:
         """Serve one message, in nobody's name until it is known in whose."""
+        if self.disconnected:
+            return  # What stood behind the message during which the connection was lost.
         before = current.set(None)
         try:
             super().expressionReceived(sexp)
