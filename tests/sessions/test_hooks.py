@@ -201,6 +201,9 @@ class HookTests(RealmTestCase):
                 if here == where:
                     wires[0].cut()
 
+            def begun(session: Session, lose: Any = lose) -> None:
+                lose("begin")
+
             class Losing(CachingRealm):
                 def buildAvatar(self, avatarId: str, lose: Any = lose) -> Any:
                     lose("build")
@@ -212,7 +215,7 @@ class HookTests(RealmTestCase):
                     lose("attached")
 
             realm = CachingRealm(Told, clock=self.clock) if where != "build" else Losing(clock=self.clock)
-            realm.roster.onBegin(lambda session, lose=lose: lose("begin"))
+            realm.roster.onBegin(begun)
             wires.append(self.wire(realm))
             login = wires[0].login()
             self.failureResultOf(login)
