@@ -219,10 +219,8 @@ class HookTests(RealmTestCase):
             wires.append(self.wire(realm))
             login = wires[0].login()
             self.failureResultOf(login)
-            begun = int(where == "begin")
-            self.assertEqual(
-                (realm.counters.logins, realm.counters.ends), (begun, {"Disconnected": 1} if begun else {})
-            )
+            ends = {"Disconnected": 1} if where == "begin" else {}
+            self.assertEqual((realm.counters.logins, realm.counters.ends), (len(ends), ends))
             self.assertNothingLeft(realm, (wires[0],))
             avatar = self.successResultOf(enter(realm)).avatar
             events = [what for what, _ in avatar.events]
