@@ -214,6 +214,10 @@ class CheckPasswordFileTests(SynchronousTestCase):
         """/etc/passwd has an x for everybody's password: anybody could log in with that."""
         self.assertIn("placeholders", self.refusal(b"root:x:0:0\ndaemon:*:1:1\nbob:!:2:2\n"))
 
+    def test_oneLetterIsAPassword(self) -> None:
+        """A file of name and password is taken at its word, whatever the passwords are."""
+        checkPasswordFile(self.db(b"alice:x\nbob:x\n"))
+
     def test_emptyPasswordIsRefused(self) -> None:
         """A user whose password is empty would be anybody."""
         self.assertIn("'bob'", self.refusal(b"alice:sesame\nbob:\n"))

@@ -38,7 +38,8 @@ def checkPasswordFile(db: FilePasswordDB) -> None:
         hashes, or has a user whose password is empty.
     """
     name = os.fsdecode(db.filename)
-    entries = _entries(db, _read(name))
+    content = _read(name)
+    entries = _entries(db, content)
     if not entries:
         raise ConfigError(f"password file {name}: no line of the form user:password in it")
     for user, password in entries:
@@ -58,7 +59,8 @@ def checkPasswordFile(db: FilePasswordDB) -> None:
             f"password file {name}: all the passwords look like crypt hashes (13 characters each); "
             f"{_NEEDS_PLAINTEXT}, so the file must hold plaintext"
         )
-    if len(passwords) > 1 and _PLACEHOLDERS.issuperset(passwords):
+    # Somebody's whole file of plain "user:x" is his affair; that of the system has more fields.
+    if len(passwords) > 1 and _PLACEHOLDERS.issuperset(passwords) and content.count(db.delim) > 2 * len(entries):
         raise ConfigError(
             f"password file {name}: it holds no passwords but placeholders, like the system's list of "
             "users; make a file of your own, of user:password lines"
