@@ -36,7 +36,7 @@ def dispatch(
     # client once they have been made and dropped here.
     args = broker.unserialize(args, perspective)
     kw = broker.unserialize(kw, perspective)
-    if any(isinstance(key, bytes) for key in kw):
+    if kw and any(isinstance(key, bytes) for key in kw):
         # As sent by clients on Python 2.
         kw = {key.decode() if isinstance(key, bytes) else key: value for key, value in kw.items()}
     method = getattr(target, name, None)
