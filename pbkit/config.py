@@ -7,10 +7,13 @@ mean anything is for `pbkit.service` to say.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from types import MappingProxyType
+from typing import Any, TypeAlias
 
 from pbkit.errors import ConfigError
 
@@ -21,6 +24,72 @@ DEFAULT_REALM = "caching"
 #: Where to listen unless told: pb's own port (`twisted.spread.pb.portno`), this machine only.
 DEFAULT_LISTEN = "tcp:8787:interface=127.0.0.1"
 
+#: The profile of what twistd serves; `pbkit.wire.profile` says what it means.
+DEFAULT_PROFILE = "strict"
+
+#: How long `detached` hooks have when the server stops, in seconds: `Realm.close`'s own figure.
+DEFAULT_GRACE = 5.0
+
+#: Stands for a text that is wrong, which has been told already. No flag and no file can have it.
+WRONG = "\0"
+
+#: Where a value stands in a configuration file: tables and keys, and the place in an array.
+Path: TypeAlias = tuple[str | int, ...]
+
+
+def nothing() -> Mapping[Any, Any]:
+    """An empty mapping that stays so."""
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Origin:
+    """
+    Where a value comes from.
+
+    :ivar source: ``default``, a flag such as ``--realm``, or the name of a file.
+    :ivar line: in that file, from 1; 0 for what is in no file.
+    """
+
+    source: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}" if self.line else self.source
+
+
+DEFAULT = Origin("default")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """
+    One thing that can be said of a server, by a flag and in the ``[server]`` table of a file.
+
+    :ivar name: the flag is ``--name``, the key ``name``.
+    :ivar kind: `str`, `float`, or `tuple` for several texts (a flag that is repeated, an array).
+    :ivar example: a value of it, as it is written in a file.
+    :ivar secret: whether it may hold passwords.
+    """
+
+    name: str
+    kind: type
+    doc: str
+    example: str
+    secret: bool = False
+
+
+#: Declared once: the flags, the keys of ``[server]``, and what ``--print-config`` shows are made from these.
+SETTINGS: tuple[Setting, ...] = (
+    Setting("realm", str, "A name from --list-realms, or the dotted path of a realm class or object.", '"limited"'),
+    Setting("avatar", str, "The dotted path of the avatar class.", '"game.Player"'),
+    Setting("portal", str, "The dotted path of a cred Portal, with realm and checkers of its own.", '"game.portal"'),
+    Setting("listen", tuple, "A server endpoint: tcp:, ssl:, unix:...", '["tcp:8787:interface=127.0.0.1"]'),
+    Setting("auth", tuple, "Who may log in: memory:NAME:PASSWORD, file:PATH, anonymous...", '["file:passwd"]', True),
+    Setting("profile", str, "How strict the server is: strict, or drop-in for what stock has.", '"strict"'),
+    Setting("grace", float, "Seconds that the avatars' hooks have when the server stops.", "5.0"),
+)
+
 
 @dataclass(frozen=True)
 class RealmSpec:
@@ -29,13 +98,15 @@ class RealmSpec:
 
     :ivar name: a short name, or the dotted path of a class or an object.
     :ivar parameters: by key, the text of each value.
+    :ivar typed: by key, values that are no text but what a file says; no key is in both.
     """
 
     name: str
-    parameters: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    parameters: Mapping[str, str] = field(default_factory=nothing)
+    typed: Mapping[str, Any] = field(default_factory=nothing)
 
     def __str__(self) -> str:
-        return ":".join([self.name, *(f"{key}={value}" for key, value in self.parameters.items())])
+        return ":".join([self.name, *(f"{key}={value}" for key, value in {**self.parameters, **self.typed}.items())])
 
 
 @dataclass(frozen=True)
@@ -49,12 +120,78 @@ class ServerConfig:
         takes them; at least one.
     :ivar auth: descriptions of checkers, as `twisted.cred.strcred` takes them. They may hold passwords, so
         they are not shown with the rest.
+    :ivar portal: the dotted path of a cred portal that takes the place of realm, avatar and auth, or None.
+    :ivar profile: the name of the profile.
+    :ivar bounds: fields of the profile that are to be otherwise, nested as the profile is.
+    :ivar grace: how long `detached` hooks have when the server stops, in seconds.
+    :ivar origins: where each value comes from, by its place in a file; the default, if it is not in here.
     """
 
     realm: RealmSpec = field(default_factory=lambda: RealmSpec(DEFAULT_REALM))
     avatar: str | None = None
     listen: tuple[str, ...] = (DEFAULT_LISTEN,)
     auth: tuple[str, ...] = field(default=(), repr=False)
+    portal: str | None = None
+    profile: str = DEFAULT_PROFILE
+    bounds: Mapping[str, Any] = field(default_factory=nothing)
+    grace: float = DEFAULT_GRACE
+    origins: Mapping[Path, Origin] = field(default_factory=nothing, compare=False, repr=False)
+
+    def origin(self, *path: str | int) -> Origin:
+        """
+        :param path: such as ``"server", "listen", 0`` or ``"realm", "max"``.
+        :return: where the value there comes from; if it has no origin of its own, that of the whole it is in.
+        """
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.origins:
+                return self.origins[path[:end]]
+        return DEFAULT
+
+
+class Problems:
+    """All that is wrong with a configuration, so that it can be told at once."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[int, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def add(self, text: str, origin: Origin = DEFAULT) -> None:
+        """
+        One more.
+
+        :param text: what is wrong and what would be right, on one line.
+        :param origin: of what is wrong. If that is a file, the text is told with the file and the line.
+        """
+        text = f"{origin}: {text}" if origin.line else text
+        # What is quoted may have ends of lines, and what else a terminal or a log should not get as it is.
+        shown = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+        self._found.append((origin.line, shown))
+
+    @contextmanager
+    def under(self, origin: Origin = DEFAULT) -> Iterator[None]:
+        """Take in what is raised as `ConfigError`, as what is wrong there."""
+        try:
+            yield
+        except ConfigError as e:
+            self.add(str(e), origin)
+
+    def check(self) -> None:
+        """
+        :raises ConfigError: there is something; its text has a line for each, in the order of the file.
+        """
+        if self._found:
+            raise ConfigError("\n".join(text for _, text in sorted(self._found, key=lambda each: each[0])))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """
+    :return: ``, did you mean 'max'?`` if something that is known reads much like the name, else nothing.
+    """
+    by = {one.lower(): one for one in known}
+    found = difflib.get_close_matches(name.lower(), by, 1)
+    return f", did you mean {by[found[0]]!r}?" if found else ""
 
 
 def splitDescription(text: str) -> list[tuple[str, ...]]:

@@ -26,6 +26,14 @@ Every error of pbkit, in one place; one class for each reason.
         `-- CallTimedOut               also TimeoutError: no answer within the deadline
     ValueError
     `-- ConfigError                    local only: a realm, key or value that cannot be
+    ConnectionError
+    `-- ConnectError                   local only: `pbkit.connect` came to nothing before a login could be answered
+        |-- ConnectFailed              nobody answers there, or the connection was lost
+        |   `-- TlsFailed              TLS could not be agreed on, or the certificate is not trusted
+        |-- ProtocolMismatch           what answers there does not speak Perspective Broker
+        `-- TimedOut                   also TimeoutError: not logged in within the timeout
+    RemoteError                        local only, a pb.RemoteError: what the server raised is of a class that is not
+                                       on the client's allow-list
 
 What crosses the wire of one of these is its class name, which is the machine-readable reason,
 and its text, which is for people. None of them is Copyable or Jellyable, and none may become
@@ -194,6 +202,59 @@ class CallTimedOut(Error, TimeoutError):
 
 class ConfigError(ValueError):
     """A realm, a key or a value that cannot be; the text says what would be right."""
+
+
+class ConnectError(ConnectionError):
+    """`pbkit.connect` came to nothing before the server had an answer to the login. Never sent to a peer."""
+
+
+class ConnectFailed(ConnectError):
+    """Nobody answers there, or the connection was lost before the login was answered."""
+
+
+class TlsFailed(ConnectFailed):
+    """TLS could not be agreed on, or the server's certificate is not trusted."""
+
+
+class ProtocolMismatch(ConnectError):
+    """What answers there does not speak Perspective Broker."""
+
+
+class TimedOut(ConnectError, TimeoutError):
+    """Not logged in within the timeout; the text says which step took so long."""
+
+
+class RemoteError(pb.RemoteError):
+    """
+    What the server raised, where its class is not on the client's allow-list. Can be pickled; stock's cannot.
+
+    :ivar remoteType: the name of its class, such as ``game.NotYourTurn``: a str, where stock has bytes.
+    :ivar remoteText: its text.
+    :ivar remoteParents: the names of the classes that it derives from, its own first.
+    :ivar remoteTraceback: the server's, if that sends tracebacks; else a line that says so.
+    """
+
+    def __init__(
+        self, remoteType: str, remoteText: str = "", remoteParents: tuple[str, ...] = (), remoteTraceback: str = ""
+    ) -> None:
+        super().__init__(remoteType, remoteText, remoteTraceback)
+        self.remoteText = remoteText
+        self.remoteParents = remoteParents
+
+    def __str__(self) -> str:
+        return f"{self.remoteType}: {self.remoteText}" if self.remoteText else str(self.remoteType)
+
+    def __reduce__(self) -> tuple[type[RemoteError], tuple[object, ...]]:
+        return type(self), (self.remoteType, self.remoteText, self.remoteParents, self.remoteTraceback)
+
+    def isA(self, kind: type[BaseException] | str) -> bool:
+        """
+        Whether the server's exception was of a class, or of one that derives from it.
+
+        :param kind: the class, or its qualified name: ``game.NotYourTurn``.
+        """
+        name = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+        return name == self.remoteType or name in self.remoteParents
 
 
 def _table(base: type[Error]) -> dict[str, type[Error]]:

@@ -1,35 +1,28 @@
 """
-One login, one call, one goodbye, over in time whatever the other end does: what ``pbkit call`` runs.
+What the `pbkit` command does, once it knows what it is asked: one call, many calls, or listening.
+
+Each is over in time, whatever the other end does, and fails with `CallFailed` only.
 """
 
 from __future__ import annotations
 
-import base64
-import json
-import math
-from collections.abc import Sequence
+import shlex
+from collections.abc import Awaitable, Callable, Sequence
 from enum import IntEnum
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
-from twisted.python.failure import Failure
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.reflect import safe_str
 from twisted.spread import pb
-from twisted.spread.banana import BananaError
 
-from pbkit.client import ClientFactory
-
-#: How long to wait, once the answer is here, for the connection to close, in seconds. Closing is all but
-#: immediate, save for a TLS peer that never says goodbye.
-GOODBYE = 1.0
-
-LOGGING_IN = "logging in"
+from pbkit.asjson import oneLine, parseArgument, toJson
+from pbkit.clientsession import ClientSession
+from pbkit.connection import connect
+from pbkit.errors import CallTimedOut, ConnectError, LoginRefused, RemoteError, SessionEnded, TimedOut
 
 
 class Status(IntEnum):
-    """What became of a call; the exit statuses of ``pbkit call``."""
+    """What became of a call; the exit statuses of the `pbkit` command."""
 
     ANSWERED = 0
     USAGE = 2
@@ -55,204 +48,192 @@ class CallFailed(Exception):
         self.status = status
 
 
-class OneCall:
+class Door:
     """
-    A conversation with a PB server, stock ones included.
+    Where to log in, and as whom.
 
-    :param reactor: for its clock.
-    :param endpoint: where the server is.
-    :param credentials: `IAnonymous` or `IUsernamePassword`, of bytes.
-    :param method: the name of the method, without ``perspective_``.
-    :param args: its arguments.
+    :param reactor: for connections and its clock.
+    :param endpoint: where the server is: an endpoint or its description.
+    :param credentials: as for `connect`.
+    :param timeout: for connecting and logging in, and then for each call, in seconds.
     """
 
-    def __init__(
-        self,
-        reactor: Any,
-        endpoint: IStreamClientEndpoint,
-        credentials: Any,
-        method: str,
-        args: Sequence[Any],
-    ) -> None:
-        self._reactor = reactor
+    def __init__(self, reactor: Any, endpoint: Any, credentials: Any, timeout: float) -> None:
+        self.reactor = reactor
+        self.timeout = timeout
         self._endpoint = endpoint
         self._credentials = credentials
-        self._method = method
-        self._args = args
-        self._factory = ClientFactory()
-        self._doing = "connecting"
-        self._settled = False
-        self._broker: Any = None
-        self._me: Any = None
-        self._gone: Deferred[None] = Deferred()
-        self._result: Deferred[Any] = Deferred()
-        self._work: Deferred[Any] | None = None
-        self._timer: IDelayedCall | None = None
 
-    def run(self, timeout: float) -> Deferred[Any]:
+    async def enter(self, mind: Any = None) -> ClientSession:
         """
-        Do it. To be called once.
+        Log in.
 
-        :param timeout: for everything but the goodbye, in seconds.
-        :return: a Deferred of the answer; it always fires, and fails with `CallFailed` only.
+        :raises CallFailed: it came to nothing.
         """
-        self._timer = self._reactor.callLater(timeout, self._expired, timeout)
-        self._work = Deferred.fromCoroutine(self._converse())
-        self._work.addCallbacks(self._settle, self._broken)
-        return self._result.addBoth(self._goodbye)
-
-    async def _converse(self) -> Any:
         try:
-            self._broker = await self._endpoint.connect(self._factory)
-        except Exception as e:
-            raise CallFailed(Status.UNREACHABLE, f"cannot connect: {_text(e)}") from None
-        self._watch(self._broker)
-        self._doing = LOGGING_IN
-        # Failures of remote calls are looked at as such, never awaited: awaiting turns them into an
-        # exception that has lost its type, or into an AttributeError.
-        self._me = await self._factory.login(self._credentials).addErrback(self._loginFailed)
-        self._doing = f"calling {self._method}"
-        try:
-            answering = self._me.callRemote(self._method, *self._args)
-        except Exception as e:
-            raise CallFailed(Status.USAGE, f"the arguments cannot be sent: {_text(e)}") from None
-        return await answering.addErrback(self._methodFailed)
+            return await connect(
+                self._endpoint, self._credentials, mind=mind, timeout=self.timeout, reactor=self.reactor
+            )
+        except TimedOut as error:
+            raise CallFailed(Status.TIMED_OUT, str(error)) from None
+        except ConnectError as error:
+            raise CallFailed(Status.UNREACHABLE, str(error)) from None
+        except LoginRefused as error:
+            raise CallFailed(Status.REFUSED, f"login refused: {error}") from None
+        except CancelledError:
+            raise CallFailed(Status.INTERRUPTED, "interrupted") from None
+        except Exception as error:
+            # Such as a user name that is too long to be sent.
+            raise CallFailed(Status.USAGE, _named(error)) from None
 
-    def _watch(self, broker: Any) -> None:
-        # The broker tells its own listeners that the connection is lost, but not why. Ours comes first:
-        # the broker's would fail the calls that wait, with less to say.
-        connectionLost = broker.connectionLost
 
-        def lost(reason: Failure) -> None:
+async def oneCall(door: Door, method: str, args: Sequence[Any]) -> Any:
+    """
+    Log in, call, log out, all within the timeout but for the goodbye.
+
+    :param method: the name of the method, without ``perspective_``.
+    :param args: its arguments.
+    :return: the answer.
+    :raises CallFailed: there is none.
+    """
+    deadline = door.reactor.seconds() + door.timeout
+    me = await door.enter()
+    try:
+        return await _call(me, method, args, deadline - door.reactor.seconds())
+    finally:
+        await _leave(me)
+
+
+async def manyCalls(
+    door: Door,
+    nextLine: Callable[[], Awaitable[str | None]],
+    answer: Callable[[str], None],
+    told: Callable[[str], None],
+) -> Status:
+    """
+    Log in, and make a call for each line: a method and its arguments, in the words of a shell. Blank lines and those
+    that begin with # are passed over.
+
+    :param nextLine: gives a line when there is one; None is the end.
+    :param answer: takes a line for each call, in their order: the answer in JSON, or ``{"error": text}``.
+    :param told: takes a line for each call that has failed.
+    :return: what the first that failed has failed with; `Status.ANSWERED` if none has.
+    :raises CallFailed: not logged in, or the session is over, or interrupted.
+    """
+    me = await door.enter()
+    status = Status.ANSWERED
+    number = 0
+    try:
+        while (line := await nextLine()) is not None:
+            number += 1
+            if not line.strip() or line.lstrip().startswith("#"):
+                continue
             try:
-                self._lost(reason)
-            finally:
-                connectionLost(reason)
-
-        broker.connectionLost = lost
-
-    def _lost(self, reason: Failure) -> None:
-        if reason.check(BananaError):
-            text = "what answers there is not a Perspective Broker server"
-        elif reason.check(ConnectionDone):
-            text = f"the server closed the connection while {self._doing}{self._doubt()}"
-        else:
-            text = f"the connection was lost while {self._doing}: {_text(reason)}"
-        self._settle(CallFailed(Status.UNREACHABLE, text))
-        self._gone.callback(None)
-
-    def _expired(self, timeout: float) -> None:
-        self._timer = None
-        text = f"no answer within {timeout:g} s while {self._doing}{self._doubt()}"
-        self._settle(CallFailed(Status.TIMED_OUT, text))
-
-    def _doubt(self) -> str:
-        """What to think of, if a server that takes connections does not even take a login."""
-        if self._doing != LOGGING_IN:
-            return ""
-        return "; is it a Perspective Broker server, and with TLS or without as you said?"
-
-    def _broken(self, failure: Failure) -> None:
-        if not failure.check(CallFailed):
-            text = f"it broke while {self._doing}: {type(failure.value).__name__}: {_text(failure)}"
-            failure = Failure(CallFailed(Status.UNREACHABLE, text))
-        self._settle(failure.value)
-
-    def _settle(self, outcome: Any) -> None:
-        """What comes first counts: the answer, an error, the end of the connection or of patience."""
-        if self._settled:
-            return
-        self._settled = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._work is not None:
-            self._work.cancel()
-        if isinstance(outcome, CallFailed):
-            self._result.errback(outcome)
-        else:
-            self._result.callback(outcome)
-
-    def _goodbye(self, result: Any) -> Any:
-        if self._broker is None:
-            return result
-        # Letting go of the reference is what logs out; it is not left to whatever frame still holds it.
-        self._me = None
-        self._broker.transport.loseConnection()
-        self._gone.addTimeout(GOODBYE, self._reactor, lambda *_: None)
-        return self._gone.addCallback(lambda _: result)
-
-    def _loginFailed(self, failure: Failure) -> Any:
-        error, text = _remote(failure)
-        if error is None:
-            return failure
-        # Stock says so by an error without a text.
-        fallback = "unknown user or wrong password" if error.endswith(".UnauthorizedLogin") else error
-        raise CallFailed(Status.REFUSED, f"login refused: {text or fallback}")
-
-    def _methodFailed(self, failure: Failure) -> Any:
-        error, text = _remote(failure)
-        if error is None:
-            return failure
-        raise CallFailed(Status.REMOTE_ERROR, f"{self._method} failed: {error}: {text}".removesuffix(": "))
+                answer(toJson(await _line(me, line, door.timeout)))
+            except CallFailed as error:
+                if error.status in (Status.UNREACHABLE, Status.INTERRUPTED):
+                    raise CallFailed(error.status, f"line {number}: {error}") from None
+                answer(f'{{"error": {toJson(oneLine(str(error)))}}}')
+                told(f"line {number}: {error}")
+                status = status or error.status
+    except CancelledError:
+        raise CallFailed(Status.INTERRUPTED, "interrupted") from None
+    finally:
+        await _leave(me)
+    return status
 
 
-def _remote(failure: Failure) -> tuple[str | None, str]:
-    """The class name and the text of what the server raised, or (None, "") if it was not the server."""
-    kind: Any = None
-    if isinstance(failure, pb.CopiedFailure):
-        kind = failure.type
-    elif isinstance(failure.value, pb.RemoteError):
-        kind = failure.value.remoteType
-    elif isinstance(failure.value, pb.Error) and not failure.check(pb.ProtocolError):
-        kind = f"{type(failure.value).__module__}.{type(failure.value).__qualname__}"
-    if isinstance(kind, bytes):
-        kind = kind.decode("utf-8", "backslashreplace")
-    return (None, "") if kind is None else (str(kind), failure.getErrorMessage())
+async def _line(me: ClientSession, line: str, timeout: float) -> Any:
+    try:
+        method, *args = shlex.split(line)
+    except ValueError as error:
+        raise CallFailed(Status.USAGE, f"{str(error).lower()}; quote as in a shell: echo '[1, \"a b\"]'") from None
+    return await _call(me, method, [*map(parseArgument, args)], timeout)
 
 
-def _text(error: BaseException | Failure) -> str:
-    value = error.value if isinstance(error, Failure) else error
-    return safe_str(value).rstrip(".") or type(value).__name__
+async def _call(me: ClientSession, method: str, args: Sequence[Any], timeout: float) -> Any:
+    answering: Deferred[Any] = me.callRemote(method, *args, pbtimeout=timeout)
+    # What is wrong with the arguments is known at once; an answer has yet to come.
+    unsent = answering.called and me.ended is None
+    try:
+        return await answering
+    except CallTimedOut:
+        raise CallFailed(Status.TIMED_OUT, f"no answer within {timeout:g} s while calling {method}") from None
+    except CancelledError:
+        raise CallFailed(Status.INTERRUPTED, f"interrupted while calling {method}") from None
+    except Exception as error:
+        if isinstance(error, SessionEnded) and me.ended is not None:
+            detail = f": {error.detail}" if error.detail else ""
+            raise CallFailed(Status.UNREACHABLE, f"{error.text} while calling {method}{detail}") from None
+        if unsent:
+            raise CallFailed(Status.USAGE, f"the arguments cannot be sent: {_text(error)}") from None
+        raise CallFailed(Status.REMOTE_ERROR, f"{method} failed: {_named(error)}") from None
 
 
-#: The keys under which `toJson` marks what JSON does not have. A dict that has just one key, and that one of
-#: these, is marked itself, so that an answer never reads as what it is not.
-_MARKS = frozenset(("bytes", "tuple", "set", "dict", "float", "reference", "object", "cycle"))
+async def _leave(me: ClientSession) -> None:
+    try:
+        await me.close()
+    except CancelledError:
+        # Asked to hurry: the connection is cut off by now.
+        pass
 
 
-def toJson(answer: Any) -> str:
+class Watcher(pb.Referenceable):
     """
-    An answer as JSON, on one line and in ASCII: nothing in it can be obeyed by a terminal.
+    A mind that writes down whatever it is told, one line each.
 
-    What JSON does not have is marked: ``{"bytes": base64}``, ``{"tuple": [...]}``, ``{"set": [...]}``, a dict
-    with keys other than str ``{"dict": [[key, value], ...]}``, ``{"float": "nan"}``, a reference to an object
-    of the server's ``{"reference": number}``, any other object ``{"object": its class and text}``, and
-    ``{"cycle": true}`` for what is inside itself.
+    :param write: takes a line.
+    :param asJson: as ``{"method": "score", "args": [50], "kw": {}}``; else as ``score 50``.
     """
-    return json.dumps(_marked(answer, ()), allow_nan=False)
+
+    def __init__(self, write: Callable[[str], None], asJson: bool) -> None:
+        self._write = write
+        self._asJson = asJson
+
+    def remoteMessageReceived(self, broker: Any, message: Any, args: Any, kw: Any) -> Any:
+        """Serve a call, of whatever name. The answer is None."""
+        args, kw = broker.unserialize(args), broker.unserialize(kw)
+        method = message.decode("utf-8", "backslashreplace") if isinstance(message, bytes) else safe_str(message)
+        args = list(args) if isinstance(args, list | tuple) else [args]
+        kw = {_str(key): value for key, value in kw.items()} if isinstance(kw, dict) else {}
+        if self._asJson:
+            parts = [toJson(method), ", ".join(map(toJson, args))]
+            named = ", ".join(f"{toJson(key)}: {toJson(value)}" for key, value in kw.items())
+            self._write(f'{{"method": {parts[0]}, "args": [{parts[1]}], "kw": {{{named}}}}}')
+        else:
+            words = [oneLine(method), *map(toJson, args)]
+            self._write(" ".join([*words, *(f"{oneLine(key)}={toJson(value)}" for key, value in kw.items())]))
+        return broker.serialize(None)
 
 
-def _marked(value: Any, around: tuple[int, ...]) -> Any:
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else {"float": str(value)}
-    if isinstance(value, bytes):
-        return {"bytes": base64.b64encode(value).decode("ascii")}
-    if isinstance(value, pb.RemoteReference):
-        return {"reference": value.luid}
-    if id(value) in around:
-        return {"cycle": True}
-    inside = (*around, id(value))
-    if isinstance(value, list):
-        return [_marked(one, inside) for one in value]
-    if isinstance(value, tuple):
-        return {"tuple": [_marked(one, inside) for one in value]}
-    if isinstance(value, set | frozenset):
-        return {"set": [_marked(one, inside) for one in value]}
-    if isinstance(value, dict):
-        if all(isinstance(key, str) for key in value) and not (len(value) == 1 and _MARKS.issuperset(value)):
-            return {key: _marked(one, inside) for key, one in value.items()}
-        return {"dict": [[_marked(key, inside), _marked(one, inside)] for key, one in value.items()]}
-    return {"object": f"{type(value).__module__}.{type(value).__qualname__}: {safe_str(value)}"}
+async def watch(door: Door, mind: Watcher, begun: Callable[[], None]) -> None:
+    """
+    Log in and listen until it is cancelled, which is the usual end.
+
+    :param mind: is told.
+    :param begun: called once the login is through.
+    :raises CallFailed: not logged in, or the session has ended.
+    """
+    me = await door.enter(mind)
+    try:
+        begun()
+        error = await me.whenEnded()
+        raise CallFailed(Status.UNREACHABLE, str(error))
+    except CancelledError:
+        pass
+    finally:
+        await _leave(me)
+
+
+def _named(error: Exception) -> str:
+    if isinstance(error, RemoteError):
+        return str(error)
+    return f"{type(error).__module__}.{type(error).__qualname__}: {_text(error)}".removesuffix(": ")
+
+
+def _text(error: Exception) -> str:
+    return safe_str(error).rstrip(".")
+
+
+def _str(value: Any) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else safe_str(value)

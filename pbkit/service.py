@@ -1,23 +1,19 @@
 """
 From a description to a running server: the place that wires.
 
-`prepare` decides and checks everything and opens nothing; `Server` opens what was decided, all of it or
+`pbkit.plan` decides and checks everything and opens nothing; `Server` opens what was decided, all of it or
 none.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from twisted.application.service import MultiService, Service
-from twisted.cred.checkers import AllowAnonymousAccess, InMemoryUsernamePasswordDatabaseDontUse
-from twisted.cred.credentials import IAnonymous
 from twisted.cred.portal import Portal
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
@@ -25,34 +21,17 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import qual
 
 from pbkit import __version__, announce
-from pbkit.auth import AnyOf, makeChecker
-from pbkit.config import ServerConfig, loopbackOnly
-from pbkit.errors import ConfigError
-from pbkit.resolve import describe, makeRealm
+from pbkit.auth import AnyOf
+from pbkit.plan import Plan, prepare
+from pbkit.resolve import describe
 from pbkit.server import ServerFactory
 from pbkit.sessions.realm import Realm
-from pbkit.sessions.realms import AnonymousRealm
+from pbkit.wire.broker import Broker
+from pbkit.wire.profile import Profile
+
+__all__ = ["ServiceFactory", "Listener", "Plan", "Server", "StartFailed", "Terminal", "prepare"]
 
 log = Logger()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """
-    A server, decided and checked but not opened.
-
-    :ivar realm: who is here.
-    :ivar checkers: who may be.
-    :ivar listen: endpoints, each with its description.
-    :ivar guest: the one user, if the operator named no checker and the realm is not for anonymous log-ins.
-    :ivar announced: whether to say on the terminal how to log in.
-    """
-
-    realm: Any
-    checkers: tuple[Any, ...]
-    listen: tuple[tuple[str, IStreamServerEndpoint], ...]
-    guest: announce.Guest | None = None
-    announced: bool = False
 
 
 class Terminal(Protocol):
@@ -83,62 +62,20 @@ class StartFailed(SystemExit, Exception):
         self.code = 1
 
 
-def prepare(config: ServerConfig, reactor: Any) -> Plan:
+class ServiceFactory(ServerFactory):
     """
-    Decide what a description means, and see whether it can be done, short of opening anything.
+    A server factory with a profile of its own.
 
-    :param reactor: what the endpoints will listen with.
-    :raises ConfigError: something in it cannot be; the text says what would be right.
+    :param profile: for what it serves, and for each of its connections.
     """
-    realm = makeRealm(config)
-    checkers = tuple(makeChecker(text) for text in config.auth)
-    guest = None
-    if not checkers:
-        _mustBeLocal(config, realm)
-        # A realm with guests of its own takes those too; only one that is all for guests has no other user.
-        if getattr(realm, "takesAnonymous", False):
-            checkers += (AllowAnonymousAccess(),)
-        if not isinstance(realm, AnonymousRealm):
-            guest = announce.Guest()
-            users = InMemoryUsernamePasswordDatabaseDontUse()
-            users.addUser(guest.name.encode("ascii"), guest.password.encode("ascii"))
-            checkers += (users,)
-    elif isinstance(realm, Realm) and not realm.takesAnonymous and all(map(_letsInAnonymous, checkers)):
-        raise ConfigError(
-            f"auth anonymous: the realm {config.realm.name} refuses anonymous log-ins; serve the realm "
-            "anonymous, or one of your own made with anonymous=AnonymousRealm(...)"
-        )
-    listen = tuple((text, _endpoint(text, reactor)) for text in config.listen)
-    if not listen:
-        raise ConfigError("nowhere to listen: name at least one endpoint, such as tcp:8787:interface=127.0.0.1")
-    return Plan(realm, checkers, listen, guest, announced=not config.auth)
 
-
-def _letsInAnonymous(checker: Any) -> bool:
-    return IAnonymous in checker.credentialInterfaces
-
-
-def _mustBeLocal(config: ServerConfig, realm: Any) -> None:
-    for text in config.listen:
-        if not loopbackOnly(text):
-            example = "anonymous" if isinstance(realm, AnonymousRealm) else "file:passwd"
-            raise ConfigError(
-                f"listen {text}: without --auth only this machine may reach the server; add "
-                f"interface=127.0.0.1, or say who may log in, for example --auth {example}"
-            )
-
-
-def _endpoint(text: str, reactor: Any) -> IStreamServerEndpoint:
-    try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, text)
-    except Exception as e:
-        # From a wrong number to a certificate that cannot be read: the parsers let through anything.
-        reason = " ".join(str(e).split()) or type(e).__name__
-        raise ConfigError(
-            f"listen {text!r}: {reason}; it is written like tcp:8787:interface=127.0.0.1, "
-            "ssl:8787:privateKey=key.pem:certKey=cert.pem or unix:/path"
-        ) from None
-    return endpoint
+    def __init__(self, portal: Portal, profile: Profile, clock: Any) -> None:
+        # Before the rest: the root is made with it.
+        self.profile = profile
+        self.protocol = type("Broker", (Broker,), {"profile": profile})
+        super().__init__(portal, clock=clock)
+        # "Starting factory <...>" for each port says nothing that our own lines do not.
+        self.noisy = False
 
 
 class Listener(Service):
@@ -212,7 +149,7 @@ class Server(MultiService):
     A PB server as a service: its listeners are its children.
 
     Starting it opens all of them, or none and raises. Stopping it closes them, then ends every session and
-    waits for their `detached` hooks, 5 s at most.
+    waits for their `detached` hooks, as long as the plan's grace at most.
 
     :param plan: from `prepare`.
     :param reactor: for its clock.
@@ -228,10 +165,12 @@ class Server(MultiService):
         self._started = False
         self._toAnnounce: list[tuple[str, Any]] = []
         self._open = 0
-        checkers = plan.checkers if len(plan.checkers) < 2 else (AnyOf(plan.checkers),)
-        self.factory = ServerFactory(Portal(plan.realm, checkers), clock=reactor)
-        # "Starting factory <...>" for each port says nothing that our own lines do not.
-        self.factory.noisy = False
+        if plan.portal is not None:
+            self.portal = plan.portal
+        else:
+            self.portal = Portal(plan.realm, ())
+            self.check(plan.checkers)
+        self.factory = ServiceFactory(self.portal, plan.profile, reactor)
         for description, endpoint in plan.listen:
             listener = Listener(description, endpoint, self.factory, self._opened, self._failedLater)
             self.addService(listener)  # type: ignore[no-untyped-call]
@@ -258,6 +197,42 @@ class Server(MultiService):
         """
         return Deferred.fromCoroutine(self._stop())
 
+    def check(self, checkers: Sequence[Any]) -> None:
+        """
+        Have all log-ins from now on checked by these, and by no others.
+        """
+        self.portal.checkers = {}
+        for checker in checkers if len(checkers) < 2 else (AnyOf(checkers),):
+            self.portal.registerChecker(checker)
+
+    async def relisten(self, listen: Sequence[tuple[str, IStreamServerEndpoint]]) -> tuple[list[str], list[str]]:
+        """
+        While it runs, listen at these places and at no others. One that is open stays open, and connections that came
+        in by one that is closed go on.
+
+        :return: descriptions, of those that were opened and of those that were closed.
+        :raises Exception: what the first that could not be opened failed with; all is as it was, then.
+        """
+        gone = [child for child in self if isinstance(child, Listener)]
+        opened: list[Listener] = []
+        try:
+            for description, endpoint in listen:
+                kept = next((child for child in gone if child.description == description), None)
+                if kept is not None:
+                    gone.remove(kept)
+                else:
+                    opened.append(Listener(description, endpoint, self.factory, _listening, _openedNot))
+                    self.addService(opened[-1])  # type: ignore[no-untyped-call]
+        except Exception:
+            await self._closeSome(opened)
+            raise
+        await self._closeSome(gone)
+        return [one.description for one in opened], [one.description for one in gone]
+
+    async def _closeSome(self, listeners: Sequence[Listener]) -> None:
+        for listener in listeners:
+            await maybeDeferred(self.removeService, listener).addErrback(_logged)
+
     def _allOrNone(self, start: Callable[[], object]) -> None:
         if not self._begun:
             self._begun = True
@@ -273,7 +248,7 @@ class Server(MultiService):
         try:
             start()
         except Exception as e:
-            reason = _reason(e)
+            reason = reasonOf(e)
             log.critical("pbkit could not start: {reason}", reason=reason)
             self._terminal.complain(f"pbkit could not start: {reason}")
             self._terminal.close()
@@ -291,7 +266,7 @@ class Server(MultiService):
             self._reactor.iterate()
 
     def _opened(self, description: str, address: Any) -> None:
-        log.info("listening on {address} ({description})", address=address, description=description)
+        _listening(description, address)
         self._toAnnounce.append((description, address))
         if self._started:
             self._announce()
@@ -310,7 +285,7 @@ class Server(MultiService):
 
     def _failedLater(self, failure: Failure) -> None:
         """A server one of whose doors does not open is not what was asked for."""
-        log.critical("pbkit could not start: {reason}", reason=_reason(failure.value or Exception()))
+        log.critical("pbkit could not start: {reason}", reason=reasonOf(failure.value or Exception()))
         self._reactor.callWhenRunning(self._reactor.stop)
 
     async def _stop(self) -> None:
@@ -319,7 +294,7 @@ class Server(MultiService):
         if not isinstance(realm, Realm):
             log.info("pbkit stopped")
             return
-        await realm.close()
+        await realm.close(self.plan.config.grace)
         counters = [one.counters for one in (realm, realm.anonymous) if one is not None]
         log.info(
             "pbkit stopped: {logins} log-ins, {refusals} refused; sessions ended: {ends}",
@@ -334,11 +309,24 @@ def _avatarName(realm: Any) -> str:
     return "the realm's own" if avatarClass is None else qual(avatarClass)
 
 
+def _listening(description: str, address: Any) -> None:
+    log.info("listening on {address} ({description})", address=address, description=description)
+
+
+def _openedNot(failure: Failure) -> None:
+    log.error(
+        "a listener of the configuration could not be opened: {reason}", reason=reasonOf(failure.value or Exception())
+    )
+
+
 def _logged(failure: Failure) -> None:
     log.failure("closing a listener failed", failure)
 
 
-def _reason(error: BaseException) -> str:
+def reasonOf(error: BaseException) -> str:
+    """
+    :return: for people, why an endpoint could not listen.
+    """
     if isinstance(error, CannotListenError):
         text = getattr(error.socketError, "strerror", None) or error.socketError
         where = error.port if isinstance(error.port, str) else f"{error.interface or '*'}:{error.port}"

@@ -15,10 +15,25 @@ from twisted.python import usage
 from twisted.spread.pb import IUsernameMD5Password
 
 from pbkit import __version__
-from pbkit.config import DEFAULT_LISTEN, DEFAULT_REALM, ServerConfig, parseRealm
+from pbkit.config import DEFAULT_GRACE, DEFAULT_PROFILE, DEFAULT_REALM, SETTINGS
 from pbkit.errors import ConfigError
+from pbkit.plan import Plan
+from pbkit.printed import asToml
+from pbkit.reload import Reload, Source
 from pbkit.resolve import realmLines
-from pbkit.service import Plan, Server, prepare
+from pbkit.service import Server
+
+#: Those that are not repeated.
+_SINGLE = [setting for setting in SETTINGS if setting.kind is not tuple]
+
+#: What holds without a word, for --help.
+_DEFAULTS = {
+    "realm": DEFAULT_REALM,
+    "avatar": "the realm's own, or a small demo, with greet and echo",
+    "portal": "one of realm and auth",
+    "profile": DEFAULT_PROFILE,
+    "grace": DEFAULT_GRACE,
+}
 
 
 class Options(usage.Options, AuthOptionMixin):
@@ -26,28 +41,24 @@ class Options(usage.Options, AuthOptionMixin):
     What can be said to ``twistd pbkit``. Whatever is wrong is a `UsageError`, before anything is opened.
 
     :ivar plan: what was said, once it has been parsed.
+    :ivar source: where that can be read again.
     """
 
-    synopsis = "[--realm NAME[:key=value...]] [--avatar NAME] [--auth TYPE:...] [--listen STRPORT]"
+    synopsis = "[--config FILE] [--realm NAME[:key=value...]] [--avatar NAME] [--auth TYPE:...] [--listen STRPORT]"
     longdesc = (
         "Serve a Perspective Broker realm, with sessions. Without --auth, there is one user for this run, or "
         "anonymous log-ins if that is what the realm is for, and only this machine may reach the server. "
         "For example: twistd -n pbkit --realm limited:max=2 --avatar game.Player --auth file:passwd "
         "--listen tcp:8787"
     )
+    # No default is given to usage.Options: what was not said has to be told from what was.
     optParameters = [
-        [
-            "realm",
-            None,
-            DEFAULT_REALM,
-            "A name from --list-realms, or the dotted path of a realm class or object.",
-        ],
-        [
-            "avatar",
-            None,
-            None,
-            "The dotted path of the avatar class. [default: a small demo, with greet and echo]",
-        ],
+        ["config", "c", None, "A file of settings, in TOML; flags take precedence. Read again on SIGHUP."],
+        *([one.name, None, None, f"{one.doc} [default: {_DEFAULTS[one.name]}]"] for one in _SINGLE),
+    ]
+    optFlags = [
+        ["check-config", None, "Say OK, or all that is wrong with status 1; start nothing."],
+        ["print-config", None, "Show what is in force and where it comes from; start nothing."],
     ]
     #: What PB's login can make; --help-auth lists the checkers of these.
     supportedInterfaces = (IUsernameHashedPassword, IUsernameMD5Password, IAnonymous)
@@ -55,6 +66,7 @@ class Options(usage.Options, AuthOptionMixin):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.plan: Plan | None = None
+        self.source: Source | None = None
         self._listen: list[str] = []
         self._auth: list[str] = []
 
@@ -94,16 +106,22 @@ class Options(usage.Options, AuthOptionMixin):
         here = os.getcwd()
         if here not in sys.path:
             sys.path.append(here)
+        given = {one.name: self[one.name] for one in _SINGLE if self[one.name] is not None}
+        given |= {name: tuple(texts) for name, texts in [("listen", self._listen), ("auth", self._auth)] if texts}
+        self.source = Source(self["config"], given, here)
         try:
-            config = ServerConfig(
-                realm=parseRealm(self["realm"]),
-                avatar=self["avatar"],
-                listen=tuple(self._listen) or (DEFAULT_LISTEN,),
-                auth=tuple(self._auth),
-            )
-            self.plan = prepare(config, reactor)
+            self.plan = self.source.read(reactor)
         except ConfigError as e:
+            if self["check-config"] or self["print-config"]:
+                print(e, file=sys.stderr)
+                raise SystemExit(1) from None
             raise usage.UsageError(str(e)) from None
+        if self["print-config"]:
+            print(asToml(self.plan), end="")
+            raise SystemExit(0)
+        if self["check-config"]:
+            print(f"{self['config'] or 'what was said'}: OK")
+            raise SystemExit(0)
 
 
 class Terminal:
@@ -173,5 +191,8 @@ def makeService(options: Options) -> Server:
 
     if options.plan is None:
         options.postOptions()
-    assert options.plan is not None
-    return Server(options.plan, reactor, Terminal())
+    assert options.plan is not None and options.source is not None
+    server = Server(options.plan, reactor, Terminal())
+    if options.source.file is not None:
+        Reload(server, options.source, reactor).setServiceParent(server)  # type: ignore[no-untyped-call]
+    return server

@@ -26,20 +26,34 @@ DOORS: dict[str, set[str]] = {
     "auth": set(),
     "server": {"sessions", "wire", "auth"},
     "client": {"wire"},
+    "remote": set(),
+    "clientbroker": {"client", "remote", "wire"},
+    "clientsession": {"clientbroker"},
+    "connection": {"clientbroker", "clientsession", "remote"},
     "dropin": {"wire", "server", "client"},
     "demo": {"sessions"},
     "announce": set(),
-    "resolve": {"config", "sessions", "demo"},
-    "service": {"config", "server", "sessions", "auth", "resolve", "announce", MAP},
-    "tap": {"config", "service", "resolve", MAP},
-    "onecall": {"client"},
-    "cli": {"client", "onecall", MAP},
-    "testing": {"server", "client"},
-    MAP: {"sessions", "wire", "server", "client", "dropin"},
+    "tomllines": set(),
+    "configfile": {"config", "tomllines"},
+    "bounds": {"config"},
+    "resolve": {"config", "bounds", "sessions", "demo", "wire"},
+    "plan": {"config", "configfile", "sessions", "auth", "resolve", "announce", "wire", MAP},
+    "printed": {"config", "configfile", "bounds", "plan", "resolve", "sessions"},
+    "service": {"plan", "server", "sessions", "auth", "resolve", "announce", "wire", MAP},
+    "reload": {"config", "configfile", "plan", "resolve", "service", "sessions"},
+    "tap": {"config", "plan", "printed", "reload", "service", "resolve", MAP},
+    "asjson": set(),
+    "lines": set(),
+    "onecall": {"asjson", "clientsession", "connection"},
+    "cli": {"asjson", "lines", "onecall", "scaffold", MAP},
+    "testing": {"server", "client", "remote"},
+    "scaffold": set(),
+    MAP: {"sessions", "wire", "server", "client", "clientsession", "connection", "dropin"},
 }
 
-#: Who may import the reactor; elsewhere a clock or a reactor is an argument.
-REACTOR = {"tap", "cli"}
+#: Who may import the reactor; elsewhere a clock or a reactor is an argument. `connect` takes one, too, and imports the
+#: installed one only when it is called without.
+REACTOR = {"tap", "cli", "connection"}
 
 LINES = 350
 #: The codec is one pass over two formats, and cutting it would cost what it is for.

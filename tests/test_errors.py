@@ -17,7 +17,8 @@ from pbkit import CachingRealm, errors
 from tests.support import Recorder, Wire, serve
 
 CLASSES: list[Any] = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if cls.__module__ == "pbkit.errors"]
-CROSSING = [cls for cls in CLASSES if cls is not errors.ConfigError]
+LOCAL = (errors.ConfigError, errors.ConnectError, errors.RemoteError)
+CROSSING = [cls for cls in CLASSES if not issubclass(cls, LOCAL)]
 
 
 class TreeTests(SynchronousTestCase):
@@ -26,7 +27,7 @@ class TreeTests(SynchronousTestCase):
     def test_tree(self) -> None:
         """The tree in the docstring is the tree that there is."""
         drawn = set(re.findall(r"(?:\|--|`--|^    )\s*([A-Z]\w+)", errors.__doc__ or "", re.M))
-        self.assertEqual(drawn - {"ValueError"}, {cls.__name__ for cls in CLASSES})
+        self.assertEqual(drawn - {"ValueError", "ConnectionError"}, {cls.__name__ for cls in CLASSES})
 
     def test_table(self) -> None:
         """The closed table has each class that crosses, under the name under which it does, and nothing else."""
@@ -50,7 +51,10 @@ class TreeTests(SynchronousTestCase):
         self.assertTrue(issubclass(errors.NoSuchMethod, pb.NoSuchMethod))
         self.assertTrue(issubclass(errors.CallTimedOut, TimeoutError))
         self.assertTrue(issubclass(errors.ConfigError, ValueError))
-        self.assertFalse(issubclass(errors.ConfigError, pb.Error))
+        self.assertTrue(issubclass(errors.TimedOut, TimeoutError))
+        self.assertTrue(issubclass(errors.RemoteError, pb.RemoteError))
+        for cls in LOCAL:
+            self.assertFalse(issubclass(cls, pb.Error), cls)
 
     def test_noneIsCopied(self) -> None:
         """None is Copyable or Jellyable: a peer that does not know such a class drops the connection."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support import needPytest
 from tests.transcripts import PATIENCE, ROOT, Terminal, environment, transcript
 
 DOCS = ROOT / "docs"
@@ -40,15 +41,15 @@ class TranscriptTests(SynchronousTestCase):
             if step.command == "^Z":
                 terminals[step.terminal].signal(signal.SIGSTOP)
                 continue
-            if step.command == "fg":
-                terminals[step.terminal].signal(signal.SIGCONT)
+            if step.command in ("fg", "^C"):
+                terminals[step.terminal].signal(signal.SIGCONT if step.command == "fg" else signal.SIGINT)
             elif step.command:
                 terminals[step.terminal] = self.start(step.command, path, server.port)
                 expected[step.terminal] = []
             terminal, lines = terminals[step.terminal], expected[step.terminal]
             lines += step.output
             later = next((other for other in steps[index + 1 :] if other.terminal == step.terminal), None)
-            if later is not None and later.command in ("", "^Z", "fg"):
+            if later is not None and later.command in ("", "^Z", "^C", "fg"):
                 terminal.waitForLines(len(lines))
                 self.assertEqual(terminal.lines, lines, terminal.text)
             else:
@@ -88,6 +89,26 @@ class TranscriptTests(SynchronousTestCase):
         """The clock ticks, in the period that it is told, and stops at logout."""
         self.play(EXAMPLES / "clock.txt")
 
+    def test_config(self) -> None:
+        """The limited realm, as a configuration file says it."""
+        self.play(EXAMPLES / "config.txt")
+
+    def test_command(self) -> None:
+        """The command calls a server."""
+        self.play(EXAMPLES / "command.txt")
+
+    def test_connect(self) -> None:
+        """A client logs in, calls, is called, and leaves."""
+        self.play(EXAMPLES / "connect.txt")
+
+    def test_connect_callbacks(self) -> None:
+        """A client with callbacks does too."""
+        self.play(EXAMPLES / "connect_callbacks.txt")
+
+    def test_connect_errors(self) -> None:
+        """What goes wrong is told by classes."""
+        self.play(EXAMPLES / "connect_errors.txt")
+
     def test_connections(self) -> None:
         """Connections are counted, whichever way they end."""
         self.play(EXAMPLES / "connections.txt")
@@ -99,6 +120,18 @@ class TranscriptTests(SynchronousTestCase):
     def test_limited(self) -> None:
         """One login too many is refused."""
         self.play(EXAMPLES / "limited.txt")
+
+    def test_moving(self) -> None:
+        """A program that was moved serves old clients and new ones."""
+        self.play(EXAMPLES / "moving.txt")
+
+    def test_moving_stock(self) -> None:
+        """A new client works with an old server."""
+        self.play(EXAMPLES / "moving_stock.txt")
+
+    def test_moving_twistd(self) -> None:
+        """The moved realm needs no program."""
+        self.play(EXAMPLES / "moving_twistd.txt")
 
     def test_multi(self) -> None:
         """All clients of an avatar are told."""
@@ -132,6 +165,10 @@ class TranscriptTests(SynchronousTestCase):
         """An avatar refuses clients that it has no use for."""
         self.play(EXAMPLES / "unattachable.txt")
 
+    def test_watch(self) -> None:
+        """The command prints what it is told, until it is ended."""
+        self.play(EXAMPLES / "watch.txt")
+
     def test_tutorial_game(self) -> None:
         """The tutorial's realm, with its parameter, its hooks and a client that is told."""
         self.play(EXAMPLES / "tutorial" / "game.txt")
@@ -154,16 +191,16 @@ class TranscriptTests(SynchronousTestCase):
 
 class TutorialTests(SynchronousTestCase):
     """
-    The test that the tutorial writes.
+    The tests that the tutorial and the page on testing show.
     """
 
-    def test_tutorialsTestsPass(self) -> None:
-        """All of them are found, and pass."""
-        directory = EXAMPLES / "tutorial"
-        scratch = os.path.abspath(self.mktemp())
+    directory = EXAMPLES / "tutorial"
+
+    def passed(self, number: str, *command: str) -> None:
+        """Run tests of the tutorial's; all of them have to be found, and to pass."""
         run = subprocess.run(
-            [sys.executable, "-m", "twisted.trial", f"--temp-directory={scratch}", "test_game"],
-            cwd=directory,
+            [sys.executable, "-m", *command],
+            cwd=self.directory,
             env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -171,9 +208,27 @@ class TutorialTests(SynchronousTestCase):
             timeout=PATIENCE,
             check=False,
         )
-        written = len(re.findall(r"^    def test_", (directory / "test_game.py").read_text(encoding="utf-8"), re.M))
-        self.assertIn(f"PASSED (successes={written})", run.stdout)
+        self.assertIn(number, run.stdout)
         self.assertEqual(run.returncode, 0)
+
+    def written(self, *modules: str) -> int:
+        """How many tests there are."""
+        texts = [(self.directory / f"{module}.py").read_text(encoding="utf-8") for module in modules]
+        return sum(len(re.findall(r"^ *def test_", text, re.M)) for text in texts)
+
+    def test_tutorialsTestsPass(self) -> None:
+        """All of them are found, and pass."""
+        scratch = f"--temp-directory={os.path.abspath(self.mktemp())}"
+        modules = ("test_game", "test_trouble")
+        self.passed(f"PASSED (successes={self.written(*modules)})", "twisted.trial", scratch, *modules)
+
+    def test_underPytest(self) -> None:
+        """So do they under pytest, and those that are written for it."""
+        needPytest()
+        modules = ("test_game", "test_trouble", "test_with_pytest")
+        options = ["-p", "no:cacheprovider", "-p", "pytest_pbkit", "-c", os.devnull, "--rootdir=."]
+        files = [f"{module}.py" for module in modules]
+        self.passed(f" {self.written(*modules)} passed", "pytest", *options, *files)
 
 
 class ListingTests(SynchronousTestCase):
@@ -196,7 +251,7 @@ class ListingTests(SynchronousTestCase):
         """
         :return: the example modules that a test above runs, or that such a one imports.
         """
-        found = {EXAMPLES / "tutorial" / "test_game.py"}
+        found = {EXAMPLES / "tutorial" / f"{name}.py" for name in ("test_game", "test_trouble", "test_with_pytest")}
         for path in EXAMPLES.rglob("*.txt"):
             for command in [step.command for step in transcript(path) if step.command]:
                 found |= {

@@ -8,6 +8,7 @@ from types import ModuleType
 from twisted.trial.unittest import SynchronousTestCase
 
 import pbkit
+import pbkit.testing
 
 #: The public names. A name that is added or taken away is a change that users are told of, in changelog.d/.
 NAMES = [
@@ -18,6 +19,7 @@ NAMES = [
     "Cached",
     "CachingRealm",
     "ClientFactory",
+    "ClientSession",
     "ClientlessRealm",
     "ClockRealm",
     "Disposable",
@@ -37,6 +39,7 @@ NAMES = [
     "Told",
     "allOf",
     "atMost",
+    "connect",
     "currentSession",
     "errors",
     "param",
@@ -45,6 +48,9 @@ NAMES = [
     "probe",
     "total",
 ]
+
+#: The same for `pbkit.testing`.
+TESTING = ["Link", "MemoryClient", "MemoryConnection", "MemoryServer", "MemoryServerMixin", "RecordingMind"]
 
 
 class PublicNameTests(SynchronousTestCase):
@@ -92,6 +98,17 @@ class PublicNameTests(SynchronousTestCase):
                 plain = inspect.isfunction(member) or isinstance(member, property)
                 if plain and not attribute.startswith("_") and not inherited and not member.__doc__:
                     silent.append(f"{name}.{attribute}")
+        self.assertEqual(silent, [])
+
+    def test_testing(self) -> None:
+        """What is there for users' tests is pinned as well, and all of it says what it promises."""
+        self.assertEqual(pbkit.testing.__all__, TESTING)
+        silent = [
+            f"{name}.{attribute}"
+            for name in TESTING
+            for attribute, member in vars(getattr(pbkit.testing, name)).items()
+            if not attribute.startswith("_") and inspect.isfunction(member) and not member.__doc__
+        ]
         self.assertEqual(silent, [])
 
     def test_versionIsText(self) -> None:

@@ -7,9 +7,9 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from twisted.cred.checkers import AllowAnonymousAccess, InMemoryUsernamePasswordDatabaseDontUse
-from twisted.cred.credentials import Anonymous, UsernamePassword
-from twisted.cred.portal import IRealm
+from twisted.cred.checkers import AllowAnonymousAccess, ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.credentials import Anonymous, IUsernamePassword, UsernamePassword
+from twisted.cred.portal import IRealm, Portal
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError
@@ -78,9 +78,23 @@ class StockRealm:
         return pb.IPerspective, Player("x"), lambda: None
 
 
+@implementer(ICredentialsChecker)
+class OnlyPlain:
+    """A checker that wants the password itself."""
+
+    credentialInterfaces = (IUsernamePassword,)
+
+    def requestAvatarId(self, credentials: Any) -> Any:
+        """`ICredentialsChecker`."""
+        return credentials.username
+
+
 aRealm = GameRealm(max=7)
 mixedRealm = CachingRealm(Player, anonymous=AnonymousRealm(Player))
 anObject = object()
+aPortal = Portal(aRealm, [InMemoryUsernamePasswordDatabaseDontUse(alice=b"sesame")])
+emptyPortal = Portal(aRealm)
+stockPortal = Portal(aRealm, [OnlyPlain()])
 
 
 def spell(name: str) -> str:
@@ -298,6 +312,19 @@ class PrepareTests(SynchronousTestCase):
             refusal = self.refusal(listen=(text,), auth=("memory:a:b",))
             self.assertIn(said, refusal)
             self.assertIn("tcp:8787:interface=127.0.0.1", refusal)
+
+    def test_portalIsServedAsItIs(self) -> None:
+        """A portal of the user's brings its realm and checkers, may be open to all, and has no guest."""
+        plan = self.prepare(portal=spell("aPortal"), listen=("tcp:1",))
+        self.assertEqual((plan.portal, plan.realm, plan.guest, plan.announced), (aPortal, aRealm, None, False))
+        self.assertIs(Server(plan, self.reactor, Terminal()).portal, aPortal)
+
+    def test_portalThatCannotServeIsRefused(self) -> None:
+        """What is none, one without checkers, and one whose checker cannot work with PB."""
+        self.assertIn("no cred Portal but GameRealm", self.refusal(portal=spell("aRealm")))
+        self.assertIn("no checkers", self.refusal(portal=spell("emptyPortal")))
+        self.assertIn("plaintext", self.refusal(portal=spell("stockPortal")))
+        self.assertIn("nothing of that name", self.refusal(portal="nosuchgame.portal"))
 
     def test_nowhereToListenIsRefused(self) -> None:
         """A server without a listener is a mistake."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from io import StringIO
-from typing import Any
+from typing import Any, cast
 
 from twisted.application.service import IService, IServiceMaker
 from twisted.copyright import version as twistedVersion
@@ -15,10 +15,13 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 import pbkit
+from pbkit.config import SETTINGS
 from pbkit.demo import DemoAvatar
+from pbkit.reload import Reload
 from pbkit.service import Server
 from pbkit.sessions.realms import NAMED
 from pbkit.tap import Options, Terminal, makeService
+from pbkit.wire.profile import DROPIN
 
 
 class OptionsTests(SynchronousTestCase):
@@ -131,6 +134,101 @@ class OptionsTests(SynchronousTestCase):
         plan = self.parsed("--avatar", "besidegame.Player").plan
         assert plan is not None
         self.assertEqual(plan.realm.avatarClass.__module__, "besidegame")
+
+
+class ConfigTests(SynchronousTestCase):
+    """``--config``, ``--check-config`` and ``--print-config``."""
+
+    def setUp(self) -> None:
+        """A directory to be in, and what parsing adds to the path kept out of it."""
+        self.patch(sys, "path", list(sys.path))
+        directory = self.mktemp()
+        os.mkdir(directory)
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(directory)
+
+    def write(self, content: str) -> None:
+        """The file."""
+        with open("pbkit.toml", "w", encoding="utf-8") as f:
+            f.write(content)
+
+    def parsed(self, *words: str) -> Options:
+        """The options that these words mean."""
+        options = Options()
+        options.parseOptions(words)
+        return options
+
+    def shown(self, *words: str) -> tuple[Any, str, str]:
+        """The status with which these end, and what is printed on either stream."""
+        out, err = StringIO(), StringIO()
+        self.patch(sys, "stdout", out)
+        self.patch(sys, "stderr", err)
+        status = self.assertRaises(SystemExit, self.parsed, *words).code
+        return status, out.getvalue(), err.getvalue()
+
+    def test_fileIsServedWithFlagsAbove(self) -> None:
+        """What the file says is in the plan, but for what a flag says."""
+        self.write("[server]\nrealm = 'limited'\nlisten = ['unix:x', 'unix:y']\n[realm]\nmax = 2\n")
+        plan = self.parsed("--config", "pbkit.toml", "--listen", "unix:z", "--grace", "1.5").plan
+        assert plan is not None
+        self.assertEqual((plan.realm.max, [text for text, _ in plan.listen]), (2, ["unix:z"]))
+        self.assertEqual(plan.config.grace, 1.5)
+
+    def test_everySettingHasAFlag(self) -> None:
+        """What a file can say in [server] can be said on the command line, and is explained there."""
+        usage = str(Options())
+        for setting in SETTINGS:
+            self.assertIn(f"--{setting.name}=", usage)
+        for flag in ["--config=", "--check-config", "--print-config"]:
+            self.assertIn(flag, usage)
+
+    def test_profileIsServed(self) -> None:
+        """The profile that is asked for is that of the factory and of each connection."""
+        service = makeService(self.parsed("--profile", "drop-in"))
+        self.addCleanup(service._terminal.close)
+        broker = service.factory.buildProtocol(None)
+        self.assertEqual((service.factory.profile, broker.profile), (DROPIN, DROPIN))
+        self.assertEqual(service.portal, cast(Any, service.factory.root).portal)
+
+    def test_whatIsWrongIsAUsageError(self) -> None:
+        """All of it, a line each."""
+        self.write("[server]\nlisen = 1\n[realm]\nmax = 2\n")
+        said = str(self.assertRaises(UsageError, self.parsed, "--config", "pbkit.toml"))
+        self.assertEqual([line.partition(": ")[0] for line in said.splitlines()], ["pbkit.toml:2", "pbkit.toml:4"])
+        said = str(self.assertRaises(UsageError, self.parsed, "--config", "pbkti.toml"))
+        self.assertEqual(said, "config pbkti.toml: there is no such file, did you mean 'pbkit.toml'?")
+        for text in ["soon", "-1", "nan", "inf"]:
+            self.assertIn("at least 0", str(self.assertRaises(UsageError, self.parsed, "--grace", text)))
+
+    def test_checkSaysOk(self) -> None:
+        """A configuration that is right ends with status 0 and a word."""
+        self.write("[server]\nrealm = 'limited'\n")
+        self.assertEqual(self.shown("--config", "pbkit.toml", "--check-config"), (0, "pbkit.toml: OK\n", ""))
+        self.assertEqual(self.shown("--check-config"), (0, "what was said: OK\n", ""))
+
+    def test_checkSaysAllThatIsWrong(self) -> None:
+        """One that is wrong ends with status 1 and a line for each thing; no password is in them."""
+        self.write("[server]\nlisen = 1\nauth = ['memory:hunter2']\n")
+        status, out, err = self.shown("--config", "pbkit.toml", "--check-config", "--realm", "limted")
+        self.assertEqual((status, out, len(err.splitlines())), (1, "", 3))
+        self.assertNotIn("hunter2", err)
+        self.assertEqual(self.shown("--config", "pbkit.toml", "--print-config", "--realm", "limted"), (1, "", err))
+
+    def test_printShowsWhatIsInForce(self) -> None:
+        """With where each value comes from, and without a password."""
+        self.write("[server]\nauth = ['memory:alice:hunter2']\n")
+        status, out, err = self.shown("--config", "pbkit.toml", "--print-config", "--realm", "limited:max=2")
+        self.assertEqual((status, err), (0, ""))
+        self.assertIn("max = 2  # --realm\n", out)
+        self.assertNotIn("hunter2", out)
+
+    def test_onlyAFileIsReadAgain(self) -> None:
+        """A server that was started without a file leaves SIGHUP to the system."""
+        self.write("")
+        for words, number in [((), 0), (("--config", "pbkit.toml"), 1)]:
+            service = makeService(self.parsed(*words))
+            self.addCleanup(service._terminal.close)
+            self.assertEqual(len([child for child in service if isinstance(child, Reload)]), number)
 
 
 class MakeServiceTests(SynchronousTestCase):

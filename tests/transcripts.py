@@ -11,9 +11,12 @@ Each ``docs/examples/**/*.txt`` is a transcript of some terminals, as the docs s
     watcher$
     the score is 60
 
+A command may be ``pbkit`` too, with variables such as ``PBKIT_PASSWORD=sesame`` before it.
+
 A prompt names its terminal. What follows a command is all that it prints; of ``twistd``, what its realm prints, without
 twistd's own lines. A prompt alone comes back to a terminal whose command is still running; ``^Z`` stops that, as the
-key does, and ``fg`` has it go on. Everything is run here just so, in processes of its own, but on a free port.
+key does, and ``fg`` has it go on; ``^C`` ends it. Everything is run here just so, in processes of its own, but on a
+free port.
 """
 
 from __future__ import annotations
@@ -94,20 +97,25 @@ class Terminal:
 
     def __init__(self, command: str, cwd: Path, port: str) -> None:
         words = shlex.split(command)
+        variables: dict[str, str] = {}
+        while re.match(r"[A-Z_]+=", words[0]):
+            name, _, variables[name] = words.pop(0).partition("=")
         self.isTwistd = words[0] == "twistd"
         if self.isTwistd:
             listen = ["--listen", f"tcp:{port}:interface=127.0.0.1"]
             arguments = [*TWISTD, "--pidfile=", *words[1:], *listen]
         elif words[0] == "python":
             arguments = [*words[1:], port]
+        elif words[0] == "pbkit":
+            arguments = ["-m", "pbkit.cli", *(word.replace(f":{PORT}", f":{port}") for word in words[1:])]
         else:
-            raise ValueError(f"the docs run twistd and python, not {command!r}")
+            raise ValueError(f"the docs run twistd, python and pbkit, not {command!r}")
         self.port = port
         self._text = b""
         self._process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=cwd,
-            env=environment(),
+            env={**environment(), **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -30,7 +30,7 @@ class Arbitration:
 
     def __init__(self, roster: Roster, policy: Policy) -> None:
         self._roster = roster
-        self._policy = policy
+        self.policy = policy
         self._probes: dict[str, Attempt[bool]] = {}
 
     async def reserve(self, avatarId: str, login: Any, clock: IReactorTime | None, check: Callable[[], None]) -> Place:
@@ -46,7 +46,7 @@ class Arbitration:
         candidate = Candidate(avatarId, peerId, address, login.hello)
         until = None if clock is None else clock.seconds() + ARBITRATION_TIMEOUT
         while True:
-            decision = self._policy(self._roster.view, candidate)
+            decision = self.policy(self._roster.view, candidate)
             if isinstance(decision, Refuse):
                 # A policy may give the same one each time; it is not to gather the traces of all.
                 raise decision.error.with_traceback(None)

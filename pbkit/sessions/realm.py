@@ -40,6 +40,7 @@ from pbkit.sessions.counters import Counters
 from pbkit.sessions.lifecycle import Lease, Lifecycle, PerLogin
 from pbkit.sessions.mind import checkReference
 from pbkit.sessions.parameters import bind
+from pbkit.sessions.reconfiguring import reconfigured
 from pbkit.sessions.roster import Place, Roster
 from pbkit.sessions.session import Session
 from pbkit.sessions.stock import loginOf
@@ -74,6 +75,7 @@ class Realm:
     avatarClass: Any = None
     #: Whether avatars are told of their clients, and sessions keep a mind.
     hooks: ClassVar[bool] = True
+    fixed: ClassVar[frozenset[str]] = frozenset({"linger"})  #: The parameters that `reconfigure` cannot change.
 
     def __init__(
         self,
@@ -96,7 +98,8 @@ class Realm:
         self.roster = Roster()
         self.counters = Counters()
         self.lifecycle = self.makeLifecycle()
-        self._arbitration = Arbitration(self.roster, allOf(self.makePolicy(), *([admission] if admission else [])))
+        self._admission = () if admission is None else (admission,)
+        self._arbitration = Arbitration(self.roster, allOf(self.makePolicy(), *self._admission))
         self._closing = False
         self._logins: set[Deferred[Any]] = set()
         self._leaving: set[Deferred[Any]] = set()
@@ -108,7 +111,7 @@ class Realm:
         return PerLogin()
 
     def makePolicy(self) -> Policy:
-        """Who may be in; called once."""
+        """Who may be in; called once, and again when the parameters change."""
         return lambda view, candidate: Admit()
 
     def buildAvatar(self, avatarId: str) -> Any:
@@ -195,6 +198,10 @@ class Realm:
     def loginRefused(self, error: LoginRefused) -> None:
         """`ISessionRealm`: count a refusal."""
         self.counters.refusals[type(error).__name__] += 1
+
+    def reconfigure(self, **parameters: Any) -> None:
+        """Change parameters, for newcomers. :raises ConfigError: one cannot be, or not now; nothing is changed."""
+        self._arbitration.policy = allOf(reconfigured(self, parameters), *self._admission)
 
     def close(self, timeout: float = 5.0) -> Deferred[None]:
         """

@@ -899,7 +899,7 @@ class PagerTests(WireCase):
     def test_endTakesThemOff(self) -> None:
         """The pagers of an ended session stop, and give up the transport; another session can page."""
         session, collector, pages = self.start()
-        self.wire._pump.pump()
+        self.wire.pump()
         session.end()
         sent = len(pages)
         self.assertLess(sent, 100)
@@ -916,7 +916,7 @@ class PagerTests(WireCase):
         (session, first, one), (_, second, two) = self.ready(), self.ready()
         StringPager(one, b"x" * 1000, 10)
         StringPager(two, b"y" * 1000, 10)
-        self.wire._pump.pump()
+        self.wire.pump()
         session.end()
         self.wire.flush()
         self.assertEqual((len(second.pages), second.ended), (100, 1))

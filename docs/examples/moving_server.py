@@ -1,0 +1,25 @@
+"""The stock program, moved all the way. The port is the first argument, 8787 without one."""
+
+import sys
+
+from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.portal import Portal
+from twisted.internet import task
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+
+import pbkit
+from moving_realm import GreeterRealm
+
+PORT = sys.argv[1] if len(sys.argv) > 1 else "8787"
+
+
+async def main(reactor):
+    users = InMemoryUsernamePasswordDatabaseDontUse(alice=b"sesame", bob=b"sesame")
+    factory = pbkit.ServerFactory(Portal(GreeterRealm(), [users]))
+    port = await serverFromString(reactor, f"tcp:{PORT}:interface=127.0.0.1").listen(factory)
+    print("listening on port", port.getHost().port)
+    await Deferred()
+
+
+task.react(main)

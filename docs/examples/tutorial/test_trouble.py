@@ -1,0 +1,86 @@
+"""What a test can do to a server, its clients, and what is between them."""
+
+from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.credentials import UsernamePassword
+from twisted.internet.defer import Deferred
+from twisted.spread import pb
+from twisted.trial.unittest import SynchronousTestCase
+
+import pbkit
+from game import GameRealm
+from pbkit.errors import CallTimedOut, Disconnected
+from pbkit.testing import MemoryServerMixin, RecordingMind
+
+
+class Watcher(pb.Referenceable):
+    def remote_scoreIs(self, score):
+        print("the score is", score)
+
+
+class MindTests(MemoryServerMixin, SynchronousTestCase):
+    def test_theRealWatcherWouldUnderstand(self):
+        # Only what remote_ methods Watcher has counts here; with Watcher() they would be run as well.
+        watcher = RecordingMind(Watcher)
+        self.serve(GameRealm()).login("alice", watcher).call("move", 1)
+        self.assertEqual(watcher.told, [("scoreIs", 101)])
+
+    def test_theServerAsksBack(self):
+        later = Deferred()
+        server = self.serve(GameRealm())
+        alice = server.login("alice", RecordingMind(sure=lambda question: later))
+        answer = alice.session.mind.callRemote("sure", "quit?")
+        self.assertNoResult(answer)
+        later.callback("no")
+        server.flush()
+        self.assertEqual(self.successResultOf(answer), "no")
+
+
+class TroubleTests(MemoryServerMixin, SynchronousTestCase):
+    def setUp(self):
+        self.server = self.serve(GameRealm())
+        self.alice = self.server.login("alice", RecordingMind(sure=lambda: "yes"))
+
+    def test_connectionIsLost(self):
+        self.alice.connection.cut()
+        self.server.assertNoSessions()
+        with self.assertRaises(Disconnected):
+            self.alice.call("move", 1)
+
+    def test_clientIsFrozen(self):
+        self.alice.connection.stall()
+        question = self.alice.session.mind.callRemote("sure")
+        self.server.advance(29)
+        self.assertNoResult(question)
+        self.alice.connection.resume()
+        self.assertEqual(self.successResultOf(question), "yes")
+
+    def test_clientHasVanished(self):
+        self.alice.connection.vanish()
+        question = self.alice.session.mind.callRemote("sure")
+        self.server.advance(31)
+        self.failureResultOf(question, CallTimedOut)
+        # The server still believes in it, until its system tells it otherwise.
+        self.assertEqual(self.server.sessions, (self.alice.session,))
+        self.alice.connection.cut()
+        self.server.assertNoSessions()
+
+    def test_loggedErrors(self):
+        with self.assertRaises(TypeError):
+            self.alice.call("move", "a lot")
+        # It was logged, too; who does not say so fails.
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+
+async def play(endpoint, reactor):
+    """Client code as it is in the program."""
+    async with pbkit.connect(endpoint, UsernamePassword("alice", "sesame"), reactor=reactor) as me:
+        return await me.callRemote("move", 10)
+
+
+class ClientTests(MemoryServerMixin, SynchronousTestCase):
+    def test_play(self):
+        users = InMemoryUsernamePasswordDatabaseDontUse(alice=b"sesame")
+        server = self.serve(GameRealm(), checkers=[users])
+        playing = Deferred.fromCoroutine(play(server.endpoint(), server.clock))
+        server.flush()
+        self.assertEqual(self.successResultOf(playing), 110)

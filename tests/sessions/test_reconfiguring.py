@@ -1,0 +1,110 @@
+"""`Realm.reconfigure`: other parameters for a realm that is at work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbkit import Admit, AnonymousRealm, ClockRealm, LimitedRealm, Refuse, SingleClientRealm, param
+from pbkit.errors import ConfigError, LoginRefused, TooManySessions
+from tests.support import Recorder, Wire, serve
+
+
+class FailingRealm(LimitedRealm):
+    """A realm that can make no policy of some parameters."""
+
+    motto: str = param("none", "what it is about")
+
+    def makePolicy(self) -> Any:
+        """Not of everything."""
+        if self.motto == "chaos":
+            raise ValueError("no policy for chaos")
+        return super().makePolicy()
+
+
+class ReconfigureTests(SynchronousTestCase):
+    """`Realm.reconfigure`."""
+
+    def enter(self, realm: Any, name: str = "alice") -> Wire:
+        """Log in, over a connection of its own."""
+        wire = Wire(serve(realm))
+        self.successResultOf(wire.login(name))
+        return wire
+
+    def refused(self, realm: Any) -> str:
+        """The reason for which a login is refused."""
+        return str(self.failureResultOf(Wire(serve(realm)).login("alice")).type)
+
+    def test_newcomersMeetTheNewLimit(self) -> None:
+        """A limit that is raised lets in one more; one that is lowered refuses the next and ends nobody."""
+        realm = LimitedRealm(Recorder, max=1, clock=Clock())
+        self.enter(realm)
+        self.assertIn(TooManySessions.__name__, self.refused(realm))
+        realm.reconfigure(max=2)
+        self.enter(realm)
+        self.assertIn(TooManySessions.__name__, self.refused(realm))
+        realm.reconfigure(max=1)
+        self.assertIn(TooManySessions.__name__, self.refused(realm))
+        self.assertEqual((len(realm.roster), realm.max), (2, 1))
+
+    def test_newcomersMeetTheNewConflictRule(self) -> None:
+        """What becomes of a second client is decided by the rule of now."""
+        realm = SingleClientRealm(Recorder, clock=Clock())
+        self.enter(realm)
+        self.refused(realm)
+        realm.reconfigure(conflict="kick")
+        self.enter(realm)
+        self.assertEqual((len(realm.roster), realm.counters.ends["Replaced"]), (1, 1))
+
+    def test_aLimitComesAndGoes(self) -> None:
+        """A cap on guests can be put on and taken off."""
+        realm = AnonymousRealm(Recorder, clock=Clock())
+        self.enter(realm)
+        realm.reconfigure(max=1)
+        self.refused(realm)
+        realm.reconfigure(max=0)
+        self.enter(realm)
+
+    def test_theUsersOwnPolicyStays(self) -> None:
+        """A policy that was given to the realm is asked after the new one, as after the old."""
+
+        def noBob(view: Any, candidate: Any) -> Any:
+            return Refuse(LoginRefused("no bob")) if candidate.avatarId == "bob" else Admit()
+
+        realm = LimitedRealm(Recorder, max=1, admission=noBob, clock=Clock())
+        realm.reconfigure(max=2)
+        self.enter(realm)
+        self.enter(realm)
+        self.assertEqual(self.failureResultOf(Wire(serve(realm)).login("bob")).getErrorMessage(), "no bob")
+
+    def test_whatIsNotGivenStays(self) -> None:
+        """Only what is named is changed."""
+        realm = LimitedRealm(Recorder, max=7, conflict="kick")
+        realm.reconfigure(max=8)
+        self.assertEqual((realm.max, realm.conflict), (8, "kick"))
+        clock = ClockRealm(period=2.0)
+        clock.reconfigure(period=3)
+        self.assertEqual(clock.period, 3.0)
+
+    def test_nothingIsChangedByWhatIsWrong(self) -> None:
+        """An unknown name, a value that cannot be, a policy that cannot be made: all is as it was."""
+        realm = FailingRealm(Recorder, max=1, clock=Clock())
+        cases: list[tuple[type[Exception], dict[str, Any]]] = [
+            (ConfigError, {"max": 5, "maximum": 1}),
+            (ConfigError, {"max": 5, "conflict": "fight"}),
+            (ConfigError, {"max": 5, "linger": 3.0}),
+            (ValueError, {"max": 5, "motto": "chaos"}),
+        ]
+        for error, wrong in cases:
+            self.assertRaises(error, realm.reconfigure, **wrong)
+            self.assertEqual((realm.max, realm.conflict, realm.linger, realm.motto), (1, "refuse", 0.0, "none"))
+        self.enter(realm)
+        self.assertIn(TooManySessions.__name__, self.refused(realm))
+
+    def test_whatIsFixedMayBeGivenAsItIs(self) -> None:
+        """A parameter that is looked at only once does not stand in the way when it does not change."""
+        realm = LimitedRealm(Recorder, linger=3.0)
+        realm.reconfigure(linger=3.0, max=9)
+        self.assertEqual(realm.max, 9)

@@ -1,0 +1,414 @@
+"""`pbkit.configfile`, `pbkit.bounds` and `pbkit.printed`: a configuration file, from its text to what is in force."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import attrs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbkit.bounds import evolved, leaves, settable, toExample
+from pbkit.config import DEFAULT_LISTEN, Problems, ServerConfig
+from pbkit.configfile import combine, kindOf, parseFile
+from pbkit.errors import ConfigError
+from pbkit.plan import Plan, prepare
+from pbkit.printed import asToml, key, toml
+from pbkit.reload import Source
+from pbkit.resolve import describe
+from pbkit.wire.profile import DROPIN, STRICT, Profile
+from tests.broken import BROKEN
+
+NAME = "pbkit.toml"
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "docs" / "examples"
+
+WHOLE = """
+[server]
+realm = "limited"
+avatar = "pbkit.sessions.clock.ClockAvatar"
+listen = ["tcp:1", "unix:x"]
+auth = [
+    "memory:alice:hunter2",
+    "anonymous",
+]
+profile = "drop-in"
+grace = 2
+
+[realm]
+max = 2
+conflict = "kick"
+linger = 3
+
+[profile]
+raiseOnDead = false
+"""
+
+
+class FileTestCase(SynchronousTestCase):
+    """A directory with a configuration file in it."""
+
+    def setUp(self) -> None:
+        """Make the directory."""
+        self.directory = os.path.abspath(self.mktemp())
+        os.mkdir(self.directory)
+
+    def write(self, content: str | bytes, name: str = NAME) -> None:
+        """A file there."""
+        with open(os.path.join(self.directory, name), "wb") as f:
+            f.write(content.encode("utf-8") if isinstance(content, str) else content)
+
+    def plan(self, content: str | bytes, **flags: Any) -> Plan:
+        """What this file and these flags mean."""
+        self.write(content)
+        return Source(NAME, flags, self.directory).read(MemoryReactorClock())
+
+    def errors(self, content: str | bytes, **flags: Any) -> list[str]:
+        """What is said of them."""
+        said = str(self.assertRaises(ConfigError, self.plan, content, **flags))
+        self.assertNotIn("hunter2", said)
+        return said.split("\n")
+
+
+class BrokenTests(FileTestCase):
+    """Files that are wrong."""
+
+    def test_eachHasTheErrorsThatAPersonWouldHopeFor(self) -> None:
+        """Each error has a line of its own, with file, line, key and what would be right; all are told at once."""
+        self.assertGreaterEqual(len(BROKEN), 50)
+        for name, (content, said) in BROKEN.items():
+            errors = self.errors(content)
+            self.assertEqual(len(errors), len(said), (name, errors))
+            for error, (line, parts) in zip(errors, said, strict=True):
+                self.assertTrue(error.startswith(f"{NAME}:{line}: "), (name, error))
+                for part in parts:
+                    self.assertIn(part, error, name)
+
+    def test_missingFileIsToldWithTheNearest(self) -> None:
+        """A file that is not there is an error with the name of one that is and reads like it."""
+        self.write("", "pbkit.toml")
+        source = Source("pbkti.toml", {}, self.directory)
+        said = str(self.assertRaises(ConfigError, source.read, MemoryReactorClock()))
+        self.assertEqual(said, "config pbkti.toml: there is no such file, did you mean 'pbkit.toml'?")
+        source = Source(os.path.join("nowhere", "x.toml"), {}, self.directory)
+        said = str(self.assertRaises(ConfigError, source.read, MemoryReactorClock()))
+        self.assertEqual(said, "config nowhere/x.toml: there is no such file")
+
+    def test_whatCannotBeReadIsTold(self) -> None:
+        """A directory, a name that none can be, and bytes that are no text."""
+        for name in [".", "a\0b"]:
+            source = Source(name, {}, self.directory)
+            self.assertIn("cannot be read", str(self.assertRaises(ConfigError, source.read, MemoryReactorClock())))
+        self.assertEqual(
+            self.errors(b"[server]\n# caf\xe9\n"), [f"{NAME}:2: not UTF-8: save the file in that encoding"]
+        )
+
+    def test_nestedTooDeepIsTold(self) -> None:
+        """A file that would have no end of nesting is an error like others."""
+        (said,) = self.errors("[realm]\nmax = " + "[" * 100_000 + "]" * 100_000)
+        self.assertIn("nested too deep", said)
+
+    def test_flagsAreToldWithTheFile(self) -> None:
+        """What is wrong with the flags and with the file is told together; of a flag there is no line."""
+        errors = self.errors("[server]\nlisen = 1\n", realm="limted", grace="soon")
+        self.assertEqual(len(errors), 3)
+        self.assertIn("grace 'soon': it takes a number of seconds", errors[0])
+        self.assertIn("realm 'limted'", errors[1])
+        self.assertTrue(errors[2].startswith(f"{NAME}:2: server.lisen"))
+
+    @settings(max_examples=200, deadline=None)
+    @given(
+        st.dictionaries(
+            st.sampled_from(["server", "realm", "profile", "x"]),
+            st.dictionaries(
+                st.sampled_from(["realm", "listen", "auth", "grace", "max", "linger", "anyMind", "name", "é x"]),
+                st.sampled_from(
+                    [
+                        1,
+                        -1.5,
+                        True,
+                        "",
+                        "limited",
+                        "tcp:1",
+                        [],
+                        ["x"],
+                        [1],
+                        {},
+                        {"a": []},
+                        "\0",
+                        "a\nb",
+                        "a.\nb",
+                        "\x1b[0m",
+                    ]
+                ),
+            ),
+        )
+    )
+    def test_anythingIsAPlanOrErrorsWithLines(self, document: dict[str, dict[str, Any]]) -> None:
+        """Whatever a file says it either means something or is refused with file and line, and nothing else happens."""
+        lines = []
+        for table, pairs in document.items():
+            lines += [f"[{table}]", *(f"{key(name)} = {written(value)}" for name, value in pairs.items())]
+        problems = Problems()
+        try:
+            config = combine(parseFile("\n".join(lines), NAME, problems), {}, problems)
+            prepare(config, MemoryReactorClock(), problems)
+        except ConfigError as e:
+            for line in str(e).split("\n"):
+                self.assertRegex(line, rf"^{NAME}:\d+: ")
+
+
+def written(value: Any) -> str:
+    """A value in TOML."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(written, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key(name)} = {written(one)}" for name, one in value.items()) + "}"
+    return toml(value)
+
+
+class RightTests(FileTestCase):
+    """Files that are right, and flags above them."""
+
+    def test_everythingIsInThePlan(self) -> None:
+        """Each key of a file has its effect."""
+        plan = self.plan(WHOLE)
+        self.assertEqual((plan.realm.max, plan.realm.conflict, plan.realm.linger), (2, "kick", 3.0))
+        self.assertEqual(plan.realm.avatarClass.__name__, "ClockAvatar")
+        self.assertEqual([text for text, _ in plan.listen], ["tcp:1", "unix:x"])
+        self.assertEqual(list(plan.checkers[0].users), [b"alice"])
+        self.assertEqual(len(plan.checkers), 2)
+        self.assertEqual(plan.profile, attrs.evolve(DROPIN, raiseOnDead=False))
+        self.assertEqual(plan.config.grace, 2.0)
+
+    def test_emptyFileMeansTheDefaults(self) -> None:
+        """A file that says nothing is as good as none, whatever ends its lines."""
+        for content in ["", "# nothing\r\n", "[server]\n[realm]\n[profile]\n"]:
+            self.assertEqual(self.plan(content).config, ServerConfig())
+
+    def test_flagsTakePrecedence(self) -> None:
+        """A flag takes the place of all that the file says of the same thing, and of nothing else."""
+        config = self.plan(WHOLE, listen=("tcp:5",), auth=("memory:bob:x",), profile="strict", grace="7").config
+        self.assertEqual((config.listen, config.auth), (("tcp:5",), ("memory:bob:x",)))
+        self.assertEqual((config.profile, config.grace), ("strict", 7.0))
+        self.assertEqual((config.realm.name, dict(config.bounds)), ("limited", {"raiseOnDead": False}))
+        self.assertEqual(self.plan(WHOLE, avatar="pbkit.demo.DemoAvatar").realm.avatarClass.__name__, "DemoAvatar")
+
+    def test_parametersOfAFlagAreAboveThoseOfTheFile(self) -> None:
+        """For the same realm the flag's parameters join the file's; another realm has none of the file's."""
+        realm = self.plan(WHOLE, realm="limited:max=9").realm
+        self.assertEqual((realm.max, realm.conflict), (9, "kick"))
+        self.assertEqual(self.plan(WHOLE, realm="single").realm.conflict, "refuse")
+
+    def test_parametersAreForTheRealmOfTheFlagIfTheFileNamesNone(self) -> None:
+        """A file with parameters alone is for whatever realm the flag names."""
+        self.assertEqual(self.plan("[realm]\nmax = 8\n", realm="limited").realm.max, 8)
+
+    def test_relativePathsStartWhereTheServerDid(self) -> None:
+        """A password file is found from the directory of the start, wherever the process is by now."""
+        self.write("alice:sesame\n", "passwd")
+        (checker,) = self.plan("[server]\nauth = ['file:passwd']\n").checkers
+        self.assertEqual(checker.filename, os.path.join(self.directory, "passwd"))
+
+    def test_theDirectoryOfTheProcessIsLeftAlone(self) -> None:
+        """Reading a file moves the process nowhere, whether it is right or not."""
+        here = os.getcwd()
+        self.plan(WHOLE)
+        self.errors("x")
+        self.assertEqual(os.getcwd(), here)
+
+    def test_kindsHaveWords(self) -> None:
+        """Each type of TOML's is called by a name that people know."""
+        document = tomllib.loads("v = [true, 1, 1.5, 'x', [], {}, 2026-01-01, 10:00:00]")
+        self.assertEqual(
+            [kindOf(value) for value in document["v"]],
+            ["true or false", "a whole number", "a number", "a text", "an array", "a table"] + ["a date or time"] * 2,
+        )
+
+
+class PrintedTests(FileTestCase):
+    """`asToml`: what is in force."""
+
+    def test_saysWhereEachValueComesFrom(self) -> None:
+        """Beside each value stands the default, the file with its line, or the flag."""
+        lines = asToml(self.plan(WHOLE, realm="limited:max=9", listen=("tcp:5",))).splitlines()
+        for line in [
+            'realm = "limited"  # --realm',
+            'avatar = "pbkit.sessions.clock.ClockAvatar"  # pbkit.toml:4',
+            '    "tcp:5",  # --listen',
+            '    "anonymous",  # pbkit.toml:8',
+            'profile = "drop-in"  # pbkit.toml:10',
+            "grace = 2.0  # pbkit.toml:11",
+            "max = 9  # --realm",
+            'conflict = "kick"  # pbkit.toml:15',
+            "raiseOnDead = false  # pbkit.toml:19",
+            "anyMind = true  # the profile drop-in",
+        ]:
+            self.assertIn(line, lines)
+        self.assertIn('realm = "caching"  # default', asToml(self.plan("")).splitlines())
+        self.assertIn("max = 2  # pbkit.toml:2", asToml(self.plan("[server]\nrealm = 'limited:max=2'\n")).splitlines())
+
+    def test_canBeLoadedAgain(self) -> None:
+        """What is printed is a file that means the same, and is printed the same but for where it comes from."""
+        self.write("alice:sesame\n", "passwd")
+        content = WHOLE.replace("memory:alice:hunter2", "file:passwd")
+        for text in [content, "", "[server]\nrealm = 'tests.test_service.aRealm'\n", "[server]\nrealm = 'clock'\n"]:
+            first = self.plan(text)
+            again = self.plan(asToml(first))
+            self.assertEqual((again.profile, again.config.listen), (first.profile, first.config.listen))
+            self.assertEqual((again.config.auth, again.config.grace), (first.config.auth, first.config.grace))
+            self.assertEqual(tomllib.loads(asToml(again)), tomllib.loads(asToml(first)))
+            self.assertEqual(type(again.realm), type(first.realm))
+
+    def test_portalIsShown(self) -> None:
+        """A portal stands in the place of the realm and the checkers, and what is shown can be loaded."""
+        plan = self.plan("[server]\nportal = 'tests.test_service.aPortal'\n")
+        printed = asToml(plan)
+        self.assertIn('portal = "tests.test_service.aPortal"  # pbkit.toml:2\n', printed)
+        self.assertIs(self.plan(printed).portal, plan.portal)
+
+    def test_passwordsAreHidden(self) -> None:
+        """What may hold a password is not shown, and what stands there instead is refused when it is loaded."""
+        printed = asToml(self.plan(WHOLE))
+        self.assertNotIn("hunter2", printed)
+        self.assertNotIn("alice", printed)
+        (said,) = self.errors(printed)
+        self.assertIn("put the description back", said)
+
+    def test_anythingCanBePrinted(self) -> None:
+        """A text with quotes, line ends and characters of all kinds is printed as what it is."""
+        for text in ['a"b', "a\\b", "a\nb", "a\x7fb", "é\U0001f600", "# x", "\t\x01"]:
+            self.assertEqual(tomllib.loads(f"x = {toml(text)}")["x"], text)
+            self.assertEqual(tomllib.loads(f"{key(text)} = 1"), {text: 1})
+        self.assertEqual(tomllib.loads(f"{key('')} = 1"), {"": 1})
+
+    def test_aStrangeNameOfAFileBreaksNoLine(self) -> None:
+        """A line end in the name of the file does not end the comment that it stands in."""
+        self.write("[server]\ngrace = 3\n", "a\nx = 1")
+        printed = asToml(Source("a\nx = 1", {}, self.directory).read(MemoryReactorClock()))
+        self.assertEqual(tomllib.loads(printed)["server"]["grace"], 3.0)
+
+    def test_defaultListenerIsShown(self) -> None:
+        """What nobody said is shown too."""
+        self.assertEqual(tomllib.loads(asToml(self.plan("")))["server"]["listen"], [DEFAULT_LISTEN])
+
+
+class ExampleTests(SynchronousTestCase):
+    """The files that the docs show."""
+
+    def read(self, name: str) -> Plan:
+        """What one of them means, where it lies."""
+        self.patch(sys, "path", [*sys.path, str(EXAMPLES)])
+        return Source(name, {}, str(EXAMPLES)).read(MemoryReactorClock())
+
+    def test_exampleIsRight(self) -> None:
+        """It means what it says that it means."""
+        plan = self.read("pbkit.toml")
+        self.assertEqual((plan.realm.max, plan.realm.avatarClass.__module__), (2, "limited_server"))
+        self.assertEqual([text for text, _ in plan.listen], [DEFAULT_LISTEN])
+        self.assertEqual(list(plan.checkers[0].users), [b"alice", b"bob"])
+
+    def test_defaultsOfTheExampleAreTheDefaults(self) -> None:
+        """What it shows in comments as defaults changes nothing when the comment marks are taken away."""
+        self.patch(sys, "path", [*sys.path, str(EXAMPLES)])
+        text = (EXAMPLES / "pbkit.toml").read_text(encoding="utf-8")
+        without = re.sub(r"^# (\w+ = )", r"\1", text, flags=re.M)
+        self.assertEqual(len(without), len(text) - 2 * 4)
+        plans = []
+        for content in [text, without]:
+            problems = Problems()
+            config = combine(parseFile(content, NAME, problems), {}, problems)
+            plans.append(prepare(config, MemoryReactorClock(), problems))
+        self.assertEqual(plans[0].profile, plans[1].profile)
+        self.assertEqual(describe(plans[0].realm), describe(plans[1].realm))
+        self.assertEqual(plans[0].config.grace, plans[1].config.grace)
+
+    def test_printedExampleIsWhatIsPrinted(self) -> None:
+        """What the docs show of --print-config is what it prints."""
+        self.assertEqual(asToml(self.read("pbkit.toml")), (EXAMPLES / "printed.toml").read_text(encoding="utf-8"))
+
+    def test_brokenExampleIsToldAsTheDocsShow(self) -> None:
+        """What the docs show of --check-config is what it says."""
+        said = str(self.assertRaises(ConfigError, self.read, "broken.toml"))
+        self.assertEqual(said + "\n", (EXAMPLES / "broken.out").read_text(encoding="utf-8"))
+
+
+@attrs.frozen
+class Inner:
+    """A part of a profile to come."""
+
+    size: int = attrs.field(default=10, validator=attrs.validators.ge(1))
+    seconds: float | None = None
+
+
+@attrs.frozen
+class Outer:
+    """A profile to come."""
+
+    name: str = "outer"
+    flag: bool = False
+    note: str = "x"
+    inner: Inner = Inner()
+    other: tuple[int, ...] = ()
+
+
+class BoundsTests(SynchronousTestCase):
+    """`pbkit.bounds`: keys from the fields of a class."""
+
+    def evolve(self, **given: Any) -> tuple[Outer, list[str]]:
+        """An `Outer` with these, and what is said of them."""
+        problems = Problems()
+        made = evolved(Outer(), given, ServerConfig(), problems, "profile")
+        try:
+            problems.check()
+        except ConfigError as e:
+            return made, str(e).split("\n")
+        return made, []
+
+    def test_everyFieldOfTheProfileCanBeSet(self) -> None:
+        """What the profile has is what a file can set, but for its name."""
+        self.assertEqual(set(settable(Profile)), {field.name for field in attrs.fields(Profile)} - {"name"})
+
+    def test_fieldsAreSetByTheirTypes(self) -> None:
+        """Simple fields, those that may be None, and those within another object are set; the preset stays."""
+        made, said = self.evolve(flag=True, inner={"size": 5, "seconds": 2})
+        self.assertEqual((made, said), (Outer(flag=True, inner=Inner(5, 2)), []))
+        self.assertEqual(Outer().inner, Inner())
+
+    def test_whatCannotBeIsTold(self) -> None:
+        """Wrong types, values that the class itself refuses, and names that are not there or no file can say."""
+        for given_, part in [
+            ({"flag": 0}, "true or false"),
+            ({"note": 1}, 'a text, for example note = "x"'),
+            ({"inner": 1}, "write [profile.inner]"),
+            ({"inner": {"size": 0}}, "profile.inner.size=0"),
+            ({"inner": {"size": True}}, "a whole number"),
+            ({"inner": {"seconds": "1"}}, "a number, for example seconds = 1.0"),
+            ({"inner": {"seconds": float("inf")}}, "a number"),
+            ({"inner": {"sise": 1}}, "did you mean 'size'? [profile.inner] takes size, seconds"),
+            ({"other": [1]}, "unknown"),
+            ({"name": "x"}, "unknown"),
+        ]:
+            made, said = self.evolve(**given_)  # type: ignore[arg-type]
+            self.assertEqual((made, len(said)), (Outer(), 1), given_)
+            self.assertIn(part, said[0])
+
+    def test_valuesAreListed(self) -> None:
+        """Each simple value that is there is listed with its path."""
+        self.assertEqual(
+            list(leaves(Outer(), "profile")),
+            [(("profile", "flag"), False), (("profile", "note"), "x"), (("profile", "inner", "size"), 10)],
+        )
+        self.assertEqual(len(list(leaves(STRICT))), len(settable(Profile)))
+
+    def test_examplesAreToml(self) -> None:
+        """An example can be written as it stands."""
+        for value, kinds in [(None, (int,)), (None, (bool,)), ("x", (str,)), (1.5, (float,)), (False, (bool,))]:
+            self.assertIsInstance(tomllib.loads(f"x = {toExample(value, kinds)}")["x"], kinds)

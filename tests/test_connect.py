@@ -1,0 +1,868 @@
+"""`pbkit.connect`: logging in, calling, leaving, and every way in which these come to nothing."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import traceback
+import weakref
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from twisted.cred.credentials import Anonymous, UsernamePassword
+from twisted.cred.error import LoginDenied
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.endpoints import TCP4ClientEndpoint, serverFromString
+from twisted.internet.error import ConnectionLost, ConnectionRefusedError, DNSLookupError
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
+from twisted.spread import pb
+from twisted.spread.jelly import InsecureJelly, jelly
+from twisted.test.iosim import connectedServerAndClient
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import implementer
+
+import pbkit
+from pbkit import CachingRealm, ClientSession, errors
+from pbkit.clientbroker import CALL_TIMEOUT
+from pbkit.clientsession import GOODBYE
+from tests.support import Client, Recorder, collect, serve
+
+
+class NotYourTurn(ValueError):
+    """An error of a program's own."""
+
+
+class Awkward(Exception):
+    """One that is not made of a text."""
+
+    def __init__(self, code: int, more: dict[str, int]) -> None:
+        super().__init__(f"code {code + more['x']}")
+
+
+class Secret(pb.Copyable):
+    """Of a class that no client is told of."""
+
+
+class Hero(Recorder):
+    """An avatar that fails in every way."""
+
+    def perspective_raise(self, error: str) -> None:
+        """Raise it."""
+        raise {
+            "value": ValueError("no"),
+            "key": KeyError("it's"),
+            "exit": SystemExit("3"),
+            "stop": StopIteration("x"),
+            "unicode": UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
+            "pb": pb.Error("stock's"),
+            "turn": NotYourTurn("bob's"),
+            "awkward": Awkward(3, {"x": 1}),
+            "kicked": errors.Kicked("bob was"),
+            "denied": LoginDenied("no"),
+        }[error]
+
+    def perspective_parts(self) -> Any:
+        """References, deep down."""
+        return [{"part": (self.part,)}]
+
+    def perspective_secret(self) -> Secret:
+        """What the client cannot read."""
+        return Secret()
+
+    def perspective_echo(self, value: Any) -> Any:
+        """Give it back."""
+        return value
+
+    def perspective_isMine(self, value: Any) -> bool:
+        """Whether it is what the client got at login."""
+        session = pbkit.currentSession()
+        return getattr(value.remoteMessageReceived, "__self__", None) is session
+
+
+def users(name: Any = "alice", password: Any = "sesame") -> Any:
+    """Credentials of text or bytes: Twisted's are annotated for bytes only."""
+    return UsernamePassword(name, password)
+
+
+@implementer(IStreamClientEndpoint)
+class Memory:
+    """
+    An endpoint that reaches a server in memory.
+
+    :ivar answer: what `connect` returns in the place of a connection, if anything.
+    """
+
+    def __init__(self, server: Any, answer: Any = None) -> None:
+        self.server = server
+        self.answer = answer
+        self.pump: Any = None
+        self.factory: Any = None
+
+    def connect(self, factory: Any) -> Any:
+        """`IStreamClientEndpoint`."""
+        self.factory = factory
+        return succeed(self.reach()) if self.answer is None else self.answer
+
+    def reach(self) -> Any:
+        """Connect now."""
+        client, _, self.pump = connectedServerAndClient(
+            lambda: self.server.buildProtocol(None), lambda: self.factory.buildProtocol(None)
+        )
+        return client
+
+    def flush(self) -> None:
+        """Move bytes both ways until nothing more moves."""
+        if self.pump is not None:
+            self.pump.flush()
+
+    @property
+    def closed(self) -> bool:
+        """Whether both ends know that it is over."""
+        return bool(self.pump.clientIO.disconnected and self.pump.serverIO.disconnected)
+
+
+class Says(Protocol):
+    """A server that says one thing, and nothing of PB."""
+
+    def __init__(self, text: bytes = b"") -> None:
+        self.text = text
+
+    def connectionMade(self) -> None:
+        """Say it."""
+        if self.text:
+            self.transport.write(self.text)  # type: ignore[union-attr]
+
+
+class MemoryTestCase(SynchronousTestCase):
+    """With a server in memory."""
+
+    def setUp(self) -> None:
+        """Its realm."""
+        self.clock = Clock()
+        self.realm: Any = CachingRealm(Hero, clock=Clock())
+        self.endpoint = Memory(serve(self.realm, clock=Clock()))
+
+    def connect(self, credentials: Any = None, **kw: Any) -> Any:
+        """Connect, as far as bytes carry it."""
+        d = pbkit.connect(self.endpoint, credentials or users(), reactor=self.clock, **kw)
+        self.endpoint.flush()
+        return d
+
+    def me(self, **kw: Any) -> ClientSession:
+        """Logged in."""
+        me = self.successResultOf(self.connect(**kw))
+        assert isinstance(me, ClientSession)
+        return me
+
+    def call(self, reference: Any, *args: Any, **kw: Any) -> Deferred[Any]:
+        """Call."""
+        d: Deferred[Any] = reference.callRemote(*args, **kw)
+        self.endpoint.flush()
+        return d
+
+    def raised(self, d: Deferred[Any]) -> Any:
+        """What it has failed with, as awaiting says, after it has failed."""
+        self.endpoint.flush()
+        caught: list[Any] = []
+
+        async def wait() -> None:
+            try:
+                await d
+            except Exception as error:
+                caught.append(error)
+
+        self.successResultOf(Deferred.fromCoroutine(wait()))
+        self.assertEqual(len(caught), 1)
+        return caught[0]
+
+    def nothingIsLeft(self) -> None:
+        """Neither a timer nor a connection nor a session."""
+        self.endpoint.flush()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(len(self.realm.roster), 0)
+        if self.endpoint.pump is not None:
+            self.assertTrue(self.endpoint.closed)
+
+
+class LoginTests(MemoryTestCase):
+    """Logging in and leaving."""
+
+    def test_callsAndLeaves(self) -> None:
+        """It logs in, calls, logs out in good order, and leaves nothing behind."""
+        me = self.me()
+        self.assertEqual(self.successResultOf(self.call(me, "whoami")), "alice")
+        self.assertEqual(self.successResultOf(self.call(me, b"whoami")), "alice")
+        closed = me.close()
+        self.endpoint.flush()
+        self.assertIsNone(self.successResultOf(closed))
+        self.assertEqual(self.realm.counters.ends, {"LoggedOut": 1})
+        self.nothingIsLeft()
+        self.assertIsInstance(self.raised(me.callRemote("whoami")), errors.LoggedOut)
+        self.assertIsNone(self.successResultOf(me.close()))
+
+    def test_textAndBytes(self) -> None:
+        """User name and password may each be text or bytes; guests have neither."""
+        for name, password in (("alice", b"sesame"), (b"alice", "sesame"), (b"alice", b"sesame")):
+            me = self.successResultOf(self.connect(users(name, password)))
+            self.assertEqual(self.successResultOf(self.call(me, "whoami")), "alice")
+        self.realm = pbkit.AnonymousRealm(Hero, clock=Clock())
+        self.endpoint = Memory(serve(self.realm))
+        self.assertEqual(
+            self.successResultOf(self.call(self.successResultOf(self.connect(Anonymous())), "whoami")), "anonymous#1"
+        )
+
+    def test_nothingIsKept(self) -> None:
+        """A connection that is closed is not kept in memory."""
+        me = self.me(mind=Client())
+        kept = weakref.ref(self.endpoint.pump.client)
+        me.close()
+        self.endpoint.flush()
+        del me
+        self.endpoint = Memory(self.endpoint.server)
+        collect()
+        self.assertIsNone(kept())
+
+    def inside(self, body: Callable[[ClientSession], Coroutine[Any, Any, Any]], **kw: Any) -> Deferred[Any]:
+        """Run a body in `async with`."""
+
+        async def main() -> Any:
+            async with pbkit.connect(self.endpoint, users(), reactor=self.clock, **kw) as me:
+                return await body(me)
+
+        d = Deferred.fromCoroutine(main())
+        self.endpoint.flush()
+        return d
+
+    def test_asyncWith(self) -> None:
+        """At the end of the block it is logged out and closed."""
+
+        async def body(me: ClientSession) -> Any:
+            return await me.callRemote("whoami")
+
+        self.assertEqual(self.successResultOf(self.inside(body)), "alice")
+        self.assertEqual(self.realm.counters.ends, {"LoggedOut": 1})
+        self.nothingIsLeft()
+
+    def test_asyncWithRaises(self) -> None:
+        """So it is when the body raises, and the error goes on."""
+
+        async def body(me: ClientSession) -> None:
+            raise NotYourTurn("x")
+
+        self.failureResultOf(self.inside(body), NotYourTurn)
+        self.assertEqual(self.realm.counters.ends, {"LoggedOut": 1})
+        self.nothingIsLeft()
+
+    def test_asyncWithCancelled(self) -> None:
+        """So it is when the body is cancelled."""
+
+        async def body(me: ClientSession) -> Any:
+            return await me.callRemote("wait")
+
+        d = self.inside(body)
+        self.assertNoResult(d)
+        d.cancel()
+        self.endpoint.flush()
+        self.failureResultOf(d, CancelledError)
+        self.nothingIsLeft()
+
+    def test_leavingIsBounded(self) -> None:
+        """A connection that does not close is cut off after a second, or at once by who cancels."""
+        for cancel in (False, True):
+            me = self.me()
+            transport = self.endpoint.pump.client.transport
+            transport.loseConnection = lambda: None
+            closed = me.close()
+            self.endpoint.flush()
+            self.assertNoResult(closed)
+            if cancel:
+                closed.cancel()
+                self.failureResultOf(closed, CancelledError)
+            else:
+                self.clock.advance(GOODBYE)
+                self.assertIsNone(self.successResultOf(closed))
+            # FakeTransport's abort is its loseConnection: real ones are tested over real sockets.
+            del transport.loseConnection
+            transport.abortConnection()
+            self.nothingIsLeft()
+
+    def test_stockServer(self) -> None:
+        """A stock server is as good: it answers, and refuses with the same classes."""
+        self.endpoint = Memory(serve(self.realm, pb.PBServerFactory))
+        me = self.me(mind=Client())
+        self.assertEqual(self.successResultOf(self.call(me, "whoami")), "alice")
+        self.assertIsInstance(self.raised(self.call(me, "raise", "value")), ValueError)
+        self.flushLoggedErrors(ValueError)
+        me.close()
+        self.endpoint.flush()
+        for credentials in (users("alice", "x"), users("mallory")):
+            self.assertIsInstance(self.raised(self.connect(credentials)), errors.BadCredentials)
+        self.flushLoggedErrors()
+        self.nothingIsLeft()
+
+    def test_refusals(self) -> None:
+        """What refuses a login is told by its class."""
+        error = self.raised(self.connect(users("alice", "x")))
+        self.assertIs(type(error), errors.BadCredentials)
+        self.assertIs(type(self.raised(self.connect(Anonymous()))), errors.AnonymousRefused)
+        self.realm = pbkit.SingleClientRealm(Hero, clock=Clock())
+        self.endpoint = Memory(serve(self.realm))
+        held, first = self.me(), self.endpoint
+        self.endpoint = Memory(first.server)
+        error = self.raised(self.connect())
+        self.assertEqual((type(error), str(error)), (errors.TooManySessions, "alice has 1 of 1 connections"))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        del held
+
+    def test_argumentsThatCannotBe(self) -> None:
+        """They fail the Deferred, with what would be right."""
+        for kw, kind, text in (
+            ({"endpoint": "bogus:1"}, errors.ConfigError, "tcp:localhost:8787"),
+            ({"endpoint": 3}, TypeError, "IStreamClientEndpoint"),
+            ({"credentials": "alice"}, TypeError, "UsernamePassword"),
+            ({"credentials": users("alice", 3)}, TypeError, "str or bytes"),
+            ({"mind": object()}, TypeError, "pb.Referenceable"),
+            ({"timeout": 0}, ValueError, "above 0"),
+            ({"timeout": float("nan")}, ValueError, "above 0"),
+            ({"allow": [SystemExit]}, TypeError, "exception classes"),
+            ({"allow": ["x"]}, TypeError, "exception classes"),
+        ):
+            given: dict[str, Any] = {"endpoint": self.endpoint, "credentials": users(), **kw}
+            d = pbkit.connect(reactor=self.clock, **given)
+            error: Any = self.failureResultOf(d).value
+            self.assertIs(type(error), kind, kw)
+            self.assertIn(text, str(error))
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_hello(self) -> None:
+        """What is declared of this client reaches a server of pbkit's."""
+        self.me(hello={"app": "game"})
+        (session,) = self.realm.roster
+        self.assertEqual(session.peer.hello, {"app": "game"})
+
+
+class StepTests(MemoryTestCase):
+    """Each step in which it may come to nothing."""
+
+    def test_unreachable(self) -> None:
+        """A connection that does not come says what to look at."""
+        for why, said in (
+            (ConnectionRefusedError(111, "refused"), "is the server running"),
+            (DNSLookupError("no such host"), "is the name of the host right"),
+            (OSError(101, "Network is unreachable"), "Network is unreachable"),
+        ):
+            self.endpoint.answer = fail(why)
+            error = self.raised(self.connect())
+            self.assertIs(type(error), errors.ConnectFailed)
+            self.assertIn(said, str(error))
+            self.assertIs(error.__cause__, why)
+            self.nothingIsLeft()
+
+    def test_notPb(self) -> None:
+        """Whatever else answers is known by how it begins, as soon as it speaks."""
+        for text, said in (
+            (b"HTTP/1.1 400 Bad Request\r\n", "HTTP"),
+            (b"SSH-2.0-OpenSSH_9.6\r\n", "SSH"),
+            (b"\x15\x03\x03\x00\x02\x02\x50", "tls:"),
+            (b"220 mail ready\r\n", "220 m"),
+            (b"\xff\xfe\xfd", "begins with"),
+            (b"\x02\x80\x02\x81\x03\x81", "came to nothing"),
+        ):
+            self.endpoint = Memory(Factory.forProtocol(partial(Says, text)))
+            error = self.raised(self.connect())
+            self.assertIs(type(error), errors.ProtocolMismatch, text)
+            self.assertIn(said, str(error))
+            self.nothingIsLeft()
+
+    def test_closedAtOnce(self) -> None:
+        """A server that hangs up without a word, or within its greeting, is told apart."""
+        for text, kind in ((b"", errors.ConnectFailed), (b"HTT", errors.ProtocolMismatch)):
+            self.endpoint = Memory(Factory.forProtocol(partial(Says, text)))
+            d = self.connect()
+            self.endpoint.pump.server.transport.loseConnection()
+            self.assertIs(type(self.raised(d)), kind)
+            self.nothingIsLeft()
+
+    def steps(self) -> list[tuple[str, Any, Any]]:
+        """A server that is stuck in each step, with what is said of it."""
+        return [
+            ("connecting", Memory(None, Deferred()), None),
+            ("not even a greeting", Memory(Factory.forProtocol(Says)), None),
+            ("logging in", Memory(serve(self.realm)), self.stuck),
+        ]
+
+    def stuck(self) -> None:
+        """From here on the server's answers do not arrive."""
+        self.endpoint.pump.server.sendEncoded = lambda *args: None
+
+    def test_timedOut(self) -> None:
+        """A server that is stuck is given up in time, and what it was doing is told."""
+        for text, endpoint, before in self.steps():
+            self.endpoint = endpoint
+            d = pbkit.connect(endpoint, users(), reactor=self.clock, timeout=5)
+            if before is not None:
+                self.endpoint.pump.pump()
+                before()
+            self.endpoint.flush()
+            self.clock.advance(4.9)
+            self.assertNoResult(d)
+            self.clock.advance(0.2)
+            error = self.raised(d)
+            self.assertIs(type(error), errors.TimedOut)
+            self.assertIsInstance(error, TimeoutError)
+            self.assertIn("no answer within 5 s", str(error))
+            self.assertIn(text, str(error))
+            self.nothingIsLeft()
+
+    def test_cancelled(self) -> None:
+        """Cancelled in each step, it leaves nothing behind."""
+        for _, endpoint, before in self.steps():
+            self.endpoint = endpoint
+            d = pbkit.connect(endpoint, users(), reactor=self.clock, timeout=5)
+            if before is not None:
+                self.endpoint.pump.pump()
+                before()
+            self.endpoint.flush()
+            self.assertNoResult(d)
+            d.cancel()
+            self.failureResultOf(d, CancelledError)
+            self.nothingIsLeft()
+
+    def turns(self, spoil: Callable[[Any], object], mind: Any = None) -> list[Any]:
+        """What comes of it when it is spoiled after so many turns of bytes to and fro, where it fails."""
+        outcomes: list[Any] = []
+        for number in range(12):
+            self.endpoint = Memory(self.endpoint.server)
+            d = pbkit.connect(self.endpoint, users(), reactor=self.clock, mind=mind)
+            for _ in range(number):
+                self.endpoint.pump.pump()
+            if not d.called:
+                spoil(d)
+                self.endpoint.flush()
+            d.addCallbacks(ClientSession.close, lambda failure: outcomes.append(failure.value))
+            self.endpoint.flush()
+            self.assertTrue(d.called)
+            self.nothingIsLeft()
+        return outcomes
+
+    def test_cancelledAtEachTurn(self) -> None:
+        """Cancelled at whatever moment, nothing is left, on either side."""
+        kinds = [type(outcome) for outcome in self.turns(lambda d: d.cancel(), Client())]
+        self.assertEqual(set(kinds), {CancelledError})
+        self.assertTrue(3 < len(kinds) < 12)
+
+    def test_lostAtEachTurn(self) -> None:
+        """Lost at whatever moment, it fails with a class that says so."""
+        for lose in (
+            lambda d: self.endpoint.pump.server.transport.loseConnection(),
+            lambda d: self.endpoint.pump.client.transport.loseConnection(),
+        ):
+            outcomes = self.turns(lose)
+            self.assertTrue(1 < len(outcomes) < 12)
+            for outcome in outcomes:
+                self.assertIsInstance(outcome, errors.ConnectError)
+
+    def test_connectionThatComesTooLate(self) -> None:
+        """An endpoint that cannot be cancelled may connect when nobody wants it any more: it is cut off."""
+
+        class Stubborn(Deferred[Any]):
+            def cancel(self) -> None:
+                pass
+
+        self.endpoint.answer = Stubborn()
+        d = self.connect(timeout=1)
+        self.clock.advance(1)
+        self.assertIs(type(self.raised(d)), errors.TimedOut)
+        self.endpoint.answer.callback(self.endpoint.reach())
+        self.nothingIsLeft()
+
+    def test_lostWhileLoggingIn(self) -> None:
+        """A connection that is lost while the login is served says so."""
+        waiting: Deferred[Any] = Deferred()
+        self.patch(self.realm, "buildAvatar", lambda avatarId: waiting)
+        d = self.connect()
+        self.assertNoResult(d)
+        self.endpoint.pump.client.connectionLost(Failure(ConnectionLost()))
+        error = self.raised(d)
+        self.assertIs(type(error), errors.ConnectFailed)
+        self.assertIn("while logging in", str(error))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_avatarThatIsNoReference(self) -> None:
+        """A login that is answered with something else is none."""
+
+        class Root(pb.Root):
+            def remote_login(self, name: bytes) -> Any:
+                return (b"x", Challenger())
+
+        class Challenger(pb.Referenceable):
+            def remote_respond(self, *args: Any) -> str:
+                return "welcome"
+
+        self.endpoint = Memory(pb.PBServerFactory(Root()))
+        self.assertIs(type(self.raised(self.connect())), errors.ProtocolMismatch)
+        self.nothingIsLeft()
+
+
+class RaisedTests(MemoryTestCase):
+    """What the server raised."""
+
+    def setUp(self) -> None:
+        """Logged in."""
+        super().setUp()
+        self.session = self.me()
+
+    def error(self, name: str) -> Any:
+        """What arrives."""
+        error = self.raised(self.call(self.session, "raise", name))
+        self.flushLoggedErrors()
+        return error
+
+    def test_knownClasses(self) -> None:
+        """Python's own, pbkit's and stock's come back as what they were, with their text."""
+        for name, kind, text in (
+            ("value", ValueError, "no"),
+            ("pb", pb.Error, "stock's"),
+            ("denied", LoginDenied, "no"),
+            ("kicked", errors.Kicked, "this session was ended by the server: bob was"),
+        ):
+            error = self.error(name)
+            self.assertEqual((type(error), str(error)), (kind, text))
+        self.assertEqual(self.error("key").args, ("it's",))
+        self.assertEqual(self.error("kicked").detail, "bob was")
+        error = self.raised(self.call(self.session, "nosuch"))
+        self.assertEqual((type(error), error.detail), (errors.NoSuchMethod, "no such method: perspective_nosuch"))
+
+    def test_unknownClasses(self) -> None:
+        """Any other comes as a RemoteError, which says what it was and what that derives from."""
+        error = self.error("turn")
+        self.assertIs(type(error), errors.RemoteError)
+        self.assertEqual(error.remoteType, f"{__name__}.NotYourTurn")
+        self.assertEqual(error.remoteText, "bob's")
+        self.assertEqual(str(error), f"{__name__}.NotYourTurn: bob's")
+        self.assertTrue(error.isA(ValueError) and error.isA(NotYourTurn) and error.isA("builtins.ValueError"))
+        self.assertFalse(error.isA(KeyError))
+
+    def test_dangerousClasses(self) -> None:
+        """What would end a program or mean something to a coroutine stays remote, as does what cannot be remade."""
+        for name, kind in (("stop", StopIteration), ("unicode", UnicodeDecodeError)):
+            error = self.error(name)
+            self.assertIs(type(error), errors.RemoteError, name)
+            self.assertTrue(error.isA(kind))
+        # Of this a Twisted server sends something that no client can read.
+        self.assertIs(type(self.error("exit")), InsecureJelly)
+
+    def test_allow(self) -> None:
+        """Classes that the user names come back as what they were, even if they are not made of a text."""
+        self.session = self.me(allow=[NotYourTurn, Awkward])
+        error = self.error("turn")
+        self.assertEqual((type(error), str(error)), (NotYourTurn, "bob's"))
+        error = self.error("awkward")
+        self.assertEqual((type(error), str(error)), (Awkward, "code 4"))
+
+    def test_nothingIsImported(self) -> None:
+        """A name from a peer is looked up among those that are known, and no further."""
+
+        fly: Any = type("Fly", (Exception,), {"__module__": "antigravity"})
+
+        class Odd(pb.Root):
+            def remote_login(self, name: bytes) -> Any:
+                raise fly("away")
+
+        self.endpoint = Memory(pb.PBServerFactory(Odd()))
+        error = self.raised(self.connect())
+        self.assertIs(type(error), errors.LoginRefused)
+        self.assertIs(type(error.__cause__), errors.RemoteError)
+        self.assertEqual(error.__cause__.remoteType, "antigravity.Fly")
+        self.assertNotIn("antigravity", sys.modules)
+        self.flushLoggedErrors(fly)
+
+    def test_isLikeAnyException(self) -> None:
+        """It can be trapped, printed, pickled and raised again."""
+        for name, kind in (("value", ValueError), ("turn", errors.RemoteError), ("kicked", errors.SessionEnded)):
+            failure = self.failureResultOf(self.call(self.session, "raise", name))
+            self.flushLoggedErrors()
+            self.assertIs(failure.trap(kind), kind)
+            self.assertIn(type(failure.value).__name__, failure.getTraceback())
+            self.assertRaises(kind, failure.raiseException)
+            error: Any = failure.value
+            again = pickle.loads(pickle.dumps(error))
+            self.assertEqual((type(again), str(again)), (type(error), str(error)))
+            self.assertEqual(getattr(again, "remoteParents", ()), getattr(error, "remoteParents", ()))
+            self.assertIn(str(error), "".join(traceback.format_exception(again)))
+
+    def test_deepReferences(self) -> None:
+        """References in an answer, however deep, call just so."""
+        ((part,),) = self.successResultOf(self.call(self.session, "parts"))[0].values()
+        self.assertEqual(self.successResultOf(self.call(part, "hi")), "hi")
+        self.assertIs(type(self.raised(self.call(part, "nosuch"))), errors.NoSuchMethod)
+        (session,) = self.realm.roster
+        session.end(errors.Kicked, "cheating")
+        self.assertIs(type(self.raised(self.call(part, "hi"))), errors.Kicked)
+
+
+class CallTests(MemoryTestCase):
+    """`ClientSession.callRemote`."""
+
+    def setUp(self) -> None:
+        """Logged in."""
+        super().setUp()
+        self.mind = Client()
+        self.session = self.me(mind=self.mind)
+
+    def test_neverRaises(self) -> None:
+        """What cannot be sent, or is no name, fails the Deferred; the connection stays."""
+        for args in (("echo", "x" * 1_000_000), ("echo", 2**500), (3,), ("\ud800",)):
+            self.failureResultOf(self.session.callRemote(*args))
+        self.assertEqual(self.successResultOf(self.call(self.session, "whoami")), "alice")
+        self.assertEqual(self.endpoint.pump.client.waitingForAnswers, {})
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_noAnswerWanted(self) -> None:
+        """Then the Deferred has fired already."""
+        self.assertIsNone(self.successResultOf(self.session.callRemote("whoami", pbanswer=False)))
+
+    def test_deadline(self) -> None:
+        """A call has 30 s, or what it is given; an answer that comes later harms nothing."""
+        for kw, seconds in (({}, CALL_TIMEOUT), ({"pbtimeout": 2}, 2.0)):
+            d = self.call(self.session, "wait", **kw)
+            self.clock.advance(seconds - 0.1)
+            self.assertNoResult(d)
+            self.clock.advance(0.2)
+            self.assertIs(type(self.raised(d)), errors.CallTimedOut)
+        (session,) = self.realm.roster
+        session.avatar.waiting[0].callback(session.avatar.part)
+        d = self.call(self.session, "wait", pbtimeout=None)
+        self.clock.advance(1_000_000)
+        self.assertNoResult(d)
+        session.avatar.waiting[-1].callback("late")
+        self.endpoint.flush()
+        self.assertEqual(self.successResultOf(d), "late")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_answerThatCannotBeRead(self) -> None:
+        """It fails its call, and no other; stock's never fires, and the connection drops."""
+        self.failureResultOf(self.call(self.session, "secret"), InsecureJelly)
+        self.assertEqual(self.successResultOf(self.call(self.session, "whoami")), "alice")
+
+    def test_isAnArgument(self) -> None:
+        """The session arrives at the server as what the client got at login, however deep."""
+        self.assertTrue(self.successResultOf(self.call(self.session, "isMine", self.session)))
+        self.assertEqual(len(self.successResultOf(self.call(self.session, "echo", [self.session]))), 1)
+
+    def test_lost(self) -> None:
+        """When the connection is lost, calls that wait fail, and later ones at once."""
+        d = self.call(self.session, "wait")
+        ended = self.session.whenEnded()
+        self.assertNoResult(ended)
+        self.endpoint.pump.server.transport.loseConnection()
+        self.assertIs(type(self.raised(d)), errors.Disconnected)
+        self.assertIs(type(self.raised(self.session.callRemote("whoami"))), errors.Disconnected)
+        self.assertIs(type(self.successResultOf(ended)), errors.Disconnected)
+        self.assertIs(type(self.successResultOf(self.session.whenEnded())), errors.Disconnected)
+        self.assertIsNone(self.successResultOf(self.session.close()))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_kicked(self) -> None:
+        """An end that a call is answered with is remembered: what is lost later was lost for that."""
+        (session,) = self.realm.roster
+        session.end(errors.Kicked, "cheating")
+        for _ in range(2):
+            self.assertIs(type(self.raised(self.call(self.session, "whoami"))), errors.Kicked)
+        self.endpoint.pump.server.transport.loseConnection()
+        self.endpoint.flush()
+        error = self.raised(self.session.callRemote("whoami"))
+        self.assertEqual((type(error), error.detail), (errors.Kicked, "cheating"))
+
+    def test_somebodyElsesEnd(self) -> None:
+        """An end that the server tells of somebody else does not end this session, as the next answer shows."""
+        self.assertIs(type(self.raised(self.call(self.session, "raise", "kicked"))), errors.Kicked)
+        self.assertEqual(self.successResultOf(self.call(self.session, "whoami")), "alice")
+        self.endpoint.pump.server.transport.loseConnection()
+        self.endpoint.flush()
+        self.assertIs(type(self.raised(self.session.callRemote("whoami"))), errors.Disconnected)
+
+    def test_leavingEndsWhatWaits(self) -> None:
+        """A call that waits when the session is closed fails."""
+        d = self.call(self.session, "wait")
+        self.session.close()
+        self.assertIs(type(self.raised(d)), errors.LoggedOut)
+        self.nothingIsLeft()
+
+    def test_whateverAnErrorIs(self) -> None:
+        """Whatever a server sends for an error, the call fails with an exception, and the next one is answered."""
+        state = {"type": b"builtins.ValueError", "value": "x", "parents": [], "traceback": "", "count": 1}
+        raised: list[dict[str, Any]] = [
+            {**state, "type": value} for value in (None, 3, b"", "builtins.SystemExit", "os.system", [b"x"], b"\xff")
+        ]
+        odd: list[Any] = [None, 3, [[]], {}]
+        raised += [{**state, key: value} for key in ("value", "parents", "traceback") for value in odd]
+        raised += [{key: value for key, value in state.items() if key != left} for left in state]
+        for number, each in enumerate(raised):
+            self.whatever([b"twisted.spread.pb.CopyableFailure", jelly(each)], number)
+        for sexp in (
+            3,
+            b"x",
+            [b"None"],
+            [b"unicode", b"x"],
+            [b"list"],
+            [b"tuple", 1],
+            [],
+            [b"nosuch.Class", 3],
+            [b"remote", 7],
+        ):
+            self.whatever(sexp, sexp)
+
+    def whatever(self, sexp: Any, label: object) -> None:
+        """Take this for the error of a call."""
+        d = self.call(self.session, "wait")
+        client = self.endpoint.pump.client
+        client.expressionReceived([b"error", max(client.waitingForAnswers), sexp])
+        error = self.raised(d)
+        self.assertIsInstance(error, Exception, label)
+        self.assertIsInstance(str(error), str, label)
+        self.assertFalse(isinstance(error, StopIteration), label)
+        self.assertEqual(self.successResultOf(self.call(self.session, "whoami")), "alice", label)
+
+    def goodbye(self, *args: Any) -> Deferred[Any]:
+        """The server says goodbye."""
+        (session,) = self.realm.roster
+        said: Deferred[Any] = session.mind.callRemote("goodbye", *args)
+        self.endpoint.flush()
+        return said
+
+    def test_goodbye(self) -> None:
+        """After a goodbye every later call fails with its reason. The mind need not have such a method."""
+        ended = self.session.whenEnded()
+        self.assertIsNone(self.successResultOf(self.goodbye("Replaced", "from a phone")))
+        error = self.raised(self.session.callRemote("whoami"))
+        self.assertEqual((type(error), error.detail), (errors.Replaced, "from a phone"))
+        self.assertIs(type(self.successResultOf(ended)), errors.Replaced)
+        self.goodbye("Kicked", "")
+        self.assertIs(type(self.raised(self.session.callRemote("whoami"))), errors.Replaced)
+
+    def test_goodbyeIsToldToo(self) -> None:
+        """A mind that has such a method is told."""
+        told = []
+
+        class Mind(Client):
+            def remote_goodbye(self, reason: str, detail: str) -> str:
+                told.append((reason, detail))
+                return "bye"
+
+        self.session.close()
+        self.endpoint.flush()
+        self.session = self.me(mind=Mind())
+        self.assertEqual(self.successResultOf(self.goodbye("Shutdown", "")), "bye")
+        self.assertEqual(told, [("Shutdown", "")])
+        self.assertIs(type(self.raised(self.session.callRemote("whoami"))), errors.Shutdown)
+
+    def test_oddGoodbyes(self) -> None:
+        """A reason that is none of pbkit's is an end all the same; what is no goodbye at all is none."""
+        self.failureResultOf(self.goodbye())
+        (session,) = self.realm.roster
+        self.failureResultOf(self.goodbye(session.avatar.part))
+        self.assertEqual(self.successResultOf(self.call(self.session, "whoami")), "alice")
+        self.assertIsNone(self.successResultOf(self.goodbye("CallTimedOut", "?")))
+        self.assertIs(type(self.raised(self.session.callRemote("whoami"))), errors.SessionEnded)
+        self.flushLoggedErrors()
+
+    def test_brokenProtocol(self) -> None:
+        """A server that sends what is no PB after the login is cut off; calls say so, nothing is logged as an error."""
+        d = self.call(self.session, "wait")
+        self.endpoint.pump.server.transport.write(b"\xff" * 10)
+        error = self.raised(d)
+        self.assertIs(type(error), errors.Disconnected)
+        self.assertIn("does not speak Perspective Broker", str(error))
+
+
+class SocketTests(TestCase):
+    """Over real sockets."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        """With the reactor that is installed."""
+        from twisted.internet import reactor
+
+        self.reactor: Any = reactor
+
+    async def serve(self, factory: Any, kind: str = "tcp:0:interface=127.0.0.1") -> Any:
+        """The port of a server that lasts as long as the test."""
+        port = await serverFromString(self.reactor, kind).listen(factory)
+        self.addCleanup(port.stopListening)
+        return port.getHost().port
+
+    async def fails(self, endpoint: Any, timeout: float = 20) -> Any:
+        """What it fails with; trial sees what is left behind."""
+        try:
+            await pbkit.connect(endpoint, users(), timeout=timeout)
+        except Exception as error:
+            return error
+        raise AssertionError("it should fail")
+
+    def pb(self) -> Any:
+        """A server."""
+        self.realm = CachingRealm(Hero)
+        return serve(self.realm)
+
+    async def test_logsInAndOut(self) -> None:
+        """It works with the installed reactor and a description, says goodbye in good order, and logs nothing."""
+        events: list[Any] = []
+        observer: Any = events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        port = await self.serve(self.pb())
+        async with pbkit.connect(f"tcp:127.0.0.1:{port}", users(), mind=Client()) as me:
+            self.assertEqual(await me.callRemote("whoami"), "alice")
+        await self.gone()
+        ours = [event for event in events if str(event.get("log_namespace")).startswith(("pbkit.client", "pbkit.conn"))]
+        self.assertEqual(ours, [])
+
+    async def gone(self) -> None:
+        """Wait until the server has noticed."""
+        while len(self.realm.roster):
+            waiting: Deferred[None] = Deferred()
+            self.reactor.callLater(0.01, waiting.callback, None)
+            await waiting
+        self.assertEqual(self.realm.counters.ends, {"LoggedOut": 1})
+
+    async def test_callbacks(self) -> None:
+        """It is a Deferred like any other."""
+        port = await self.serve(self.pb())
+        d: Deferred[Any] = pbkit.connect(TCP4ClientEndpoint(self.reactor, "127.0.0.1", port), users())
+        d.addCallback(lambda me: me.callRemote("whoami").addBoth(lambda name: me.close().addCallback(lambda _: name)))
+        self.assertEqual(await d, "alice")
+        await self.gone()
+
+    async def test_unreachable(self) -> None:
+        """A port where nobody listens, and a host that is none."""
+        self.assertIs(type(await self.fails("tcp:127.0.0.1:1")), errors.ConnectFailed)
+        self.assertIs(type(await self.fails("unix:nosuch")), errors.ConnectFailed)
+
+    async def test_wrongPassword(self) -> None:
+        """The connection is closed by the time that this is told."""
+        port = await self.serve(self.pb())
+        with self.assertRaises(errors.BadCredentials):
+            await pbkit.connect(f"tcp:127.0.0.1:{port}", users("alice", "x"))
+
+    async def test_notPb(self) -> None:
+        """Garbage, and a server that says nothing."""
+        port = await self.serve(Factory.forProtocol(lambda: Says(b"HTTP/1.1 400 Bad Request\r\n\r\n")))
+        self.assertIs(type(await self.fails(f"tcp:127.0.0.1:{port}")), errors.ProtocolMismatch)
+        port = await self.serve(Factory.forProtocol(Says))
+        self.assertIs(type(await self.fails(f"tcp:127.0.0.1:{port}", 0.2)), errors.TimedOut)
+
+    async def test_cancelled(self) -> None:
+        """Cancelled while it waits, it leaves nothing that trial would find."""
+        port = await self.serve(Factory.forProtocol(Says))
+        for later in (0.0, 0.05):
+            d = pbkit.connect(f"tcp:127.0.0.1:{port}", users())
+            self.reactor.callLater(later, d.cancel)
+            with self.assertRaises(CancelledError):
+                await d

@@ -1,0 +1,528 @@
+"""`pbkit.reload`: a configuration that is read again while the server runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbkit.reload import Reload, Source
+from pbkit.service import Server
+from tests.support import Wire
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: How long to wait for what has to come, in seconds. Far more than it ever takes.
+PATIENCE = 60.0
+
+FIRST = """
+[server]
+realm = "limited"
+listen = ["tcp:1:interface=127.0.0.1", "tcp:2:interface=127.0.0.1"]
+auth = ["memory:alice:sesame"]
+
+[realm]
+max = 1
+"""
+
+
+class Port:
+    """A port that is open until it is closed, some turns later."""
+
+    def __init__(self, open_: set[int], number: int) -> None:
+        self._open = open_
+        self._number = number
+        open_.add(number)
+
+    def getHost(self) -> IPv4Address:
+        """Its address."""
+        return IPv4Address("TCP", "127.0.0.1", self._number)
+
+    def stopListening(self) -> None:
+        """Close it."""
+        self._open.discard(self._number)
+
+
+class Reactor(MemoryReactorClock):
+    """A reactor that knows which of its ports are open, has one that is taken, and runs no thread."""
+
+    running = True
+    taken = 99
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: set[int] = set()
+        self.opened: list[int] = []
+        self.called: list[Any] = []
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
+        """Listen, unless the port is taken."""
+        if port == self.taken:
+            raise CannotListenError(interface, port, OSError(98, "Address already in use"))
+        self.opened.append(port)
+        return Port(self.open, port)
+
+    def callFromThread(self, f: Any, *args: Any, **kw: Any) -> None:
+        """Keep it."""
+        self.called.append(f)
+
+
+class Terminal:
+    """Nobody looks at it."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    complain = say
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class ReloadTests(SynchronousTestCase):
+    """`Reload`."""
+
+    def setUp(self) -> None:
+        """A directory for the file."""
+        self.directory = os.path.abspath(self.mktemp())
+        os.mkdir(self.directory)
+        self.reactor = Reactor()
+
+    def write(self, content: str, name: str = "pbkit.toml") -> None:
+        """The file, as it is from now on."""
+        with open(os.path.join(self.directory, name), "w", encoding="utf-8") as f:
+            f.write(content)
+
+    def serve(self, content: str = FIRST, **flags: Any) -> Server:
+        """A server that runs."""
+        self.write(content)
+        source = Source("pbkit.toml", flags, self.directory)
+        server = Server(source.read(self.reactor), self.reactor, Terminal())
+        self.reload = Reload(server, source, self.reactor)
+        self.reload.setServiceParent(server)
+        server.startService()
+        self.addCleanup(server.stopService)
+        return server
+
+    def again(self, content: str) -> list[str]:
+        """What is logged when the file has become this and is read again."""
+        self.write(content)
+        with capturedLogs() as events:
+            self.successResultOf(self.reload.reload())
+        said = [str(formatEvent(event)) for event in events if event["log_namespace"] == "pbkit.reload"]
+        self.assertNotIn("sesame", " ".join(said))
+        return said
+
+    def login(self, server: Server, name: str = "alice", password: bytes = b"sesame") -> Any:
+        """The reference that a client gets, or the failure."""
+        wire = Wire(server.factory)
+        found: list[Any] = []
+        wire.login(name, password=password).addBoth(found.append)
+        wire.flush()
+        (result,) = found
+        return result
+
+    def refused(self, *args: Any) -> str:
+        """Why a login is refused."""
+        result = self.login(*args)
+        self.assertIsInstance(result, Failure)
+        return str(result.getErrorMessage())
+
+    def test_nothingChangedIsSaid(self) -> None:
+        """A file that says the same changes nothing: no port is opened or closed, and one line says so."""
+        server = self.serve()
+        self.assertEqual(self.again("# a comment\n" + FIRST), ["configuration pbkit.toml read again: nothing changed"])
+        self.assertEqual(self.reactor.opened, [1, 2])
+        self.assertEqual(len(list(server)), 3)
+
+    def test_newcomersMeetTheNewLimits(self) -> None:
+        """Parameters hold for newcomers; who is in stays in."""
+        server = self.serve()
+        held = [self.login(server)]
+        self.assertIn("1 of 1", self.refused(server))
+        said = self.again(FIRST.replace("max = 1", "max = 2"))
+        self.assertEqual(said, ["configuration pbkit.toml read again: realm.max 1 -> 2"])
+        held.append(self.login(server))
+        self.assertIn("2 of 2", self.refused(server))
+        said = self.again(FIRST.replace("max = 1", "conflict = 'kick'"))
+        self.assertEqual(
+            said, ["configuration pbkit.toml read again: realm.max 2 -> 3, realm.conflict 'refuse' -> 'kick'"]
+        )
+        self.assertEqual(len(server.plan.realm.roster), 2)
+
+    def test_newcomersMeetTheNewCheckers(self) -> None:
+        """Users come and go, without a word of who or with which password; who is in stays in."""
+        server = self.serve()
+        held = self.login(server)
+        said = self.again(FIRST.replace('"memory:alice:sesame"', '"memory:bob:sesame", "memory:carol:sesame"'))
+        self.assertEqual(said, ["configuration pbkit.toml read again: auth: other checkers, 2 of them"])
+        self.assertIn("unknown user", self.refused(server))
+        others = [self.login(server, "bob"), self.login(server, "carol")]
+        self.assertEqual(len(server.plan.realm.roster), 3)
+        del held, others
+
+    def test_listenersComeAndGo(self) -> None:
+        """A new one is opened, one that is gone is closed, and one that stays is not touched."""
+        server = self.serve()
+        said = self.again(FIRST.replace("tcp:1:", "tcp:3:"))
+        self.assertEqual(
+            said,
+            [
+                "configuration pbkit.toml read again: listening on tcp:3:interface=127.0.0.1, "
+                "no longer listening on tcp:1:interface=127.0.0.1"
+            ],
+        )
+        self.assertEqual((self.reactor.open, self.reactor.opened), ({2, 3}, [1, 2, 3]))
+        self.successResultOf(server.stopService())
+        self.assertEqual(self.reactor.open, set())
+
+    def test_aListenerThatCannotBeOpenedLeavesAllAsItWas(self) -> None:
+        """The new ones that could be opened are closed again, and nothing else of the file is applied."""
+        server = self.serve()
+        changed = FIRST.replace("max = 1", "max = 2").replace("alice", "bob")
+        said = self.again(changed.replace('["tcp:1:', '["tcp:3:interface=127.0.0.1", "tcp:99:'))
+        self.assertEqual(
+            said,
+            [
+                "configuration not applied, cannot listen on 127.0.0.1:99: Address already in use: "
+                "the server goes on as it was"
+            ],
+        )
+        self.assertEqual(self.reactor.open, {1, 2})
+        self.assertEqual((server.plan.realm.max, len(list(server))), (1, 3))
+        held = self.login(server)
+        self.assertIn("1 of 1", self.refused(server))
+        del held
+
+    def test_aWrongFileLeavesAllAsItWas(self) -> None:
+        """All that is wrong is logged, a line each, and nothing of the file is applied, though some of it is right."""
+        server = self.serve()
+        wrong = FIRST.replace("max = 1", "max = 2\nmaxx = 3").replace("[server]", "[server]\nlisen = 1")
+        first, second, last = self.again(wrong.replace("tcp:1:", "tcp:3:"))
+        self.assertIn("configuration: pbkit.toml:3: server.lisen: unknown, did you mean 'listen'?", first)
+        self.assertIn("configuration: pbkit.toml:10: realm limited: no parameter 'maxx', did you mean 'max'?", second)
+        self.assertEqual(last, "configuration not applied, 2 wrong: the server goes on as it was")
+        self.assertEqual((self.reactor.opened, server.plan.realm.max), ([1, 2], 1))
+        self.assertIn("nothing changed", self.again(FIRST)[0])
+
+    def test_aFileThatIsGoneLeavesAllAsItWas(self) -> None:
+        """So does one that cannot be read."""
+        server = self.serve()
+        os.remove(os.path.join(self.directory, "pbkit.toml"))
+        with capturedLogs() as events:
+            self.successResultOf(self.reload.reload())
+        self.assertIn("there is no such file", str(formatEvent(events[0])))
+        self.assertNotIsInstance(self.login(server), Failure)
+
+    def test_whatNeedsARestartIsSaid(self) -> None:
+        """Realm, avatar, profile and parameters that are looked at once stay, and that is said each time."""
+        server = self.serve()
+        realm = server.plan.realm
+        changed = (
+            FIRST.replace("[server]", "[server]\navatar = 'pbkit.Avatar'\nprofile = 'drop-in'")
+            .replace("limited", "single")
+            .replace("max = 1", "linger = 3")
+        )
+        for _ in range(2):
+            said = self.again(changed)
+            self.assertEqual(
+                said,
+                [
+                    "configuration: realm limited -> realm single: takes effect only after a restart",
+                    "configuration: avatar None -> pbkit.Avatar: takes effect only after a restart",
+                    "configuration: profile strict -> drop-in: takes effect only after a restart",
+                    "configuration pbkit.toml read again: nothing changed",
+                ],
+            )
+        said = self.again(FIRST + "linger = 3\n[profile]\nraiseOnDead = true\n")
+        self.assertEqual(
+            said,
+            [
+                "configuration: profile strict -> strict {'raiseOnDead': True}: takes effect only after a restart",
+                "configuration: realm.linger 0.0 -> 3.0: takes effect only after a restart",
+                "configuration pbkit.toml read again: nothing changed",
+            ],
+        )
+        self.assertIs(server.plan.realm, realm)
+        self.assertEqual((server.factory.profile.name, realm.linger), ("strict", 0.0))
+
+    def test_checkersOfAnotherRealmWait(self) -> None:
+        """Checkers that were named for another realm are not put before this one."""
+        server = self.serve()
+        other = FIRST.replace("limited", "anonymous").replace("memory:alice:sesame", "anonymous")
+        said = self.again(other)
+        self.assertIn("configuration: auth, which goes with the realm: takes effect only after a restart", said)
+        self.assertNotIsInstance(self.login(server), Failure)
+
+    def test_guestsAreNotLetInFromElsewhere(self) -> None:
+        """A server that anybody on this machine may log in to is not opened to others by checkers that must wait."""
+        server = self.serve("[server]\nrealm = 'anonymous'\nlisten = ['tcp:1:interface=127.0.0.1']\n")
+        for _ in range(2):
+            said = self.again("[server]\nrealm = 'limited'\nlisten = ['tcp:3']\nauth = ['memory:alice:sesame']\n")
+            self.assertIn("configuration: listen, which goes with auth: takes effect only after a restart", said)
+        self.assertEqual((self.reactor.open, server.plan.config.listen), ({1}, ("tcp:1:interface=127.0.0.1",)))
+
+    def test_checkersAreThereBeforeTheListeners(self) -> None:
+        """A server of a guest's is opened to others only once it has the checkers that are to be asked then."""
+        server = self.serve("[server]\nlisten = ['tcp:1:interface=127.0.0.1']\n")
+        guests, seen = server.plan.checkers, []
+        listen = self.reactor.listenTCP
+
+        def listening(*args: Any, **kw: Any) -> Any:
+            seen.append(set(server.portal.checkers.values()) & set(guests))
+            return listen(*args, **kw)
+
+        self.patch(self.reactor, "listenTCP", listening)
+        self.again("[server]\nlisten = ['tcp:3']\nauth = ['memory:alice:sesame']\n")
+        self.assertEqual((seen, self.reactor.open), ([set()], {3}))
+        self.assertNotIsInstance(self.login(server), Failure)
+
+    def test_aPortalIsLeftAlone(self) -> None:
+        """A portal and its checkers stay as the program has them; another one needs a restart, and so does a realm."""
+        content = "[server]\nportal = 'tests.test_service.aPortal'\nlisten = ['tcp:1']\n"
+        server = self.serve(content)
+        checkers = dict(server.portal.checkers)
+        self.assertIn("nothing changed", self.again(content)[0])
+        self.assertIn("listening on tcp:2", self.again(content.replace("tcp:1", "tcp:2"))[0])
+        said = self.again(FIRST)
+        self.assertIn("portal tests.test_service.aPortal -> realm limited: takes effect only after", said[0])
+        self.assertEqual(said[1], "configuration: auth, which goes with the realm: takes effect only after a restart")
+        self.assertEqual(server.portal.checkers, checkers)
+        self.assertIn("nothing changed", self.again(FIRST)[-1])
+
+    def test_withoutCheckersTheOldOnesStay(self) -> None:
+        """A server is not left to a guest whose password nobody has been told."""
+        server = self.serve()
+        said = self.again(FIRST.replace('auth = ["memory:alice:sesame"]', ""))
+        self.assertIn("auth: no checker is left", said[0])
+        self.assertNotIsInstance(self.login(server), Failure)
+
+    def test_theGuestStaysUntilThereIsAChecker(self) -> None:
+        """The guest's password is the same after a file is read again; with a checker there is no guest any more."""
+        guests = FIRST.replace('auth = ["memory:alice:sesame"]', "")
+        server = self.serve(guests)
+        guest = server.plan.guest
+        assert guest is not None
+        self.again(guests.replace("max = 1", "max = 2"))
+        held = self.login(server, guest.name, guest.password.encode())
+        self.assertNotIsInstance(held, Failure)
+        self.again(FIRST)
+        self.assertIn("unknown user", self.refused(server, guest.name, guest.password.encode()))
+
+    def test_flagsStayAboveTheFile(self) -> None:
+        """What a flag said at the start still takes precedence."""
+        server = self.serve(realm="limited:max=5", grace="9")
+        self.assertIn("nothing changed", self.again(FIRST.replace("max = 1", "max = 7"))[0])
+        self.assertEqual((server.plan.realm.max, server.plan.config.grace), (5, 9.0))
+
+    def test_graceIsThatOfTheLastFile(self) -> None:
+        """How long hooks have at the end can be changed."""
+        server = self.serve()
+        self.assertIn("grace 5.0 -> 1.0", self.again(FIRST.replace("[server]", "[server]\ngrace = 1"))[0])
+        self.assertEqual(server.plan.config.grace, 1.0)
+
+    def test_aRealmThatIsMadeAlreadyIsNotMadeAgain(self) -> None:
+        """Reading a file again calls no constructor of the user's, and imports nothing anew."""
+        made = FIRST.replace("limited", "tests.test_service.aRealm").replace("[realm]\nmax = 1", "")
+        server = self.serve(made)
+        before = server.plan.realm
+        self.assertIn("nothing changed", self.again(made)[0])
+        self.assertIs(server.plan.realm, before)
+        self.assertIn("made already", self.again(made + "[realm]\nmax = 3\n")[0])
+
+    def test_theSignalIsTakenWhileItRuns(self) -> None:
+        """SIGHUP asks the reactor to read the file, and belongs to whoever had it before once the server is down."""
+        mine: list[int] = []
+        before = signal.signal(signal.SIGHUP, lambda number, _: mine.append(number))
+        self.addCleanup(signal.signal, signal.SIGHUP, before)
+        server = self.serve()
+        os.kill(os.getpid(), signal.SIGHUP)
+        self.assertEqual((self.reactor.called, mine), ([self.reload.reload], []))
+        self.successResultOf(server.stopService())
+        os.kill(os.getpid(), signal.SIGHUP)
+        self.assertEqual((len(self.reactor.called), mine), (1, [signal.SIGHUP]))
+        with capturedLogs() as events:
+            self.successResultOf(self.reload.reload())
+        self.assertEqual(list(events), [])
+
+    def test_onlyOneAtATime(self) -> None:
+        """A signal that comes while ports are still being closed is served when they are, and not forgotten."""
+        server = self.serve()
+        closing: Deferred[None] = Deferred()
+        self.patch(Port, "stopListening", lambda port: closing)
+        self.write(FIRST.replace("tcp:1:", "tcp:3:"))
+        first = self.reload.reload()
+        self.write(FIRST.replace("tcp:1:", "tcp:3:").replace("max = 1", "max = 4"))
+        second, third = self.reload.reload(), self.reload.reload()
+        self.assertNoResult(first)
+        self.assertEqual(server.plan.realm.max, 1)
+        closing.callback(None)
+        for each in [first, second, third]:
+            self.successResultOf(each)
+        self.assertEqual(server.plan.realm.max, 4)
+
+    def test_whatBreaksIsLoggedAndTheNextIsServed(self) -> None:
+        """An error that nobody thought of leaves the server as it was, and able to read the file once more."""
+        server = self.serve()
+
+        def breaks(**parameters: Any) -> None:
+            raise RuntimeError("broken policy")
+
+        self.patch(server.plan.realm, "reconfigure", breaks)
+        self.assertIn("broken policy", self.again(FIRST.replace("max = 1", "max = 2"))[0])
+        self.assertIn("nothing changed", self.again(FIRST)[0])
+
+
+#: Logs in a hundred times, each over a connection of its own, and then greets by each over and over until the end of
+#: its input. A stock client.
+CLIENTS = """
+import sys
+from twisted.cred.credentials import UsernamePassword
+from twisted.internet import defer, endpoints, stdio, task
+from twisted.internet.protocol import Protocol
+from twisted.spread import pb
+
+class Input(Protocol):
+    over = False
+    def connectionLost(self, reason):
+        self.over = True
+
+async def main(reactor, where):
+    held, lost = [], []
+    for _ in range(100):
+        factory = pb.PBClientFactory()
+        await endpoints.clientFromString(reactor, where).connect(factory)
+        held.append(await factory.login(UsernamePassword(b"alice", b"sesame")))
+        held[-1].notifyOnDisconnect(lost.append)
+    print("ready", flush=True)
+    waiting, greeted = Input(), 0
+    stdio.StandardIO(waiting)
+    while not waiting.over:
+        await defer.gatherResults([one.callRemote("greet") for one in held])
+        greeted += 1
+        if greeted == 1:
+            print("greeting", flush=True)
+    await defer.gatherResults([one.callRemote("greet") for one in held])
+    print("lost", len(lost), flush=True)
+
+task.react(lambda *args: defer.ensureDeferred(main(*args)), sys.argv[1:])
+"""
+
+SERVED = """
+[server]
+realm = "limited"
+listen = ["tcp:0:interface=127.0.0.1"]
+auth = ["memory:alice:sesame"]
+[realm]
+max = 100
+"""
+
+
+class ProcessTests(SynchronousTestCase):
+    """SIGHUP in a process of twistd's."""
+
+    def setUp(self) -> None:
+        """A directory to run in."""
+        self.directory = tempfile.mkdtemp(prefix="pbkit-")
+        self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        self.env = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def start(self, name: str, *argv: str) -> subprocess.Popen[bytes]:
+        """Start a process that does not outlive this test; what it prints is in a file of that name."""
+        with open(os.path.join(self.directory, name), "wb") as out:
+            process = subprocess.Popen(
+                [sys.executable, *argv],
+                cwd=self.directory,
+                env=self.env,
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+        self.addCleanup(self.end, process)
+        return process
+
+    def end(self, process: subprocess.Popen[bytes]) -> None:
+        """End it, whatever it does."""
+        process.kill()
+        process.wait(PATIENCE)
+        assert process.stdin is not None
+        process.stdin.close()
+
+    def waitFor(self, name: str, text: str) -> str:
+        """All that a process has printed, once this is among it."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            with open(os.path.join(self.directory, name), encoding="utf-8") as f:
+                printed = f.read()
+            if text in printed:
+                return printed
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no {text!r} in:\n{printed}")
+            time.sleep(0.02)
+
+    def write(self, content: str) -> None:
+        """The file."""
+        with open(os.path.join(self.directory, "pbkit.toml"), "w", encoding="utf-8") as f:
+            f.write(content)
+
+    def test_checkingEndsWithItsStatus(self) -> None:
+        """--check-config ends with status 0 or 1, --print-config with what can be loaded again; neither starts."""
+        twistd = ["-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", "pbkit"]
+        right = SERVED.replace('"memory:alice:sesame"', '"file:passwd"')
+        with open(os.path.join(self.directory, "passwd"), "w", encoding="utf-8") as f:
+            f.write("alice:sesame\n")
+        self.write(right)
+        checking = self.start("checking", *twistd, "--config=pbkit.toml", "--check-config")
+        self.assertEqual(checking.wait(PATIENCE), 0)
+        self.assertEqual(self.waitFor("checking", "OK"), "pbkit.toml: OK\n")
+        printing = self.start("printing", *twistd, "--config=pbkit.toml", "--print-config")
+        self.assertEqual(printing.wait(PATIENCE), 0)
+        self.write(self.waitFor("printing", "max = 100  # pbkit.toml:7\n"))
+        checking = self.start("checking", *twistd, "--config=pbkit.toml", "--check-config")
+        self.assertEqual(checking.wait(PATIENCE), 0, self.waitFor("checking", ""))
+        self.write(right.replace("max", "maxx").replace("listen", "lisen"))
+        checking = self.start("checking", *twistd, "--config=pbkit.toml", "--check-config")
+        self.assertEqual(checking.wait(PATIENCE), 1)
+        self.assertEqual(len(self.waitFor("checking", "maxx").splitlines()), 2)
+
+    def test_noneOfAHundredClientsNotices(self) -> None:
+        """While a hundred clients call, the file is read again: changed, wrong, and changed back. None loses a call."""
+        self.write(SERVED)
+        words = ["-n", "--pidfile=", "--rundir=/", "pbkit", f"--config={self.directory}/pbkit.toml"]
+        server = self.start("server", "-c", "from twisted.scripts.twistd import run; run()", *words)
+        port = self.waitFor("server", "port=").split("port=")[1].split(")")[0]
+        clients = self.start("clients", "-c", CLIENTS, f"tcp:127.0.0.1:{port}")
+        self.waitFor("clients", "greeting")
+        for content, told in [
+            (SERVED.replace("max = 100", "max = 50"), "realm.max 100 -> 50"),
+            (SERVED.replace("memory:alice", "memory:bob"), "auth: other checkers, 1 of them"),
+            (SERVED.replace("max", "maxx"), "not applied, 1 wrong: the server goes on as it was"),
+            (SERVED.replace("127.0.0.1", "localhost"), "no longer listening on tcp:0:interface=127.0.0.1"),
+        ]:
+            self.write(content)
+            server.send_signal(signal.SIGHUP)
+            self.waitFor("server", told)
+        assert clients.stdin is not None
+        clients.stdin.close()
+        self.assertEqual(clients.wait(PATIENCE), 0)
+        self.assertEqual(self.waitFor("clients", "lost").splitlines()[-1], "lost 0")
+        server.terminate()
+        server.wait(PATIENCE)
+        log = self.waitFor("server", "pbkit stopped: 100 log-ins, 0 refused")
+        self.assertNotIn("Traceback", log)
+        self.assertNotIn("sesame", log)
