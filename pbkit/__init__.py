@@ -19,25 +19,23 @@ A map of the code, for whoever comes new::
         channel.py      one session's part of a connection, and its end;  tables.py: its references
         peer.py         a connection as sessions see it
     server.py       the server factory and the login root: where wire and sessions meet
-    client.py       the client factory
-    connection.py   connect(): a login that always fires
-    clientsession.py  the login while it lasts;  clientbroker.py: the connection that it rides on
-    remote.py       what a server raised, as an exception again
+    client/         connect(): a login that always fires, errors turned back into exceptions
     dropin.py       the same classes under stock's names
     auth/           checkers that work with PB's login
-    config.py, service.py, tap.py    from the command line to a running service
-    cli.py          the `pbkit` command;  onecall.py: what it does;  asjson.py, lines.py: what it prints and reads
+    config/         from flags and a file to frozen dataclasses; pure
+    serving/        from these to a running service: THE place that wires
+    tap.py          twistd's options
+    command/        what the `pbkit` command does;  cli.py: its options
     testing/        for users' own tests: a realm served in memory;  ../pytest_pbkit.py: its fixture for pytest
-    scaffold.py     the project that `pbkit init` writes, from templates/
 
 What stands in `__all__` is the public interface; it keeps its meaning from one release to the next, and what
 goes is announced in the changelog a release before. Everything else may change.
 """
 
 from pbkit import errors
-from pbkit.client import ClientFactory
-from pbkit.clientsession import ClientSession
-from pbkit.connection import connect
+from pbkit.client.connecting import connect
+from pbkit.client.factory import ClientFactory
+from pbkit.client.session import ClientSession
 from pbkit.interfaces import currentSession
 from pbkit.server import ServerFactory
 from pbkit.sessions.admission import Admit, Probe, Refuse, allOf, atMost, perAvatar, perPeer, probe, total

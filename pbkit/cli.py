@@ -2,7 +2,7 @@
 The `pbkit` command: ``pbkit call ENDPOINT METHOD [ARGUMENT...]`` and ``pbkit watch ENDPOINT``.
 
 Answers go to standard output as JSON, an error to standard error as one line, and the exit status says what
-happened (`pbkit.onecall.Status`). It serves any PB server, stock ones too.
+happened (`pbkit.command.onecall.Status`). It serves any PB server, stock ones too.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from twisted.internet.endpoints import clientFromString
 from twisted.logger import globalLogBeginner
 from twisted.python.failure import Failure
 
-from pbkit.asjson import oneLine, parseArgument, toJson
-from pbkit.lines import Lines
-from pbkit.onecall import CallFailed, Door, Status, Watcher, manyCalls, oneCall, watch
-from pbkit.scaffold import CannotInit, makeProject
+from pbkit.command.asjson import oneLine, parseArgument, toJson
+from pbkit.command.lines import Lines
+from pbkit.command.onecall import CallFailed, Door, Status, Watcher, manyCalls, oneCall, watch
+from pbkit.command.scaffold import CannotInit, makeProject
 
 DESCRIPTION = "Talk to a Perspective Broker server."
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pbkit import client, server
+from pbkit import server
+from pbkit.client import factory as client
 from pbkit.wire import broker
 from pbkit.wire.profile import DROPIN
 

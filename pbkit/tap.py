@@ -15,13 +15,13 @@ from twisted.python import usage
 from twisted.spread.pb import IUsernameMD5Password
 
 from pbkit import __version__
-from pbkit.config import DEFAULT_GRACE, DEFAULT_PROFILE, DEFAULT_REALM, SETTINGS
+from pbkit.config.values import DEFAULT_GRACE, DEFAULT_PROFILE, DEFAULT_REALM, SETTINGS
 from pbkit.errors import ConfigError
-from pbkit.plan import Plan
-from pbkit.printed import asToml
-from pbkit.reload import Reload, Source
-from pbkit.resolve import realmLines
-from pbkit.service import Server
+from pbkit.serving.plan import Plan
+from pbkit.serving.printed import asToml
+from pbkit.serving.reload import Reload, Source
+from pbkit.serving.resolve import realmLines
+from pbkit.serving.service import Server
 
 #: Those that are not repeated.
 _SINGLE = [setting for setting in SETTINGS if setting.kind is not tuple]

@@ -1,4 +1,4 @@
-"""`pbkit.cli`, `pbkit.onecall` and `pbkit.asjson`: the `pbkit` command, short of the process that it runs in."""
+"""`pbkit.cli` and `pbkit.command`: the `pbkit` command, short of the process that it runs in."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from zope.interface import implementer
 
 import pbkit
 from pbkit import CachingRealm, ServerFactory
-from pbkit.asjson import oneLine, parseArgument, toJson
 from pbkit.cli import callParser, main
-from pbkit.clientsession import GOODBYE
+from pbkit.client.session import GOODBYE
+from pbkit.command.asjson import oneLine, parseArgument, toJson
+from pbkit.command.onecall import CallFailed, Door, Status, oneCall
 from pbkit.demo import DemoAvatar
-from pbkit.onecall import CallFailed, Door, Status, oneCall
 
 
 class Hero(DemoAvatar):

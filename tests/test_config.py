@@ -1,4 +1,4 @@
-"""`pbkit.config`: from text to frozen dataclasses."""
+"""`pbkit.config.values`: from text to frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet import endpoints
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.config import RealmSpec, ServerConfig, loopbackOnly, parseRealm, splitDescription
+from pbkit.config.values import RealmSpec, ServerConfig, loopbackOnly, parseRealm, splitDescription
 from pbkit.errors import ConfigError
 
 

@@ -1,4 +1,4 @@
-"""`pbkit.configfile`, `pbkit.bounds` and `pbkit.printed`: a configuration file, from its text to what is in force."""
+"""`pbkit.config.file` and what `pbkit.serving` makes of it: a configuration file, from text to what is in force."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.bounds import evolved, leaves, settable, toExample
-from pbkit.config import DEFAULT_LISTEN, Problems, ServerConfig
-from pbkit.configfile import combine, kindOf, parseFile
+from pbkit.config.bounds import evolved, leaves, settable, toExample
+from pbkit.config.file import combine, kindOf, parseFile
+from pbkit.config.values import DEFAULT_LISTEN, Problems, ServerConfig
 from pbkit.errors import ConfigError
-from pbkit.plan import Plan, prepare
-from pbkit.printed import asToml, key, toml
-from pbkit.reload import Source
-from pbkit.resolve import describe
+from pbkit.serving.plan import Plan, prepare
+from pbkit.serving.printed import asToml, key, toml
+from pbkit.serving.reload import Source
+from pbkit.serving.resolve import describe
 from pbkit.wire.profile import DROPIN, STRICT, Profile
 from tests.broken import BROKEN
 
@@ -360,7 +360,7 @@ class Outer:
 
 
 class BoundsTests(SynchronousTestCase):
-    """`pbkit.bounds`: keys from the fields of a class."""
+    """`pbkit.config.bounds`: keys from the fields of a class."""
 
     def evolve(self, **given: Any) -> tuple[Outer, list[str]]:
         """An `Outer` with these, and what is said of them."""

@@ -26,34 +26,19 @@ DOORS: dict[str, set[str]] = {
     "auth": set(),
     "server": {"sessions", "wire", "auth"},
     "client": {"wire"},
-    "remote": set(),
-    "clientbroker": {"client", "remote", "wire"},
-    "clientsession": {"clientbroker"},
-    "connection": {"clientbroker", "clientsession", "remote"},
     "dropin": {"wire", "server", "client"},
     "demo": {"sessions"},
-    "announce": set(),
-    "tomllines": set(),
-    "configfile": {"config", "tomllines"},
-    "bounds": {"config"},
-    "resolve": {"config", "bounds", "sessions", "demo", "wire"},
-    "plan": {"config", "configfile", "sessions", "auth", "resolve", "announce", "wire", MAP},
-    "printed": {"config", "configfile", "bounds", "plan", "resolve", "sessions"},
-    "service": {"plan", "server", "sessions", "auth", "resolve", "announce", "wire", MAP},
-    "reload": {"config", "configfile", "plan", "resolve", "service", "sessions"},
-    "tap": {"config", "plan", "printed", "reload", "service", "resolve", MAP},
-    "asjson": set(),
-    "lines": set(),
-    "onecall": {"asjson", "clientsession", "connection"},
-    "cli": {"asjson", "lines", "onecall", "scaffold", MAP},
-    "testing": {"server", "client", "remote"},
-    "scaffold": set(),
-    MAP: {"sessions", "wire", "server", "client", "clientsession", "connection", "dropin"},
+    "serving": {"config", "server", "sessions", "auth", "wire", "demo", MAP},
+    "tap": {"config", "serving", MAP},
+    "command": {"client"},
+    "cli": {"command", MAP},
+    "testing": {"server", "client"},
+    MAP: {"sessions", "wire", "server", "client", "dropin"},
 }
 
 #: Who may import the reactor; elsewhere a clock or a reactor is an argument. `connect` takes one, too, and imports the
 #: installed one only when it is called without.
-REACTOR = {"tap", "cli", "connection"}
+REACTOR = {"tap", "cli", "client.connecting"}
 
 LINES = 350
 #: The codec is one pass over two formats, and cutting it would cost what it is for.
@@ -213,7 +198,7 @@ class ReadingTests(SynchronousTestCase):
     def test_configHasNoInterfaces(self) -> None:
         """The configuration is pure: of pbkit it has the errors and nothing else."""
         source = "from pbkit.errors import ConfigError\nfrom pbkit.interfaces import ILogin"
-        self.assertEqual(wrongDoors(source, "pbkit.config"), {"interfaces"})
+        self.assertEqual(wrongDoors(source, "pbkit.config.values"), {"interfaces"})
 
     def test_theReactorIsSeen(self) -> None:
         """An import of the global reactor is found however it is spelled and wherever it stands."""

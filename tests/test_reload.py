@@ -1,4 +1,4 @@
-"""`pbkit.reload`: a configuration that is read again while the server runs."""
+"""`pbkit.serving.reload`: a configuration that is read again while the server runs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.reload import Reload, Source
-from pbkit.service import Server
+from pbkit.serving.reload import Reload, Source
+from pbkit.serving.service import Server
 from tests.support import Wire
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -123,7 +123,7 @@ class ReloadTests(SynchronousTestCase):
         self.write(content)
         with capturedLogs() as events:
             self.successResultOf(self.reload.reload())
-        said = [str(formatEvent(event)) for event in events if event["log_namespace"] == "pbkit.reload"]
+        said = [str(formatEvent(event)) for event in events if event["log_namespace"] == "pbkit.serving.reload"]
         self.assertNotIn("sesame", " ".join(said))
         return said
 

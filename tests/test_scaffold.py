@@ -14,7 +14,7 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from pbkit.cli import main
-from pbkit.scaffold import CannotInit, makeProject, template
+from pbkit.command.scaffold import CannotInit, makeProject, template
 from tests.support import needPytest
 from tests.transcripts import PATIENCE, ROOT, TWISTD, Terminal, environment
 

@@ -1,4 +1,4 @@
-"""`pbkit.resolve` and `pbkit.service`: from a description to a realm and a running server."""
+"""`pbkit.serving.resolve` and `pbkit.serving.service`: from a description to a realm and a running server."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from twisted.test.iosim import connectedServerAndClient
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from pbkit import AnonymousRealm, Avatar, CachingRealm, ClockRealm, LimitedRealm, Session, announce, param
-from pbkit.config import RealmSpec, ServerConfig, parseRealm
+from pbkit import AnonymousRealm, Avatar, CachingRealm, ClockRealm, LimitedRealm, Session, param
+from pbkit.config.values import RealmSpec, ServerConfig, parseRealm
 from pbkit.demo import DemoAvatar
 from pbkit.errors import ConfigError
-from pbkit.resolve import describe, load, makeRealm, realmLines
-from pbkit.service import Plan, Server, StartFailed, prepare
+from pbkit.serving import announce
+from pbkit.serving.resolve import describe, load, makeRealm, realmLines
+from pbkit.serving.service import Plan, Server, StartFailed, prepare
 from pbkit.sessions.clock import ClockAvatar
 from pbkit.sessions.realms import NAMED
 
@@ -608,7 +609,7 @@ class ServerTests(SynchronousTestCase):
 
 
 class AnnounceTests(SynchronousTestCase):
-    """`pbkit.announce`: the line to paste."""
+    """`pbkit.serving.announce`: the line to paste."""
 
     def test_clientReachesWhereTheServerListens(self) -> None:
         """The client endpoint for each kind of address, quoted as Twisted wants it."""

@@ -15,10 +15,10 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 import pbkit
-from pbkit.config import SETTINGS
+from pbkit.config.values import SETTINGS
 from pbkit.demo import DemoAvatar
-from pbkit.reload import Reload
-from pbkit.service import Server
+from pbkit.serving.reload import Reload
+from pbkit.serving.service import Server
 from pbkit.sessions.realms import NAMED
 from pbkit.tap import Options, Terminal, makeService
 from pbkit.wire.profile import DROPIN

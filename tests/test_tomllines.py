@@ -1,4 +1,4 @@
-"""`pbkit.tomllines`: on which line of a file each value stands."""
+"""`pbkit.config.lines`: on which line of a file each value stands."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.printed import key, toml
-from pbkit.tomllines import Path, locate
+from pbkit.config.lines import Path, locate
+from pbkit.serving.printed import key, toml
 
 #: Each line that names something ends in a comment with the paths that stand on it.
 CASES = r'''

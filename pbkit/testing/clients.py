@@ -15,9 +15,9 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 from zope.interface import implementer
 
-from pbkit.client import ClientFactory
+from pbkit.client.factory import ClientFactory
+from pbkit.client.remote import exceptionFrom
 from pbkit.errors import Disconnected, LoggedOut, SessionEnded
-from pbkit.remote import exceptionFrom
 from pbkit.testing.link import Link
 
 if TYPE_CHECKING:

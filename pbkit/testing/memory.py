@@ -19,8 +19,8 @@ from twisted.python.reflect import fullyQualifiedName
 from twisted.spread import pb
 from zope.interface import implementer
 
-from pbkit.client import ClientFactory
-from pbkit.remote import allowed
+from pbkit.client.factory import ClientFactory
+from pbkit.client.remote import allowed
 from pbkit.server import ServerFactory
 from pbkit.testing.clients import MemoryClient, MemoryConnection, MemoryEndpoint, now
 from pbkit.testing.link import ROUNDS

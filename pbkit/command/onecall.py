@@ -15,9 +15,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.reflect import safe_str
 from twisted.spread import pb
 
-from pbkit.asjson import oneLine, parseArgument, toJson
-from pbkit.clientsession import ClientSession
-from pbkit.connection import connect
+from pbkit.client.connecting import connect
+from pbkit.client.session import ClientSession
+from pbkit.command.asjson import oneLine, parseArgument, toJson
 from pbkit.errors import CallTimedOut, ConnectError, LoginRefused, RemoteError, SessionEnded, TimedOut
 
 

@@ -18,10 +18,10 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 from twisted.spread import pb
 
-from pbkit.clientbroker import SessionBroker, SessionFactory
-from pbkit.clientsession import ClientSession, closing
+from pbkit.client.broker import SessionBroker, SessionFactory
+from pbkit.client.remote import allowed
+from pbkit.client.session import ClientSession, closing
 from pbkit.errors import ConfigError, ConnectError, ConnectFailed, ProtocolMismatch, TimedOut, TlsFailed
-from pbkit.remote import allowed
 
 #: What to think of, if a server that takes connections says nothing that a PB server would.
 DOUBT = "is it a Perspective Broker server, and with TLS or without as you said?"

@@ -7,7 +7,7 @@ From the text of a configuration file, and the flags above it, to a `ServerConfi
     [realm]         # parameters of the realm
     [profile]       # fields of the profile that are to be otherwise
 
-Whether the names mean anything, and what the realm and the profile take, is for `pbkit.resolve`.
+Whether the names mean anything, and what the realm and the profile take, is for `pbkit.serving.resolve`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from pbkit.config import (
+from pbkit.config.lines import locate
+from pbkit.config.values import (
     DEFAULT_GRACE,
     DEFAULT_LISTEN,
     DEFAULT_PROFILE,
@@ -37,7 +38,6 @@ from pbkit.config import (
     nothing,
     parseRealm,
 )
-from pbkit.tomllines import locate
 
 #: How a description begins that `--print-config` has hidden.
 HIDDEN = "hidden:"

@@ -8,11 +8,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from pbkit.bounds import leaves
-from pbkit.config import Origin, Path, ServerConfig
-from pbkit.configfile import HIDDEN
-from pbkit.plan import Plan
-from pbkit.resolve import describe, findRealm
+from pbkit.config.bounds import leaves
+from pbkit.config.file import HIDDEN
+from pbkit.config.values import Origin, Path, ServerConfig
+from pbkit.serving.plan import Plan
+from pbkit.serving.resolve import describe, findRealm
 from pbkit.sessions.realm import Realm
 
 #: The kinds of checkers whose descriptions hold no password.

@@ -14,7 +14,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import attrs
 
-from pbkit.config import Path, Problems, ServerConfig, nearest
+from pbkit.config.values import Path, Problems, ServerConfig, nearest
 
 _SIMPLE = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 

@@ -14,12 +14,12 @@ from twisted.cred.portal import Portal
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 
-from pbkit import announce
 from pbkit.auth import checkForPb, makeChecker
-from pbkit.config import WRONG, Problems, ServerConfig, loopbackOnly, nothing
-from pbkit.configfile import HIDDEN
+from pbkit.config.file import HIDDEN
+from pbkit.config.values import WRONG, Problems, ServerConfig, loopbackOnly, nothing
 from pbkit.errors import ConfigError
-from pbkit.resolve import checkRealm, load, makeProfile, makeRealm
+from pbkit.serving import announce
+from pbkit.serving.resolve import checkRealm, load, makeProfile, makeRealm
 from pbkit.sessions.realm import Realm
 from pbkit.sessions.realms import AnonymousRealm
 from pbkit.wire.profile import STRICT, Profile

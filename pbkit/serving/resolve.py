@@ -13,8 +13,8 @@ from twisted.cred.portal import IRealm
 from twisted.python.reflect import ModuleNotFound, ObjectNotFound, namedAny, qual
 from twisted.spread import pb
 
-from pbkit.bounds import evolved
-from pbkit.config import Origin, Problems, ServerConfig, nearest
+from pbkit.config.bounds import evolved
+from pbkit.config.values import Origin, Problems, ServerConfig, nearest
 from pbkit.demo import DemoAvatar
 from pbkit.errors import ConfigError
 from pbkit.sessions.parameters import Parameter, parametersOf

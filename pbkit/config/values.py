@@ -2,7 +2,7 @@
 What an operator wants, as frozen dataclasses: from text, purely.
 
 Nothing here imports a realm, opens a file or knows a reactor; whether the names that were given
-mean anything is for `pbkit.service` to say.
+mean anything is for `pbkit.serving.service` to say.
 """
 
 from __future__ import annotations

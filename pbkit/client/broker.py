@@ -16,9 +16,9 @@ from twisted.python.reflect import safe_str
 from twisted.spread import pb
 from zope.interface import implementer
 
-from pbkit.client import ClientFactory
+from pbkit.client.factory import ClientFactory
+from pbkit.client.remote import exceptionFrom, refusalFrom
 from pbkit.errors import BY_NAME, CallTimedOut, Disconnected, ProtocolMismatch, SessionEnded
-from pbkit.remote import exceptionFrom, refusalFrom
 from pbkit.wire.broker import Broker
 from pbkit.wire.sexp import handles
 
@@ -222,7 +222,7 @@ class SessionFactory(ClientFactory):
 
     :param clock: for every deadline.
     :param mind: what the server may call, or None.
-    :param allowed: the exceptions that come back as what they were (`pbkit.remote.allowed`).
+    :param allowed: the exceptions that come back as what they were (`pbkit.client.remote.allowed`).
     :param lost: told of the loss of a connection, with the broker and the reason; None when nobody wants one any more.
     :ivar loggedIn: whether the login is through.
     """

@@ -1,7 +1,7 @@
 """
 From a description to a running server: the place that wires.
 
-`pbkit.plan` decides and checks everything and opens nothing; `Server` opens what was decided, all of it or
+`pbkit.serving.plan` decides and checks everything and opens nothing; `Server` opens what was decided, all of it or
 none.
 """
 
@@ -20,11 +20,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.reflect import qual
 
-from pbkit import __version__, announce
+from pbkit import __version__
 from pbkit.auth import AnyOf
-from pbkit.plan import Plan, prepare
-from pbkit.resolve import describe
 from pbkit.server import ServerFactory
+from pbkit.serving import announce
+from pbkit.serving.plan import Plan, prepare
+from pbkit.serving.resolve import describe
 from pbkit.sessions.realm import Realm
 from pbkit.wire.broker import Broker
 from pbkit.wire.profile import Profile

@@ -20,7 +20,7 @@ def template() -> dict[str, str]:
     """
     :return: the files of the project: the text of each by its name.
     """
-    found = files("pbkit").joinpath("templates").iterdir()
+    found = files("pbkit.command").joinpath("templates").iterdir()
     texts = {each.name: each.read_text(encoding="utf-8") for each in found if each.name.endswith(SUFFIX)}
     return {name.removesuffix(SUFFIX): texts[name] for name in sorted(texts)}
 

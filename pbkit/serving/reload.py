@@ -15,12 +15,12 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from pbkit.config import Problems, ServerConfig, loopbackOnly, nearest
-from pbkit.configfile import FileSettings, combine, parseFile
+from pbkit.config.file import FileSettings, combine, parseFile
+from pbkit.config.values import Problems, ServerConfig, loopbackOnly, nearest
 from pbkit.errors import ConfigError
-from pbkit.plan import Plan, prepare
-from pbkit.resolve import findRealm
-from pbkit.service import Server, reasonOf
+from pbkit.serving.plan import Plan, prepare
+from pbkit.serving.resolve import findRealm
+from pbkit.serving.service import Server, reasonOf
 from pbkit.sessions.parameters import parametersOf
 from pbkit.sessions.realm import Realm
 
@@ -33,7 +33,7 @@ class Source:
     A file and flags, to be read as often as one likes.
 
     :ivar file: its name, as it was given, or None.
-    :ivar flags: what was given, by the names of `pbkit.config.SETTINGS`.
+    :ivar flags: what was given, by the names of `pbkit.config.values.SETTINGS`.
     :ivar directory: where all relative paths start, those within the file as well: twistd may go elsewhere later.
     """
 
