@@ -6,7 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
+
+from pbkit.testing import MemoryServer
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,6 +27,15 @@ class ReadmeTests(SynchronousTestCase):
         """
         return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
+    def example(self, name: str) -> Any:
+        """
+        :return: what the examples define under a name, when they are run as they stand.
+        """
+        names: dict[str, Any] = {"__name__": "game"}
+        for example in self.blocks("python"):
+            exec(compile(example, "README.md", "exec"), names)
+        return names[name]
+
     def test_twoCommandsDoEverything(self) -> None:
         """One line makes an environment and serves, one line makes an environment and tests."""
         lines = [line for block in self.blocks("sh") for line in block.splitlines()]
@@ -32,13 +44,16 @@ class ReadmeTests(SynchronousTestCase):
 
     def test_exampleIsARealm(self) -> None:
         """The example runs as it stands, and its realm builds its avatars."""
-        (example,) = self.blocks("python")
-        names: dict[str, Any] = {"__name__": "game"}
-        exec(compile(example, "README.md", "exec"), names)
-        avatar = names["realm"].buildAvatar("alice")
-        self.assertIsInstance(avatar, names["Player"])
+        avatar = self.example("realm").buildAvatar("alice")
         coroutine = avatar.perspective_say("hello")
         self.assertEqual(self.successResultOf(coroutine), "alice says hello to 0")
+
+    def test_exampleIsAClient(self) -> None:
+        """The second example calls the first one's avatar."""
+        with MemoryServer(self.example("realm")) as server:
+            calling = Deferred.fromCoroutine(self.example("main")(server.clock, server.endpoint()))
+            server.flush()
+            self.assertEqual(self.successResultOf(calling), "alice says hello to 1")
 
     def test_linksLeadSomewhere(self) -> None:
         """Each file that the README points to is there."""
