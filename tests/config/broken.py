@@ -99,15 +99,15 @@ BROKEN: dict[str, tuple[str, list[Said]]] = {
     "parameterInText": ("[server]\nrealm = 'limited:max'\n", [(2, ["limited:max", "key=value"])]),
     "parameterInTextWrong": ("[server]\nrealm = 'limited:max=x'\n", [(2, ["max=x", "a whole number"])]),
     "parameterOfAnObject": (
-        "[server]\nrealm = 'tests.test_service.aRealm'\n[realm]\nmax = 3\n",
-        [(2, ["tests.test_service.aRealm", "made already"])],
+        "[server]\nrealm = 'tests.serving.test_service.aRealm'\n[realm]\nmax = 3\n",
+        [(2, ["tests.serving.test_service.aRealm", "made already"])],
     ),
     "portalAndRealm": (
-        "[server]\nportal = 'tests.test_service.aPortal'\nrealm = 'limited'\nauth = ['memory:a:hunter2']\n"
+        "[server]\nportal = 'tests.serving.test_service.aPortal'\nrealm = 'limited'\nauth = ['memory:a:hunter2']\n"
         "[realm]\nmax = 1\n",
         [(3, ["realm", "leave out realm"]), (4, ["auth", "leave out auth"]), (6, ["realm.max", "leave out"])],
     ),
-    "portalIsNone": ("[server]\nportal = 'tests.test_service.aRealm'\n", [(2, ["portal", "no cred Portal"])]),
+    "portalIsNone": ("[server]\nportal = 'tests.serving.test_service.aRealm'\n", [(2, ["portal", "no cred Portal"])]),
     # The profile.
     "noSuchProfile": ("[server]\nprofile = 'dropin'\n", [(2, ["'dropin'", "did you mean 'drop-in'?", "strict"])]),
     "noSuchField": ("[profile]\nraiseOnDed = true\n", [(2, ["raiseOnDed", "did you mean 'raiseOnDead'?"])]),

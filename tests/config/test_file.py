@@ -24,11 +24,11 @@ from pbkit.serving.printed import asToml, key, toml
 from pbkit.serving.reload import Source
 from pbkit.serving.resolve import describe
 from pbkit.wire.profile import DROPIN, STRICT, Profile
-from tests.broken import BROKEN
+from tests.config.broken import BROKEN
 
 NAME = "pbkit.toml"
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "docs" / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 
 WHOLE = """
 [server]
@@ -259,7 +259,12 @@ class PrintedTests(FileTestCase):
         """What is printed is a file that means the same, and is printed the same but for where it comes from."""
         self.write("alice:sesame\n", "passwd")
         content = WHOLE.replace("memory:alice:hunter2", "file:passwd")
-        for text in [content, "", "[server]\nrealm = 'tests.test_service.aRealm'\n", "[server]\nrealm = 'clock'\n"]:
+        for text in [
+            content,
+            "",
+            "[server]\nrealm = 'tests.serving.test_service.aRealm'\n",
+            "[server]\nrealm = 'clock'\n",
+        ]:
             first = self.plan(text)
             again = self.plan(asToml(first))
             self.assertEqual((again.profile, again.config.listen), (first.profile, first.config.listen))
@@ -269,9 +274,9 @@ class PrintedTests(FileTestCase):
 
     def test_portalIsShown(self) -> None:
         """A portal stands in the place of the realm and the checkers, and what is shown can be loaded."""
-        plan = self.plan("[server]\nportal = 'tests.test_service.aPortal'\n")
+        plan = self.plan("[server]\nportal = 'tests.serving.test_service.aPortal'\n")
         printed = asToml(plan)
-        self.assertIn('portal = "tests.test_service.aPortal"  # pbkit.toml:2\n', printed)
+        self.assertIn('portal = "tests.serving.test_service.aPortal"  # pbkit.toml:2\n', printed)
         self.assertIs(self.plan(printed).portal, plan.portal)
 
     def test_passwordsAreHidden(self) -> None:

@@ -24,7 +24,7 @@ from pbkit.serving.reload import Reload, Source
 from pbkit.serving.service import Server
 from tests.support import Wire
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 #: How long to wait for what has to come, in seconds. Far more than it ever takes.
 PATIENCE = 60.0
@@ -293,13 +293,13 @@ class ReloadTests(SynchronousTestCase):
 
     def test_aPortalIsLeftAlone(self) -> None:
         """A portal and its checkers stay as the program has them; another one needs a restart, and so does a realm."""
-        content = "[server]\nportal = 'tests.test_service.aPortal'\nlisten = ['tcp:1']\n"
+        content = "[server]\nportal = 'tests.serving.test_service.aPortal'\nlisten = ['tcp:1']\n"
         server = self.serve(content)
         checkers = dict(server.portal.checkers)
         self.assertIn("nothing changed", self.again(content)[0])
         self.assertIn("listening on tcp:2", self.again(content.replace("tcp:1", "tcp:2"))[0])
         said = self.again(FIRST)
-        self.assertIn("portal tests.test_service.aPortal -> realm limited: takes effect only after", said[0])
+        self.assertIn("portal tests.serving.test_service.aPortal -> realm limited: takes effect only after", said[0])
         self.assertEqual(said[1], "configuration: auth, which goes with the realm: takes effect only after a restart")
         self.assertEqual(server.portal.checkers, checkers)
         self.assertIn("nothing changed", self.again(FIRST)[-1])
@@ -337,7 +337,7 @@ class ReloadTests(SynchronousTestCase):
 
     def test_aRealmThatIsMadeAlreadyIsNotMadeAgain(self) -> None:
         """Reading a file again calls no constructor of the user's, and imports nothing anew."""
-        made = FIRST.replace("limited", "tests.test_service.aRealm").replace("[realm]\nmax = 1", "")
+        made = FIRST.replace("limited", "tests.serving.test_service.aRealm").replace("[realm]\nmax = 1", "")
         server = self.serve(made)
         before = server.plan.realm
         self.assertIn("nothing changed", self.again(made)[0])
