@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MADE = (
     *(".git", ".venv", ".tox", "build", "dist", "_build", "htmlcov", ".hypothesis", ".coverage*"),
     *("*.egg-info", "__pycache__", "*.py[cod]", ".*_cache", "dropin.cache"),
-    *("_trial_temp*", "tests.test_*", "twistd.pid", "twistd.log*"),
+    *("_trial_temp*", "tests.*", "twistd.pid", "twistd.log*"),
 )
 
 #: Seconds for one command; the longest installs half a dozen packages.
