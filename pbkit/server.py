@@ -38,6 +38,7 @@ from pbkit.errors import (
     refusalFor,
 )
 from pbkit.interfaces import ILogin, ISession, ISessionRealm
+from pbkit.sessions.mind import checkReference
 from pbkit.wire.broker import Broker
 from pbkit.wire.channel import Channel
 from pbkit.wire.profile import STRICT, Profile
@@ -55,6 +56,7 @@ class ServerFactory(pb.PBServerFactory):
     :param unsafeTracebacks: as stock's: whether tracebacks are sent to peers.
     :param security: as stock's.
     :param clock: for every deadline; by default the reactor that a connection's transport belongs to.
+    :param profile: how strict it is, and its connections; by default that of the class.
     """
 
     protocol: Any = Broker
@@ -67,11 +69,21 @@ class ServerFactory(pb.PBServerFactory):
         security: Any = globalSecurity,
         *,
         clock: IReactorTime | None = None,
+        profile: Profile | None = None,
     ) -> None:
         super().__init__(root, unsafeTracebacks, security)
         self.clock = clock
+        if profile is not None:
+            self.profile = profile
         if isinstance(root, Portal):
             self.root = _PortalRoot(root, self.profile)
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """As stock's; the connection is as strict as its factory."""
+        broker = super().buildProtocol(addr)
+        if isinstance(broker, Broker):
+            broker.profile = self.profile
+        return broker
 
 
 @implementer(pb.IPBRoot)
@@ -168,8 +180,8 @@ class LoginRoot(pb.Referenceable):
         login: Any = None
         try:
             *rest, mind = self._arguments(self._unserialized(channel, netArgs), number, signature)
-            if not (sessions or self._profile.anyMind or mind is None or isinstance(mind, pb.RemoteReference)):
-                raise BadMind()
+            if not (sessions or self._profile.anyMind):
+                checkReference(mind)
             login = Login(mind, channel, broker) if sessions else mind
             d = maybeDeferred(self.portal.login, credentials(rest), login, pb.IPerspective)
         except Exception:

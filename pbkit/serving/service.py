@@ -27,10 +27,8 @@ from pbkit.serving import announce
 from pbkit.serving.plan import Plan, prepare
 from pbkit.serving.resolve import describe
 from pbkit.sessions.realm import Realm
-from pbkit.wire.broker import Broker
-from pbkit.wire.profile import Profile
 
-__all__ = ["ServiceFactory", "Listener", "Plan", "Server", "StartFailed", "Terminal", "prepare"]
+__all__ = ["Listener", "Plan", "Server", "StartFailed", "Terminal", "prepare"]
 
 log = Logger()
 
@@ -61,22 +59,6 @@ class StartFailed(SystemExit, Exception):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.code = 1
-
-
-class ServiceFactory(ServerFactory):
-    """
-    A server factory with a profile of its own.
-
-    :param profile: for what it serves, and for each of its connections.
-    """
-
-    def __init__(self, portal: Portal, profile: Profile, clock: Any) -> None:
-        # Before the rest: the root is made with it.
-        self.profile = profile
-        self.protocol = type("Broker", (Broker,), {"profile": profile})
-        super().__init__(portal, clock=clock)
-        # "Starting factory <...>" for each port says nothing that our own lines do not.
-        self.noisy = False
 
 
 class Listener(Service):
@@ -171,7 +153,9 @@ class Server(MultiService):
         else:
             self.portal = Portal(plan.realm, ())
             self.check(plan.checkers)
-        self.factory = ServiceFactory(self.portal, plan.profile, reactor)
+        self.factory = ServerFactory(self.portal, clock=reactor, profile=plan.profile)
+        # "Starting factory <...>" for each port says nothing that our own lines do not.
+        self.factory.noisy = False
         for description, endpoint in plan.listen:
             listener = Listener(description, endpoint, self.factory, self._opened, self._failedLater)
             self.addService(listener)  # type: ignore[no-untyped-call]
