@@ -14,7 +14,7 @@ from twisted.spread import pb
 from twisted.spread.banana import BananaError
 from twisted.spread.jelly import globalSecurity
 
-from pbkit.errors import Disconnected, SessionEnded
+from pbkit.errors import Disconnected
 from pbkit.interfaces import current
 from pbkit.wire import codec
 from pbkit.wire.calls import Calls, shared
@@ -177,7 +177,7 @@ class Broker(Calls):
         """
         del self._channels[channel]
         for requestID in waiting:
-            self.callers.pop(requestID, None)
+            self.callerOf(requestID)
         for cid in [cid for cid, cacher in self.cachers.items() if cacher is channel]:
             del self.cachers[cid]
         for luid in (*granted, *observed):
@@ -238,7 +238,7 @@ class Broker(Calls):
         finally:
             current.reset(before)
         self.callers.clear()
-        self._tombstones = Tombstones()
+        self._tombstones.clear()
 
     def notifyOnDisconnect(self, notifier: Any) -> None:
         """As stock's; at once if the connection is lost already, where stock raises AttributeError."""
@@ -282,6 +282,13 @@ class Broker(Calls):
             self._deadlines = Deadlines(clock, self.callers, self._expired)
         self._deadlines.add(requestID, timeout)
 
+    def callerOf(self, requestID: Any) -> Calls | None:
+        """Whose call waits for this answer, or None. It waits no longer."""
+        caller = self.callers.pop(requestID, None) if type(requestID) is int else None
+        if self._deadlines is not None and not self.callers:
+            self._deadlines.stop()
+        return caller
+
     def _expired(self, requestID: int, timeout: float) -> None:
         self.callers[requestID].expired(requestID, timeout)
 
@@ -302,7 +309,7 @@ class Broker(Calls):
         owner = self._ownerOf(objectID)
         if owner is not None:
             owner.serve(owner.ownObject, requestID, objectID, message, answerRequired, netArgs, netKw)
-        elif objectID in self._tombstones:
+        elif type(objectID) is int and objectID in self._tombstones:
             if answerRequired:
                 self._sendError(pb.CopyableFailure(self._tombstones.error(objectID)), requestID)
             # What came with the call would be kept at the client for ever.
@@ -328,7 +335,7 @@ class Broker(Calls):
 
     def proto_answer(self, requestID: Any, netResult: Any) -> None:
         """An answer. One that nobody waits for any more is dropped, where stock drops the connection."""
-        owner = self.callers.pop(requestID, None) if type(requestID) is int else None
+        owner = self.callerOf(requestID)
         if owner is self:
             super().proto_answer(requestID, netResult)
         elif owner is not None:
@@ -338,7 +345,7 @@ class Broker(Calls):
 
     def proto_error(self, requestID: Any, fail: Any) -> None:
         """An error. One that nobody waits for any more is dropped, where stock drops the connection."""
-        owner = self.callers.pop(requestID, None) if type(requestID) is int else None
+        owner = self.callerOf(requestID)
         if owner is self:
             super().proto_error(requestID, fail)
         elif owner is not None:
@@ -351,7 +358,7 @@ class Broker(Calls):
         owner = self._ownerOf(objectID)
         if owner is not None:
             owner.proto_decref(objectID)
-        elif objectID in self._tombstones:
+        elif type(objectID) is int and objectID in self._tombstones:
             self._tombstones.letGo(objectID)
         elif type(objectID) is int and objectID in self.localObjects:
             super().proto_decref(objectID)
@@ -361,7 +368,7 @@ class Broker(Calls):
         owner = self._ownerOf(objectID)
         if owner is not None:
             owner.proto_decache(objectID)
-        elif objectID in self._tombstones:
+        elif type(objectID) is int and objectID in self._tombstones:
             if self._tombstones.letGo(objectID):
                 # Stock's other end keeps its copy until it hears this.
                 self.sendCall(b"uncache", objectID)

@@ -5,7 +5,7 @@ What is promised of calls, in and out: each is answered, each Deferred fires, no
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
@@ -39,12 +39,19 @@ class Calls(pb.Broker):
     # Calls in.
 
     def _recvMessage(
-        self, findObjMethod: Any, requestID: Any, objectID: Any, message: Any, answerRequired: Any, netArgs: Any, netKw: Any
+        self,
+        findObjMethod: Any,
+        requestID: Any,
+        objectID: Any,
+        message: Any,
+        answerRequired: Any,
+        netArgs: Any,
+        netKw: Any,
     ) -> None:
         """Serve a call. As stock's, but what is no `pb.Error` stays in this house."""
         if not self.connection.profile.hideErrors:
-            result = super()._recvMessage(findObjMethod, requestID, objectID, message, answerRequired, netArgs, netKw)
-            return result
+            super()._recvMessage(findObjMethod, requestID, objectID, message, answerRequired, netArgs, netKw)
+            return
         try:
             name = message if isinstance(message, str) else message.decode("utf-8")
             target = findObjMethod(objectID)
@@ -53,22 +60,21 @@ class Calls(pb.Broker):
             result = target.remoteMessageReceived(self, name, netArgs, netKw)
         except BaseException:
             # SystemExit too: a peer's call must not be able to stop the server.
-            self._failed(Failure(), requestID, answerRequired)
+            self._notServed(Failure(), requestID, answerRequired)
             return
         if isinstance(result, Deferred):
             self.connection.intake.began()
-            result.addCallbacks(
-                self._answered, self._failed, (requestID, answerRequired), None, (requestID, answerRequired), None
-            )
+            call = requestID, answerRequired
+            result.addCallbacks(self._served, self._notServed, callbackArgs=call, errbackArgs=call)
             result.addBoth(self.connection.intake.done)
         elif answerRequired:
             self._sendAnswer(result, requestID)
 
-    def _answered(self, netResult: Any, requestID: Any, answerRequired: Any) -> None:
+    def _served(self, netResult: Any, requestID: Any, answerRequired: Any) -> None:
         if answerRequired:
             self._sendAnswer(netResult, requestID)
 
-    def _failed(self, failure: Failure, requestID: Any, answerRequired: Any) -> None:
+    def _notServed(self, failure: Failure, requestID: Any, answerRequired: Any) -> None:
         if answerRequired:
             self._sendFailureOrError(failure, requestID)
         elif not failure.check(pb.Error):
@@ -76,11 +82,11 @@ class Calls(pb.Broker):
 
     def _sendFailure(self, fail: Failure, requestID: Any) -> None:
         """Of what is no `pb.Error` the caller is told where it stands in our log; in drop-in use, as stock."""
-        if not self.connection.profile.hideErrors or self.factory.unsafeTracebacks:
+        if not self.connection.profile.hideErrors or cast(Any, self.factory).unsafeTracebacks:
             super()._sendFailure(fail, requestID)
             return
         number = secrets.token_hex(4)
-        self.connection.journal.failure("a call failed: internal error {number}", fail, number=number)
+        log.failure("a call failed: internal error {number}", fail, number=number)
         self._sendError(Failure(InternalError(f"internal error {number}")), requestID)
 
     def _sendError(self, fail: Any, requestID: Any) -> None:
@@ -97,9 +103,10 @@ class Calls(pb.Broker):
         try:
             super()._sendAnswer(netResult, requestID)
         except Exception as error:
-            log.warn("an answer cannot be sent: {error}", error=safe_str(error)[:CUT])
-            self.takeBack(sum(handles(netResult), []))
+            log.failure("an answer cannot be sent")
             self._sendError(Failure(Error(f"the answer cannot be sent: {safe_str(error):.{CUT}}")), requestID)
+            # Last: it may have been all that the session held, which then ends.
+            self.takeBack(sum(handles(netResult), []))
 
     def takeBack(self, luids: list[int]) -> None:
         """Let go of what was put into a message that is not sent."""
@@ -135,7 +142,7 @@ class Calls(pb.Broker):
             net.append(self.serialize(kw, perspective=perspective, method=message))
             requestID = connection.newRequestID()
             if answerRequired:
-                answer = Deferred(lambda _: self._forget(requestID))
+                answer = Deferred(lambda _: self._givenUp(requestID))
                 self.waitingForAnswers[requestID] = answer
                 connection.callers[requestID] = self
             self.sendCall(prefix + b"message", requestID, objectID, message, answerRequired, *net)
@@ -152,9 +159,12 @@ class Calls(pb.Broker):
 
     def _forget(self, requestID: Any) -> Deferred[Any] | None:
         """Nobody waits for this answer any more, so nothing is kept for it; it may still come."""
-        self.connection.callers.pop(requestID, None)
+        self.connection.callerOf(requestID)
         waiting: Deferred[Any] | None = self.waitingForAnswers.pop(requestID, None) if self.waitingForAnswers else None
         return waiting
+
+    def _givenUp(self, requestID: int) -> None:
+        self._forget(requestID)
 
     def expired(self, requestID: int, timeout: float) -> None:
         """The deadline of a call has come."""

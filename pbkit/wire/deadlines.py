@@ -21,9 +21,7 @@ class Deadlines:
 
     __slots__ = ("_clock", "_expired", "_heap", "_timer", "_waiting")
 
-    def __init__(
-        self, clock: IReactorTime, waiting: Container[int], expired: Callable[[int, float], None]
-    ) -> None:
+    def __init__(self, clock: IReactorTime, waiting: Container[int], expired: Callable[[int, float], None]) -> None:
         self._clock = clock
         self._waiting = waiting
         self._expired = expired
@@ -46,8 +44,8 @@ class Deadlines:
     def _sweep(self) -> None:
         live = [each for each in self._heap if each[1] in self._waiting]
         if len(live) <= len(self._heap) // 2:
-            self._heap = live
             heapq.heapify(live)
+            self._heap[:] = live
 
     def _set(self) -> None:
         when = self._heap[0][0]
@@ -65,12 +63,11 @@ class Deadlines:
             _, requestID, timeout = heapq.heappop(heap)
             if requestID in self._waiting:
                 self._expired(requestID, timeout)
-            heap = self._heap
         if heap:
             self._set()
 
     def stop(self) -> None:
-        """Nothing waits any more."""
-        self._heap = []
+        """Nothing waits at the moment, so there is no timer: a test's clock is to be empty then."""
+        self._heap.clear()
         if self._timer is not None and self._timer.active():
             self._timer.cancel()

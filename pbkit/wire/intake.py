@@ -49,7 +49,8 @@ class Intake:
         limits = self._limits
         # Read at use: programs set it while they run.
         string = banana.SIZE_LIMIT if limits.string is None else limits.string
-        return limits.message, limits.items, limits.depth, string, self._broker.prefixLimit
+        prefix: Any = self._broker.prefixLimit
+        return limits.message, limits.items, limits.depth, string, prefix
 
     def limit(self, limits: Limits, calls: Calls) -> None:
         """Other bounds, from the next message on."""

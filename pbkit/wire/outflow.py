@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IPullProducer
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -36,7 +37,19 @@ class Outflow:
     :ivar drained: how often the transport has had nothing left.
     """
 
-    __slots__ = ("_blocked", "_broker", "_callbacks", "_corked", "_given", "_over", "_producing", "_waiting", "buffered", "drained", "window")
+    __slots__ = (
+        "_blocked",
+        "_broker",
+        "_callbacks",
+        "_corked",
+        "_given",
+        "_over",
+        "_producing",
+        "_waiting",
+        "buffered",
+        "drained",
+        "window",
+    )
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -77,8 +90,12 @@ class Outflow:
             self._send(data)
 
     def cork(self) -> None:
-        """From now on writes are collected."""
-        self._corked = []
+        """
+        From now on writes are collected: on a plain socket, which also sends what is written after somebody has called
+        its ``loseConnection``. With TLS that would be lost, and there Twisted itself collects small writes.
+        """
+        if isinstance(self._broker.transport, FileDescriptor):
+            self._corked = []
 
     def uncork(self) -> None:
         """What was collected leaves, in one piece."""
@@ -100,7 +117,7 @@ class Outflow:
                 self._waiting = deque()
             self._waiting.append(data)
             self.buffered += len(data)
-            most = self._broker.mayBuffer
+            most = self._broker.profile.output.most
             if self.buffered > most:
                 self._broker.refuse(f"more than {most} bytes wait for it to be read")
             return

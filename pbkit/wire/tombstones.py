@@ -4,6 +4,7 @@ What a connection remembers of ended sessions.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pbkit.errors import SessionEnded
@@ -14,43 +15,31 @@ from pbkit.errors import SessionEnded
 TOMBSTONES = 10_240
 
 
-class Tombstones:
+class Tombstones(dict[int, tuple[SessionEnded, int]]):
     """
-    For each reference of an ended session that the client still has: what a call on it is answered, and how many it
-    has. Stock drops the connection of a client that lets go of what it was never given.
+    For each reference of an ended session that the client still has: what a call on it is answered, and how many the
+    client has. Stock drops the connection of one that lets go of what it was not given.
     """
 
-    __slots__ = ("_dead",)
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self._dead: dict[int, tuple[SessionEnded, int]] = {}
-
-    def __len__(self) -> int:
-        return len(self._dead)
-
-    def __contains__(self, luid: object) -> bool:
-        return type(luid) is int and luid in self._dead
-
-    def __iter__(self) -> Any:
-        return iter(self._dead)
-
-    def put(self, error: SessionEnded, references: Any) -> None:
+    def put(self, error: SessionEnded, references: Iterable[tuple[int, Any]]) -> None:
         """
         :param error: how the session ended.
         :param references: its tables of what the client has, by id.
         """
         for luid, local in references:
-            self._dead[luid] = (error, local.refcount)
-        while len(self._dead) > TOMBSTONES:
-            del self._dead[next(iter(self._dead))]
+            self[luid] = (error, local.refcount)
+        while len(self) > TOMBSTONES:
+            del self[next(iter(self))]
 
     def error(self, luid: int) -> SessionEnded:
         """What a call on this one is answered; a new one each time."""
-        return self._dead[luid][0].again()
+        return self[luid][0].again()
 
     def letGo(self, luid: int) -> bool:
         """One reference less; True if it was the last."""
-        error, references = self._dead.pop(luid)
+        error, references = self.pop(luid)
         if references > 1:
-            self._dead[luid] = (error, references - 1)
+            self[luid] = (error, references - 1)
         return references <= 1
