@@ -35,6 +35,8 @@ class Calls(pb.Broker):
 
     connection: Broker
     waitingForAnswers: Any
+    #: Stock's would take ``pbtimeout=`` for an argument of the method.
+    keepsDeadlines = True
 
     # Calls in.
 
