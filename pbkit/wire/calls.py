@@ -35,8 +35,11 @@ class Calls(pb.Broker):
 
     connection: Broker
     waitingForAnswers: Any
-    #: Stock's would take ``pbtimeout=`` for an argument of the method.
-    keepsDeadlines = True
+
+    @property
+    def keepsDeadlines(self) -> bool:
+        """Whether calls may have a ``pbtimeout=``: stock's would take it for an argument of the method."""
+        return self.connection.peer.clock is not None
 
     # Calls in.
 

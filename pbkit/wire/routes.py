@@ -11,6 +11,7 @@ from twisted.spread.jelly import globalSecurity
 
 from pbkit.wire.calls import Calls
 from pbkit.wire.channel import Channel
+from pbkit.wire.deadlines import Deadlines
 from pbkit.wire.outflow import Outflow
 from pbkit.wire.sexp import handles
 from pbkit.wire.tombstones import Tombstones
