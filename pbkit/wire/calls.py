@@ -98,7 +98,8 @@ class Calls(pb.Broker):
         if isinstance(failure.value, BadArguments | NoSuchMethod) and not self.connection.profile.hideErrors:
             # As in stock, where the log has it too.
             stock = pb.NoSuchMethod if isinstance(failure.value, NoSuchMethod) else TypeError
-            failure = Failure(stock(str(failure.value)))
+            text = str(failure.value)
+            failure = Failure(stock(text[:1].upper() + text[1:]))
         if answerRequired:
             self._sendFailureOrError(failure, requestID)
         elif not failure.check(pb.Error):
