@@ -1,31 +1,22 @@
 """
-Where the wire and the sessions meet: the server factory and the login root.
-
-A login flows so: bytes, `Broker`, `LoginRoot`, a fresh channel, ``Portal.login(credentials, ILogin, IPerspective)``,
-the realm, a session, and a reference to the session goes to the client.
+What a connection may talk to before it has logged in.
 """
 
 from __future__ import annotations
 
-import hmac
 import secrets
 from collections.abc import Callable
-from hashlib import md5
 from typing import Any
 
-import attrs
-from twisted.cred.credentials import Anonymous, IUsernameHashedPassword
+from twisted.cred.credentials import Anonymous
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, fail, maybeDeferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.spread import pb
 from twisted.spread.interfaces import IJellyable
-from twisted.spread.jelly import globalSecurity
 from zope.interface import implementer
 
-from pbkit.auth import spell
 from pbkit.errors import (
     BadCredentials,
     BadMind,
@@ -38,63 +29,14 @@ from pbkit.errors import (
     refusalFor,
 )
 from pbkit.interfaces import ILogin, ISession, ISessionRealm
+from pbkit.server.challenge import Challenger
 from pbkit.sessions.mind import checkReference
 from pbkit.wire.broker import Broker
 from pbkit.wire.channel import Channel
-from pbkit.wire.profile import STRICT, Profile
+from pbkit.wire.profile import Profile
 from pbkit.wire.shared import SharedTables
 
 log = Logger()
-
-
-class ServerFactory(pb.PBServerFactory):
-    """
-    A server of Perspective Broker with sessions. Clients may be stock.
-
-    :param root: a cred `Portal`; or anything that provides or adapts to `pb.IPBRoot`, served as it is. A realm of
-        pbkit's gets an `ILogin` in the place of the mind, any other the raw mind, as from stock.
-    :param unsafeTracebacks: as stock's: whether tracebacks are sent to peers.
-    :param security: as stock's.
-    :param clock: for every deadline; by default the reactor that a connection's transport belongs to.
-    :param profile: how strict it is, and its connections; by default that of the class.
-    """
-
-    protocol: Any = Broker
-    profile: Profile = STRICT
-
-    def __init__(
-        self,
-        root: Any,
-        unsafeTracebacks: bool = False,
-        security: Any = globalSecurity,
-        *,
-        clock: IReactorTime | None = None,
-        profile: Profile | None = None,
-    ) -> None:
-        super().__init__(root, unsafeTracebacks, security)
-        self.clock = clock
-        if profile is not None:
-            self.profile = profile
-        if isinstance(root, Portal):
-            self.root = _PortalRoot(root, self.profile)
-
-    def buildProtocol(self, addr: Any) -> Any:
-        """As stock's; the connection is as strict as its factory."""
-        broker = super().buildProtocol(addr)
-        if isinstance(broker, Broker):
-            broker.profile = self.profile
-        return broker
-
-
-@implementer(pb.IPBRoot)
-class _PortalRoot:
-    def __init__(self, portal: Portal, profile: Profile) -> None:
-        self.portal = portal
-        self._profile = profile
-
-    def rootObject(self, broker: Any) -> LoginRoot:
-        """`pb.IPBRoot`."""
-        return LoginRoot(self.portal, self._profile, broker)
 
 
 @implementer(ILogin)
@@ -144,7 +86,7 @@ class LoginRoot(pb.Referenceable):
                 if not isinstance(username, bytes):
                     raise self._refused(BadCredentials("a user name is a text"))
             challenge = secrets.token_bytes(16)
-            return broker.serialize((challenge, _Challenger(self, username, challenge)))
+            return broker.serialize((challenge, Challenger(self, username, challenge)))
         if message == "loginAnonymous":
             return self.login(broker, lambda _: Anonymous(), args, 1, "loginAnonymous(mind)")
         raise NoSuchMethod(f"no such method: remote_{message:.100}")
@@ -245,48 +187,3 @@ class _Once:
         logout, self._logout = self._logout, None
         if logout is not None:
             maybeDeferred(logout).addErrback(lambda failure: log.failure("logout raised", failure))
-
-
-class _Challenger(pb.Referenceable):
-    """Waits for the answer to a challenge."""
-
-    def __init__(self, root: LoginRoot, username: Any, challenge: bytes) -> None:
-        self._root = root
-        self._username = username
-        self._challenge = challenge
-
-    def remoteMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
-        """Serve ``respond(response, mind)``."""
-        if message != "respond":
-            raise NoSuchMethod(f"no such method: remote_{message:.100}")
-        return self._root.login(broker, self._credentials, args, 2, "respond(response, mind)")
-
-    def _credentials(self, rest: Any) -> _Response:
-        username = self._username
-        if isinstance(username, bytes):
-            username = spell(self._root.portal, username)
-        # New ones for each answer: a checker may still be at work on the last.
-        return _Response(username, self._challenge, rest[0])
-
-
-@implementer(IUsernameHashedPassword, pb.IUsernameMD5Password)
-@attrs.frozen
-class _Response:
-    """
-    PB's own credentials: MD5 of the challenge behind the MD5 of the password.
-    """
-
-    username: Any
-    _challenge: bytes = attrs.field(repr=False)
-    _response: Any = attrs.field(repr=False)
-
-    def checkPassword(self, password: bytes | str) -> bool:
-        """`IUsernameHashedPassword`; a str is taken as UTF-8."""
-        if isinstance(password, str):
-            password = password.encode("utf-8")
-        return self.checkMD5Password(md5(password).digest())
-
-    def checkMD5Password(self, md5Password: bytes) -> bool:
-        """`pb.IUsernameMD5Password`."""
-        right = md5(md5Password + self._challenge).digest()
-        return isinstance(self._response, bytes) and hmac.compare_digest(self._response, right)
