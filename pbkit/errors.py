@@ -10,6 +10,8 @@ Every error of pbkit, in one place; one class for each reason.
         |   |-- AnonymousRefused       this server takes no anonymous log-ins
         |   |-- BadAvatarId            the checker's avatar id cannot be one of ours
         |   |-- BadMind                the mind is neither None nor a reference
+        |   |-- ChallengeExpired       that challenge was answered before, or it is too late now
+        |   |-- TooManyFailures        log-ins failed in a row, and the connection is being closed
         |   |-- TooManySessions        admission: a limit is reached
         |   |-- LoginTimedOut          building or attaching took longer than 30 s
         |   |-- LoginInterrupted       the session ended before it had begun
@@ -103,6 +105,18 @@ class BadMind(LoginRefused):
     """The mind was neither None nor a reference to an object of the client's."""
 
     text = "the mind must be None or a pb.Referenceable of the client's"
+
+
+class ChallengeExpired(LoginRefused):
+    """A challenge can be answered once, within some seconds: no guessing at it, and no replaying of an answer."""
+
+    text = "this challenge was answered before, or too long ago: log in anew"
+
+
+class TooManyFailures(LoginRefused):
+    """So many log-ins failed in a row on this connection that it is being closed."""
+
+    text = "too many log-ins failed on this connection: connect anew"
 
 
 class TooManySessions(LoginRefused):

@@ -25,6 +25,7 @@ import gc
 from importlib.util import find_spec
 from typing import Any
 
+import attrs
 from twisted.copyright import version
 from twisted.cred.checkers import AllowAnonymousAccess, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import Anonymous, UsernamePassword
@@ -36,10 +37,14 @@ from twisted.trial.unittest import SkipTest
 from pbkit import Avatar, ServerFactory, Session
 from pbkit.sessions.stock import StockLogin
 from pbkit.testing import Link
+from pbkit.wire.profile import STRICT
 
 #: The users of `serve`, all with this password.
 USERS = ("alice", "bob", "carol")
 PASSWORD = b"sesame"
+
+#: For tests in which many log-ins fail that are about something else: they are answered at once, and close nothing.
+LENIENT = attrs.evolve(STRICT, door=attrs.evolve(STRICT.door, delay=0.0, failures=None))
 
 
 def serve(realm: Any, factory: Any = ServerFactory, **kw: Any) -> Any:

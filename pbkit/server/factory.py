@@ -12,6 +12,7 @@ from twisted.spread import pb
 from twisted.spread.jelly import globalSecurity
 from zope.interface import implementer
 
+from pbkit.server.patience import Patience
 from pbkit.server.root import LoginRoot
 from pbkit.wire.broker import Broker
 from pbkit.wire.profile import STRICT, Profile
@@ -46,7 +47,7 @@ class ServerFactory(pb.PBServerFactory):
         if profile is not None:
             self.profile = profile
         if isinstance(root, Portal):
-            self.root = _PortalRoot(root, self.profile)
+            self.root = _PortalRoot(root, self.profile, Patience(self.profile.door))
 
     def buildProtocol(self, addr: Any) -> Any:
         """As stock's; the connection is as strict as its factory."""
@@ -58,10 +59,11 @@ class ServerFactory(pb.PBServerFactory):
 
 @implementer(pb.IPBRoot)
 class _PortalRoot:
-    def __init__(self, portal: Portal, profile: Profile) -> None:
+    def __init__(self, portal: Portal, profile: Profile, patience: Patience) -> None:
         self.portal = portal
         self._profile = profile
+        self._patience = patience
 
     def rootObject(self, broker: Any) -> LoginRoot:
         """`pb.IPBRoot`."""
-        return LoginRoot(self.portal, self._profile, broker)
+        return LoginRoot(self.portal, self._profile, broker, self._patience)

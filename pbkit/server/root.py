@@ -4,60 +4,30 @@ What a connection may talk to before it has logged in.
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable
 from typing import Any
 
 from twisted.cred.credentials import Anonymous
 from twisted.cred.portal import Portal
-from twisted.internet.defer import Deferred, fail, maybeDeferred
-from twisted.logger import Logger
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.spread import pb
-from twisted.spread.interfaces import IJellyable
-from zope.interface import implementer
 
 from pbkit.errors import (
     BadCredentials,
     BadMind,
+    ChallengeExpired,
     Error,
-    LoggedOut,
-    LoginInterrupted,
-    LoginRefused,
     NoSuchMethod,
-    SessionEnded,
-    refusalFor,
+    TooManyFailures,
 )
-from pbkit.interfaces import ILogin, ISession, ISessionRealm
-from pbkit.server.challenge import Challenger
-from pbkit.sessions.mind import checkReference
+from pbkit.interfaces import ISessionRealm
+from pbkit.server.arguments import LoginArguments, StockArguments, fitting, plainUsername
+from pbkit.server.challenge import OUTSTANDING, Challenger, Challenges, Response
+from pbkit.server.entry import Entry
+from pbkit.server.patience import Patience
+from pbkit.server.tries import Tries, Try
 from pbkit.wire.broker import Broker
-from pbkit.wire.channel import Channel
 from pbkit.wire.profile import Profile
-from pbkit.wire.shared import SharedTables
-
-log = Logger()
-
-
-@implementer(ILogin)
-class Login:
-    """One attempt to log in, as the realm sees it."""
-
-    def __init__(self, reference: Any, channel: Any, broker: Broker) -> None:
-        self.reference = reference
-        self.channel = channel
-        self.peer = broker.peer
-        self.reachedRealm = False
-
-    @property
-    def hello(self) -> dict[str, Any]:
-        """What the client declared of itself."""
-        return self.peer.hello
-
-    @property
-    def lost(self) -> bool:
-        """True once the connection is gone."""
-        return not self.peer.alive
 
 
 class LoginRoot(pb.Referenceable):
@@ -67,123 +37,120 @@ class LoginRoot(pb.Referenceable):
     :param portal: decides who comes in.
     :param profile: how strict it is.
     :param broker: the connection.
+    :param patience: who has failed to log in at this server.
     """
 
-    def __init__(self, portal: Portal, profile: Profile, broker: Broker) -> None:
+    def __init__(self, portal: Portal, profile: Profile, broker: Broker, patience: Patience) -> None:
         self.portal = portal
         self._profile = profile
         self._broker = broker
+        self._tries = Tries(profile.door, patience, broker)
+        self._challenges = Challenges(broker)
+        self._entry = Entry(portal, profile, broker)
+
+    @property
+    def _byHand(self) -> bool:
+        """Whether arguments are read by hand. That suits a realm of pbkit's, which takes no other minds."""
+        profile = self._profile
+        return profile.gate.closed or not profile.anyMind or ISessionRealm.providedBy(self.portal.realm)
 
     def remoteMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
         """
-        Serve a call. Not left to stock's method, which logs arguments that do not fit.
+        Serve a call. Not left to stock's method, which unjellies what it gets, and logs what does not fit.
         """
         if message == "login":
-            username = self._arguments(broker.unserialize(args), 1, "login(username)")[0]
-            if self._profile.bytesNames:
-                if isinstance(username, str):
-                    username = username.encode("utf-8", "surrogatepass")
-                if not isinstance(username, bytes):
-                    raise self._refused(BadCredentials("a user name is a text"))
-            challenge = secrets.token_bytes(16)
-            return broker.serialize((challenge, Challenger(self, username, challenge)))
+            return self._challenge(broker, args, kw)
         if message == "loginAnonymous":
-            return self.login(broker, lambda _: Anonymous(), args, 1, "loginAnonymous(mind)")
-        raise NoSuchMethod(f"no such method: remote_{message:.100}")
+            return self._entry.login(self._read(args, kw, "loginAnonymous(mind)"), lambda _: Anonymous())
+        raise self.unknown(message, args, kw)
 
-    def _unserialized(self, channel: Channel | SharedTables, netArgs: Any) -> Any:
-        try:
-            return channel.unserialize(netArgs)
-        except Exception:
-            if not self._profile.convertRefusals:
-                raise
-            # Such as a mind of a class that is not open to strangers: their mistake, and no traceback of ours.
-            raise BadMind() from None
-
-    @staticmethod
-    def _arguments(args: Any, number: int, signature: str) -> Any:
-        if not isinstance(args, list | tuple) or len(args) != number:
-            raise Error(f"it is called as {signature}")
-        return args
-
-    def login(
-        self, broker: Any, credentials: Callable[[Any], Any], netArgs: Any, number: int, signature: str
-    ) -> Deferred[Any]:
+    def unknown(self, message: str, args: Any, kw: Any) -> NoSuchMethod:
         """
-        Log in, on a fresh channel.
+        :return: what a call of a method that is not there is answered.
+        """
+        self._giveBack(args, kw)
+        return NoSuchMethod(f"no such method: remote_{message:.100}")
 
-        :param credentials: makes them of the arguments, all but the mind.
-        :param netArgs: the arguments in jelly; the last one is the mind.
+    def respond(self, broker: Any, challenger: Challenger, args: Any, kw: Any) -> Deferred[Any]:
+        """
+        Serve ``respond(response, mind)`` of a challenge.
+
         :return: a Deferred of the reference to the avatar, in jelly.
+        :raises ChallengeExpired: it was answered before, or it is too late.
         """
-        sessions = ISessionRealm.providedBy(self.portal.realm)
-        channel = broker.openChannel() if sessions or self._profile.ownChannels else SharedTables(broker)
-        d: Deferred[Any]
-        login: Any = None
+        arguments = self._read(args, kw, "respond(response, mind)")
         try:
-            *rest, mind = self._arguments(self._unserialized(channel, netArgs), number, signature)
-            if not (sessions or self._profile.anyMind):
-                checkReference(mind)
-            login = Login(mind, channel, broker) if sessions else mind
-            d = maybeDeferred(self.portal.login, credentials(rest), login, pb.IPerspective)
-        except Exception:
-            d = fail(Failure())
-        d.addCallback(self._loggedIn, channel)
-        return d.addErrback(self._failed, channel, login)
+            username, challenge = challenger.take(self._seconds())
+        except ChallengeExpired as e:
+            arguments.letGo(broker)
+            raise self._entry.refuse(e) from None
 
-    def _loggedIn(self, result: Any, channel: Channel | SharedTables) -> Any:
-        _, avatar, logout = result
-        logout = _Once(logout)
+        def check(attempt: Try) -> Deferred[Any]:
+            return self._entry.login(
+                arguments, lambda response: Response.of(self.portal, username, challenge, response), attempt
+            )
+
+        def tooMany(failure: Failure) -> Failure:
+            arguments.letGo(broker)
+            return failure
+
+        return self._tries.begin(_octets(username)).addCallbacks(check, tooMany)
+
+    def _challenge(self, broker: Any, args: Any, kw: Any) -> Any:
+        """Serve ``login(username)``: a challenge, and what waits for the answer, in jelly."""
+        door = self._profile.door
+        if self._tries.exhausted:
+            self._giveBack(args, kw)
+            raise TooManyFailures()
+        if self._byHand:
+            try:
+                username = plainUsername(args, kw)
+            except Error:
+                self._giveBack(args, kw)
+                raise
+            if username is None or (door.username is not None and len(_octets(username)) > door.username):
+                self._giveBack(args, kw)
+                return self._tries.begin(b"").addCallback(self._badName)
+            if self._profile.bytesNames:
+                username = _octets(username)
+        else:
+            (username,) = fitting(broker.unserialize(args), 1, "login(username)")
+        if door.challenge is None:
+            return self._challenges.hand(Challenger(self, username, None, once=False), None)
+        now = self._seconds()
+        until = None if now is None else now + door.challenge
+        # Who has logged in has the room of a session.
+        most = self._profile.calls.references if self._entry.sessions else OUTSTANDING
+        return self._challenges.hand(Challenger(self, username, until, once=True), most)
+
+    def _badName(self, attempt: Try) -> Deferred[Any]:
+        most = self._profile.door.username
+        refusal = BadCredentials("a user name is a text" + ("" if most is None else f" of at most {most} bytes"))
+        return attempt.refused(Failure(self._entry.refuse(refusal)))
+
+    def _read(self, args: Any, kw: Any, signature: str) -> LoginArguments | StockArguments:
+        if not self._byHand:
+            return StockArguments(args, signature, self._profile.convertRefusals)
         try:
-            if self._broker.disconnected:
-                # Stock fails here and never calls logout: the avatar would leak.
-                raise LoginInterrupted("the connection was lost")
-            if isinstance(channel, Channel) and channel.error is not None:
-                raise LoginInterrupted(f"{LoginInterrupted.text}: {channel.error}")
-            if ISession.providedBy(avatar):
-                channel.session = avatar
-            if not IJellyable.providedBy(avatar):
-                avatar = pb.AsReferenceable(avatar, "perspective")
-            jelly = channel.grant(avatar)
-        except Exception:
-            # The table is full, say. Stock tells the client so, and keeps the session.
-            logout()
+            return LoginArguments(args, kw, signature)
+        except BadMind as e:
+            self._giveBack(args, kw)
+            raise self._entry.refuse(e) from None
+        except Error:
+            self._giveBack(args, kw)
             raise
 
-        def released() -> None:
-            logout()
-            channel.end(LoggedOut())
+    def _giveBack(self, args: Any, kw: Any) -> None:
+        """Nothing was made of these arguments: let the client forget what it keeps for them."""
+        self._broker._giveBack([b"list", args, kw])
 
-        channel.onReleased(released)
-        return jelly
-
-    def _failed(self, failure: Failure, channel: Channel | SharedTables, login: Any) -> Failure:
-        channel.end(SessionEnded("the login failed"))
-        if not (self._profile.convertRefusals or ISessionRealm.providedBy(self.portal.realm)):
-            return failure
-        return Failure(self._refused(refusalFor(failure), login))
-
-    def _refused(self, refusal: LoginRefused, login: Any = None) -> LoginRefused:
-        """Count it, unless the realm has done so, and say so in one line."""
-        if ISessionRealm.providedBy(self.portal.realm) and not (isinstance(login, Login) and login.reachedRealm):
-            self.portal.realm.loginRefused(refusal)
-        # Not the name that was tried: people type passwords there.
-        log.info(
-            "login refused: {reason} from {peer}: {text!r}",
-            reason=type(refusal).__name__,
-            peer=str(self._broker.peer),
-            text=str(refusal),
-        )
-        return refusal
+    def _seconds(self) -> float | None:
+        clock = self._broker.peer.clock
+        return None if clock is None else clock.seconds()
 
 
-class _Once:
-    """Calls a realm's logout once, whoever asks, and lets nothing that it does reach the caller."""
-
-    def __init__(self, logout: Callable[[], object]) -> None:
-        self._logout: Callable[[], object] | None = logout
-
-    def __call__(self) -> None:
-        logout, self._logout = self._logout, None
-        if logout is not None:
-            maybeDeferred(logout).addErrback(lambda failure: log.failure("logout raised", failure))
+def _octets(username: Any) -> bytes:
+    """A user name as bytes; what is none, in a drop-in server, goes without."""
+    if isinstance(username, str):
+        return username.encode("utf-8", "surrogatepass")
+    return username if isinstance(username, bytes) else b""

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from pbkit import CachingRealm, ClientFactory, LimitedRealm, ServerFactory, dropin, errors
-from tests.support import PASSWORD, Client, Part, Recorder, Wire, serve
+from tests.support import LENIENT, PASSWORD, Client, Part, Recorder, Wire, serve
 
 CLIENTS = (pb.PBClientFactory, ClientFactory, dropin.PBClientFactory)
 SERVERS = (ServerFactory, dropin.PBServerFactory, pb.PBServerFactory)
@@ -91,6 +91,7 @@ class ServerCase(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, observer)
         self.realm = CachingRealm(Recorder, clock=self.clock)
         self.server = serve(self.realm, clock=self.clock)
+        self.lenient = serve(self.realm, clock=self.clock, profile=LENIENT)
 
     def lines(self) -> list[str]:
         """What was logged since the last time, as text."""
@@ -142,7 +143,7 @@ class LoginTests(ServerCase):
 
     def test_wrongPasswordAndUnknownUser(self) -> None:
         """Both are refused, in the very same words: which of the two it was is not told."""
-        wire = Wire(self.server)
+        wire = Wire(self.lenient)
         one = self.assertRefused(wire.login("alice", None, b"wrong"), errors.BadCredentials)
         two = self.assertRefused(wire.login("nobody", None, b"wrong"), errors.BadCredentials)
         three = self.assertRefused(wire.login("nobody"), errors.BadCredentials)
@@ -153,12 +154,16 @@ class LoginTests(ServerCase):
     def test_refusedIsNotTheEnd(self) -> None:
         """After a refusal the connection stays, and the right password is let in."""
         wire = Wire(self.server)
-        self.failureResultOf(wire.login("alice", None, b"wrong"))
+        wrong = wire.login("alice", None, b"wrong")
         self.successResultOf(wire.login())
+        self.assertNoResult(wrong)
+        self.clock.advance(1)
+        wire.flush()
+        self.failureResultOf(wrong)
 
     def test_namesOfEachKind(self) -> None:
         """A name may come as bytes or as text; anything else is no name, and refused like one that nobody has."""
-        wire = Wire(self.server)
+        wire = Wire(self.lenient)
         root = self.successResultOf(wire.factory.getRootObject())
         for name in (b"alice", "alice"):
             self.successResultOf(self.loginAs(wire, root, name))
@@ -179,7 +184,7 @@ class LoginTests(ServerCase):
 
     def test_responsesOfEachKind(self) -> None:
         """A response that is not the right bytes is refused, whatever it is."""
-        wire = Wire(self.server)
+        wire = Wire(self.lenient)
         root = self.successResultOf(wire.factory.getRootObject())
         responses: list[Any] = [None, 5, "text", b"", [1], {}, Client(), b"x" * 16]
         for response in responses:
@@ -325,7 +330,7 @@ class MindTests(ServerCase):
 
     def test_refusedMindIsGivenBack(self) -> None:
         """A client's mind that was refused is not kept, at either end."""
-        wire = Wire(self.server)
+        wire = Wire(self.lenient)
         for _ in range(20):
             self.failureResultOf(wire.login("alice", [Client()]))
             self.failureResultOf(wire.login("alice", Client(), b"wrong"))
@@ -668,7 +673,10 @@ class CredentialTests(ServerCase):
     """What a checker is given."""
 
     def test_eachResponseByItself(self) -> None:
-        """Two answers to one challenge that are being checked at the same time do not get into each other's way."""
+        """
+        In a drop-in server two answers to one challenge that are being checked at the same time do not get into each
+        other's way.
+        """
         seen: list[tuple[Any, Deferred[Any]]] = []
 
         class Slow:
@@ -684,7 +692,7 @@ class CredentialTests(ServerCase):
                     raise UnauthorizedLogin()
                 return b"alice"
 
-        wire = Wire(ServerFactory(portal(self.realm, Slow()), clock=self.clock))
+        wire = Wire(dropin.PBServerFactory(portal(self.realm, Slow()), clock=self.clock))
         root = self.successResultOf(wire.factory.getRootObject())
         challenge, challenger = self.successResultOf(wire.call(root, "login", b"alice"))
         wrong = wire.call(challenger, "respond", pb.respond(challenge, b"wrong"), None)
