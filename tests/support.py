@@ -30,6 +30,7 @@ from twisted.copyright import version
 from twisted.cred.checkers import AllowAnonymousAccess, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import Anonymous, UsernamePassword
 from twisted.cred.portal import IRealm, Portal
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.spread import pb
 from twisted.trial.unittest import SkipTest
@@ -65,13 +66,16 @@ class Wire(Link):
 
     :param server: the server factory.
     :param client: the client factory; a stock `pb.PBClientFactory` by default.
+    :param host: the client's IP address, for tests in which that matters.
     :ivar client: the client's broker.
     :ivar server: the server's broker.
     """
 
-    def __init__(self, server: Any, client: Any = None) -> None:
+    def __init__(self, server: Any, client: Any = None, host: str | None = None) -> None:
         self.factory = pb.PBClientFactory() if client is None else client
-        super().__init__(server.buildProtocol(None), self.factory.buildProtocol(None))
+        kind = IPv6Address if host is not None and ":" in host else IPv4Address
+        address = None if host is None else kind("TCP", host, 4711)
+        super().__init__(server.buildProtocol(address), self.factory.buildProtocol(None), address)
         self.flush()
 
     def login(self, name: str | None = "alice", mind: Any = None, password: bytes = PASSWORD) -> Deferred[Any]:

@@ -143,12 +143,6 @@ class Tries:
         if clock is not None:
             # Also if the connection is lost by now: who does not wait for the answer guesses none the less.
             delay = self._patience.failed(self._group(), attempt.name, clock.seconds())
-        if self.exhausted and self._broker.peer.alive:
-            log.info(
-                "closed {peer}: {failures} log-ins in a row failed on it",
-                peer=str(self._broker.peer),
-                failures=self._failures,
-            )
         answer = self._answer(failure, clock, delay)
         self._next()
         return answer
@@ -157,8 +151,8 @@ class Tries:
         if not self._broker.peer.alive or (clock is None and not self.exhausted) or not (delay or self.exhausted):
             return fail(answer)
         if clock is None:
-            # A transport without a reactor; those that there are send what is written after this.
-            self._broker.transport.loseConnection()
+            # There is no later. TCP still sends what is written after this; the client learns of the rest by the loss.
+            self._close()
             return fail(answer)
         answered: Deferred[Any] = Deferred()
 
@@ -167,12 +161,20 @@ class Tries:
             answered.errback(answer)
             # Not before each is told: a login that failed earlier may have longer to wait.
             if self.exhausted and not late:
-                self._broker.transport.loseConnection()
+                self._close()
 
         late = self._listen()
         call = clock.callLater(delay, say)
         late[call] = None
         return answered
+
+    def _close(self) -> None:
+        log.info(
+            "connection closed: the last {failures} log-ins from {peer} failed",
+            failures=self._failures,
+            peer=str(self._broker.peer),
+        )
+        self._broker.transport.loseConnection()
 
     def _free(self) -> bool:
         return self._door.failures is None or self._undecided < self._door.failures - self._failures
