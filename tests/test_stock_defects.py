@@ -587,7 +587,7 @@ class DoorTests(Case):
 
         name = qual(Sent).encode()
         pb.setUnjellyableForClass(Sent, Made)
-        self.addCleanup(lambda: jelly.unjellyableRegistry.pop(name))
+        self.addCleanup(lambda: vars(jelly)["unjellyableRegistry"].pop(name))
 
         def runs(server: Any) -> int:
             run.clear()

@@ -137,7 +137,7 @@ class NothingIsUnjelliedTests(ServerCase):
         super().setUp()
         pb.setUnjellyableForClass(Trap, Sprung)
         name = f"{Trap.__module__}.{Trap.__name__}".encode()
-        self.addCleanup(lambda: jelly.unjellyableRegistry.pop(name))
+        self.addCleanup(lambda: vars(jelly)["unjellyableRegistry"].pop(name))
         self.addCleanup(setattr, Sprung, "sprung", 0)
 
     def sprungAt(self, server: Any) -> int:
