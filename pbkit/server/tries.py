@@ -174,7 +174,8 @@ class Tries:
             failures=self._failures,
             peer=str(self._broker.peer),
         )
-        self._broker.transport.loseConnection()
+        # In good order, or what was told last would be lost. A client that does not read it is not served either.
+        self._broker.outflow.onWritable(self._broker.transport.loseConnection)
 
     def _free(self) -> bool:
         return self._door.failures is None or self._undecided < self._door.failures - self._failures
