@@ -19,7 +19,7 @@ from pbkit.errors import LoggedOut, LoginInterrupted, LoginRefused, SessionEnded
 from pbkit.interfaces import ILogin, ISession, ISessionRealm
 from pbkit.server.arguments import LoginArguments, StockArguments
 from pbkit.server.tries import Try
-from pbkit.wire.broker import Broker
+from pbkit.wire.broker import CUT, Broker
 from pbkit.wire.channel import Channel
 from pbkit.wire.profile import Profile
 from pbkit.wire.shared import SharedTables
@@ -162,7 +162,7 @@ class Entry:
             "login refused: {reason} from {peer}: {text!r}",
             reason=type(refusal).__name__,
             peer=str(self._broker.peer),
-            text=str(refusal),
+            text=str(refusal)[:CUT],
         )
         return refusal
 
