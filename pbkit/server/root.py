@@ -110,7 +110,8 @@ class LoginRoot(pb.Referenceable):
                 raise
             if username is None or (door.username is not None and len(_octets(username)) > door.username):
                 self._giveBack(args, kw)
-                return self._tries.begin(b"").addCallback(self._badName)
+                length = "" if door.username is None else f" of at most {door.username} bytes"
+                return self._tries.reject(Failure(self._entry.refuse(BadCredentials(f"a user name is a text{length}"))))
             if self._profile.bytesNames:
                 username = _octets(username)
         else:
@@ -122,11 +123,6 @@ class LoginRoot(pb.Referenceable):
         # Who has logged in has the room of a session.
         most = self._profile.calls.references if self._entry.sessions else OUTSTANDING
         return self._challenges.hand(Challenger(self, username, until, once=True), most)
-
-    def _badName(self, attempt: Try) -> Deferred[Any]:
-        most = self._profile.door.username
-        refusal = BadCredentials("a user name is a text" + ("" if most is None else f" of at most {most} bytes"))
-        return attempt.refused(Failure(self._entry.refuse(refusal)))
 
     def _read(self, args: Any, kw: Any, signature: str) -> LoginArguments | StockArguments:
         if not self._byHand:

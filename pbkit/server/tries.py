@@ -89,9 +89,11 @@ class Tries:
     :param door: the bounds.
     :param patience: the server's.
     :param broker: the connection.
+    :ivar exhausted: whether it is being closed, for as many failures in a row as there may be.
     """
 
     def __init__(self, door: Door, patience: Patience, broker: Any) -> None:
+        self.exhausted = False
         self._door = door
         self._patience = patience
         self._broker = broker
@@ -101,11 +103,6 @@ class Tries:
         self._moving = False
         # The answers that wait.
         self._late: dict[Any, None] | None = None
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether it is being closed, for as many failures in a row as there may be."""
-        return self._door.failures is not None and self._failures >= self._door.failures
 
     def begin(self, name: bytes) -> Deferred[Try]:
         """
@@ -125,6 +122,15 @@ class Tries:
             entry[1].callback(entry[0])
         return entry[1]
 
+    def reject(self, failure: Failure) -> Deferred[Any]:
+        """
+        Refuse what need not be brought before a checker, as late as if it had been. It waits for no turn.
+
+        :return: as `Try.refused`.
+        """
+        self._undecided += 1
+        return Try(self, b"").refused(failure)
+
     def passed(self, attempt: Try) -> None:
         """For `Try`."""
         self._failures = 0
@@ -138,6 +144,8 @@ class Tries:
             self._next()
             return fail(failure)
         self._failures += 1
+        if self._door.failures is not None and self._failures >= self._door.failures:
+            self.exhausted = True
         clock = self._broker.peer.clock
         delay = 0.0
         if clock is not None:
@@ -148,7 +156,7 @@ class Tries:
         return answer
 
     def _answer(self, answer: Failure, clock: Any, delay: float) -> Deferred[Any]:
-        if not self._broker.peer.alive or (clock is None and not self.exhausted) or not (delay or self.exhausted):
+        if not self._broker.peer.alive or not (delay or self.exhausted):
             return fail(answer)
         if clock is None:
             # There is no later. TCP still sends what is written after this; the client learns of the rest by the loss.

@@ -514,6 +514,22 @@ class TurnTests(DoorCase):
         for answer in answers:
             answer.addErrback(lambda failure: None)
 
+    def test_badNamesWaitForNoTurn(self) -> None:
+        """What is no name piles up behind no checker; when there are too many the connection is closed all the same."""
+        first = self.wire.login("alice")
+        root = self.successResultOf(self.wire.factory.getRootObject())
+        answers = [self.wire.call(root, "login", 5) for _ in range(10)]
+        for d in answers[3:]:
+            self.assertTrue(self.failureResultOf(d).check(errors.TooManyFailures))
+        self.slow.decide()
+        self.wire.flush()
+        kept = self.successResultOf(first)
+        self.advance(4)
+        for d in answers[:3]:
+            self.assertTrue(self.failureResultOf(d).check(errors.BadCredentials))
+        self.assertTrue(self.wire.server.disconnected)
+        del kept
+
     def test_mindsOfThoseThatAreTooMany(self) -> None:
         """A login that is refused before its turn has its mind given back."""
         answers = [self.wire.login("alice", Client(), b"wrong") for _ in range(10)]
