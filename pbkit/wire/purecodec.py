@@ -87,7 +87,7 @@ class Framer:
         buffer, start = self._buffer, self._start
         if start == len(buffer):
             # The usual case, and the next message is then cut out of the chunk itself.
-            self._buffer = bytes(chunk)
+            self._buffer = chunk if type(chunk) is bytes else bytes(memoryview(chunk))
             self._pos -= start
             self._start = 0
             return
@@ -806,13 +806,11 @@ def splice(
     :return: None if an id is neither an int nor bytes, or is too large.
     """
     dialect = _DIALECTS[bool(vocabulary)]
-    if type(requestID) is int and type(objectID) is int and 0 <= requestID < 0x8000_0000 and 0 <= objectID < 0x80:
-        return dialect.call[prefix] + _digits(requestID, INT) + _SMALL[objectID] + tail
     try:
         ids = _raw(requestID, dialect, string, digits * 7) + _raw(objectID, dialect, string, digits * 7)
-    except _Doubt:
+        return dialect.call[prefix] + ids + tail
+    except (_Doubt, KeyError):
         return None
-    return dialect.call[prefix] + ids + tail
 
 
 def encodeAnswer(requestID: Any, value: Any, vocabulary: bool, string: int, digits: int = 64) -> bytes | None:

@@ -78,7 +78,7 @@ def shape(value: Any) -> Any:
                 return ("again", seen[id(value)])
             seen[id(value)] = len(seen)
             # NaNs are hashed by what they are, not by their bits, and so come in any order in a set.
-            order = sorted(value, key=repr) if kind in (set, frozenset) else value
+            order = sorted(value, key=lambda each: repr(shape(each))) if kind in (set, frozenset) else value
             inner = [(of(k), of(v)) for k, v in value.items()] if kind is dict else [of(each) for each in order]
             return (kind.__name__, inner)
         return (kind.__name__, value)
@@ -144,14 +144,16 @@ def graphs(draw: st.DrawFn) -> Any:
     """Values that hold one another: again, and in themselves."""
     made: list[Any] = []
     for _ in range(draw(st.integers(1, 8))):
-        inner = [
-            draw(st.sampled_from(made)) if made and draw(st.booleans()) else draw(scalars)
-            for _ in range(draw(st.integers(0, 4)))
-        ]
-        form = draw(st.sampled_from(["list", "tuple", "dict"]))
-        made.append(inner if form == "list" else tuple(inner) if form == "tuple" else dict(enumerate(inner)))
+        inner: list[Any] = []
+        for _ in range(draw(st.integers(0, 4))):
+            if made and draw(st.booleans()):
+                inner.append(draw(st.sampled_from(made)))
+            else:
+                inner.append(draw(scalars))
+        forms: list[Any] = [list, tuple, lambda inner: dict(enumerate(inner))]
+        made.append(draw(st.sampled_from(forms))(inner))
     for _ in range(draw(st.integers(0, 2))):
-        holder = draw(st.sampled_from(made))
+        holder: Any = draw(st.sampled_from(made))
         if isinstance(holder, list):
             holder.append(draw(st.sampled_from(made)))
     return made[-1] if draw(st.booleans()) else made

@@ -7,12 +7,17 @@ properties makes millions, for a night.
 
 from __future__ import annotations
 
+import collections
+import decimal
+import enum
+import gc
 import math
 import os
 import pickle
 import random
 import struct
 import sys
+import tracemalloc
 from importlib import import_module
 from types import FrameType, ModuleType
 from typing import Any
@@ -87,7 +92,8 @@ class FramerMixin:
 
     def test_cuts(self: Any) -> None:
         """Messages come out one by one, exactly as they were, however many are in a chunk."""
-        sent = [stockBytes(each) for each in ([], [b"a", [1, [2.5, b"message"]]], b"pb", 5, -7, 1.5, [[], [[]]], b"")]
+        expressions: list[Any] = [[], [b"a", [1, [2.5, b"message"]]], b"pb", 5, -7, 1.5, [[], [[]]], b""]
+        sent = [stockBytes(each) for each in expressions]
         self.assertEqual(self.messages(b"".join(sent)), sent)
         self.assertEqual(self.messages(*[b"".join(sent)[i : i + 1] for i in range(len(b"".join(sent)))]), sent)
 
@@ -346,7 +352,8 @@ class ExpressionMixin:
         class Row(list[Any]):
             pass
 
-        for each in (True, [False, Number(5)], Name(b"list"), Name(b"x"), Point((1, 2)), Row([Row()]), (1, (2,))):
+        fine: list[Any] = [True, [False, Number(5)], Name(b"list"), Name(b"x"), Point((1, 2)), Row([Row()]), (1, (2,))]
+        for each in fine:
             self.assertEqual(self.codec.encode(each, True, SIZE), stockBytes(each))
         for each in ("text", ["text"], None, [None], {}, [[object]], bytearray(b"x"), 1j):
             theirs = self.assertRaises(BananaError, stockBytes, each)
@@ -493,7 +500,7 @@ class ValueMixin:
         answer = stockBytes([b"answer", head, args])
         found = self.codec.decodePlain(answer)
         if found is not None:
-            self.assertEqual(shape(found[2]), shape(stockValue(args)))
+            self.assertEqual(shape(found[2]), shape(stockValue(stockExpression(answer)[2])))
 
     @tried
     @given(stockwire.mangled(stockwire.callStreams), st.booleans())
@@ -533,22 +540,24 @@ class ValueMixin:
             self.codec.encodeCall(b"", 1, 2, "grüß", 1, (), {}, True, SIZE),
             stockCall((1, 2, "grüß".encode(), 1, (), {})),
         )
-        for call in ((1, 2, "\ud800", 1, (), {}), (1, 2, b"x", 1, ("\ud800",), {}), (1, 2, b"x", 1, (), {"\udfff": 1})):
-            self.assertIsNone(self.codec.encodeCall(b"", *call, True, SIZE))
+        for name, args, kw in (("\ud800", (), {}), (b"x", ("\ud800",), {}), (b"x", (), {"\udfff": 1})):
+            self.assertIsNone(self.codec.encodeCall(b"", 1, 2, name, 1, args, kw, True, SIZE))
         self.assertIsNone(self.codec.encodeAnswer(1, ["\ud800"], True, SIZE))
 
     def test_sharing(self: Any) -> None:
         """Constant and empty tuples count as shared, args and keywords have nothing to do with one another."""
         both: list[Any] = [1]
-        for args, kw, plain in (
-            ([(), ()], {}, False),
+        cases: list[tuple[tuple[Any, ...], dict[str, Any], bool | None]] = [
+            (((), ()), {}, False),
+            (([(), ()],), {}, False),
             ((both, both), {}, False),
             ((both,), {"a": both}, True),
             (((),), {"a": ()}, True),
             (({"a": both}, [both]), {}, False),
+            # Whether these two are one is up to the compiler.
             ((frozenset([(1, 2)]), [(1, 2)]), {}, None),
-        ):
-            args = tuple(args)
+        ]
+        for args, kw, plain in cases:
             found = self.codec.encodeCall(b"", 1, 2, b"x", 1, args, kw, True, SIZE)
             self.assertEqual(found is not None, not stockwire.repeats(args, kw))
             if plain is not None:
@@ -558,9 +567,6 @@ class ValueMixin:
 
     def test_exactTypes(self: Any) -> None:
         """What only derives from a plain type is left to stock, and so is anything else."""
-        import collections
-        import decimal
-        import enum
 
         class Colour(enum.IntEnum):
             RED = 1
@@ -586,23 +592,26 @@ class ValueMixin:
         for limit in (12, 20):
             self.patch(banana, "SIZE_LIMIT", limit)
             for n in range(limit - 2, limit + 3):
-                for value in (b"x" * n, "x" * n, [1] * n, (1,) * n, set(range(n)), dict.fromkeys(range(n)), {"x" * n}):
-                    call = (1, 2, b"x", 1, (value,), {"a": 1})
+                values: list[Any] = [
+                    b"x" * n,
+                    "x" * n,
+                    [1] * n,
+                    (1,) * n,
+                    set(range(n)),
+                    dict.fromkeys(range(n)),
+                    {"x" * n},
+                ]
+                calls: list[Any] = [(1, 2, b"x", 1, (value,), {"a": 1}) for value in values]
+                calls += [(1, b"i" * n, b"n" * n, True, (), {"k" * n: value}) for value in values]
+                for call in calls:
                     try:
                         expected = stockCall(call)
                     except BananaError:
                         expected = None
                     self.assertEqual(self.codec.encodeCall(b"", *call, True, limit), expected)
-                    keyed: dict[Any, Any] = {"k" * n: value}
-                    call = (1, b"i" * n, b"n" * n, True, (), keyed)
-                    try:
-                        expected = stockCall(call)
-                    except BananaError:
-                        expected = None
-                    self.assertEqual(self.codec.encodeCall(b"", *call, True, limit), expected)
-        for value, fits in ((2**70 - 1, True), (-(2**70) + 1, True), (2**70, False), (-(2**70), False)):
-            self.assertEqual(self.codec.encodePlain(value, True, SIZE, 10) is not None, fits)
-            self.assertEqual(self.codec.splice(b"", value, 1, b"", True, SIZE, 10) is not None, fits)
+        for number, fits in ((2**70 - 1, True), (-(2**70) + 1, True), (2**70, False), (-(2**70), False)):
+            self.assertEqual(self.codec.encodePlain(number, True, SIZE, 10) is not None, fits)
+            self.assertEqual(self.codec.splice(b"", number, 1, b"", True, SIZE, 10) is not None, fits)
 
     def test_deep(self: Any) -> None:
         """What is deeper than it is good for is left to stock, in and out, whatever it is made of."""
@@ -847,6 +856,78 @@ class CompiledTests(FramerMixin, ExpressionMixin, ValueMixin, _Case):
     """The compiled codec."""
 
     codec = core
+
+    def test_linear(self) -> None:
+        """Each item is looked at once and each byte is moved a few times, in small chunks as in large."""
+        size = 20_000
+        stream = stockBytes([0] * size + [[]] * size + [b"abc"] * size)
+        for chunk in (1, 10, 1000, 1 << 20):
+            framer = self.framer(1 << 30, 1 << 30, 10, 10)
+            for i in range(0, len(stream), chunk):
+                self.assertIsNone(framer.next())
+                framer.feed(stream[i : i + chunk])
+            self.assertEqual(framer.next(), stream)
+            looked, moved = framer._work
+            # An item that is not whole at the end of a chunk is looked at again with the next.
+            self.assertLessEqual(looked, 3 * size + 1 + len(stream) // chunk)
+            self.assertLess(moved, 4 * len(stream))
+
+    def test_linearUnread(self) -> None:
+        """That messages are left to lie does not have them moved again and again."""
+        message = stockBytes([b"x" * 50])
+        framer = self.framer()
+        framer.feed(message * 1000)
+        for _ in range(20_000):
+            self.assertEqual(framer.next(), message)
+            framer.feed(message)
+        looked, moved = framer._work
+        self.assertLessEqual(looked, 2 * 20_000)
+        self.assertLess(moved, 4 * 21_000 * len(message))
+
+    def test_leavesNothing(self) -> None:
+        """However often things are read, written and refused, no memory is lost."""
+        value = [1, 2**80, -5, 1.5, "text", "ünicode", b"bytes", None, True, (1, (2,)), {"a": {1: 2}}, {1, 2}]
+        many = {str(n): n for n in range(100)}
+        assert core is not None
+        answer = core.encodeAnswer(1, [value, many], True, SIZE)
+        wrong = [answer[:cut] for cut in range(0, len(answer), 3)]
+        bad = core.encodeAnswer(1, {n * (2**61 - 1) for n in range(100)}, True, SIZE)
+
+        def once() -> None:
+            assert core is not None
+            for message in (answer, bad, *wrong):
+                core.decodePlain(message)
+                framer = core.Framer(10_000, 1000, 10, 100)
+                try:
+                    for part in (message[:50], message[50:] + message):
+                        framer.feed(part)
+                        framer.next()
+                    core.decode(message)
+                except (Malformed, TooLarge):
+                    pass
+            for each in (value, [value, value], [object()], many, "\ud800", 2**500):
+                core.encodeCall(b"", 1, 2, "x", 1, (each,), {}, True, SIZE)
+                core.encodePlain(each, True, 5)
+            for kind in (b"\x05\xff", b"\x7f" * 70):
+                framer = core.Framer(10, 10, 10, 10)
+                framer.feed(kind)
+                self.assertRaises(ValueError, framer.next)
+            core.encode([value[:4], (), [b"list"]], True, SIZE)
+
+        # What Python keeps for later is kept after the first times; then nothing more may be.
+        for _ in range(3):
+            once()
+        gc.collect()
+        tracemalloc.start()
+        try:
+            once()
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(30):
+                once()
+            gc.collect()
+            self.assertLess(tracemalloc.get_traced_memory()[0] - before, 5000)
+        finally:
+            tracemalloc.stop()
 
 
 class ChoiceTests(SynchronousTestCase):
