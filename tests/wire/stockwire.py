@@ -146,7 +146,7 @@ def graphs(draw: st.DrawFn) -> Any:
     for _ in range(draw(st.integers(1, 8))):
         inner: list[Any] = []
         for _ in range(draw(st.integers(0, 4))):
-            if made and draw(st.booleans()):
+            if draw(st.booleans()) and made:
                 inner.append(draw(st.sampled_from(made)))
             else:
                 inner.append(draw(scalars))
