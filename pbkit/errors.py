@@ -22,6 +22,8 @@ Every error of pbkit, in one place; one class for each reason.
         |   |-- Kicked                 the server ended it
         |   `-- Shutdown               the server is going down
         |-- NoSuchMethod               also pb.NoSuchMethod
+        |-- BadArguments               also TypeError: they do not fit the method that was called
+        |-- InternalError              something broke in the server; its log says what
         |-- NoMind                     this client sent no mind, it cannot be called
         `-- CallTimedOut               also TimeoutError: no answer within the deadline
     ValueError
@@ -188,6 +190,18 @@ class NoSuchMethod(Error, pb.NoSuchMethod):
     """The object has no such method for peers to call."""
 
     text = "no such method"
+
+
+class BadArguments(Error, TypeError):
+    """The arguments of a call do not fit the method."""
+
+    text = "the arguments do not fit the method"
+
+
+class InternalError(Error):
+    """Something broke while a call was served; the detail carries an id that is in the log of that end too."""
+
+    text = "internal error"
 
 
 class NoMind(Error):
