@@ -232,7 +232,8 @@ framer_append(Framer *self, const uint8_t *bytes, Py_ssize_t count)
                 PyErr_NoMemory();
                 return -1;
             }
-            memcpy(own, framer_data(self) + self->start, (size_t)held);
+            if (held > 0)
+                memcpy(own, framer_data(self) + self->start, (size_t)held);
             self->moved += held;
             framer_rebase(self);
             Py_CLEAR(self->chunk);

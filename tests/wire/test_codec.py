@@ -1,7 +1,7 @@
 """
 The codec, in Python and compiled, beside stock's Banana and jelly: the same bytes, the same values.
 
-Each property is tried some hundred times. ``PBKIT_CASES=100000`` has each tried so often, which with its twenty
+Each property is tried some hundred times. ``PBKIT_CASES=100000`` has each tried so often, which with its sixteen
 properties makes millions, for a night.
 """
 
@@ -40,7 +40,7 @@ try:
 except ImportError:
     core = None
 
-CASES = int(os.environ.get("PBKIT_CASES", "150"))
+CASES = int(os.environ.get("PBKIT_CASES", "120"))
 tried = settings(
     max_examples=CASES,
     deadline=None,
@@ -128,6 +128,17 @@ class FramerMixin:
         framer.feed(message[4:])
         self.assertEqual([framer.next(), framer.next(), framer.next()], [message, message, None])
         self.assertEqual(framer.held, 0)
+
+    def test_anyBytes(self: Any) -> None:
+        """Bytes may come as anything that holds bytes, which is then free to be changed."""
+        message = stockBytes([b"abc", 1, 2])
+        for kind in (bytes, bytearray, memoryview):
+            framer = self.framer()
+            for part in (message[:3], message[3:] + message, b"", message):
+                chunk = bytearray(part)
+                framer.feed(chunk if kind is bytearray else kind(bytes(chunk)))
+                chunk[:] = b"\xff" * len(chunk)
+            self.assertEqual([framer.next() for _ in range(4)], [message, message, message, None])
 
     def test_nothing(self: Any) -> None:
         """Without a byte there is no message."""
@@ -262,9 +273,9 @@ class FramerMixin:
         self.assertEqual(found, messages)
 
     def test_oneByteItems(self: Any) -> None:
-        """A megabyte of items of one byte, a byte at a time: one message, and nothing else is held at any time."""
+        """300,000 items of one byte, a byte at a time: one message, and nothing else is held at any time."""
         framer = self.framer(1 << 30, 1 << 30, 10, 10)
-        size = 1_000_000
+        size = 300_000
         head = bytes((size & 0x7F, size >> 7 & 0x7F, size >> 14, 0x80))
         framer.feed(head)
         for _ in range(size - 1):
@@ -285,9 +296,9 @@ class FramerMixin:
         self.assertEqual(count, 200_000)
 
     def test_emptyLists(self: Any) -> None:
-        """Empty lists, half a million of them in a list, are no deeper than one."""
-        stream = stockBytes([[]] * 500_000)
-        self.assertEqual(len(self.codec.decode(self.messages(stream, bounds=(1 << 30, 1 << 30, 2, 1))[0])), 500_000)
+        """Empty lists, 200,000 of them in a list, are no deeper than one."""
+        stream = stockBytes([[]] * 200_000)
+        self.assertEqual(len(self.codec.decode(self.messages(stream, bounds=(1 << 30, 1 << 30, 2, 1))[0])), 200_000)
 
 
 class ExpressionMixin:
@@ -385,7 +396,7 @@ class ExpressionMixin:
         endless: list[Any] = []
         endless.append(endless)
         deep: list[Any] = []
-        for _ in range(1_000_000):
+        for _ in range(100_000):
             deep = [deep]
         for each in (endless, deep):
             self.assertRaises(RecursionError, self.codec.encode, each, True, SIZE)
@@ -779,7 +790,7 @@ class ValueMixin:
     def test_runs(self: Any) -> None:
         """Long lists of numbers, alone and mixed, in lists that end at once: each number is in its list."""
         rng = random.Random(5)
-        for _ in range(30):
+        for _ in range(12):
             ints = [
                 rng.choice([rng.randrange(100), rng.randrange(2**31), -3, 2**40]) for _ in range(rng.randrange(200))
             ]
@@ -890,7 +901,7 @@ class CompiledTests(FramerMixin, ExpressionMixin, ValueMixin, _Case):
         many = {str(n): n for n in range(100)}
         assert core is not None
         answer = core.encodeAnswer(1, [value, many], True, SIZE)
-        wrong = [answer[:cut] for cut in range(0, len(answer), 3)]
+        wrong = [answer[:cut] for cut in range(0, len(answer), 29)]
         bad = core.encodeAnswer(1, {n * (2**61 - 1) for n in range(100)}, True, SIZE)
 
         def once() -> None:
@@ -922,7 +933,7 @@ class CompiledTests(FramerMixin, ExpressionMixin, ValueMixin, _Case):
         try:
             once()
             before = tracemalloc.get_traced_memory()[0]
-            for _ in range(30):
+            for _ in range(20):
                 once()
             gc.collect()
             self.assertLess(tracemalloc.get_traced_memory()[0] - before, 5000)
