@@ -14,6 +14,7 @@ from twisted.spread import pb
 
 from pbkit.errors import Error, NoSuchMethod
 from pbkit.wire.peer import Peer
+from pbkit.wire.plain import Plain
 
 #: The name of the local object.
 NAME = b"pbkit"
@@ -31,7 +32,8 @@ class Hello(pb.Referenceable):
 
     def remoteMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
         """Serve ``hello(features)``. Not left to stock's method, which logs arguments that do not fit."""
-        args = broker.unserialize(args)
+        if not isinstance(args, Plain):
+            args = broker.unserialize(args)
         if message != "hello" or not isinstance(args, list | tuple) or len(args) != 1:
             raise NoSuchMethod("it is called as hello(features)")
         return broker.serialize(self.hello(args[0]))
