@@ -129,7 +129,7 @@ class Waiting:
         self._groups: dict[Hashable, _Group] = {}
         self._due: Least[Place] = Least()
         # By when they come of age; who has gone in between is still in it.
-        self._young: deque[tuple[float, int, Place]] = deque()
+        self._young: deque[tuple[float, Place]] = deque()
         # Groups: with somebody who could make room; with somebody in line, whose turn is next; whose line is longest.
         self._ripe: Least[_Group] = Least()
         self._next: Least[_Group] = Least()
@@ -273,11 +273,10 @@ class Waiting:
         moves = Moves() if moves is None else moves
         most, now = self._gate.connections, self._seconds()
         while self._young and self._young[0][0] <= now:
-            _, number, place = self._young.popleft()
-            if place.number == number:
-                place.young = False
-                if place.waiting:
-                    self._ranked(place.group, place)
+            _, place = self._young.popleft()
+            place.young = False
+            if place.waiting:
+                self._ranked(place.group, place)
         while most is not None and self._count > most and self._makesRoom(0, moves):
             pass
         for _ in range(BATCH):
@@ -288,7 +287,7 @@ class Waiting:
             del place.group.line[place]
             self._inLine -= 1
             place.held, place.young = False, True
-            self._young.append((now + YOUNG, place.number, place))
+            self._young.append((now + YOUNG, place))
             self._enter(place)
             moves.letIn.append(place.who)
         return moves

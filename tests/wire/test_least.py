@@ -36,6 +36,7 @@ class LeastTests(SynchronousTestCase):
         table: Least[int] = Least()
         for number in range(1000):
             table.put(1, number)
+        self.assertLessEqual(len(table._heap), 20)
         for number in range(2, 1000):
             table.put(number, number + 10_000)
         for number in range(2, 1000):

@@ -83,6 +83,29 @@ class RoomTests(WaitingCase):
         self.assertEqual(len(self.waiting), 4)
         self.assertIn("gate.connections", moves.closed[0][1])
 
+    def test_whatHasBeenSentSince(self) -> None:
+        """What counts is what each has sent by now, in its own address and beside the others."""
+        a, _, c, d = self.arrived("a", "b") + self.arrived("c", "d", host="10.0.0.2")
+        self.clock.advance(YOUNG)
+        self.assertEqual(self.waiting.swept(), Moves())
+        a.sent += 1
+        _, moves = self.waiting.arrived("e", address("10.0.0.3"))
+        self.assertEqual(self.closed(moves), ["b"])
+        for place in (a, c, d):
+            place.sent += 1
+        c.sent += 1
+        _, moves = self.waiting.arrived("f", address("10.0.0.3"))
+        self.assertEqual(self.closed(moves), ["d"])
+
+    def test_ofTwoAddresses(self) -> None:
+        """Of two that hold as many, it is that of the one that has sent least."""
+        a, b, _, _ = self.arrived("a", "b") + self.arrived("c", "d", host="10.0.0.2")
+        self.clock.advance(YOUNG)
+        self.waiting.swept()
+        a.sent = b.sent = 7
+        _, moves = self.waiting.arrived("e", address("10.0.0.3"))
+        self.assertEqual(self.closed(moves), ["c"])
+
     def test_youngOnesStay(self) -> None:
         """One that has just come has had no time to speak: the newcomer stands in line until it has."""
         self.arrived("a", "b", "c", "d")
@@ -154,6 +177,18 @@ class RoomTests(WaitingCase):
         self.assertEqual(self.closed(self.waiting.loggedOut(a)), ["a"])
         self.assertIsNone(a.who)
         self.assertEqual(self.waiting.loggedOut(a), Moves())
+
+    def test_comesBackAnew(self) -> None:
+        """What it has sent until then does not count, and it came last."""
+        a, b = self.arrived("a", "b")
+        a.sent += 10**6
+        b.sent += 1
+        self.waiting.loggedIn(a)
+        self.waiting.loggedOut(a)
+        self.arrived("c", "d")
+        self.clock.advance(YOUNG)
+        _, moves = self.waiting.arrived("e", address("10.0.0.2"))
+        self.assertEqual(self.closed(moves), ["a"])
 
     def test_withoutBound(self) -> None:
         """There may be as many as there are."""

@@ -94,6 +94,7 @@ class TimerTests(WatchCase):
         for connection in connections:
             self.watch.lost(connection, connection.place)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(len(self.watch._round), 0)
         # Again.
         self.connected()
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
