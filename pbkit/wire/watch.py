@@ -31,12 +31,13 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from pbkit.wire.place import Moves, Place
 from pbkit.wire.profile import Profile
-from pbkit.wire.waiting import Moves, Place, Waiting
+from pbkit.wire.waiting import Waiting
 
 #: Seconds between two sweeps, at most; and between two looks at one connection. A bound is held to within a quarter of
 #: itself, and to within these.
-TICK, LOOK = 1.0, 5.0
+TICK, LOOK = 0.5, 5.0
 
 log = Logger()
 

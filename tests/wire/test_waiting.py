@@ -13,8 +13,10 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbkit.wire.patience import SILENT, SWEEPS, YOUNG
+from pbkit.wire.place import Moves, Place, groupOf
 from pbkit.wire.profile import Gate
-from pbkit.wire.waiting import BATCH, YOUNG, Moves, Place, Waiting, groupOf
+from pbkit.wire.waiting import BATCH, Waiting
 
 
 def address(host: str) -> Any:
@@ -62,6 +64,16 @@ class WaitingCase(SynchronousTestCase):
             places.append(place)
         return places
 
+    def sweep(self, seconds: float = 2 * SILENT) -> Moves:
+        """Time passes, in sweeps, and by default until those that are there and say nothing are no longer young."""
+        made = Moves()
+        for _ in range(round(seconds * 2)):
+            self.clock.advance(0.5)
+            moves = self.waiting.swept()
+            made.closed += moves.closed
+            made.letIn += moves.letIn
+        return made
+
     def closed(self, moves: Moves) -> list[str]:
         """Who is closed."""
         return [who for who, _ in moves.closed]
@@ -75,7 +87,7 @@ class RoomTests(WaitingCase):
         (other,) = self.arrived("other", host="10.0.0.2")
         a, b, c = self.arrived("a", "b", "c")
         a.sent += 10
-        self.clock.advance(YOUNG)
+        self.sweep()
         place, moves = self.waiting.arrived("new", address("10.0.0.3"))
         self.assertEqual(self.closed(moves), ["b"])
         self.assertTrue(place.waiting and other.waiting and a.waiting and c.waiting)
@@ -86,8 +98,7 @@ class RoomTests(WaitingCase):
     def test_whatHasBeenSentSince(self) -> None:
         """What counts is what each has sent by now, in its own address and beside the others."""
         a, _, c, d = self.arrived("a", "b") + self.arrived("c", "d", host="10.0.0.2")
-        self.clock.advance(YOUNG)
-        self.assertEqual(self.waiting.swept(), Moves())
+        self.assertEqual(self.sweep(), Moves())
         a.sent += 1
         _, moves = self.waiting.arrived("e", address("10.0.0.3"))
         self.assertEqual(self.closed(moves), ["b"])
@@ -100,8 +111,7 @@ class RoomTests(WaitingCase):
     def test_ofTwoAddresses(self) -> None:
         """Of two that hold as many, it is that of the one that has sent least."""
         a, b, _, _ = self.arrived("a", "b") + self.arrived("c", "d", host="10.0.0.2")
-        self.clock.advance(YOUNG)
-        self.waiting.swept()
+        self.sweep()
         a.sent = b.sent = 7
         _, moves = self.waiting.arrived("e", address("10.0.0.3"))
         self.assertEqual(self.closed(moves), ["c"])
@@ -111,12 +121,37 @@ class RoomTests(WaitingCase):
         self.arrived("a", "b", "c", "d")
         (e,) = self.arrived("e", host="10.0.0.2")
         self.assertTrue(e.held)
-        self.clock.advance(YOUNG - 0.1)
-        self.assertEqual(self.waiting.swept(), Moves())
-        self.clock.advance(0.1)
-        moves = self.waiting.swept()
+        self.assertEqual(self.sweep(SILENT), Moves())
+        moves = self.sweep(1.0)
         self.assertEqual((self.closed(moves), moves.letIn), (["a"], ["e"]))
         self.assertFalse(e.held)
+
+    def test_busyReactor(self) -> None:
+        """Nobody is silent whom we had no time to hear: while sweeps are seconds apart, it takes as many of them."""
+        places = self.arrived("a", "b", "c", "d")
+        self.arrived("e")
+        for _ in range(SWEEPS):
+            self.clock.advance(2)
+            self.assertEqual(self.waiting.swept(), Moves())
+        for place in places[1:]:
+            place.sent += 1
+        self.clock.advance(1)
+        self.assertEqual(self.closed(self.waiting.swept()), ["a"])
+
+    def test_speakers(self) -> None:
+        """One that goes on speaking is left alone for longer, but not for ever."""
+        places = self.arrived("a", "b", "c", "d")
+        self.arrived("e")
+        for _ in range(round(2 * YOUNG) - 2):
+            for place in places:
+                place.sent += 1
+            self.assertEqual(self.sweep(0.5), Moves())
+        for _ in range(round(2 * SILENT) + 2):
+            for place in places:
+                place.sent += 1
+            if moves := self.sweep(0.5).closed:
+                break
+        self.assertEqual([who for who, _ in moves], ["a"])
 
     def test_whoLogsInMakesRoom(self) -> None:
         """The next in line has the place of one that has logged in, or has gone."""
@@ -134,7 +169,7 @@ class RoomTests(WaitingCase):
     def test_noneThatHoldsMore(self) -> None:
         """Nobody of an address with few makes room for one of an address with many."""
         self.arrived("few")
-        self.clock.advance(YOUNG)
+        self.sweep()
         self.arrived("a", "b", "c", "d", host="10.0.0.2")
         self.assertEqual(self.waiting.swept(), Moves())
         self.assertEqual(self.waiting.inLine, 1)
@@ -154,7 +189,7 @@ class RoomTests(WaitingCase):
         """Nobody goes whose credentials a checker holds."""
         for place in self.arrived("a", "b", "c", "d"):
             self.waiting.working(place)
-        self.clock.advance(YOUNG)
+        self.sweep()
         self.arrived("e")
         self.assertEqual(self.waiting.swept(), Moves())
         self.assertEqual(self.waiting.inLine, 1)
@@ -164,7 +199,7 @@ class RoomTests(WaitingCase):
         places = self.arrived("a", "b", "c", "d")
         for place in places:
             self.waiting.working(place)
-        self.clock.advance(YOUNG)
+        self.sweep()
         self.arrived("e")
         moves = self.waiting.rested(places[2])
         self.assertEqual((self.closed(moves), moves.letIn), (["c"], ["e"]))
@@ -186,7 +221,7 @@ class RoomTests(WaitingCase):
         self.waiting.loggedIn(a)
         self.waiting.loggedOut(a)
         self.arrived("c", "d")
-        self.clock.advance(YOUNG)
+        self.sweep()
         _, moves = self.waiting.arrived("e", address("10.0.0.2"))
         self.assertEqual(self.closed(moves), ["a"])
 
@@ -201,8 +236,7 @@ class RoomTests(WaitingCase):
         n = 2 * BATCH + 1
         self.waiting = Waiting(Gate(connections=n, line=n, timeout=None), self.clock.seconds)
         self.arrived(*map(str, range(2 * n)))
-        self.clock.advance(YOUNG)
-        self.assertEqual([len(self.waiting.swept().letIn) for _ in range(4)], [BATCH, BATCH, 1, 0])
+        self.assertEqual([len(self.sweep(0.5).letIn) for _ in range(8)], [0] * SWEEPS + [BATCH, BATCH, 1, 0])
 
 
 class DeadlineTests(WaitingCase):
@@ -289,21 +323,26 @@ class DeadlineTests(WaitingCase):
 class HerdTests(SynchronousTestCase):
     """Many at once."""
 
-    def logIn(self, hosts: Callable[[int], str], number: int, silent: int, after: float) -> tuple[list[int], int]:
+    def logIn(
+        self, hosts: Callable[[int], str], number: int, silent: int, after: float, cost: float = 0.0003
+    ) -> tuple[list[int], int]:
         """
-        So many clients that all connect in one moment, and log in as fast as a server of 1,000 log-ins a second lets
-        them, each after three things that it has to say.
+        So many clients that all connect in one moment, and log in as fast as a server lets them that reads each in
+        turn; each after three things that it has to say.
 
         :param hosts: whence each comes.
         :param silent: how many silent connections are there when they come.
         :param after: for how long these have been.
+        :param cost: the seconds that the server takes for each thing said.
         :return: who is logged in, and how many of the silent ones are left.
         """
         clock = Clock()
         waiting = Waiting(Gate(), clock.seconds)
         for n in range(silent):
             waiting.arrived(-1 - n, address("10.0.0.1"))
-        clock.advance(after)
+        for _ in range(round(after * 2)):
+            clock.advance(0.5)
+            waiting.swept()
         gone: set[int] = set()
         places: dict[int, Place] = {}
         said: dict[int, int] = {}
@@ -328,7 +367,7 @@ class HerdTests(SynchronousTestCase):
             for n in turn:
                 places[n].sent += 100
                 said[n] = said.get(n, 0) + 1
-                clock.advance(0.0003)
+                clock.advance(cost)
                 if said[n] < 3:
                     speaking.append(n)
                 else:
@@ -336,20 +375,25 @@ class HerdTests(SynchronousTestCase):
                     act(waiting.loggedIn(places[n]))
             act(waiting.swept())
             if not speaking:
-                clock.advance(1)
+                clock.advance(0.5)
                 act(waiting.swept())
         self.assertEqual(waiting.inLine, 0)
         return sorted(inside), sum(-1 - n not in gone for n in range(silent))
 
     def test_behindSilentOnes(self) -> None:
         """300 silent connections, old or new, keep none of 2,000 clients out that come at once from another address."""
-        for after in (0.0, 1.0, YOUNG, 20.0):
+        for after in (0.0, 1.0, 5.0, 20.0):
             inside, _ = self.logIn(lambda n: "10.0.0.2", 2000, 300, after)
             self.assertEqual(inside, list(range(2000)))
 
     def test_ofTheSameAddress(self) -> None:
         """Nor from the same."""
-        inside, _ = self.logIn(lambda n: "10.0.0.1", 2000, 300, YOUNG)
+        inside, _ = self.logIn(lambda n: "10.0.0.1", 2000, 300, 5.0)
+        self.assertEqual(inside, list(range(2000)))
+
+    def test_slowServer(self) -> None:
+        """Nor from a server that takes 20 s for all of them, so that the first wait 5 s for it."""
+        inside, _ = self.logIn(lambda n: "10.0.0.2", 2000, 300, 5.0, 0.0033)
         self.assertEqual(inside, list(range(2000)))
 
     def test_fromEverywhere(self) -> None:
@@ -371,14 +415,15 @@ class HerdTests(SynchronousTestCase):
                 called += event in ("call", "c_call")
 
             places = [waiting.arrived(n, address(f"10.0.0.{n % 100}"))[0] for n in range(connections)]
-            clock.advance(YOUNG)
+            for _ in range(SWEEPS + 1):
+                clock.advance(SILENT)
+                waiting.swept()
             before = sys.getprofile()
             sys.setprofile(count)
             try:
                 for n in range(connections):
                     # Each that is there has sent something since it was looked at.
                     places[n].sent += 1
-                    clock.advance(YOUNG / connections)
                     waiting.arrived(n, address(f"10.0.1.{n % 100}"))
             finally:
                 sys.setprofile(before)
@@ -399,7 +444,9 @@ class Naive:
     sent: int = 0
     busy: int = 0
     due: float | None = None
-    ripe: float = 0.0
+    young: bool = False
+    came: float = 0.0
+    looked: tuple[float, int, int] | None = None
 
 
 class Model:
@@ -408,7 +455,7 @@ class Model:
     def __init__(self, gate: Gate, clock: Clock) -> None:
         self.gate, self.clock = gate, clock
         self.all: list[Naive] = []
-        self.numbers = 0
+        self.numbers = self.sweeps = 0
         self.moves = Moves()
 
     def those(self, state: str, host: str | None = None) -> list[Naive]:
@@ -422,7 +469,7 @@ class Model:
 
     def makesRoom(self, holds: int) -> bool:
         """Somebody goes."""
-        can = [each for each in self.those("in") if not each.busy and each.ripe <= self.clock.seconds()]
+        can = [each for each in self.those("in") if not each.busy and not each.young]
         if not can:
             return False
         best = min(can, key=lambda each: (-len(self.those("in", each.host)), each.sent, each.number))
@@ -441,7 +488,7 @@ class Model:
             first = min(line, key=lambda each: (len(self.those("in", each.host)), each.number))
             if len(self.those("in")) >= most and not self.makesRoom(len(self.those("in", first.host))):
                 break
-            first.state, first.ripe = "in", self.clock.seconds() + YOUNG
+            first.state, first.young, first.came = "in", True, self.clock.seconds()
             self.moves.letIn.append(first.who)
 
     def expect(self, each: Naive, timeout: float | None) -> None:
@@ -473,7 +520,7 @@ class Model:
         """One logs out."""
         if each.state == "out":
             self.numbers += 1
-            each.state, each.number, each.sent, each.ripe = "in", self.numbers, 0, 0.0
+            each.state, each.number, each.sent, each.young = "in", self.numbers, 0, False
             self.expect(each, self.gate.again)
             self.serve()
 
@@ -501,6 +548,15 @@ class Model:
         for each in sorted(waiting, key=lambda each: (each.due, each.number)):
             if each.due is not None and each.due <= self.clock.seconds():
                 self.close(each)
+        now = self.clock.seconds()
+        self.sweeps += 1
+        for each in self.those("in"):
+            if each.looked is not None:
+                when, sweep, sent = each.looked
+                if when > now - SILENT or sweep > self.sweeps - SWEEPS:
+                    continue
+                each.young = each.young and each.sent != sent and now - each.came < YOUNG
+            each.looked = (now, self.sweeps, each.sent)
         self.serve()
 
 
@@ -508,7 +564,7 @@ moves = st.one_of(
     st.tuples(st.just("arrived"), st.integers(1, 3)),
     st.tuples(st.sampled_from("loggedIn loggedOut lost working rested sent".split()), st.integers(0, 12)),
     st.tuples(st.just("advance"), st.sampled_from([1, 3, 5, 10])),
-    st.tuples(st.just("swept"), st.just(0)),
+    st.tuples(st.just("swept"), st.integers(1, 6)),
 )
 
 
@@ -532,8 +588,12 @@ class ModelTests(SynchronousTestCase):
                 model.arrived(len(places), f"10.0.0.{n}")
                 places.append(place)
             elif name == "swept":
-                made = table.swept()
-                model.swept()
+                for _ in range(n):
+                    clock.advance(0.5)
+                    one = table.swept()
+                    made.letIn += one.letIn
+                    made.closed += one.closed
+                    model.swept()
             elif places:
                 each, place = model.all[n % len(places)], places[n % len(places)]
                 if name == "sent":
@@ -550,4 +610,4 @@ class ModelTests(SynchronousTestCase):
             self.assertEqual((len(table), table.inLine), (len(model.those("in")), len(model.those("held"))))
         for place in places:
             table.lost(place)
-        self.assertEqual((table._groups, len(table._due)), ({}, 0))
+        self.assertEqual((table._groups, len(table._deadlines)), ({}, 0))

@@ -9,8 +9,8 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbkit.wire.place import Place
 from pbkit.wire.profile import DROPIN, STRICT, Gate, Keepalive
-from pbkit.wire.waiting import YOUNG, Place
 from pbkit.wire.watch import LOOK, Watch
 
 ADDRESS = IPv4Address("TCP", "10.0.0.1", 4711)
@@ -120,7 +120,7 @@ class TimerTests(WatchCase):
         for _ in range(1000):
             connection = self.connected()
             self.watch.lost(connection, connection.place)
-        self.later(2 * LOOK + 1)
+        self.later(3 * LOOK)
         self.assertEqual((len(self.watch._records), len(self.watch._round)), (1, 1))
 
 
@@ -243,10 +243,10 @@ class WaitingTests(WatchCase):
         self.assertEqual(connection.why, ["gate.timeout: nobody has logged in on it in time"])
 
     def test_line(self) -> None:
-        """One that stands in line is let in by the sweep, when one of those before it is old enough to go."""
+        """One that stands in line is let in by the sweep, when one of those before it has been silent for a while."""
         first, second, third = (self.connected(loggedIn=False) for _ in range(3))
         self.assertTrue(third.place.held)
-        self.later(YOUNG + 1)
+        self.later(3)
         self.assertEqual((len(first.why), second.why, third.entered), (1, [], 1))
 
     def test_noRoom(self) -> None:
