@@ -10,12 +10,20 @@ from collections.abc import Callable, Iterator
 from pbkit.wire.least import Least
 from pbkit.wire.place import Place
 
-#: How long one that has just come may say nothing until it makes room for others: in seconds, and in sweeps. TLS takes
-#: two round trips until we hear something, a second to the other side of the earth. A reactor that is busy sweeps less
+#: How long one that has just come makes room for nobody while it says nothing: in seconds, and in sweeps. TLS takes two
+#: round trips until we hear something, a second to the other side of the earth. A reactor that is busy sweeps less
 #: often, and reads everybody once in between: so nobody is taken for silent whom we had no time to hear.
 SILENT, SWEEPS = 1.5, 4
-#: After how many seconds it does whatever it says: a login takes three round trips.
-YOUNG = 10.0
+#: After how many seconds one that says nothing makes room for all, and after how many one does that says something. A
+#: program that opens thousands of connections, or a server that agrees on TLS with as many, takes so long.
+SHY, YOUNG = 5.0, 10.0
+
+#: For whom a connection makes room: for nobody, for those whose address would still hold less than half of what its own
+#: does, for all.
+NOBODY, FEW, ALL = 0, 1, 2
+
+#: After how many seconds, for whom one that has said nothing, and for whom one that has said something.
+_STAGES = ((SILENT, FEW, NOBODY), (SHY, ALL, FEW), (YOUNG, ALL, ALL))
 
 
 class Deadlines:
@@ -66,38 +74,40 @@ class Deadlines:
 
 class Youth:
     """
-    Those that have just come, and make room for nobody yet: until they have been silent for `SILENT`, or are older than
-    `YOUNG`. What they send is looked at in sweeps.
+    Those that have just come, and make room for nobody yet, and then for few. What they send is looked at in sweeps.
 
     :param seconds: the time.
     """
 
-    __slots__ = ("_new", "_seconds", "_sweep", "_young")
+    __slots__ = ("_new", "_seconds", "_stages", "_sweep")
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
         self._sweep = 0
-        # Who has come since the last sweep, and who is to be looked at again: when it came, when and in which sweep it
-        # was looked at, and what it had sent then. Who has gone in between is still in it.
-        self._new: list[tuple[float, Place]] = []
-        self._young: deque[tuple[Place, float, float, int, int]] = deque()
+        # Who has come since the last sweep; and at which stage each is, from when on, and from which sweep. Who has
+        # gone in between is still in it.
+        self._new: list[Place] = []
+        self._stages: list[deque[tuple[Place, float, int]]] = [deque() for _ in _STAGES]
 
     def begin(self, place: Place) -> None:
         """It has just come."""
-        place.young = True
-        self._new.append((self._seconds(), place))
+        place.yields = NOBODY
+        self._new.append(place)
 
     def ended(self) -> list[Place]:
-        """A sweep: those that are so no longer."""
+        """A sweep: those that make room for more than before."""
         now, grown = self._seconds(), []
         self._sweep += 1
-        while self._young and self._young[0][2] <= now - SILENT and self._young[0][3] <= self._sweep - SWEEPS:
-            place, came, _, _, sent = self._young.popleft()
-            if place.young and place.waiting and place.sent != sent and now - came < YOUNG:
-                self._young.append((place, came, now, self._sweep, place.sent))
-            else:
-                place.young = False
+        for stage, (seconds, silent, speaks) in enumerate(_STAGES):
+            young = self._stages[stage]
+            while young and young[0][1] <= now - seconds and young[0][2] <= self._sweep - SWEEPS:
+                place, came, sweep = young.popleft()
+                if not place.waiting or place.yields == ALL:
+                    continue
+                place.yields = max(place.yields, speaks if place.sent else silent)
                 grown.append(place)
-        self._young.extend((place, came, now, self._sweep, place.sent) for came, place in self._new)
+                if place.yields != ALL:
+                    self._stages[stage + 1].append((place, came, sweep))
+        self._stages[0].extend((place, now, self._sweep) for place in self._new)
         self._new.clear()
         return grown

@@ -42,7 +42,7 @@ class Group:
     The connections of one address.
 
     :ivar count: how many have a place.
-    :ivar ripe: those of them that could make room, by what they have sent and then by age.
+    :ivar ripe: those of them that could make room for few, and for all, by what they have sent and then by age.
     :ivar line: those that stand in line.
     """
 
@@ -51,19 +51,24 @@ class Group:
     def __init__(self, name: Hashable) -> None:
         self.name = name
         self.count = 0
-        self.ripe: Least[Place] = Least()
+        self.ripe: tuple[Least[Place], Least[Place]] = (Least(), Least())
         self.line: OrderedDict[Place, None] = OrderedDict()
 
     def rank(self, place: Place) -> None:
         """Something about one of its places has changed."""
-        if place.waiting and not place.young and not place.busy:
-            self.ripe.put(place, (place.sent, place.number))
-        else:
-            self.ripe.discard(place)
+        for level, ripe in enumerate(self.ripe, 1):
+            if place.waiting and place.yields >= level and not place.busy:
+                ripe.put(place, (place.sent, place.number))
+            else:
+                ripe.discard(place)
 
-    def least(self) -> Place | None:
-        """The place that is the first to make room, or None if none can."""
-        while (found := self.ripe.least()) is not None:
+    def least(self, level: int) -> Place | None:
+        """
+        The place that is the first to make room, or None if none can.
+
+        :param level: for few, or for all.
+        """
+        while (found := self.ripe[level - 1].least()) is not None:
             (sent, _), place = found
             if sent == place.sent:
                 return place
@@ -83,14 +88,16 @@ class Place:
     :ivar waiting: it has a place among those that have not logged in.
     """
 
-    __slots__ = ("busy", "due", "group", "held", "number", "sent", "waiting", "who", "young")
+    __slots__ = ("busy", "due", "group", "held", "number", "sent", "waiting", "who", "yields")
 
     def __init__(self, who: Any, group: Group, number: int) -> None:
         self.who = who
         self.group = group
         self.number = number
         self.sent = 0
-        self.held = self.waiting = self.young = False
+        self.held = self.waiting = False
+        # For whom it makes room, as in `patience`.
+        self.yields = 0
         # How many checkers and builders are at work on it; when it is to have logged in, or what is left until then.
         self.busy = 0
         self.due: float | None = None

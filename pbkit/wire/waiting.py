@@ -4,11 +4,12 @@ The connections of one server that have not logged in.
 There is room for some. When it is taken, one makes room for the next: of the addresses that hold most, the one that has
 sent least, the oldest first. So silent ones keep nobody out, and who opens many hurts only his own address.
 
-A connection that has just come makes room for nobody, until it has been silent for a while (`patience.SILENT`): of
-clients that all come back at once after a restart, those that came last would otherwise throw out those that came
-first, who have had no time yet to say a word. Nor does one at whose credentials a checker of ours is at work, nor one
-of an address that holds less than the newcomer's. If nobody can go, the newcomer stands in line; nothing is read of it
-until its turn comes, so that it costs next to nothing. First in line are those whose address holds least.
+A connection that has just come makes room for nobody, then for those whose address holds much less than its own, then
+for all (see `patience`): of clients that all come back at once after a restart, those that came last would otherwise
+throw out those that came first, who have had no time yet to say a word. One at whose credentials a checker of ours is
+at work makes room for nobody, and one of an address that holds less than the newcomer's does not either. If nobody can
+go, the newcomer stands in line; nothing is read of it until its turn comes, so that it costs next to nothing. First in
+line are those whose address holds least.
 
 Nothing is done here to a connection: what is to be done is returned, as `Moves`.
 """
@@ -19,7 +20,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from pbkit.wire.least import Least
-from pbkit.wire.patience import Deadlines, Youth
+from pbkit.wire.patience import ALL, FEW, Deadlines, Youth
 from pbkit.wire.place import Group, Moves, Place, groupOf
 from pbkit.wire.profile import Gate
 
@@ -45,8 +46,9 @@ class Waiting:
         self._groups: dict[Hashable, Group] = {}
         self._deadlines = Deadlines(seconds)
         self._youth = Youth(seconds)
-        # Groups: with somebody who could make room; with somebody in line, whose turn is next; whose line is longest.
-        self._ripe: Least[Group] = Least()
+        # Groups: with somebody who could make room for few, and for all; with somebody in line, whose turn is next;
+        # whose line is longest.
+        self._ripe: tuple[Least[Group], Least[Group]] = (Least(), Least())
         self._next: Least[Group] = Least()
         self._longest: Least[Group] = Least()
 
@@ -101,7 +103,7 @@ class Waiting:
             return Moves()
         self._number += 1
         place.number = self._number
-        place.sent, place.young = 0, False
+        place.sent, place.yields = 0, ALL
         place.group = self._groups.setdefault(place.group.name, place.group)
         self._deadlines.begin(place, self._gate.again)
         self._enter(place)
@@ -139,8 +141,7 @@ class Waiting:
         for place in self._deadlines.overdue():
             self._close(place, "gate.timeout: nobody has logged in on it in time", moves)
         for place in self._youth.ended():
-            if place.waiting:
-                self._ranked(place.group, place)
+            self._ranked(place.group, place)
         return self._served(moves)
 
     # In and out.
@@ -201,27 +202,31 @@ class Waiting:
         :param holds: how many places the newcomer's address has.
         :return: whether there was one.
         """
-        while (found := self._ripe.least()) is not None:
-            key, group = found
-            self._ranked(group)
-            if self._ripe.least() == (key, group):
-                if group.count < holds:
-                    return False
-                least = group.least()
-                assert least is not None
+        for level, above in ((FEW, 2 * holds + 2), (ALL, holds - 1)):
+            least = self._least(level)
+            if least is not None and least.group.count > above:
                 self._close(least, "gate.connections: it made room for others, having sent least", moves)
                 return True
         return False
+
+    def _least(self, level: int) -> Place | None:
+        """Of the addresses that hold most, the place that is the first to make room."""
+        while (found := self._ripe[level - 1].least()) is not None:
+            self._ranked(found[1])
+            if self._ripe[level - 1].least() == found:
+                return found[1].least(level)
+        return None
 
     def _ranked(self, group: Group, place: Place | None = None) -> None:
         """Something about a group has changed, or about one of its places."""
         if place is not None:
             group.rank(place)
-        least = group.least()
-        if least is None:
-            self._ripe.discard(group)
-        else:
-            self._ripe.put(group, (-group.count, least.sent, least.number))
+        for level, ripe in enumerate(self._ripe, 1):
+            least = group.least(level)
+            if least is None:
+                ripe.discard(group)
+            else:
+                ripe.put(group, (-group.count, least.sent, least.number))
         if group.line:
             first = next(iter(group.line)).number
             self._next.put(group, (group.count, first))

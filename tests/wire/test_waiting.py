@@ -13,7 +13,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.wire.patience import SILENT, SWEEPS, YOUNG
+from pbkit.wire.patience import ALL, FEW, NOBODY, SHY, SILENT, SWEEPS, YOUNG
 from pbkit.wire.place import Moves, Place, groupOf
 from pbkit.wire.profile import Gate
 from pbkit.wire.waiting import BATCH, Waiting
@@ -64,8 +64,8 @@ class WaitingCase(SynchronousTestCase):
             places.append(place)
         return places
 
-    def sweep(self, seconds: float = 2 * SILENT) -> Moves:
-        """Time passes, in sweeps, and by default until those that are there and say nothing are no longer young."""
+    def sweep(self, seconds: float = YOUNG + 1) -> Moves:
+        """Time passes, in sweeps, and by default until those that are there make room for all."""
         made = Moves()
         for _ in range(round(seconds * 2)):
             self.clock.advance(0.5)
@@ -119,12 +119,30 @@ class RoomTests(WaitingCase):
     def test_youngOnesStay(self) -> None:
         """One that has just come has had no time to speak: the newcomer stands in line until it has."""
         self.arrived("a", "b", "c", "d")
-        (e,) = self.arrived("e", host="10.0.0.2")
+        (e,) = self.arrived("e")
         self.assertTrue(e.held)
-        self.assertEqual(self.sweep(SILENT), Moves())
+        self.assertEqual(self.sweep(SHY), Moves())
         moves = self.sweep(1.0)
         self.assertEqual((self.closed(moves), moves.letIn), (["a"], ["e"]))
         self.assertFalse(e.held)
+
+    def test_thoseWithMany(self) -> None:
+        """Silent ones make room sooner for one of an address that holds much less than theirs."""
+        self.arrived("a", "b", "c", "d")
+        self.arrived("e")
+        self.arrived("few", host="10.0.0.2")
+        self.assertEqual(self.sweep(SILENT), Moves())
+        moves = self.sweep(1.0)
+        self.assertEqual((self.closed(moves), moves.letIn), (["a"], ["few"]))
+
+    def test_notMuchLess(self) -> None:
+        """Not for one that would hold half as many: of many who come at once, nobody has more right than another."""
+        self.arrived("a", "b", "x", "y")
+        self.waiting = Waiting(Gate(connections=2, line=1), self.clock.seconds)
+        self.arrived("a", "b")
+        self.arrived("c", host="10.0.0.2")
+        self.assertEqual(self.sweep(SHY), Moves())
+        self.assertEqual(self.sweep(1.0).letIn, ["c"])
 
     def test_busyReactor(self) -> None:
         """Nobody is silent whom we had no time to hear: while sweeps are seconds apart, it takes as many of them."""
@@ -139,19 +157,12 @@ class RoomTests(WaitingCase):
         self.assertEqual(self.closed(self.waiting.swept()), ["a"])
 
     def test_speakers(self) -> None:
-        """One that goes on speaking is left alone for longer, but not for ever."""
-        places = self.arrived("a", "b", "c", "d")
+        """One that has said something is left alone for longer, but not for ever."""
+        for place in self.arrived("a", "b", "c", "d"):
+            place.sent += 1
         self.arrived("e")
-        for _ in range(round(2 * YOUNG) - 2):
-            for place in places:
-                place.sent += 1
-            self.assertEqual(self.sweep(0.5), Moves())
-        for _ in range(round(2 * SILENT) + 2):
-            for place in places:
-                place.sent += 1
-            if moves := self.sweep(0.5).closed:
-                break
-        self.assertEqual([who for who, _ in moves], ["a"])
+        self.assertEqual(self.sweep(YOUNG), Moves())
+        self.assertEqual(self.closed(self.sweep(1.0)), ["a"])
 
     def test_whoLogsInMakesRoom(self) -> None:
         """The next in line has the place of one that has logged in, or has gone."""
@@ -236,7 +247,8 @@ class RoomTests(WaitingCase):
         n = 2 * BATCH + 1
         self.waiting = Waiting(Gate(connections=n, line=n, timeout=None), self.clock.seconds)
         self.arrived(*map(str, range(2 * n)))
-        self.assertEqual([len(self.sweep(0.5).letIn) for _ in range(8)], [0] * SWEEPS + [BATCH, BATCH, 1, 0])
+        self.assertEqual(self.sweep(SHY), Moves())
+        self.assertEqual([len(self.sweep(0.5).letIn) for _ in range(4)], [BATCH, BATCH, 1, 0])
 
 
 class DeadlineTests(WaitingCase):
@@ -416,7 +428,7 @@ class HerdTests(SynchronousTestCase):
 
             places = [waiting.arrived(n, address(f"10.0.0.{n % 100}"))[0] for n in range(connections)]
             for _ in range(SWEEPS + 1):
-                clock.advance(SILENT)
+                clock.advance(YOUNG)
                 waiting.swept()
             before = sys.getprofile()
             sys.setprofile(count)
@@ -444,9 +456,9 @@ class Naive:
     sent: int = 0
     busy: int = 0
     due: float | None = None
-    young: bool = False
-    came: float = 0.0
-    looked: tuple[float, int, int] | None = None
+    yields: int = NOBODY
+    stage: int = 0
+    came: tuple[float, int] | None = None
 
 
 class Model:
@@ -469,14 +481,15 @@ class Model:
 
     def makesRoom(self, holds: int) -> bool:
         """Somebody goes."""
-        can = [each for each in self.those("in") if not each.busy and not each.young]
-        if not can:
-            return False
-        best = min(can, key=lambda each: (-len(self.those("in", each.host)), each.sent, each.number))
-        if len(self.those("in", best.host)) < holds:
-            return False
-        self.close(best)
-        return True
+        for level in (FEW, ALL):
+            can = [each for each in self.those("in") if not each.busy and each.yields >= level]
+            if can:
+                best = min(can, key=lambda each: (-len(self.those("in", each.host)), each.sent, each.number))
+                theirs = len(self.those("in", best.host))
+                if theirs > 2 * (holds + 1) if level == FEW else theirs >= holds:
+                    self.close(best)
+                    return True
+        return False
 
     def serve(self) -> None:
         """Let in who can be."""
@@ -488,7 +501,7 @@ class Model:
             first = min(line, key=lambda each: (len(self.those("in", each.host)), each.number))
             if len(self.those("in")) >= most and not self.makesRoom(len(self.those("in", first.host))):
                 break
-            first.state, first.young, first.came = "in", True, self.clock.seconds()
+            first.state = "in"
             self.moves.letIn.append(first.who)
 
     def expect(self, each: Naive, timeout: float | None) -> None:
@@ -520,7 +533,7 @@ class Model:
         """One logs out."""
         if each.state == "out":
             self.numbers += 1
-            each.state, each.number, each.sent, each.young = "in", self.numbers, 0, False
+            each.state, each.number, each.sent, each.yields = "in", self.numbers, 0, ALL
             self.expect(each, self.gate.again)
             self.serve()
 
@@ -551,12 +564,15 @@ class Model:
         now = self.clock.seconds()
         self.sweeps += 1
         for each in self.those("in"):
-            if each.looked is not None:
-                when, sweep, sent = each.looked
-                if when > now - SILENT or sweep > self.sweeps - SWEEPS:
-                    continue
-                each.young = each.young and each.sent != sent and now - each.came < YOUNG
-            each.looked = (now, self.sweeps, each.sent)
+            if each.came is None:
+                each.came = (now, self.sweeps)
+            when, sweep = each.came
+            if sweep > self.sweeps - SWEEPS:
+                continue
+            for stage, (seconds, silent, speaks) in enumerate(((SILENT, 1, 0), (SHY, 2, 1), (YOUNG, 2, 2))):
+                if stage == each.stage and when <= now - seconds:
+                    each.stage += 1
+                    each.yields = max(each.yields, speaks if each.sent else silent)
         self.serve()
 
 

@@ -9,6 +9,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbkit.wire.patience import SHY
 from pbkit.wire.place import Place
 from pbkit.wire.profile import DROPIN, STRICT, Gate, Keepalive
 from pbkit.wire.watch import LOOK, Watch
@@ -246,7 +247,7 @@ class WaitingTests(WatchCase):
         """One that stands in line is let in by the sweep, when one of those before it has been silent for a while."""
         first, second, third = (self.connected(loggedIn=False) for _ in range(3))
         self.assertTrue(third.place.held)
-        self.later(3)
+        self.later(SHY + 1)
         self.assertEqual((len(first.why), second.why, third.entered), (1, [], 1))
 
     def test_noRoom(self) -> None:
