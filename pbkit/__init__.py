@@ -18,6 +18,10 @@ A map of the code, for whoever comes new::
         broker.py       stock's Broker, with channels
         channel.py      one session's part of a connection, and its end;  tables.py: its references
         peer.py         a connection as sessions see it
+        gate.py         what a stranger may say;  plain.py: its arguments, read by hand
+        waiting.py      who has not logged in, and who makes room for whom
+        watch.py        one sweep for all connections: deadlines, keepalive
+        journal.py      what a peer may have written into the log
     server.py       the server factory and the login root: where wire and sessions meet
     client/         connect(): a login that always fires, errors turned back into exceptions
     dropin.py       the same classes under stock's names

@@ -102,7 +102,7 @@ class Youth:
             young = self._stages[stage]
             while young and young[0][1] <= now - seconds and young[0][2] <= self._sweep - SWEEPS:
                 place, came, sweep = young.popleft()
-                if not place.waiting or place.yields == ALL:
+                if not place.waiting:
                     continue
                 place.yields = max(place.yields, speaks if place.sent else silent)
                 grown.append(place)

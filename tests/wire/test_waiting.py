@@ -135,9 +135,16 @@ class RoomTests(WaitingCase):
         moves = self.sweep(1.0)
         self.assertEqual((self.closed(moves), moves.letIn), (["a"], ["few"]))
 
+    def test_speakersWithMany(self) -> None:
+        """Those that have said something do so too, but later."""
+        for place in self.arrived("a", "b", "c", "d"):
+            place.sent += 1
+        self.arrived("few", host="10.0.0.2")
+        self.assertEqual(self.sweep(SHY), Moves())
+        self.assertEqual(self.sweep(1.0).letIn, ["few"])
+
     def test_notMuchLess(self) -> None:
         """Not for one that would hold half as many: of many who come at once, nobody has more right than another."""
-        self.arrived("a", "b", "x", "y")
         self.waiting = Waiting(Gate(connections=2, line=1), self.clock.seconds)
         self.arrived("a", "b")
         self.arrived("c", host="10.0.0.2")
