@@ -10,7 +10,8 @@ table is touched. The connection acts on the verdict::
                                             verdict.method, verdict.answer, verdict.arguments, {})
     elif isinstance(verdict, Refused):  answer with the error if that is wanted; self._giveBack(verdict.rest)
     elif isinstance(verdict, Nobody):   as of any object that is not there, or no longer; self._giveBack(verdict.rest)
-    elif isinstance(verdict, Answered): end the ping that waits for it, if any; self._giveBack(verdict.rest)
+    elif isinstance(verdict, Answered): end what waits for it in the connection's own table, if anything does:
+                                            a ping; self._giveBack(verdict.rest)
     elif isinstance(verdict, Ignored):  nothing
     elif isinstance(verdict, Closed):   close the connection, with one line in the log
 
