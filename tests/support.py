@@ -45,7 +45,12 @@ USERS = ("alice", "bob", "carol")
 PASSWORD = b"sesame"
 
 #: For tests in which many log-ins fail that are about something else: they are answered at once, and close nothing.
-LENIENT = attrs.evolve(STRICT, door=attrs.evolve(STRICT.door, delay=0.0, failures=None))
+LENIENT = attrs.evolve(
+    STRICT,
+    door=attrs.evolve(STRICT.door, delay=0.0, failures=None),
+    gate=attrs.evolve(STRICT.gate, message=1_000_000, items=1000, timeout=None),
+    log=attrs.evolve(STRICT.log, lines=None),
+)
 
 
 def serve(realm: Any, factory: Any = ServerFactory, **kw: Any) -> Any:

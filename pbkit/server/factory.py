@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IReactorTime
 from twisted.spread import pb
@@ -15,7 +16,8 @@ from zope.interface import implementer
 from pbkit.server.patience import Patience
 from pbkit.server.root import LoginRoot
 from pbkit.wire.broker import Broker
-from pbkit.wire.profile import STRICT, Profile
+from pbkit.wire.profile import STRICT, Gate, Profile
+from pbkit.wire.watch import Watch
 
 
 class ServerFactory(pb.PBServerFactory):
@@ -48,6 +50,9 @@ class ServerFactory(pb.PBServerFactory):
             self.profile = profile
         if isinstance(root, Portal):
             self.root = _PortalRoot(root, self.profile, Patience(self.profile.door))
+        #: Whether nothing but a login is served before one. A root of one's own has none.
+        self.gated = isinstance(root, Portal) and self.profile.gate.closed
+        self._watch: Watch | None = None
 
     def buildProtocol(self, addr: Any) -> Any:
         """As stock's; the connection is as strict as its factory."""
@@ -55,6 +60,21 @@ class ServerFactory(pb.PBServerFactory):
         if isinstance(broker, Broker):
             broker.profile = self.profile
         return broker
+
+    def watchOf(self, clock: IReactorTime) -> Watch:
+        """
+        The one watch over the connections of this server.
+
+        :param clock: that of the connection that asks.
+        """
+        if self._watch is None:
+            profile = self.profile
+            if not self.gated:
+                profile = attrs.evolve(profile, gate=Gate(closed=False, timeout=None, again=None, connections=None))
+            # In drop-in use there is no such bound, and no timer for it.
+            bounded = profile.output.lasting < profile.output.most
+            self._watch = Watch(profile, clock, [lambda entrance: entrance.check(clock.seconds())] if bounded else ())
+        return self._watch
 
 
 @implementer(pb.IPBRoot)

@@ -102,7 +102,7 @@ class Calls(pb.Broker):
             failure = Failure(stock(text[:1].upper() + text[1:]))
         if answerRequired:
             self._sendFailureOrError(failure, requestID)
-        elif not failure.check(pb.Error):
+        elif not failure.check(pb.Error) and self.connection.journal.admits():
             log.failure("a call that wants no answer failed", failure)
 
     def answered(self, result: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
@@ -131,7 +131,8 @@ class Calls(pb.Broker):
             super()._sendFailure(fail, requestID)
             return
         number = secrets.token_hex(4)
-        log.failure("a call failed: internal error {number}", fail, number=number)
+        if self.connection.journal.admits():
+            log.failure("a call failed: internal error {number}", fail, number=number)
         self._sendError(Failure(InternalError(f"internal error {number}")), requestID)
 
     def _sendError(self, fail: Any, requestID: Any) -> None:
@@ -155,7 +156,8 @@ class Calls(pb.Broker):
                 netResult = codec.decode(netResult.data, connection.vocabulary)
             super()._sendAnswer(netResult, requestID)
         except Exception as error:
-            log.failure("an answer cannot be sent")
+            if self.connection.journal.admits():
+                log.failure("an answer cannot be sent")
             self._sendError(Failure(Error(f"the answer cannot be sent: {safe_str(error):.{CUT}}")), requestID)
             # Last: it may have been all that the session held, which then ends.
             self.takeBack(sum(handles(netResult), []))
