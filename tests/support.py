@@ -53,6 +53,11 @@ LENIENT = attrs.evolve(
 )
 
 
+def timers(clock: Any) -> list[Any]:
+    """What a clock has still to do, but for the sweep over its connections, which goes on while there are any."""
+    return [call for call in clock.getDelayedCalls() if "Watch._sweep" not in str(call)]
+
+
 def serve(realm: Any, factory: Any = ServerFactory, **kw: Any) -> Any:
     """
     A server factory over a portal with `USERS` and anonymous log-ins.

@@ -14,7 +14,7 @@ import pbkit
 from pbkit import dropin
 from pbkit.interfaces import IPeer
 from pbkit.wire.peer import NOBODY, peerOf
-from tests.support import LENIENT, Client, Wire, serve
+from tests.support import LENIENT, Client, Wire, serve, timers
 from tests.wire.things import Messages, WireCase
 
 
@@ -133,7 +133,7 @@ class PingTests(WireCase):
             self.assertEqual(wire.client.localObjects, {})
             wire.lose()
         self.assertEqual(self.flushLoggedErrors(), [])
-        self.assertEqual([call for call in self.clock.getDelayedCalls() if "Watch" not in str(call)], [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_whateverIsThere(self) -> None:
         """A client that has an object of that very name is alive too."""
@@ -169,7 +169,7 @@ class PingTests(WireCase):
         self.wire.cut()
         self.assertIs(self.successResultOf(pinged), False)
         self.assertIs(self.successResultOf(self.wire.server.peer.ping(5)), False)
-        self.assertEqual([call for call in self.clock.getDelayedCalls() if "Watch" not in str(call)], [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_costsNoActivity(self) -> None:
         """A ping that a client sends is answered, and is not the session's activity."""
