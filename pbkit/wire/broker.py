@@ -16,9 +16,8 @@ from pbkit.errors import SessionEnded
 from pbkit.interfaces import current
 from pbkit.wire.channel import Channel
 from pbkit.wire.hello import NAME, Hello
+from pbkit.wire.jellying import Jellying
 from pbkit.wire.peer import Peer, peerOf
-from pbkit.wire.profile import STRICT, Profile
-from pbkit.wire.sexp import handles
 
 #: For how many references of ended sessions a connection remembers how they ended. The oldest are forgotten first:
 #: a call on one of these is answered "Invalid Object ID", as on any other that never was. Ten sessions' worth
@@ -26,7 +25,7 @@ from pbkit.wire.sexp import handles
 TOMBSTONES = 10_240
 
 
-class Broker(pb.Broker):
+class Broker(Jellying):
     """
     One connection. Brings each message to the channel that it belongs to, and serves what belongs to none, such
     as the login root, from its own tables, as stock does.
@@ -35,7 +34,6 @@ class Broker(pb.Broker):
     :param security: as stock's.
     """
 
-    profile: Profile = STRICT
     waitingForAnswers: Any
 
     def __init__(self, isClient: Any = 1, security: Any = globalSecurity) -> None:
@@ -173,7 +171,7 @@ class Broker(pb.Broker):
                 error, _ = self._tombstones[objectID]
                 self._sendError(pb.CopyableFailure(error.again()), requestID)
             # What came with the call would be kept at the client for ever.
-            self._giveBack([b"list", netArgs, netKw])
+            self.giveBack([b"list", netArgs, netKw])
         else:
             super().proto_message(requestID, objectID, message, answerRequired, netArgs, netKw)
 
@@ -201,7 +199,7 @@ class Broker(pb.Broker):
         elif _isIn(requestID, self.waitingForAnswers):
             super().proto_answer(requestID, netResult)
         else:
-            self._giveBack(netResult)
+            self.giveBack(netResult)
 
     def proto_error(self, requestID: Any, fail: Any) -> None:
         """An error. One that nobody waits for any more is dropped, where stock drops the connection."""
@@ -211,7 +209,7 @@ class Broker(pb.Broker):
         elif _isIn(requestID, self.waitingForAnswers):
             super().proto_error(requestID, fail)
         else:
-            self._giveBack(fail)
+            self.giveBack(fail)
 
     def proto_decref(self, objectID: Any) -> None:
         """The other end let go of an object. Of one that is not there, it is free to."""
@@ -234,16 +232,6 @@ class Broker(pb.Broker):
                 self.sendCall(b"uncache", objectID)
         elif type(objectID) is int and objectID in self.remotelyCachedObjects:
             super().proto_decache(objectID)
-
-    def _giveBack(self, sexp: Any) -> None:
-        """Nobody wants this: let the other end forget what it keeps for it. None of its hooks is run."""
-        references, caches = handles(sexp)
-        for luid in references:
-            self.sendDecRef(luid)
-        for luid in caches:
-            # One that we have a copy of lets go by itself.
-            if luid not in self.locallyCachedObjects:
-                self.decCacheRef(luid)
 
     def _letGo(self, luid: int) -> bool:
         """One reference less to an object of an ended session; True if it was the last."""

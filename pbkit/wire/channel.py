@@ -25,8 +25,9 @@ from zope.interface import implementer
 
 from pbkit.errors import Disconnected, Error, SessionEnded
 from pbkit.interfaces import IChannel, current
+from pbkit.wire.jellying import following, guarded
 from pbkit.wire.sexp import handles
-from pbkit.wire.tables import Tables, guarded
+from pbkit.wire.tables import Tables
 
 if TYPE_CHECKING:
     from pbkit.wire.broker import Broker
@@ -62,7 +63,7 @@ class Channel(Tables):
         if iscoroutine(object):
             object = Deferred.fromCoroutine(object)
         if isinstance(object, Deferred):
-            return object.addCallback(self._serializeLater, perspective, method, args, kw)
+            return following(object).addCallback(self._serializeLater, perspective, method, args, kw)
         if self.error is not None:
             # A method may end its own session and then answer with a reference.
             raise self.error.again()
