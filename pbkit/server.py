@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import md5
 from typing import Any
 
@@ -39,6 +39,7 @@ from pbkit.errors import (
 )
 from pbkit.interfaces import ILogin, ISession, ISessionRealm
 from pbkit.sessions.mind import checkReference
+from pbkit.wire.allowed import registryOf
 from pbkit.wire.broker import Broker
 from pbkit.wire.channel import Channel
 from pbkit.wire.profile import STRICT, Profile
@@ -57,6 +58,10 @@ class ServerFactory(pb.PBServerFactory):
     :param security: as stock's.
     :param clock: for every deadline; by default the reactor that a connection's transport belongs to.
     :param profile: how strict it is, and its connections; by default that of the class.
+    :param allow: which classes of copyable and cacheable objects it accepts from clients: the senders' classes, those
+        that are made of them, or the names that these are registered for with `pb.setUnjellyableForClass`. None accepts
+        all that are registered in this process, as stock does; what twistd serves accepts those that are named.
+    :raises ConfigError: nothing is registered for one that is allowed.
     """
 
     protocol: Any = Broker
@@ -70,9 +75,11 @@ class ServerFactory(pb.PBServerFactory):
         *,
         clock: IReactorTime | None = None,
         profile: Profile | None = None,
+        allow: Iterable[type | str | bytes] | None = None,
     ) -> None:
         super().__init__(root, unsafeTracebacks, security)
         self.clock = clock
+        self.registry = registryOf(allow)
         if profile is not None:
             self.profile = profile
         if isinstance(root, Portal):
@@ -83,6 +90,7 @@ class ServerFactory(pb.PBServerFactory):
         broker = super().buildProtocol(addr)
         if isinstance(broker, Broker):
             broker.profile = self.profile
+            broker.registry = self.registry
         return broker
 
 

@@ -17,6 +17,7 @@ from twisted.spread import jelly, pb
 from pbkit.errors import BadValue, ClassRefused
 from pbkit.wire.allowed import FAILURE, STOCK
 from pbkit.wire.keys import Keys
+from pbkit.wire.later import Later
 from pbkit.wire.peer import peerOf
 from pbkit.wire.sexp import handles
 from pbkit.wire.states import checkCopy, checkState, takesAny
@@ -307,33 +308,6 @@ class Unjellier(jelly._Unjellier):
             for name, value in list(vars(copy).items()):
                 if isinstance(value, NotKnown) and value.resolved:
                     vars(copy)[name] = value.resolvedObject
-
-
-class Later(NotKnown):
-    """
-    A tuple or a set that waits for some of its items. Stock's counts them by taking numbers out of a list: a tuple of
-    100,000 items that refers to itself takes it seconds.
-
-    :param items: of which at least one is to come.
-    :param build: makes it of them.
-    """
-
-    def __init__(self, items: list[Any], build: Callable[[list[Any]], Any]) -> None:
-        super().__init__()
-        self._items = items
-        self._build = build
-        self._missing = 0
-        for place, item in enumerate(items):
-            if isinstance(item, NotKnown):
-                self._missing += 1
-                item.addDependant(self, place)
-
-    def __setitem__(self, place: int, item: Any) -> None:
-        self._items[place] = item
-        if not isinstance(item, NotKnown):
-            self._missing -= 1
-            if not self._missing:
-                self.resolveDependants(self._build(self._items))
 
 
 #: What is ours, or nobody's.
