@@ -116,6 +116,15 @@ class Jellying(pb.Broker):
         finally:
             self.unserializingPerspective = outer
 
+    def refusing(self, name: str) -> None:
+        """An instance of a class is not accepted. The operator is told, who can change that."""
+        log.warn(
+            "an instance of {name!r} from {peer} is refused; what would accept it: allow={{{name!r}}} for this server, "
+            "and a class that is registered for it with pb.setUnjellyableForClass",
+            name=name,
+            peer=_peer(self),
+        )
+
     def giveBack(self, sexp: Any) -> None:
         """Let the other end forget what it keeps for an expression that nobody will make anything of."""
         self._returned(*handles(sexp))

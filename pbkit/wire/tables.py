@@ -81,6 +81,11 @@ class Tables(Jellying):
         """A session has one copy of an object, however it came by it."""
         return instance.processUniqueID()
 
+    def refusing(self, name: str) -> None:
+        """An instance of a class is not accepted. Before its login is through, that is told with the login."""
+        if self.localObjects or self.remotelyCachedObjects:
+            super().refusing(name)
+
     def hasLocally(self, luid: Any, copy: Any = None) -> bool:
         """Whether there is a copy of a Cacheable of the client's by this id."""
         return self.connection.hasLocally(luid, copy)

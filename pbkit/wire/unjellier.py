@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from twisted.logger import Logger
 from twisted.persisted.crefutil import NotKnown, _Dereference
 from twisted.spread import jelly, pb
 
@@ -18,7 +17,6 @@ from pbkit.errors import BadValue, ClassRefused
 from pbkit.wire.allowed import FAILURE, STOCK
 from pbkit.wire.keys import Keys
 from pbkit.wire.later import Later
-from pbkit.wire.peer import peerOf
 from pbkit.wire.sexp import handles
 from pbkit.wire.states import checkCopy, checkState, takesAny
 
@@ -40,8 +38,6 @@ _LEAVES = {
     b"persistent": 1,
 }
 _CONTAINERS = frozenset((b"list", b"tuple", b"set", b"frozenset", b"dictionary", b"reference", b"dereference"))
-
-log = Logger()
 
 
 class Unjellier(jelly._Unjellier):
@@ -152,12 +148,7 @@ class Unjellier(jelly._Unjellier):
         name = kind.decode("utf-8", "backslashreplace") if isinstance(kind, bytes) else repr(kind)
         cut = self._profile.log.cut
         name = name if len(name) <= cut else f"{name[:cut]}..."
-        log.warn(
-            "an instance of {name!r} from {peer} is refused; what would accept it: allow={{{name!r}}} for this server, "
-            "and a class that is registered for it with pb.setUnjellyableForClass",
-            name=name,
-            peer=str(peerOf(self.invoker)),
-        )
+        self.invoker.refusing(name)
         return ClassRefused(f"class {name!r} is not accepted here")
 
     def _maybePostUnjelly(self, unjellied: Any) -> Any:
