@@ -12,7 +12,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from pbkit.errors import NoSuchMethod
+from pbkit.errors import BadValue, NoSuchMethod
 
 
 def dispatch(
@@ -30,12 +30,20 @@ def dispatch(
     :param first: arguments that come before those of the caller.
     :return: the answer in jelly, or a Deferred of it.
     :raises NoSuchMethod: there is none.
+    :raises BadValue: the arguments cannot be read.
     :raises TypeError: the arguments do not fit; they are not logged.
     """
     # Before the method is looked up: references among the arguments are only given back to the
     # client once they have been made and dropped here.
-    args = broker.unserialize(args, perspective)
+    try:
+        args = broker.unserialize(args, perspective)
+    except Exception:
+        # Nothing will be made of these, so nobody would give back what they hold. Stock's broker cannot.
+        getattr(broker, "giveBack", _nothing)(kw)
+        raise
     kw = broker.unserialize(kw, perspective)
+    if not isinstance(args, list | tuple) or not isinstance(kw, dict):
+        raise BadValue("arguments are a tuple and a dictionary")
     if kw and any(isinstance(key, bytes) for key in kw):
         # As sent by clients on Python 2.
         kw = {key.decode() if isinstance(key, bytes) else key: value for key, value in kw.items()}
@@ -46,3 +54,7 @@ def dispatch(
     if iscoroutine(result):
         result = Deferred.fromCoroutine(result)
     return broker.serialize(result, perspective, method, args, kw)
+
+
+def _nothing(sexp: Any) -> None:
+    """What stock's broker does about it."""

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import fullyQualifiedName
 from twisted.spread import pb
 
-from pbkit.errors import CannotSend
+from pbkit.errors import CannotSend, Error
 from pbkit.wire.allowed import STOCK, Registry
 from pbkit.wire.jellier import Jellier
 from pbkit.wire.observer import Observer
@@ -135,6 +135,17 @@ class Jellying(pb.Broker):
                 self.sendDecRef(luid)
             for luid in caches:
                 self.decCacheRef(luid)
+
+    def cacheLocally(self, cid: Any, instance: Any) -> None:
+        """
+        As stock's.
+
+        :raises Error: the other end has more of these kept than it may be given references.
+        """
+        most = self.profile.calls.references
+        if most is not None and cid not in self.locallyCachedObjects and len(self.locallyCachedObjects) >= most:
+            raise Error(f"more than {most} copies of Cacheables are kept here for this connection")
+        super().cacheLocally(cid, instance)
 
     def hasLocally(self, luid: Any, copy: Any = None) -> bool:
         """

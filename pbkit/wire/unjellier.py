@@ -59,9 +59,10 @@ class Unjellier(jelly._Unjellier):
         # The class that is to have a state, by the id of the state's expression.
         self._owners: dict[int, Any] = {}
         self._states: dict[int, Any] = {}
-        self._opened: set[int] = set()
-        self._references: Counter[int] = Counter()
-        self._caches: Counter[int] = Counter()
+        # All of these by text: what numbers the other end has chosen may collide.
+        self._opened: set[str] = set()
+        self._references: Counter[str] = Counter()
+        self._caches: Counter[str] = Counter()
 
     def unjellyFull(self, obj: Any) -> Any:
         """
@@ -88,8 +89,12 @@ class Unjellier(jelly._Unjellier):
 
         :return: those of references, and those of Cacheables.
         """
-        references, caches = map(Counter, handles(self._top))
-        return list((references - self._references).elements()), list((caches - self._caches).elements())
+        # Else a copy of a Cacheable that has a placeholder in it would hold itself, by way of this.
+        self._copies.clear()
+        self.references.clear()
+        self.postCallbacks.clear()
+        references, caches = (Counter(map(_key, luids)) for luids in handles(self._top))
+        return _numbers(references - self._references), _numbers(caches - self._caches)
 
     # Each part.
 
@@ -173,7 +178,7 @@ class Unjellier(jelly._Unjellier):
         except Exception as error:
             if isinstance(blank, pb.RemoteCache) and blank.broker is not None:
                 if self.invoker.hasLocally(blank.luid, blank):
-                    self._caches[blank.luid] += 1
+                    self._caches[_key(blank.luid)] += 1
                 else:
                     # Each of the two that stock makes of it would give it back.
                     blank.broker = None
@@ -185,9 +190,9 @@ class Unjellier(jelly._Unjellier):
                 raise BadValue("a failure that is none") from None
             raise
         if made is pb.RemoteReference:
-            self._references[obj[1]] += 1
+            self._references[_key(obj[1])] += 1
         elif isinstance(found, pb.RemoteCache):
-            self._caches[obj[1]] += 1
+            self._caches[_key(obj[1])] += 1
         state = self._states.pop(id(obj[-1]), None)
         if copies and type(state) is dict and made is not pb.CopiedFailure:
             checkCopy(found, state)
@@ -235,15 +240,17 @@ class Unjellier(jelly._Unjellier):
 
     def _unjelly_reference(self, lst: Any) -> Any:
         if self._strict:
-            if len(lst) != 2 or type(lst[0]) is not int or lst[0] in self._opened:
+            if len(lst) != 2 or type(lst[0]) is not int or _key(lst[0]) in self._opened:
                 raise BadValue("a reference within it that is none")
-            self._opened.add(lst[0])
-        return super()._unjelly_reference(lst)
+            self._opened.add(_key(lst[0]))
+            if type(lst[1]) is list and lst[1][:1] == [b"dereference"]:
+                raise BadValue("a reference within it to another")
+        return super()._unjelly_reference([_key(lst[0]), lst[1]])
 
     def _unjelly_dereference(self, lst: Any) -> Any:
         if self._strict and (len(lst) != 1 or type(lst[0]) is not int):
             raise BadValue("a reference within it that is none")
-        found = super()._unjelly_dereference(lst)
+        found = super()._unjelly_dereference([_key(lst[0])])
         if isinstance(found, NotKnown):
             if found.resolved:
                 # Stock asserts that nobody asks for it now.
@@ -299,6 +306,14 @@ class Unjellier(jelly._Unjellier):
             for name, value in list(vars(copy).items()):
                 if isinstance(value, NotKnown) and value.resolved:
                     vars(copy)[name] = value.resolvedObject
+
+
+def _key(number: Any) -> str:
+    return repr(number)
+
+
+def _numbers(counted: Counter[str]) -> list[int]:
+    return [int(text) for text in counted.elements()]
 
 
 #: What is ours, or nobody's.
