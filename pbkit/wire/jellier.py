@@ -36,7 +36,7 @@ class Jellier(jelly._Jellier):
 
     def __init__(self, broker: Any) -> None:
         super().__init__(broker.security, None, broker)
-        self._strict = not broker.profile.stockJelly
+        self._strict = not broker.connection.profile.stockJelly
         # What was begun last, which is what stock gives up on.
         self._at: Any = None
 

@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.python.reflect import fullyQualifiedName
 from twisted.spread import pb
 
@@ -19,7 +17,6 @@ from pbkit.wire.allowed import STOCK, Registry
 from pbkit.wire.jellier import Jellier
 from pbkit.wire.observer import Observer
 from pbkit.wire.peer import peerOf
-from pbkit.wire.profile import STRICT, Profile
 from pbkit.wire.sexp import handles
 from pbkit.wire.unjellier import Unjellier
 
@@ -30,11 +27,11 @@ class Jellying(pb.Broker):
     """
     A broker's jelly, and its Cacheables. Everything of it works on the tables that a broker has, and on a channel's.
 
-    :ivar profile: how strict it is.
-    :ivar registry: which classes are made of what the other end sends.
+    :ivar connection: the broker that has the socket.
+    :ivar registry: of the connection: which classes are made of what the other end sends.
     """
 
-    profile: Profile = STRICT
+    connection: Any
     registry: Registry = STOCK
     #: What was put into the message that is being put together.
     minted: list[int] | None = None
@@ -44,9 +41,7 @@ class Jellying(pb.Broker):
     def serialize(
         self, object: Any, perspective: Any = None, method: Any = None, args: Any = None, kw: Any = None
     ) -> Any:
-        """As stock's; but one Deferred may be the answer to several calls."""
-        if isinstance(object, Deferred):
-            return following(object).addCallback(self.serialize, perspective, method, args, kw)
+        """As stock's, of what is no Deferred."""
         return self.jellied(object, perspective, method, args, kw)
 
     def jellied(self, object: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
@@ -142,7 +137,7 @@ class Jellying(pb.Broker):
 
         :raises Error: the other end has more of these kept than it may be given references.
         """
-        most = self.profile.calls.references
+        most = self.connection.profile.calls.references
         if most is not None and cid not in self.locallyCachedObjects and len(self.locallyCachedObjects) >= most:
             raise Error(f"more than {most} copies of Cacheables are kept here for this connection")
         super().cacheLocally(cid, instance)
@@ -231,11 +226,9 @@ class Jellying(pb.Broker):
         if observer is not None:
             guarded(local.object.stoppedObserving, observer.perspective, observer)
 
-    def isOver(self) -> bool:
-        """
-        :return: whether no call can be made any more.
-        """
-        return bool(self.disconnected)
+    def dead(self) -> Exception | None:
+        """Why nobody can be called here any more, or None."""
+        raise NotImplementedError
 
     def connectionLost(self, reason: Any) -> None:  # type: ignore[override]
         """As stock's; a Cacheable gets the observer that it knows."""
@@ -244,31 +237,6 @@ class Jellying(pb.Broker):
         for local in observed.values():
             self.stopObserving(local)
         super().connectionLost(reason)
-
-
-def following(d: Deferred[Any]) -> Deferred[Any]:
-    """
-    A Deferred that fires as another does, and leaves it its result: so it can answer any number of calls.
-
-    Stock answers with the Deferred itself: the second caller gets None, and whoever else waits for it gets jelly.
-
-    :param d: the user's. A failure is kept for whoever follows it later, and handled: to callbacks that are added to it
-        afterwards the result is None, as with stock. Left there, it would be logged as one that nobody looked at.
-    """
-    follower: Deferred[Any] = Deferred()
-
-    def fired(result: Any) -> Any:
-        if isinstance(result, Failure):
-            d._pbkitFailure = result  # type: ignore[attr-defined]
-        failure = getattr(d, "_pbkitFailure", None)
-        if failure is None:
-            follower.callback(result)
-            return result
-        follower.errback(failure)
-        return None
-
-    d.addBoth(fired)
-    return follower
 
 
 def guarded(f: Callable[..., object], *args: object) -> None:
@@ -287,4 +255,4 @@ def _peer(broker: Any) -> str:
     return str(peerOf(broker))
 
 
-__all__ = ["Jellying", "following", "guarded"]
+__all__ = ["Jellying", "guarded"]

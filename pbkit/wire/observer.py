@@ -40,9 +40,9 @@ class Observer(pb.RemoteCacheObserver):
         name = _name.encode("utf-8") if isinstance(_name, str) else _name
         broker = self.broker
         luid = broker.cachedFor(self.cached, self.perspective)
-        if luid is None and not broker.isOver():
+        if luid is None and broker.dead() is None:
             error = pb.ProtocolError("the copy that this observes is not there, or not there any more")
-            if broker.profile.raiseOnDead:
+            if broker.connection.profile.raiseOnDead:
                 raise error
             return fail(error) if kw.get("pbanswer", True) else None
         # Of one that is over the answer is why.

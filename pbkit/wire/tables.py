@@ -10,16 +10,14 @@ from twisted.spread import pb
 
 from pbkit.dispatch import dispatch
 from pbkit.errors import Error, SessionEnded
-from pbkit.wire.allowed import Registry
-from pbkit.wire.jellying import Jellying
-from pbkit.wire.profile import Profile
+from pbkit.wire.calls import Calls
 
 if TYPE_CHECKING:
     from pbkit.wire.broker import Broker
     from pbkit.wire.channel import Channel
 
 
-class Tables(Jellying):
+class Tables(Calls):
     """
     What jelly knows as its invoker: hands out references and takes them in, for one session. The ids are the
     connection's, so that they stay unique there, and the socket is too.
@@ -62,20 +60,6 @@ class Tables(Jellying):
     @property
     def _pbkitPeer(self) -> Any:
         return self.connection.peer
-
-    @property
-    def profile(self) -> Profile:  # type: ignore[override]
-        """The connection's."""
-        return self.connection.profile
-
-    @property
-    def registry(self) -> Registry:  # type: ignore[override]
-        """The connection's."""
-        return self.connection.registry
-
-    def isOver(self) -> bool:
-        """Whether no call can be made any more."""
-        return self.error is not None or super().isOver()
 
     def cacheKey(self, instance: Any, perspective: Any) -> Any:
         """A session has one copy of an object, however it came by it."""

@@ -49,8 +49,8 @@ class Unjellier(jelly._Unjellier):
 
     def __init__(self, broker: Any) -> None:
         super().__init__(broker.security, None, broker)
-        self._registry = broker.registry
-        self._profile = broker.profile
+        self._registry = broker.connection.registry
+        self._profile = broker.connection.profile
         self._strict = not self._profile.stockJelly
         self._keys = Keys(self._profile.limits.items)
         self._top: Any = None
