@@ -44,9 +44,8 @@ def dispatch(
     kw = broker.unserialize(kw, perspective)
     if not isinstance(args, list | tuple) or not isinstance(kw, dict):
         raise BadValue("arguments are a tuple and a dictionary")
-    if kw and any(isinstance(key, bytes) for key in kw):
-        # As sent by clients on Python 2.
-        kw = {key.decode() if isinstance(key, bytes) else key: value for key, value in kw.items()}
+    if kw and not all(type(key) is str for key in kw):
+        kw = {_name(key): value for key, value in kw.items()}
     method = getattr(target, name, None)
     if method is None:
         raise NoSuchMethod(f"no such method: {name:.100}")
@@ -61,6 +60,17 @@ def dispatch(
     if iscoroutine(result):
         result = Deferred.fromCoroutine(result)
     return broker.serialize(result, perspective, method, args, kw)
+
+
+def _name(key: Any) -> str:
+    try:
+        # As sent by clients on Python 2.
+        name = key.decode("utf-8") if isinstance(key, bytes) else key
+    except UnicodeDecodeError:
+        name = None
+    if not isinstance(name, str):
+        raise BadValue("the name of an argument is no text")
+    return name
 
 
 def misfit(method: Any, *args: Any, **kw: Any) -> str:
