@@ -7,7 +7,7 @@ also is, say, opens its class to each client of each server in that process. Her
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
@@ -33,8 +33,8 @@ class Registry:
     :ivar closed: whether it is an allow-list: what is not in here is not made, whatever the process knows.
     """
 
-    classes: Mapping[bytes, Any]
-    factories: Mapping[bytes, Any]
+    classes: dict[bytes, Any]
+    factories: dict[bytes, Any]
     closed: bool = True
 
 

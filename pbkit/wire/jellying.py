@@ -63,7 +63,9 @@ class Jellying(pb.Broker):
             self.takeBack(minted)
             if isinstance(error, CannotSend) and callable(method):
                 # The caller is told, who cannot mend it.
-                log.warn("{method} gave {peer} no answer: {error}", method=_name(method), peer=_peer(self), error=error)
+                # Text: whoever keeps log events would keep all that was there when it was raised.
+                why = str(error)
+                log.warn("{method} gave {peer} no answer: {why}", method=_name(method), peer=_peer(self), why=why)
             raise
         finally:
             self.serializingPerspective, self.jellyMethod, self.jellyArgs, self.jellyKw, self.minted = outer

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.spread import jelly, pb
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from pbkit import dropin
 from pbkit.errors import ClassRefused, ConfigError
@@ -29,7 +30,7 @@ class NamesTests(SynchronousTestCase):
     def test_severalNames(self) -> None:
         """A class that is registered for several is allowed by all of these."""
         pb.setUnjellyableForClass("other", PlainCopy)
-        self.addCleanup(jelly.unjellyableRegistry.pop, b"other")
+        self.addCleanup(lambda: STOCK.classes.pop(b"other"))
         self.assertEqual(namesOf(PlainCopy), {PLAIN, b"other"})
 
     def test_factory(self) -> None:
@@ -39,7 +40,7 @@ class NamesTests(SynchronousTestCase):
             return state
 
         pb.setUnjellyableFactoryForClass("made", make)
-        self.addCleanup(jelly.unjellyableFactoryRegistry.pop, b"made")
+        self.addCleanup(lambda: STOCK.factories.pop(b"made"))
         self.assertEqual(registryOf(["made"]).factories, {b"made": make})
 
     def test_whatIsNotRegistered(self) -> None:
@@ -56,7 +57,7 @@ class NamesTests(SynchronousTestCase):
     def test_stays(self) -> None:
         """Somebody who registers another class for an allowed name later changes nothing for this server."""
         registry = registryOf([Card])
-        self.addCleanup(pb.setUnjellyableForClass, Card, CardCopy)
+        self.addCleanup(lambda: pb.setUnjellyableForClass(Card, CardCopy))
         pb.setUnjellyableForClass(Card, PlainCopy)
         self.assertIs(registry.classes[CARD], CardCopy)
 
@@ -117,6 +118,7 @@ class AllowTests(RawCase):
         """The log says what would accept it; the client is not told what else there is."""
         messages: list[str] = []
 
+        @implementer(ILogObserver)
         def note(event: Any) -> None:
             messages.append(formatEvent(event))
 
@@ -132,11 +134,11 @@ class AllowTests(RawCase):
 
     def test_globalTaster(self) -> None:
         """Nor do classes that somebody has opened in stock's global `SecurityOptions`, by which each can be named."""
-        allowed = {name: dict(getattr(jelly.globalSecurity, name)) for name in vars(jelly.globalSecurity)}
-        self.addCleanup(lambda: [setattr(jelly.globalSecurity, name, value) for name, value in allowed.items()])
+        for name in vars(jelly.globalSecurity):
+            self.patch(jelly.globalSecurity, name, dict(getattr(jelly.globalSecurity, name)))
         jelly.globalSecurity.allowInstancesOf(Deferred)
-        name = b"twisted.internet.defer.Deferred"
-        for expression in ([name, state()], [b"class", name], [b"module", b"twisted.internet.defer"]):
+        path = b"twisted.internet.defer.Deferred"
+        for expression in ([path, state()], [b"class", path], [b"module", b"twisted.internet.defer"]):
             self.assertRefused(self.raw(self.alice, b"take", expression), ClassRefused)
 
     def test_ownTaster(self) -> None:

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import Broker, dropin
 from pbkit.errors import BadValue, ClassRefused
-from pbkit.wire.allowed import registryOf
+from pbkit.wire.allowed import STOCK, registryOf
 from pbkit.wire.keys import COLLISIONS, Keys
 from pbkit.wire.sexp import handles
 from tests.support import collect
@@ -132,7 +132,7 @@ class BadTests(RawCase):
 
     def test_dropin(self) -> None:
         """In drop-in use it fails as in stock, but for what would take all of the time."""
-        broker = dropin.Broker(0)
+        broker: Any = dropin.Broker(0)
         broker.sendCall = lambda *message: None
         for name in ("numbers", "members", "tuples", "decimals", "references"):
             self.assertIn("collide", str(self.assertRaises(BadValue, broker.unserialize, BAD[name][0])), name)
@@ -179,7 +179,7 @@ class StateTests(WireCase):
 
     def test_cycles(self) -> None:
         """A copy that holds itself does so on the other end. In stock it holds a placeholder."""
-        plain = Plain()
+        plain: Any = Plain()
         plain.me, plain.list = plain, [plain, (plain,)]
         expression = Broker(0).serialize(plain)
         stuck = jelly.unjelly(expression, jelly.globalSecurity, None, pb.Broker(0))
@@ -212,7 +212,7 @@ class StateTests(WireCase):
                 called.append(vars(self))
 
         pb.setUnjellyableForClass("tests.Hooked", Hooked)
-        self.addCleanup(jelly.unjellyableRegistry.pop, b"tests.Hooked")
+        self.addCleanup(lambda: STOCK.classes.pop(b"tests.Hooked"))
         Broker(0).unserialize([b"list", [b"tests.Hooked", state(x=1)]])
         self.assertEqual(called, [{"x": 1}])
         dropin.Broker(0).unserialize([PLAIN, state(postUnjelly=5)])
@@ -312,7 +312,7 @@ class PropertyTests(SynchronousTestCase):
     @given(st.recursive(LEAVES, _anything, max_leaves=15), st.booleans())
     def test_whatever(self, expression: Any, closed: bool) -> None:
         """What is wrong is an error of ours, whatever it is, and each reference in it is given back, once."""
-        broker = Broker(0)
+        broker: Any = Broker(0)
         sent: list[tuple[bytes, int]] = []
         broker.sendCall = lambda *message: sent.append(message)
         if closed:
