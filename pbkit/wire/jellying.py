@@ -117,8 +117,8 @@ class Jellying(pb.Broker):
         """An instance of a class is not accepted. The operator is told, who can change that."""
         listed = f"allow={{{name!r}}} for this server, and " if self.connection.registry.closed else ""
         log.warn(
-            "an instance of {name!r} from {peer} is refused; what would accept it: {listed}a class that is registered for "
-            "it with pb.setUnjellyableForClass",
+            "an instance of {name!r} from {peer} is refused; what would accept it: {listed}a class that is registered "
+            "for it with pb.setUnjellyableForClass",
             name=name,
             peer=_peer(self),
             listed=listed,

@@ -6,9 +6,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from twisted.spread import pb
-
-from pbkit.dispatch import dispatch
 from pbkit.errors import Error, SessionEnded
 from pbkit.wire.calls import Calls
 
@@ -105,10 +102,7 @@ class Tables(Calls):
 
     def ownObject(self, luid: Any) -> Any:
         """What this session was given, to be called, or None."""
-        found = super().localObjectForID(luid)
-        quiet = _QUIET.get(getattr(type(found), "remoteMessageReceived", None))
-        # Some objects have one of their own in their `__dict__`, such as stock's AsReferenceable.
-        return found if quiet is None or "remoteMessageReceived" in vars(found) else quiet(found)
+        return super().localObjectForID(luid)
 
     def localObjectForID(self, luid: Any) -> Any:
         """
@@ -164,33 +158,3 @@ class Tables(Calls):
         if last:
             self.connection.owners.pop(luid, None)
         return last
-
-
-class _QuietReferenceable:
-    """A `pb.Referenceable` whose arguments are not logged."""
-
-    def __init__(self, target: pb.Referenceable) -> None:
-        self._target = target
-
-    def remoteMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
-        """As stock's."""
-        return dispatch(self._target, f"remote_{message}", broker, args, kw, self._target.perspective)
-
-
-class _QuietViewPoint:
-    """A `pb.ViewPoint` whose arguments are not logged."""
-
-    def __init__(self, target: pb.ViewPoint) -> None:
-        self._target = target
-
-    def remoteMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
-        """As stock's."""
-        perspective = self._target.perspective
-        return dispatch(self._target.object, f"view_{message}", broker, args, kw, perspective, (perspective,))
-
-
-# Who overrides the method means it, and is not in here.
-_QUIET: dict[Any, Any] = {
-    pb.Referenceable.remoteMessageReceived: _QuietReferenceable,
-    pb.ViewPoint.remoteMessageReceived: _QuietViewPoint,
-}
