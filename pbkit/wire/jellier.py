@@ -26,6 +26,9 @@ _BY_NAME: tuple[tuple[type | tuple[type, ...], bytes], ...] = (
     (type, b"class"),
 )
 
+#: What stock sends as it is, so that there is nothing to look at.
+_PLAIN = frozenset((int, float, str, bytes, bool, type(None), list, tuple, dict, set, frozenset))
+
 
 class Jellier(jelly._Jellier):
     """
@@ -46,11 +49,12 @@ class Jellier(jelly._Jellier):
 
         :raises CannotSend: it, or something in it, cannot be sent.
         """
-        if isinstance(obj, pb.Jellyable):
-            return self._object(obj)
-        self._at = obj
-        if self._strict:
-            self._check(obj)
+        if type(obj) not in _PLAIN:
+            if isinstance(obj, pb.Jellyable):
+                return self._object(obj)
+            self._at = obj
+            if self._strict:
+                self._check(obj)
         try:
             return super().jelly(obj)
         except (jelly.InsecureJelly, NotImplementedError):

@@ -37,7 +37,11 @@ _LEAVES = {
     b"unpersistable": 1,
     b"persistent": 1,
 }
-_CONTAINERS = frozenset((b"list", b"tuple", b"set", b"frozenset", b"dictionary", b"reference", b"dereference"))
+#: What has, by the method that reads it.
+_CONTAINERS = {
+    kind.encode(): f"_unjelly_{kind}"
+    for kind in ("list", "tuple", "set", "frozenset", "dictionary", "reference", "dereference")
+}
 
 
 class Unjellier(jelly._Unjellier):
@@ -122,7 +126,7 @@ class Unjellier(jelly._Unjellier):
         elif kind in _LEAVES:
             found = self._leaf(obj)
         elif kind in _CONTAINERS:
-            found = getattr(self, f"_unjelly_{kind.decode()}")(obj[1:])
+            found = getattr(self, _CONTAINERS[kind])(obj[1:])
         else:
             found = self._asStock(obj)
         owner = self._owners.pop(id(obj), None)
@@ -224,17 +228,19 @@ class Unjellier(jelly._Unjellier):
 
     def _leaf(self, obj: Any) -> Any:
         kind, rest = obj[0], obj[1:]
-        self._arity(obj, _LEAVES[kind])
+        if len(rest) != _LEAVES[kind]:
+            self._arity(obj, _LEAVES[kind])
+        name = kind.decode()
         if kind == b"decimal":
             right = all(type(part) is int for part in rest) and abs(rest[1]) <= EXPONENT
         else:
-            right = kind == b"persistent" or all(type(part) is bytes for part in rest)
+            right = not rest or type(rest[0]) is bytes or kind == b"persistent"
         if right:
             try:
-                return getattr(self, f"_unjelly_{kind.decode()}")(rest)
+                return getattr(self, "_unjelly_" + name)(rest)
             except (ValueError, TypeError, ArithmeticError, AssertionError):
                 pass
-        raise BadValue(f"a {kind.decode()} that is none")
+        raise BadValue(f"a {name} that is none")
 
     # What has. Stock's take time with the square of their number, if one refers to something that comes later.
 
