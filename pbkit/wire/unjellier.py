@@ -7,16 +7,13 @@ It runs on what the fast codec leaves: references, instances, repeats and cycles
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
-from twisted.persisted.crefutil import NotKnown, _Dereference
 from twisted.spread import jelly, pb
 
 from pbkit.errors import BadValue, ClassRefused
 from pbkit.wire.allowed import FAILURE, STOCK
-from pbkit.wire.keys import Keys
-from pbkit.wire.later import Later
+from pbkit.wire.containers import CONTAINERS, Containers, byText
 from pbkit.wire.sexp import handles
 from pbkit.wire.states import checkCopy, checkState, takesAny
 
@@ -37,14 +34,9 @@ _LEAVES = {
     b"unpersistable": 1,
     b"persistent": 1,
 }
-#: What has, by the method that reads it.
-_CONTAINERS = {
-    kind.encode(): f"_unjelly_{kind}"
-    for kind in ("list", "tuple", "set", "frozenset", "dictionary", "reference", "dereference")
-}
 
 
-class Unjellier(jelly._Unjellier):
+class Unjellier(Containers):
     """
     Makes objects of one expression, and can be used once.
 
@@ -52,19 +44,14 @@ class Unjellier(jelly._Unjellier):
     """
 
     def __init__(self, broker: Any) -> None:
-        super().__init__(broker.security, None, broker)
+        profile = broker.connection.profile
+        super().__init__(broker, strict=not profile.stockJelly, items=profile.limits.items)
         self._registry = broker.connection.registry
-        self._profile = broker.connection.profile
-        self._strict = not self._profile.stockJelly
-        self._keys = Keys(self._profile.limits.items)
+        self._profile = profile
         self._top: Any = None
-        self._placeholders: list[NotKnown] = []
-        self._copies: list[pb.RemoteCopy] = []
         # The class that is to have a state, by the id of the state's expression.
         self._owners: dict[int, Any] = {}
         self._states: dict[int, Any] = {}
-        # All of these by text: what numbers the other end has chosen may collide.
-        self._opened: set[str] = set()
         self._references: Counter[str] = Counter()
         self._caches: Counter[str] = Counter()
 
@@ -97,7 +84,7 @@ class Unjellier(jelly._Unjellier):
         self._copies.clear()
         self.references.clear()
         self.postCallbacks.clear()
-        references, caches = (Counter(map(_key, luids)) for luids in handles(self._top))
+        references, caches = (Counter(map(byText, luids)) for luids in handles(self._top))
         return _numbers(references - self._references), _numbers(caches - self._caches)
 
     # Each part.
@@ -125,8 +112,8 @@ class Unjellier(jelly._Unjellier):
             found = self._asStock(obj)
         elif kind in _LEAVES:
             found = self._leaf(obj)
-        elif kind in _CONTAINERS:
-            found = getattr(self, _CONTAINERS[kind])(obj[1:])
+        elif kind in CONTAINERS:
+            found = getattr(self, CONTAINERS[kind])(obj[1:])
         else:
             found = self._asStock(obj)
         owner = self._owners.pop(id(obj), None)
@@ -140,7 +127,7 @@ class Unjellier(jelly._Unjellier):
         kind = obj[0]
         if self._registry.closed:
             known = kind in STOCK.classes or kind in STOCK.factories
-            shared = self.taster is jelly.globalSecurity and kind not in _LEAVES and kind not in _CONTAINERS
+            shared = self.taster is jelly.globalSecurity and kind not in _LEAVES and kind not in CONTAINERS
             if known or shared:
                 # What anybody in this process has opened, for whatever purpose.
                 raise self._refusal(kind)
@@ -182,7 +169,7 @@ class Unjellier(jelly._Unjellier):
         except Exception as error:
             if isinstance(blank, pb.RemoteCache) and blank.broker is not None:
                 if self.invoker.hasLocally(blank.luid, blank):
-                    self._caches[_key(blank.luid)] += 1
+                    self._caches[byText(blank.luid)] += 1
                 else:
                     # Each of the two that stock makes of it would give it back.
                     blank.broker = None
@@ -194,9 +181,9 @@ class Unjellier(jelly._Unjellier):
                 raise BadValue("a failure that is none") from None
             raise
         if made is pb.RemoteReference:
-            self._references[_key(obj[1])] += 1
+            self._references[byText(obj[1])] += 1
         elif isinstance(found, pb.RemoteCache):
-            self._caches[_key(obj[1])] += 1
+            self._caches[byText(obj[1])] += 1
         state = self._states.pop(id(obj[-1]), None)
         if copies and type(state) is dict and made is not pb.CopiedFailure:
             checkCopy(found, state)
@@ -241,81 +228,6 @@ class Unjellier(jelly._Unjellier):
             except (ValueError, TypeError, ArithmeticError, AssertionError):
                 pass
         raise BadValue(f"a {name} that is none")
-
-    # What has. Stock's take time with the square of their number, if one refers to something that comes later.
-
-    def _unjelly_reference(self, lst: Any) -> Any:
-        if self._strict:
-            if len(lst) != 2 or type(lst[0]) is not int or _key(lst[0]) in self._opened:
-                raise BadValue("a reference within it that is none")
-            self._opened.add(_key(lst[0]))
-            if type(lst[1]) is list and lst[1][:1] == [b"dereference"]:
-                raise BadValue("a reference within it to another")
-        return super()._unjelly_reference([_key(lst[0]), lst[1]])
-
-    def _unjelly_dereference(self, lst: Any) -> Any:
-        if self._strict and (len(lst) != 1 or type(lst[0]) is not int):
-            raise BadValue("a reference within it that is none")
-        found = super()._unjelly_dereference([_key(lst[0])])
-        if isinstance(found, NotKnown):
-            if found.resolved:
-                # Stock asserts that nobody asks for it now.
-                return found.resolvedObject
-            if isinstance(found, _Dereference):
-                self._placeholders.append(found)
-        return found
-
-    def _unjelly_tuple(self, lst: Any) -> Any:
-        return self._collected(lst, tuple)
-
-    def _unjellySetOrFrozenset(self, lst: Any, containerType: Any) -> Any:
-        def build(items: list[Any]) -> Any:
-            self._keys.check(items)
-            return containerType(items)
-
-        return self._collected(lst, build)
-
-    def _collected(self, lst: Any, build: Callable[[list[Any]], Any]) -> Any:
-        items = self._unjelly_list(lst)
-        if not any(isinstance(item, NotKnown) for item in items):
-            return build(items)
-        later = Later(items, build)
-        self._placeholders.append(later)
-        return later
-
-    def _unjelly_dictionary(self, lst: Any) -> dict[Any, Any]:
-        keys: list[Any] = []
-        values: list[Any] = []
-        for pair in lst:
-            if self._strict and not (type(pair) is list and len(pair) == 2):
-                raise BadValue("a dictionary that is not one of pairs")
-            key, value = pair
-            keys.append(self.unjelly(key))
-            if self._strict and isinstance(keys[-1], NotKnown):
-                raise BadValue("a key that holds its dictionary")
-            values.append(None)
-            self.unjellyInto(values, len(values) - 1, value)
-        self._keys.check(keys)
-        found = dict(zip(keys, values, strict=True))
-        for key, value in found.items():
-            if isinstance(value, NotKnown):
-                value.addDependant(found, key)
-        return found
-
-    def _fill(self) -> None:
-        """All is there now: nothing may be left of the placeholders."""
-        if self._strict and not all(one.resolved for one in self._placeholders):
-            # Stock hands them to the method that is called.
-            raise BadValue("a reference within it to what is not in it")
-        for copy in self._copies:
-            # Stock puts the state into a new dictionary, which is not told when a cycle closes.
-            for name, value in list(vars(copy).items()):
-                if isinstance(value, NotKnown) and value.resolved:
-                    vars(copy)[name] = value.resolvedObject
-
-
-def _key(number: Any) -> str:
-    return repr(number)
 
 
 def _numbers(counted: Counter[str]) -> list[int]:
