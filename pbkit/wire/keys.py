@@ -5,6 +5,9 @@ Hashes of numbers are no secret: ``k * (2**61 - 1)`` has the hash 0 for each k, 
 time with the square of their number. So do tuples and Decimals of such numbers. And a tuple has its hash computed
 anew each time, from all that is in it: with ``a = (x, x)``, ``b = (a, a)``, ``c = (b, b)`` and so on, sent by
 reference in a dozen bytes each, the fiftieth takes years.
+
+What is not seen here is keys of different hashes that CPython looks for in the same places, one after the other:
+28,000 numbers that were chosen for that, in 220 kB, take 0.24 s. To find these costs as much in Python as they do.
 """
 
 from __future__ import annotations
