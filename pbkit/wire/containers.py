@@ -60,6 +60,16 @@ class Containers(jelly._Unjellier):
                 self._placeholders.append(found)
         return found
 
+    # With no more frames for each level than stock: that is how deep it can go.
+
+    def _unjelly_list(self, lst: Any) -> Any:
+        items: list[Any] = []
+        for each in lst:
+            items.append(item := self.unjelly(each))
+            if isinstance(item, NotKnown):
+                item.addDependant(items, len(items) - 1)
+        return items
+
     def _unjelly_tuple(self, lst: Any) -> Any:
         return self._collected(lst, tuple)
 
@@ -71,7 +81,11 @@ class Containers(jelly._Unjellier):
         return self._collected(lst, build)
 
     def _collected(self, lst: Any, build: Callable[[list[Any]], Any]) -> Any:
-        items = self._unjelly_list(lst)
+        items: list[Any] = []
+        for each in lst:
+            items.append(item := self.unjelly(each))
+            if isinstance(item, NotKnown):
+                item.addDependant(items, len(items) - 1)
         if not any(isinstance(item, NotKnown) for item in items):
             return build(items)
         later = Later(items, build)

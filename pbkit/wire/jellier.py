@@ -29,6 +29,18 @@ _BY_NAME: tuple[tuple[type | tuple[type, ...], bytes], ...] = (
 #: What stock sends as it is, so that there is nothing to look at.
 _PLAIN = frozenset((int, float, str, bytes, bool, type(None), list, tuple, dict, set, frozenset))
 
+#: What stock makes of containers: what it asks its taster for, and how they are called.
+_CONTAINERS = {
+    kind: (qual(kind).encode("ascii"), name)
+    for kind, name in (
+        (list, b"list"),
+        (tuple, b"tuple"),
+        (dict, b"dictionary"),
+        (set, b"set"),
+        (frozenset, b"frozenset"),
+    )
+}
+
 
 class Jellier(jelly._Jellier):
     """
@@ -49,7 +61,22 @@ class Jellier(jelly._Jellier):
 
         :raises CannotSend: it, or something in it, cannot be sent.
         """
-        if type(obj) not in _PLAIN:
+        kind = type(obj)
+        if kind in _CONTAINERS and self.taster.isTypeAllowed(_CONTAINERS[kind][0]):
+            # As stock does it, but in one frame for each level, so that ours in between cost no depth.
+            known = self._checkMutable(obj)
+            if known:
+                return known
+            expression = self.prepare(obj)
+            expression.append(_CONTAINERS[kind][1])
+            if kind is dict:
+                for key, value in obj.items():
+                    expression.append([self.jelly(key), self.jelly(value)])
+            else:
+                for item in obj:
+                    expression.append(self.jelly(item))
+            return self.preserve(obj, expression)
+        if kind not in _PLAIN:
             if isinstance(obj, pb.Jellyable):
                 return self._object(obj)
             self._at = obj

@@ -57,6 +57,8 @@ class Jellying(Caching):
         except Exception as error:
             # The other end will never hear of those before the one that failed, so it would never let go of them.
             self.takeBack(minted)
+            if isinstance(error, RecursionError) and not self.connection.profile.stockJelly:
+                raise CannotSend("what is nested so deep, or without end, cannot be sent") from None
             if isinstance(error, CannotSend) and callable(method):
                 # The caller is told, who cannot mend it.
                 # Text: whoever keeps log events would keep all that was there when it was raised.

@@ -108,12 +108,10 @@ class Unjellier(Containers):
         elif factory is not None:
             self._arity(obj, 1)
             found = self._maybePostUnjelly(factory(self.unjelly(obj[1])))
-        elif not self._strict:
-            found = self._asStock(obj)
-        elif kind in _LEAVES:
-            found = self._leaf(obj)
         elif kind in CONTAINERS:
             found = getattr(self, CONTAINERS[kind])(obj[1:])
+        elif kind in _LEAVES:
+            found = self._leaf(obj)
         else:
             found = self._asStock(obj)
         owner = self._owners.pop(id(obj), None)
@@ -215,6 +213,8 @@ class Unjellier(Containers):
 
     def _leaf(self, obj: Any) -> Any:
         kind, rest = obj[0], obj[1:]
+        if not self._strict:
+            return getattr(self, f"_unjelly_{kind.decode()}")(rest)
         if len(rest) != _LEAVES[kind]:
             self._arity(obj, _LEAVES[kind])
         name = kind.decode()

@@ -155,6 +155,29 @@ class CannotSendTests(RawCase):
         self.assertIsInstance(result, jelly.Unpersistable)
 
 
+class DepthTests(SynchronousTestCase):
+    """How deep things may be."""
+
+    def test_asDeepAsStock(self) -> None:
+        """In drop-in use too, what stock sends and reads is sent and read."""
+        for wrap in (lambda inner: [inner], lambda inner: (inner,), lambda inner: {"a": inner}):
+            value: Any = 5
+            for _ in range(250):
+                value = wrap(value)
+            expression = pb.Broker(0).serialize(value)
+            for broker in (Broker(0), dropin.Broker(0)):
+                self.assertEqual(broker.serialize(value), expression)
+                self.assertEqual(broker.unserialize(expression), value)
+
+    def test_tooDeep(self) -> None:
+        """What is deeper than Python goes is an error that says so."""
+        value: Any = 5
+        for _ in range(3000):
+            value = [value]
+        self.assertIn("nested so deep", str(self.assertRaises(CannotSend, Broker(0).serialize, value)))
+        self.assertRaises(RecursionError, dropin.Broker(0).serialize, value)
+
+
 class OrderTests(SynchronousTestCase):
     """Messages that are put together one within another."""
 

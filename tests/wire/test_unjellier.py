@@ -120,7 +120,7 @@ class BadTests(RawCase):
     def test_depth(self) -> None:
         """What is nested too deep for Python is one short error, in drop-in use too."""
         deep: Any = 5
-        for _ in range(400):
+        for _ in range(1000):
             deep = [b"list", deep]
         for broker in (Broker(0), dropin.Broker(0)):
             error = self.assertRaises(BadValue, broker.unserialize, deep)
