@@ -4,6 +4,7 @@ The server factory.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -15,6 +16,7 @@ from zope.interface import implementer
 
 from pbkit.server.patience import Patience
 from pbkit.server.root import LoginRoot
+from pbkit.wire.allowed import registryOf
 from pbkit.wire.broker import Broker
 from pbkit.wire.profile import STRICT, Gate, Profile
 from pbkit.wire.watch import Watch
@@ -30,6 +32,10 @@ class ServerFactory(pb.PBServerFactory):
     :param security: as stock's.
     :param clock: for every deadline; by default the reactor that a connection's transport belongs to.
     :param profile: how strict it is, and its connections; by default that of the class.
+    :param allow: which classes of copyable and cacheable objects it accepts from clients: the senders' classes, those
+        that are made of them, or the names that these are registered for with `pb.setUnjellyableForClass`. None accepts
+        all that are registered in this process, as stock does; what twistd serves accepts those that are named.
+    :raises ConfigError: nothing is registered for one that is allowed.
     """
 
     protocol: Any = Broker
@@ -43,9 +49,11 @@ class ServerFactory(pb.PBServerFactory):
         *,
         clock: IReactorTime | None = None,
         profile: Profile | None = None,
+        allow: Iterable[type | str | bytes] | None = None,
     ) -> None:
         super().__init__(root, unsafeTracebacks, security)
         self.clock = clock
+        self.registry = registryOf(allow)
         if profile is not None:
             self.profile = profile
         if isinstance(root, Portal):
@@ -59,6 +67,7 @@ class ServerFactory(pb.PBServerFactory):
         broker = super().buildProtocol(addr)
         if isinstance(broker, Broker):
             broker.profile = self.profile
+            broker.registry = self.registry
         return broker
 
     def watchOf(self, clock: IReactorTime) -> Watch:

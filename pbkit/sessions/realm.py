@@ -73,8 +73,8 @@ class Realm:
     """
 
     avatarClass: Any = None
-    #: Whether avatars are told of their clients, and sessions keep a mind.
-    hooks: ClassVar[bool] = True
+    hooks: ClassVar[bool] = True  #: Whether avatars are told of their clients, and sessions keep a mind.
+    allow: ClassVar[frozenset[Any]] = frozenset()  #: The classes that clients may send, as `ServerFactory` takes them.
     fixed: ClassVar[frozenset[str]] = frozenset({"linger"})  #: The parameters that `reconfigure` cannot change.
 
     def __init__(

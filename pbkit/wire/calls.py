@@ -16,6 +16,7 @@ from twisted.spread import banana, pb
 from pbkit.dispatch import receive
 from pbkit.errors import BadArguments, CallTimedOut, Error, InternalError, NoSuchMethod
 from pbkit.wire import codec
+from pbkit.wire.jellying import Jellying
 from pbkit.wire.sexp import handles
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Encoded:
         self.data = data
 
 
-class Calls(pb.Broker):
+class Calls(Jellying):
     """
     Serves calls and makes them, with the tables of whoever derives from it: a connection, or a channel of one.
 
@@ -162,15 +163,7 @@ class Calls(pb.Broker):
             # Last: it may have been all that the session held, which then ends.
             self.takeBack(sum(handles(netResult), []))
 
-    def takeBack(self, luids: list[int]) -> None:
-        """Let go of what was put into a message that is not sent."""
-        raise NotImplementedError
-
     # Calls out.
-
-    def dead(self) -> Exception | None:
-        """Why nobody can be called here any more, or None."""
-        raise NotImplementedError
 
     def _sendMessage(self, prefix: Any, perspective: Any, objectID: Any, message: Any, args: Any, kw: Any) -> Any:
         """

@@ -25,8 +25,9 @@ from zope.interface import implementer
 
 from pbkit.errors import Disconnected, SessionEnded
 from pbkit.interfaces import IChannel, current
+from pbkit.wire.caching import guarded
 from pbkit.wire.calls import shared
-from pbkit.wire.tables import Tables, guarded
+from pbkit.wire.tables import Tables
 
 if TYPE_CHECKING:
     from pbkit.wire.broker import Broker

@@ -2,22 +2,9 @@
 What a peer may say before it has logged in.
 
 A pure decision on one message, as Banana decodes it: bytes, numbers, and lists of these. Nothing is unjellied, and no
-table is touched. The connection acts on the verdict::
-
-    verdict = self.gate.admits(expression)
-    if isinstance(verdict, Serve):      stock's `expressionReceived`, and ours
-    elif isinstance(verdict, Call):     self._recvMessage(self.localObjectForID, verdict.requestID, verdict.objectID,
-                                            verdict.method, verdict.answer, verdict.arguments, {})
-    elif isinstance(verdict, Refused):  answer with the error if that is wanted; self.giveBack(verdict.rest)
-    elif isinstance(verdict, Nobody):   as of any object that is not there, or no longer; self.giveBack(verdict.rest)
-    elif isinstance(verdict, Answered): end what waits for it in the connection's own table, if anything does:
-                                            a ping; self.giveBack(verdict.rest)
-    elif isinstance(verdict, Ignored):  nothing
-    elif isinstance(verdict, Closed):   close the connection, with one line in the log
-
-The gate is open while somebody is logged in on the connection: `enter` and `leave`. What is asked of the login root, of
-a challenger or in a hello is decided here even so, since clients may log in more than once on one connection: the
-channel of a login that is not decided yet is no safer for there being another one.
+table is touched. Calls on the login root, on a challenger and in a hello are served: these read their arguments by
+hand, whether the gate is open or not. The gate is open while somebody is logged in on the connection: `enter` and
+`leave`; nobody asks it then.
 """
 
 from __future__ import annotations

@@ -164,6 +164,8 @@ class Profile:
     :ivar bytesNames: checkers see the user name as bytes, whatever the client sent.
     :ivar hideErrors: of what a method raises only a `pb.Error` is told to the caller; anything else is an
         `InternalError` with an id that the log has too. Off, the class and the text cross, as in stock.
+    :ivar stockJelly: what cannot be sent goes as an `Unpersistable`, so that the caller has success, and what cannot be
+        read fails with whatever that raises, as in stock. Off, both are errors that say what was wrong.
     :ivar limits: of a message.
     """
 
@@ -174,6 +176,7 @@ class Profile:
     raiseOnDead: bool
     bytesNames: bool
     hideErrors: bool
+    stockJelly: bool
     limits: Limits = Limits()
     gate: Gate = Gate()
     calls: Calls = Calls()
@@ -191,6 +194,7 @@ STRICT = Profile(
     raiseOnDead=False,
     bytesNames=True,
     hideErrors=True,
+    stockJelly=False,
 )
 
 #: What stock allowed, but for memory: a message of stock's may be 400 GB.
@@ -202,6 +206,7 @@ DROPIN = Profile(
     raiseOnDead=True,
     bytesNames=False,
     hideErrors=False,
+    stockJelly=True,
     limits=Limits(message=64 * MIB, items=4_000_000, depth=324, string=None),
     gate=Gate(closed=False, timeout=None, again=None, connections=None),
     calls=Calls(served=None, references=None, timeout=None),

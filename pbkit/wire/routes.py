@@ -13,7 +13,6 @@ from pbkit.wire.calls import Calls
 from pbkit.wire.channel import Channel
 from pbkit.wire.deadlines import Deadlines
 from pbkit.wire.outflow import Outflow
-from pbkit.wire.sexp import handles
 from pbkit.wire.tombstones import Tombstones
 
 if TYPE_CHECKING:
@@ -102,11 +101,6 @@ class Routes(Calls):
         if self._deadlines is not None and not self.callers:
             self._deadlines.stop()
         return caller
-
-    def takeBack(self, luids: list[int]) -> None:
-        """Let go of what was put into a message that is not sent."""
-        for luid in luids:
-            self.proto_decref(luid) if luid in self.localObjects else self.proto_decache(luid)
 
     # Each message to the channel that it is for. An id need not be an int, nor hashable: then it is none of ours.
 
@@ -202,16 +196,6 @@ class Routes(Calls):
                 self.sendCall(b"uncache", objectID)
         elif type(objectID) is int and objectID in self.remotelyCachedObjects:
             super().proto_decache(objectID)
-
-    def giveBack(self, sexp: Any) -> None:
-        """Nobody wants this: let the other end forget what it keeps for it. None of its hooks is run."""
-        references, caches = handles(sexp)
-        for luid in references:
-            self.sendDecRef(luid)
-        for luid in caches:
-            # One that we have a copy of lets go by itself.
-            if luid not in self.locallyCachedObjects:
-                self.decCacheRef(luid)
 
 
 def _brokerOf(pager: Any) -> Any:

@@ -562,7 +562,7 @@ class RaisedTests(MemoryTestCase):
             self.assertIs(type(error), errors.RemoteError, name)
             self.assertTrue(error.isA(kind))
         # Of this a Twisted server sends something that no client can read.
-        self.assertIs(type(self.error("exit")), InsecureJelly)
+        self.assertIsInstance(self.error("exit"), InsecureJelly)
 
     def test_allow(self) -> None:
         """Classes that the user names come back as what they were, even if they are not made of a text."""
