@@ -49,7 +49,7 @@ _ready: tuple[bytes, list[Any]] | None = None
 
 class Framer:
     """
-    Finds where messages end, and holds what has come until then. Each byte is looked at once.
+    Finds where messages end, and holds what has come until then. No byte is looked at more than twice.
 
     Never both more and less than a bound: what is announced counts as if it had come, so that a string or a list that
     is too long is refused before its content is there. After an error nothing is taken any more.
