@@ -51,8 +51,8 @@ class Framer:
     """
     Finds where messages end, and holds what has come until then. No byte is looked at more than twice.
 
-    Never both more and less than a bound: what is announced counts as if it had come, so that a string or a list that
-    is too long is refused before its content is there. After an error nothing is taken any more.
+    What is announced counts as if it had come, so that a string or a list that is too long is refused before its
+    content is there. After an error nothing is taken any more.
 
     :param message: the bytes of a message, all in all.
     :param items: lists, numbers and strings in a message; also the elements of one list.
