@@ -37,7 +37,11 @@ class Server(Protocol):
         """:return: the address for its clients, or a Deferred of it. It has to go through JSON."""
 
     def broadcast(self, answered: bool) -> Deferred[Any] | None:
-        """Send `data.NOTICE` to each client. :return: with answers, a Deferred of them all."""
+        """
+        Send `data.NOTICE` to each client.
+
+        :return: a Deferred, if there is something to wait for: all the answers, or that all have been told.
+        """
 
 
 class Connection(Protocol):

@@ -53,7 +53,7 @@ def notifyAll(realm: pbkit.Realm, answered: bool) -> Deferred[Any] | None:
     """
     Send the notice to each session of a realm. The one place to change when there is a better way to do it.
 
-    :return: with answers, a Deferred of them all.
+    :return: with answers, a Deferred of them all; else one that all have been told, or None if they have.
     """
     what, details = data.NOTICE
     minds = [session.mind for session in realm.roster]
