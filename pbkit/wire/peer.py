@@ -93,8 +93,10 @@ class Peer:
     def ping(self, timeout: float) -> Deferred[bool]:
         """As `IPeer.ping`."""
         answer: Deferred[Any]
+        # Its deadline is kept below, whosever broker it is.
+        kw = {"pbtimeout": None} if getattr(self._broker, "keepsDeadlines", False) else {}
         try:
-            answer = self._broker.remoteForName(NOBODY).callRemote("ping")
+            answer = self._broker.remoteForName(NOBODY).callRemote("ping", **kw)
         except pb.DeadReferenceError:
             answer = fail(Failure())
         pinged: Deferred[bool] = Deferred()
