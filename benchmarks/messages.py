@@ -43,6 +43,8 @@ class Hub:
         self._done = Deferred() if answered else None
         for member in members:
             send(member)
+        if self._done is not None and not members:
+            self._done.callback(None)
         return self._done
 
     def answered(self) -> None:

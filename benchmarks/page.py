@@ -125,8 +125,10 @@ def notMeasured(figures: Figures) -> list[str]:
     reasons: dict[tuple[str, str], list[str]] = {}
     for (work, name), why in figures.why.items():
         reasons.setdefault((titles[name], why), []).append(work)
-    lines = [f"- {title}{': '.join(['', ', '.join(filter(None, works))]) if any(works) else ''}: {why}"
-             for (title, why), works in reasons.items()]  # fmt: skip
+    lines = []
+    for (title, why), works in reasons.items():
+        where = ", ".join(filter(None, works))
+        lines.append(f"- {title}: {where}: {why}" if where else f"- {title}: {why}")
     return ["## Not measured", "", *lines, ""] if lines else []
 
 
@@ -143,8 +145,12 @@ def codecs(figures: Figures) -> str:
     """
     :return: what pbkit's servers said of their codec.
     """
-    said = {c.title.partition(",")[2].partition(",")[0].strip(): figures.about[c.name]["codec"]
-            for c in CONTENDERS if "codec" in figures.about.get(c.name, {})}  # fmt: skip
+    said: dict[str, str] = {}
+    for contender in CONTENDERS:
+        if "codec" in figures.about.get(contender.name, {}):
+            # "pbkit, compiled, stock client": the middle.
+            _, kind, _ = contender.title.split(", ")
+            said[kind] = figures.about[contender.name]["codec"]
     return "; ".join(f"{title}: {codec}" for title, codec in said.items())
 
 

@@ -147,6 +147,8 @@ def answersOf(calls: list[Deferred[Any]]) -> Deferred[Any]:
     """
     done: Deferred[Any] = Deferred()
     waiting = len(calls)
+    if not waiting:
+        done.callback(None)
 
     def answered(_: object) -> None:
         nonlocal waiting
