@@ -24,6 +24,8 @@ COLOURS = {
     "frames": "#d9d9d9",
 }
 OTHERS = "#e69f00"
+#: From which ratio on a panel's scale is logarithmic: on a linear one the least would not be seen any more.
+FAR_APART = 25
 
 
 def canPlot() -> bool:
@@ -76,12 +78,15 @@ def _panel(panel: Any, figures: Figures, work: Work) -> None:
     above = [(spread.most - spread.median) * scale for _, spread in found]
     colours = [next((c for start, c in COLOURS.items() if name.startswith(start)), OTHERS) for name in names]
     panel.barh(names, medians, xerr=[below, above], color=colours, ecolor="#444444")
-    panel.set_xscale("log")
-    panel.margins(x=0.15)
-    # Whole powers of ten: where a bar of logarithms begins is anybody's choice, so let it be no contender's.
-    panel.set_xlim(10 ** math.floor(math.log10(min(medians))), None)
+    panel.margins(x=0.2)
+    if max(medians) / min(medians) < FAR_APART:
+        panel.set_xlim(0, None)
+    else:
+        panel.set_xscale("log")
+        # A whole power of ten: where a bar of logarithms begins is anybody's choice, so let it be no contender's.
+        panel.set_xlim(10 ** math.floor(math.log10(min(medians))), None)
+        panel.xaxis.set_minor_formatter(NullFormatter())
     panel.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,g}"))
-    panel.xaxis.set_minor_formatter(NullFormatter())
     panel.set_xlabel(unit)
     panel.set_title(work.title)
     for n, median in enumerate(medians):
