@@ -7,7 +7,8 @@ A map of the code, for whoever comes new::
     errors.py       every error, one class for each reason
     dispatch.py     how a call reaches a method
     sessions/       WHO IS HERE. Knows no socket, no byte
-        realm.py        how a login becomes a session, and how a session ends
+        realm.py        what users override and what portals call
+        entering.py     how a login becomes a session, and what follows when that ends
         realms.py       the eight named realms, each a few lines
         session.py      what the client's reference points at; ends once, from anywhere
         roster.py       the index of live sessions and of held places

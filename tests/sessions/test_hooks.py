@@ -138,7 +138,7 @@ class HookTests(RealmTestCase):
         wire.login().addErrback(lambda _: None)
         wire.cut()
         # The place is free at once: the user may come back before the hook is done.
-        self.assertEqual((len(realm.roster.view.everyone()), realm._logins), (0, set()))
+        self.assertEqual((len(realm.roster.view.everyone()), realm._entrance._logins), (0, set()))
         self.assertEqual(self.events(), ["attached"])
         return realm, wire
 

@@ -448,7 +448,8 @@ class Sessions(RuleBasedStateMachine):
         realm, roster = self.realm, self.realm.roster
         check.assertEqual((len(roster), roster.pending, len(roster.view.everyone())), (0, 0, 0))
         check.assertEqual((roster._byAvatar, roster._byPeer, roster._all._places), ({}, {}, {}))
-        check.assertEqual((realm._logins, realm._leaving, realm._arbitration._probes), (set(), set(), {}))
+        entrance = realm._entrance
+        check.assertEqual((entrance._logins, entrance._leaving, entrance.arbitration._probes), (set(), set(), {}))
         check.assertEqual(len(cast(Cached, realm.lifecycle)), 0)
         check.assertEqual(self.clock.getDelayedCalls(), [])
         # What was raised was a `Refusal`, be it in a hook that nobody waited for; nothing else went wrong.
