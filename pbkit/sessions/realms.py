@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
-from pbkit.sessions.admission import CONFLICTS, Policy, atMost, perAvatar, total
+from pbkit.sessions.admission import CONFLICTS, HANDOVERS, Policy, atMost, perAvatar, total
 from pbkit.sessions.clock import LONGEST, SHORTEST, ClockAvatar
 from pbkit.sessions.lifecycle import Cached, Disposable, Lease, Lifecycle, Lingering
 from pbkit.sessions.parameters import param
@@ -93,10 +93,15 @@ class LimitedRealm(CachingRealm):
         "one too many: refuse him, kick the oldest, or probe and kick one that does not answer",
         choices=tuple(CONFLICTS),
     )
+    handover: str = param(
+        "before",
+        "one who replaces another gets the avatar before that one goes, or after he is out, for exclusive avatars",
+        choices=HANDOVERS,
+    )
 
     def makePolicy(self) -> Policy:
         """So many for each avatar id."""
-        return perAvatar(atMost(self.max, self.conflict))
+        return perAvatar(atMost(self.max, self.conflict, self.handover))
 
 
 class SingleClientRealm(CachingRealm):
@@ -109,10 +114,15 @@ class SingleClientRealm(CachingRealm):
         "a second client: refuse him, kick the first, or probe the first and kick it if it does not answer",
         choices=tuple(CONFLICTS),
     )
+    handover: str = param(
+        "before",
+        "a second client gets the avatar before the first goes, or after he is out, for avatars that own something",
+        choices=HANDOVERS,
+    )
 
     def makePolicy(self) -> Policy:
         """One for each avatar id."""
-        return perAvatar(atMost(1, self.conflict))
+        return perAvatar(atMost(1, self.conflict, self.handover))
 
 
 class MultiClientRealm(CachingRealm):
