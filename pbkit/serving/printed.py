@@ -5,7 +5,7 @@ What is in force, as a configuration file that says of each value where it comes
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pbkit.config.bounds import leaves
@@ -76,6 +76,9 @@ def _realm(plan: Plan) -> Iterator[str]:
         if origin is None and name in plan.config.realm.parameters:
             origin = plan.config.origin("server", "realm")
         source = str(origin or "default") if not mark else f"where {maker} is made"
+        if callable(value):
+            yield f"# {key(name)}: a function of the user: {_plain(getattr(value, '__qualname__', type(value).__name__))}"
+            continue
         yield f"{mark}{key(name)} = {toml(value)}  # {_plain(source)}"
 
 
@@ -112,10 +115,12 @@ def key(name: str) -> str:
     return name if name.isascii() and name.replace("_", "").isalnum() else toml(name)
 
 
-def toml(value: str | float) -> str:
+def toml(value: str | float | Mapping[str, Any]) -> str:
     """
-    :return: a simple value as TOML has it.
+    :return: a simple value, or a table of such, as TOML has it on one line.
     """
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key(name)} = {toml(one)}" for name, one in value.items()) + " }"
     if isinstance(value, str):
         # JSON's way of writing a text is TOML's, but for one character that TOML wants escaped as well.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

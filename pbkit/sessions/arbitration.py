@@ -127,7 +127,7 @@ class Arbitration:
     def _hold(self, candidate: Candidate, decision: Admit, ids: tuple[str, ...], clock: IReactorTime | None) -> Place:
         program = programOf(candidate.hello)
         place = self._roster.reserve(candidate.avatarId, candidate.peerId, decision.ending, program)
-        place.handover = decision.handover
+        place.handover, place.candidate = decision.handover, candidate
         if decision.ending and clock is not None:
             # With "after" they are gone, whatever becomes of this login.
             self.changes.begin(place, ids, clock, lambda: place.session is not None or place.handover == "after")

@@ -23,7 +23,7 @@ from pbkit.sessions.counters import Counters
 from pbkit.sessions.entering import Entrance
 from pbkit.sessions.lifecycle import Lease, Lifecycle, PerLogin
 from pbkit.sessions.parameters import bind
-from pbkit.sessions.reconfiguring import reconfigured
+from pbkit.sessions.reconfiguring import enforce, reconfigured
 from pbkit.sessions.roster import Roster
 from pbkit.sessions.stock import loginOf
 
@@ -164,9 +164,24 @@ class Realm:
         """`ISessionRealm`: count a refusal."""
         self.counters.refusals[type(error).__name__] += 1
 
-    def reconfigure(self, **parameters: Any) -> None:
-        """Change parameters, for newcomers. :raises ConfigError: one cannot be, or not now; nothing is changed."""
+    def reconfigure(self, *, now: bool = False, **parameters: Any) -> tuple[str, ...]:
+        """
+        Change parameters: for newcomers, or for everybody `now`, see `enforce`.
+
+        :return: the ids of the sessions that were ended.
+        :raises ConfigError: one cannot be, or not while the realm is at work; nothing is changed.
+        """
         self._entrance.arbitration.policy = allOf(reconfigured(self, parameters), *self._admission)
+        return self.enforce() if now else ()
+
+    def enforce(self) -> tuple[str, ...]:
+        """
+        End the sessions that would not be let in now, with `Kicked`: of those that are too many the oldest go.
+
+        :return: their ids.
+        :raises Exception: what a policy of the user's raises; nobody is ended then.
+        """
+        return enforce(self.roster, self._entrance.arbitration.policy)
 
     @property
     def closed(self) -> bool:

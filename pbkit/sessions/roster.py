@@ -18,6 +18,7 @@ from pbkit.sessions.waiting import Waiting
 
 if TYPE_CHECKING:
     from pbkit.errors import LoginRefused
+    from pbkit.sessions.admission import Candidate
     from pbkit.sessions.session import Session
 
 log = Logger()
@@ -33,10 +34,22 @@ class Place:
     :ivar leaving: a pending newcomer will end this one, so it no longer counts.
     :ivar program: what its client calls its own running program, or "" if it said nothing.
     :ivar handover: when those whom the newcomer replaces go: once he has the avatar ("before"), or first ("after").
+    :ivar candidate: who holds it, while the login is pending; then None.
     :ivar refusal: why the pending login is to be refused after all, or None.
     """
 
-    __slots__ = ("_waiting", "avatarId", "ending", "handover", "leaving", "peerId", "program", "refusal", "session")
+    __slots__ = (
+        "_waiting",
+        "avatarId",
+        "candidate",
+        "ending",
+        "handover",
+        "leaving",
+        "peerId",
+        "program",
+        "refusal",
+        "session",
+    )
 
     def __init__(self, avatarId: str, peerId: str, ending: tuple[Place, ...] = (), program: str = "") -> None:
         self.avatarId = avatarId
@@ -46,6 +59,7 @@ class Place:
         self.session: Session | None = None
         self.leaving = False
         self.handover = "before"
+        self.candidate: Candidate | None = None
         self.refusal: LoginRefused | None = None
         self._waiting: Waiting | None = Waiting()
 
@@ -62,6 +76,7 @@ class Place:
 
     def settle(self) -> None:
         """The login that held this place has succeeded or failed: tell those who wait for that."""
+        self.candidate = None
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.tell()

@@ -91,7 +91,11 @@ BROKEN: dict[str, tuple[str, list[Said]]] = {
         "[server]\nrealm = 'single'\n[realm]\nconflict = 'Kick'\n",
         [(4, ["conflict=Kick", "refuse, kick, probe"])],
     ),
-    "parameterIsTable": ("[server]\nrealm = 'limited'\n[realm.max]\nx = 3\n", [(3, ["max", "a whole number"])]),
+    "parameterIsTable": ("[server]\nrealm = 'caching'\n[realm.linger]\nx = 3\n", [(3, ["linger", "a number"])]),
+    "parameterOfOneUser": (
+        "[server]\nrealm = 'limited'\n[realm.max]\nalice = '3'\n",
+        [(3, ["max.alice=3", "a whole number"])],
+    ),
     "parameterTwice": (
         "[server]\nrealm = 'limited:max=2'\n[realm]\nmax = 3\n",
         [(4, ["max", "given twice", "limited:max=2"])],

@@ -325,7 +325,7 @@ class ExampleTests(SynchronousTestCase):
         self.patch(sys, "path", [*sys.path, str(EXAMPLES)])
         text = (EXAMPLES / "pbkit.toml").read_text(encoding="utf-8")
         without = re.sub(r"^# (\w+ = )", r"\1", text, flags=re.M)
-        self.assertEqual(len(without), len(text) - 2 * 4)
+        self.assertEqual(len(without), len(text) - 2 * 5)
         plans = []
         for content in [text, without]:
             problems = Problems()

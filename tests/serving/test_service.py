@@ -216,7 +216,8 @@ class MakeRealmTests(SynchronousTestCase):
     def test_describesWhatIsInForce(self) -> None:
         """A realm is described by its short name or its path, with its parameters as they are."""
         self.assertEqual(
-            describe(realmOf("limited:max=2")), ("limited", {"linger": 0.0, "max": 2, "conflict": "refuse"})
+            describe(realmOf("limited:max=2")),
+            ("limited", {"linger": 0.0, "max": 2, "conflict": "refuse", "handover": "before"}),
         )
         name, parameters = describe(aRealm)
         self.assertEqual((name, parameters["max"], parameters["motto"]), (spell("GameRealm"), 7, "none"))

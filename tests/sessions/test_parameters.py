@@ -141,7 +141,9 @@ class BindTests(SynchronousTestCase):
     def test_unknownNameNamesThoseThereAre(self) -> None:
         """An unknown name is a ConfigError with the names that there are."""
         error = self.assertRaises(errors.ConfigError, LimitedRealm, Recorder, maximum=3)
-        self.assertEqual(str(error), "LimitedRealm has no parameter 'maximum': it takes linger, max, conflict")
+        self.assertEqual(
+            str(error), "LimitedRealm has no parameter 'maximum': it takes linger, max, conflict, handover"
+        )
         error = self.assertRaises(errors.ConfigError, Realm, Recorder, max=3)
         self.assertIn("it takes none", str(error))
 
