@@ -77,7 +77,7 @@ def _realm(plan: Plan) -> Iterator[str]:
             origin = plan.config.origin("server", "realm")
         source = str(origin or "default") if not mark else f"where {maker} is made"
         if callable(value):
-            yield f"# {key(name)}: a function of the user: {_plain(getattr(value, '__qualname__', type(value).__name__))}"
+            yield f"# {key(name)}: a function of the user, {_plain(getattr(value, '__qualname__', '?'))}"
             continue
         yield f"{mark}{key(name)} = {toml(value)}  # {_plain(source)}"
 
