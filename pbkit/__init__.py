@@ -13,6 +13,7 @@ A map of the code, for whoever comes new::
         session.py      what the client's reference points at; ends once, from anywhere
         roster.py       the index of live sessions and of held places
         admission.py    who may be in: pure decisions
+        arbitration.py  what is between a login and its place;  changes.py: no wars;  handover.py: first out, then in
         lifecycle.py    how long an avatar lives
         avatar.py       what users subclass;  mind.py: a safe hold on a client
     wire/           BYTES. Knows no session
@@ -39,7 +40,7 @@ from pbkit.client.factory import ClientFactory
 from pbkit.client.session import ClientSession
 from pbkit.interfaces import currentSession
 from pbkit.server import ServerFactory
-from pbkit.sessions.admission import Admit, Probe, Refuse, allOf, atMost, perAvatar, perPeer, probe, total
+from pbkit.sessions.admission import Admit, Probe, Refuse, allOf, atMost, kick, perAvatar, perPeer, probe, total
 from pbkit.sessions.avatar import Avatar
 from pbkit.sessions.lifecycle import Cached, Disposable, Lingering, PerLogin
 from pbkit.sessions.mind import Mind, Told
@@ -92,6 +93,7 @@ __all__ = [
     "connect",
     "currentSession",
     "errors",
+    "kick",
     "param",
     "perAvatar",
     "perPeer",

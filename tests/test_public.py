@@ -42,6 +42,7 @@ NAMES = [
     "connect",
     "currentSession",
     "errors",
+    "kick",
     "param",
     "perAvatar",
     "perPeer",

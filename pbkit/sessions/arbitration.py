@@ -5,7 +5,7 @@ Between a login and a place: ask the admission policy, do what I/O it wants, ask
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -17,8 +17,9 @@ from pbkit.sessions.attempt import Attempt
 from pbkit.sessions.changes import Changes
 from pbkit.sessions.roster import Place, Roster
 from pbkit.sessions.session import Session
+from pbkit.sessions.waiting import Patience
 
-#: How long a newcomer waits for others' log-ins to be decided before his own, in seconds.
+#: How long a newcomer waits for others' log-ins to be decided before his own, and for his turn, in seconds.
 ARBITRATION_TIMEOUT = 30.0
 
 
@@ -69,28 +70,31 @@ class Arbitration:
         peerId = "" if login.peer is None else login.peer.peerId
         address = None if login.peer is None else login.peer.address
         candidate = Candidate(avatarId, peerId, address, login.hello)
-        until = None if clock is None else clock.seconds() + ARBITRATION_TIMEOUT
-        while True:
-            decision, reclaimed = self._decide(candidate)
-            if isinstance(decision, Refuse):
-                # A policy may give the same one each time; it is not to gather the traces of all.
-                raise decision.error.with_traceback(None)
-            if isinstance(decision, Probe):
-                answers = await self._ask(decision, clock)
-                if not answers.keys() - candidate.probed.keys():
-                    # It would ask for ever, and hold the reactor while nobody has to be waited for.
-                    raise RuntimeError("the admission policy asks for nothing that it has not been told")
-                candidate = attrs.evolve(candidate, probed={**candidate.probed, **answers})
-            else:
-                ids = (avatarId, *(place.avatarId for place in decision.ending))
-                waiting = self._inTheWay(decision, ids, None if reclaimed else clock)
-                if waiting is None:
-                    return self._hold(candidate, decision, ids, None if reclaimed else clock)
-                # No place is held meanwhile: who comes later does not wait for one who waits.
-                if clock is not None and until is not None:
-                    waiting.addTimeout(max(0, until - clock.seconds()), clock, _tooLong)
-                await waiting
-            check()
+        patience: Patience | None = None
+        try:
+            while True:
+                decision, reclaimed = self._decide(candidate)
+                if isinstance(decision, Refuse):
+                    # A policy may give the same one each time; it is not to gather the traces of all.
+                    raise decision.error.with_traceback(None)
+                if isinstance(decision, Probe):
+                    answers = await self._ask(decision, clock)
+                    if not answers.keys() - candidate.probed.keys():
+                        # It would ask for ever, and hold the reactor while nobody has to be waited for.
+                        raise RuntimeError("the admission policy asks for nothing that it has not been told")
+                    candidate = attrs.evolve(candidate, probed={**candidate.probed, **answers})
+                else:
+                    ids = (avatarId, *(place.avatarId for place in decision.ending))
+                    waiting = self._inTheWay(decision, ids, None if reclaimed else clock)
+                    if waiting is None:
+                        return self._hold(candidate, decision, ids, None if reclaimed else clock)
+                    # No place is held meanwhile: who comes later does not wait for one who waits.
+                    patience = patience or Patience(clock, ARBITRATION_TIMEOUT, _tooLong)
+                    await patience.wait(waiting)
+                check()
+        finally:
+            if patience is not None:
+                patience.stop()
 
     def _decide(self, candidate: Candidate) -> tuple[Decision, bool]:
         """
@@ -170,5 +174,5 @@ def programOf(hello: Mapping[str, Any]) -> str:
     return program if isinstance(program, str) else ""
 
 
-def _tooLong(result: Any, timeout: float) -> NoReturn:
-    raise LoginTimedOut("other log-ins of this user took too long to be decided, try again later")
+def _tooLong() -> LoginTimedOut:
+    return LoginTimedOut("other log-ins of this user took too long to be decided, try again later")

@@ -5,13 +5,12 @@ A place that changes hands only when the one who had it is truly out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NoReturn
 
 from twisted.internet.interfaces import IReactorTime
 
 from pbkit.errors import LoginTimedOut
 from pbkit.sessions.roster import Place
-from pbkit.sessions.waiting import Waiting
+from pbkit.sessions.waiting import Patience, Waiting
 
 #: How long those who were there before have to be out, in seconds: ejabberd's `replaced_connection_timeout`.
 HANDOVER_TIMEOUT = 30.0
@@ -54,15 +53,14 @@ class Departures:
         :param clock: without one it takes as long as it takes.
         :raises LoginTimedOut: that is longer than `HANDOVER_TIMEOUT`.
         """
-        until = None if clock is None else clock.seconds() + HANDOVER_TIMEOUT
-        for place in places:
-            waiting = self._byAvatar.get(place.avatarId, {}).get(place)
-            if waiting is None:
-                continue
-            out = waiting.wait()
-            if clock is not None and until is not None:
-                out.addTimeout(max(0, until - clock.seconds()), clock, _tooLong)
-            await out
+        patience = Patience(clock, HANDOVER_TIMEOUT, _tooLong)
+        try:
+            for place in places:
+                waiting = self._byAvatar.get(place.avatarId, {}).get(place)
+                if waiting is not None:
+                    await patience.wait(waiting.wait())
+        finally:
+            patience.stop()
 
 
 async def handOver(
@@ -81,5 +79,5 @@ async def handOver(
     await departures.wait(dict.fromkeys((*old, *departures.of(place.avatarId))), clock)
 
 
-def _tooLong(result: object, timeout: float) -> NoReturn:
-    raise LoginTimedOut("the session before this one took too long to end, try again later")
+def _tooLong() -> LoginTimedOut:
+    return LoginTimedOut("the session before this one took too long to end, try again later")

@@ -1,12 +1,13 @@
 """
-Some who wait for one event.
+Some who wait for one event, and how long one who waits for several has patience.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 
 class Waiting:
@@ -43,3 +44,49 @@ class Waiting:
         for waiter in waiters:
             if not waiter.called:  # An earlier one's callbacks may have made it give up.
                 waiter.callback(None)
+
+
+class Patience:
+    """
+    A time for all that is waited for together, however many things these are. One timer, from when it is made.
+
+    :param clock: None means without end.
+    :param seconds: how long.
+    :param onTimeout: makes the error for when it is over.
+    """
+
+    def __init__(self, clock: IReactorTime | None, seconds: float, onTimeout: Callable[[], Exception]) -> None:
+        self._onTimeout = onTimeout
+        self._over = False
+        self._waiting: Deferred[None] | None = None
+        self._timer: IDelayedCall | None = None if clock is None else clock.callLater(seconds, self._expired)
+
+    async def wait(self, event: Deferred[None]) -> None:
+        """
+        Wait for one thing.
+
+        :raises Exception: it did not come about in time.
+        """
+        if self._over:
+            event.cancel()
+        self._waiting = event
+        try:
+            await event
+        except CancelledError:
+            if self._over:
+                raise self._onTimeout() from None
+            raise
+        finally:
+            self._waiting = None
+
+    def stop(self) -> None:
+        """Nothing is waited for any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expired(self) -> None:
+        self._timer = None
+        self._over = True
+        if self._waiting is not None:
+            self._waiting.cancel()
