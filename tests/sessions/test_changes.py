@@ -157,6 +157,25 @@ class ChangeTests(RealmTestCase):
         self.clock.advance(CHANGE_INTERVAL)
         self.successResultOf(waiting)
 
+    def test_limitAboveOneWhileOneIsUndecided(self) -> None:
+        """Nor while the first of them is not in yet, though another one's place could be had."""
+        gate: Deferred[Any] = Deferred()
+        hooks: list[Any] = [lambda s: None]
+        realm = LimitedRealm(
+            self.hooked(lambda s: hooks[0](s)), max=2, conflict="kick", handover="after", clock=self.clock
+        )
+        for _ in range(2):
+            self.successResultOf(enter(realm))
+        hooks[0] = lambda s: gate
+        first, second = enter(realm), enter(realm)
+        self.assertEqual(realm.counters.ends, {"Replaced": 1})
+        gate.callback(None)
+        self.successResultOf(first)
+        self.assertNoResult(second)
+        self.assertEqual(realm.counters.ends, {"Replaced": 1})
+        self.clock.advance(CHANGE_INTERVAL)
+        self.successResultOf(second)
+
     def test_twoUsersInOnePlace(self) -> None:
         """Two users who fight for the last place of a server cannot make war either."""
         realm = LimitedRealm(Recorder, clock=self.clock, admission=total(atMost(1, "kick")))

@@ -94,6 +94,37 @@ class ReclaimTests(RealmTestCase):
         self.assertEqual([session.endedWith for session in (stranger, newer)], [None, None])
         self.assertIsInstance(oldest.endedWith, errors.Replaced)
 
+    def test_asManyAsItTakes(self) -> None:
+        """After a limit was lowered more than one has to go: of the program's own, if these are enough."""
+        realm = LimitedRealm(Recorder, max=3, clock=self.clock)
+        kept = [self.enter(realm, program) for program in ("p", "q", "p")]
+        realm.reconfigure(max=2)
+        kept.append(self.enter(realm, "p"))
+        self.assertEqual(realm.counters.ends, {"Replaced": 2})
+        realm.reconfigure(max=1)
+        # Without its own ghost, there still is the other one's.
+        self.refused(realm, "p")
+        self.assertEqual(len(realm.roster), 2)
+
+    def test_handoverHolds(self) -> None:
+        """With handover after, the ghost is out before its successor is in, too."""
+        gates: list[Deferred[Any]] = []
+
+        def waits(session: Any) -> Deferred[Any]:
+            gates.append(Deferred())
+            return gates[-1]
+
+        realm = SingleClientRealm(self.hooked(lambda s: None, waits), handover="after", clock=self.clock)
+        kept = self.enter(realm)
+        wire = self.wireOf(realm)
+        login = wire.login()
+        self.assertEqual(realm.counters.ends, {"Replaced": 1})
+        self.assertNoResult(login)
+        gates[0].callback(None)
+        wire.flush()
+        self.successResultOf(login)
+        del kept
+
     def test_notOnesOwnConnection(self) -> None:
         """A second login on the same connection is met by the policy: the first is no ghost, its connection lives."""
         realm = SingleClientRealm(Recorder, clock=self.clock)
