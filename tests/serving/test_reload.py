@@ -164,6 +164,21 @@ class ReloadTests(SynchronousTestCase):
         )
         self.assertEqual(len(server.plan.realm.roster), 2)
 
+    def test_limitsByUser(self) -> None:
+        """A table by user comes and goes, and is said to."""
+        server = self.serve()
+        held = [self.login(server)]
+        said = self.again(FIRST.replace("max = 1", "max = { default = 1, alice = 2 }"))
+        self.assertEqual(said, ["configuration pbkit.toml read again: realm.max 1 -> {'default': 1, 'alice': 2}"])
+        held.append(self.login(server))
+        self.assertIn("2 of 2", self.refused(server))
+        again = FIRST.replace("max = 1", "max = { alice = 2, default = 1 }")
+        self.assertEqual(self.again(again), ["configuration pbkit.toml read again: nothing changed"])
+        self.assertEqual(
+            self.again(FIRST), ["configuration pbkit.toml read again: realm.max {'default': 1, 'alice': 2} -> 1"]
+        )
+        del held
+
     def test_newcomersMeetTheNewCheckers(self) -> None:
         """Users come and go, without a word of who or with which password; who is in stays in."""
         server = self.serve()
