@@ -33,7 +33,7 @@ DOORS: dict[str, set[str]] = {
     "command": {"client"},
     "cli": {"command", MAP},
     "testing": {"server", "client"},
-    MAP: {"sessions", "wire", "server", "client", "dropin"},
+    MAP: {"dispatch", "sessions", "wire", "server", "client", "dropin"},
 }
 
 #: Who may import the reactor; elsewhere a clock or a reactor is an argument. `connect` takes one, too, and imports the

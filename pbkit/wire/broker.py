@@ -169,11 +169,7 @@ class Broker(pb.Broker):
         if owner is not None:
             owner.serve(owner.ownObject, requestID, objectID, message, answerRequired, netArgs, netKw)
         elif type(objectID) is int and objectID in self._tombstones:
-            if answerRequired:
-                error, _ = self._tombstones[objectID]
-                self._sendError(pb.CopyableFailure(error.again()), requestID)
-            # What came with the call would be kept at the client for ever.
-            self._giveBack([b"list", netArgs, netKw])
+            self.refuse(self._tombstones[objectID][0], requestID, answerRequired, netArgs, netKw)
         else:
             super().proto_message(requestID, objectID, message, answerRequired, netArgs, netKw)
 
@@ -234,6 +230,13 @@ class Broker(pb.Broker):
                 self.sendCall(b"uncache", objectID)
         elif type(objectID) is int and objectID in self.remotelyCachedObjects:
             super().proto_decache(objectID)
+
+    def refuse(self, error: SessionEnded, requestID: Any, answerRequired: Any, netArgs: Any, netKw: Any) -> None:
+        """Answer a call with an error, and do nothing else of it."""
+        if answerRequired:
+            self._sendError(pb.CopyableFailure(error.again()), requestID)
+        # What came with the call would be kept at the client for ever.
+        self._giveBack([b"list", netArgs, netKw])
 
     def _giveBack(self, sexp: Any) -> None:
         """Nobody wants this: let the other end forget what it keeps for it. None of its hooks is run."""

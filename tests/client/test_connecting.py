@@ -343,7 +343,7 @@ class LoginTests(MemoryTestCase):
         """What is declared of this client reaches a server of pbkit's."""
         self.me(hello={"app": "game"})
         (session,) = self.realm.roster
-        self.assertEqual(session.peer.hello, {"app": "game"})
+        self.assertEqual(session.peer.hello, {"goodbye": True, "app": "game"})
 
 
 class StepTests(MemoryTestCase):

@@ -110,8 +110,13 @@ class ParametersOfTests(SynchronousTestCase):
         self.assertRaises(errors.ConfigError, parametersOf, Wrong)
 
     def test_classWithoutAny(self) -> None:
-        """A class that declares none has none."""
-        self.assertEqual(parametersOf(Realm), {})
+        """A class that declares none has none; what every realm has is declared by the base of all."""
+
+        class Plain:
+            """Declares none."""
+
+        self.assertEqual(parametersOf(Plain), {})
+        self.assertEqual(list(parametersOf(Realm)), ["goodbye", "idleTimeout", "maxSessionAge"])
 
     def test_redeclared(self) -> None:
         """A subclass that declares a parameter anew has that one."""
@@ -141,9 +146,16 @@ class BindTests(SynchronousTestCase):
     def test_unknownNameNamesThoseThereAre(self) -> None:
         """An unknown name is a ConfigError with the names that there are."""
         error = self.assertRaises(errors.ConfigError, LimitedRealm, Recorder, maximum=3)
-        self.assertEqual(str(error), "LimitedRealm has no parameter 'maximum': it takes linger, max, conflict")
-        error = self.assertRaises(errors.ConfigError, Realm, Recorder, max=3)
-        self.assertIn("it takes none", str(error))
+        self.assertEqual(
+            str(error),
+            "LimitedRealm has no parameter 'maximum': it takes goodbye, idleTimeout, maxSessionAge, "
+            "linger, max, conflict",
+        )
+
+        class Plain:
+            """Declares none."""
+
+        self.assertIn("it takes none", str(self.assertRaises(errors.ConfigError, bind, Plain(), {"max": 3})))
 
     def test_valuesOfTheWrongType(self) -> None:
         """A bool is no number, a float no count, a text no number: ConfigError, not a surprise later."""
