@@ -66,6 +66,11 @@ class Goodbye:
             return self._whenOut()
         return self.kick(reason, detail, GRACE)
 
+    @property
+    def told(self) -> bool:
+        """Whether a client of `pbkit.connect` knows from a goodbye why the session ended."""
+        return self._kicked and self._mode != NEVER
+
     def ended(self) -> None:
         """The session has ended; if it was not kicked, that is all."""
         if not self._kicked:
