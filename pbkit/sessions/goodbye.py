@@ -61,7 +61,8 @@ class Goodbye:
         """
         session = self._session
         if session.endedWith is None and session.channel is not None:
-            self.say(reason, detail, GRACE)
+            if session.peer is not None:
+                self.say(reason, detail, GRACE)
             session.channel.drain(reason(detail), lambda: self.kick(reason, detail, GRACE))
             return self._whenOut()
         return self.kick(reason, detail, GRACE)

@@ -29,6 +29,7 @@ class StockChannel:
 
     def __init__(self, peer: Any) -> None:
         self._leave: Callable[[], None] | None = None if peer is None else peer.board()
+        self._clock = None if peer is None else peer.clock
         self._calls = 0
         self._draining: tuple[SessionEnded, Callable[[], object]] | None = None
 
@@ -65,7 +66,11 @@ class StockChannel:
         if self._draining is not None and not self._calls:
             error, idle = self._draining
             self._draining = (error, lambda: None)
-            idle()
+            if self._clock is None:
+                idle()
+            else:
+                # The answer of the last is not sent yet.
+                self._clock.callLater(0, idle)
 
     def drain(self, error: SessionEnded, idle: Callable[[], object]) -> None:
         """As `IChannel.drain`."""

@@ -122,8 +122,10 @@ class Peer:
     def _ask(self, luid: Any, method: str, args: tuple[Any, ...], timeout: float) -> Deferred[bool]:
         """Call an object of the other end's on the connection itself; whatever comes back is an answer."""
         answer: Deferred[Any]
+        # Its deadline is kept below, whosever broker it is.
+        kw = {"pbtimeout": None} if getattr(self._broker, "keepsDeadlines", False) else {}
         try:
-            answer = self._broker.remoteForName(luid).callRemote(method, *args)
+            answer = self._broker.remoteForName(luid).callRemote(method, *args, **kw)
         except pb.DeadReferenceError:
             answer = fail(Failure())
         asked: Deferred[bool] = Deferred()

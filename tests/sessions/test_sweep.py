@@ -66,7 +66,7 @@ class SweepTests(SynchronousTestCase):
         """A call that is being served keeps its session, however long it takes, and for the time-out after it."""
         self.serve(idleTimeout=10)
         client = self.server.login("alice")
-        waiting = client.callRemote("wait")
+        waiting = client.callRemote("wait", pbtimeout=None)
         self.server.advance(1000)
         self.assertEqual(self.names(), ["alice"])
         client.avatar.waiting[0].callback("done")
