@@ -7,12 +7,38 @@ that does not fit: passwords among them.
 
 from __future__ import annotations
 
-from inspect import iscoroutine
-from typing import Any
+from collections.abc import Callable
+from inspect import iscoroutine, signature
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from pbkit.errors import NoSuchMethod
+from pbkit.errors import BadArguments, NoSuchMethod
+from pbkit.interfaces import current
+
+#: Whatever can be called. (Not only a function: a method may have been decorated by others.)
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MARK = "_pbkitCancelWithSession"
+
+
+def cancelWithSession(method: F) -> F:
+    """
+    Decorate a ``perspective_``, ``remote_`` or ``view_`` method that is ``async`` or returns a Deferred: a call of it
+    that is running when its session ends is cancelled, as by ``Deferred.cancel``.
+
+    Without this it runs on, and its answer is dropped: half-done work is worse than work that nobody waits for. It is
+    for methods that only wait or only read::
+
+        @pbkit.cancelWithSession
+        async def perspective_nextMessage(self):
+            return await self.queue.get()
+
+    :param method: it should go above other decorators.
+    :return: the method.
+    """
+    setattr(method, _MARK, True)
+    return method
 
 
 def dispatch(
@@ -30,7 +56,7 @@ def dispatch(
     :param first: arguments that come before those of the caller.
     :return: the answer in jelly, or a Deferred of it.
     :raises NoSuchMethod: there is none.
-    :raises TypeError: the arguments do not fit; they are not logged.
+    :raises BadArguments: they do not fit; they are not logged.
     """
     # Before the method is looked up: references among the arguments are only given back to the
     # client once they have been made and dropped here.
@@ -42,7 +68,29 @@ def dispatch(
     method = getattr(target, name, None)
     if method is None:
         raise NoSuchMethod(f"no such method: {name:.100}")
-    result = method(*first, *args, **kw)
+    try:
+        result = method(*first, *args, **kw)
+    except TypeError:
+        wrong = misfit(method, *first, *args, **kw)
+        if not wrong:
+            raise
+        # The caller's mistake, and no traceback of ours.
+        raise BadArguments(f"the arguments do not fit {name:.100}: {wrong:.100}") from None
     if iscoroutine(result):
         result = Deferred.fromCoroutine(result)
+    if isinstance(result, Deferred) and getattr(method, _MARK, False) and current.get() is not None:
+        result = current.get().cancelAtEnd(result)
     return broker.serialize(result, perspective, method, args, kw)
+
+
+def misfit(method: Any, *args: Any, **kw: Any) -> str:
+    """
+    Why a method cannot be called so, "" if it can. Names parameters, but no argument.
+    """
+    try:
+        signature(method).bind(*args, **kw)
+    except TypeError as error:
+        return str(error)
+    except ValueError:
+        pass  # Of a method written in C there may be no signature.
+    return ""

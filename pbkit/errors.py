@@ -14,18 +14,28 @@ Every error of pbkit, in one place; one class for each reason.
         |   |-- LoginTimedOut          building or attaching took longer than 30 s
         |   |-- LoginInterrupted       the session ended before it had begun
         |   |-- LoginUnavailable       something broke in the server; its log says what
+        |   |-- LoginBanned            this user, or this address, is banned for some time
+        |   |-- ServerDraining         this server takes nobody in any more: try another
         |   `-- ServerStopping         the server is going down
         |-- SessionEnded               also pb.DeadReferenceError
         |   |-- LoggedOut              the client let go of all it held
         |   |-- Disconnected           the connection is gone
         |   |-- Replaced               a newer login took the place
         |   |-- Kicked                 the server ended it
+        |   |-- Banned                 the server ended it, and lets the user or the address in no more for some time
+        |   |-- Idle                   the client did not call for too long
+        |   |-- TooOld                 no session of this server may be as old
+        |   |-- Draining               this server lets everybody go: log in to another
         |   `-- Shutdown               the server is going down
         |-- NoSuchMethod               also pb.NoSuchMethod
+        |-- BadArguments               also TypeError: they do not fit the method that was called
+        |-- InternalError              something broke in the server; its log says what
         |-- NoMind                     this client sent no mind, it cannot be called
         `-- CallTimedOut               also TimeoutError: no answer within the deadline
     ValueError
-    `-- ConfigError                    local only: a realm, key or value that cannot be
+    |-- ConfigError                    local only: a realm, key or value that cannot be
+    |-- TooLarge                       local only: what a peer sends is over a bound
+    `-- Malformed                      local only: what a peer sends is no Banana
     ConnectionError
     `-- ConnectError                   local only: `pbkit.connect` came to nothing before a login could be answered
         |-- ConnectFailed              nobody answers there, or the connection was lost
@@ -129,6 +139,18 @@ class LoginUnavailable(LoginRefused):
     text = "the server could not log you in, try again later"
 
 
+class LoginBanned(LoginRefused):
+    """This user, or this address, is banned; the detail says for how long."""
+
+    text = "banned"
+
+
+class ServerDraining(LoginRefused):
+    """This server takes nobody in any more, for it is about to go. A client that knows another may try that."""
+
+    text = "this server takes no more log-ins, try another"
+
+
 class ServerStopping(LoginRefused):
     """The server is going down."""
 
@@ -176,6 +198,30 @@ class Kicked(SessionEnded):
     text = "this session was ended by the server"
 
 
+class Banned(SessionEnded):
+    """The server ended the session, and until the ban is over refuses the user, or the address, with `LoginBanned`."""
+
+    text = "this session was ended by a ban"
+
+
+class Idle(SessionEnded):
+    """The client had not called for as long as the realm's `idleTimeout`."""
+
+    text = "this session ended because it was idle"
+
+
+class TooOld(SessionEnded):
+    """The session had lasted for as long as the realm's `maxSessionAge`."""
+
+    text = "this session had reached the age at which a new login is needed"
+
+
+class Draining(SessionEnded):
+    """The server lets everybody go, such as before an upgrade. A client that knows another may log in there at once."""
+
+    text = "this session ended because the server is being drained"
+
+
 class Shutdown(SessionEnded):
     """The server is going down."""
 
@@ -186,6 +232,18 @@ class NoSuchMethod(Error, pb.NoSuchMethod):
     """The object has no such method for peers to call."""
 
     text = "no such method"
+
+
+class BadArguments(Error, TypeError):
+    """The arguments of a call do not fit the method."""
+
+    text = "the arguments do not fit the method"
+
+
+class InternalError(Error):
+    """Something broke while a call was served; the detail carries an id that is in the log of that end too."""
+
+    text = "internal error"
 
 
 class NoMind(Error):
@@ -202,6 +260,36 @@ class CallTimedOut(Error, TimeoutError):
 
 class ConfigError(ValueError):
     """A realm, a key or a value that cannot be; the text says what would be right."""
+
+
+class TooLarge(ValueError):
+    """
+    What a peer sends is over a bound. Never sent to it: there is nothing left to say it on.
+
+    :ivar which: ``message``, ``items``, ``depth``, ``string``, ``list`` or ``prefix``.
+    :ivar bound: the bound that it is over.
+    """
+
+    texts: ClassVar[dict[str, str]] = {
+        "message": "a message of more than {} bytes",
+        "items": "a message of more than {} items",
+        "depth": "lists in lists, more than {} deep",
+        "string": "a string of more than {} bytes",
+        "list": "a list of more than {} elements",
+        "prefix": "a number of more than {} bytes",
+    }
+
+    def __init__(self, which: str, bound: int) -> None:
+        super().__init__(which, bound)
+        self.which = which
+        self.bound = bound
+
+    def __str__(self) -> str:
+        return self.texts[self.which].format(self.bound)
+
+
+class Malformed(ValueError):
+    """What a peer sends is no Banana, or not in the dialect that was agreed on. Never sent to it."""
 
 
 class ConnectError(ConnectionError):

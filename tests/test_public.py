@@ -39,6 +39,7 @@ NAMES = [
     "Told",
     "allOf",
     "atMost",
+    "cancelWithSession",
     "connect",
     "currentSession",
     "errors",

@@ -68,7 +68,8 @@ class _Name:
         self._servers: dict[int, str] = {}
 
     def take(self, server: str) -> int:
-        number = next((number for number, last in self._free.items() if last == server), None)
+        # The one that was lost last: those from long ago have no ghost any more.
+        number = next((number for number, last in reversed(self._free.items()) if last == server), None)
         if number is None:
             # All numbers below are taken or free, so the next one is how many there are.
             number = min(self._free, default=len(self._servers))

@@ -87,7 +87,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("listen", tuple, "A server endpoint: tcp:, ssl:, unix:...", '["tcp:8787:interface=127.0.0.1"]'),
     Setting("auth", tuple, "Who may log in: memory:NAME:PASSWORD, file:PATH, anonymous...", '["file:passwd"]', True),
     Setting("profile", str, "How strict the server is: strict, or drop-in for what stock has.", '"strict"'),
-    Setting("grace", float, "Seconds that the avatars' hooks have when the server stops.", "5.0"),
+    Setting("grace", float, "Seconds for running calls and the avatars' hooks when the server stops.", "5.0"),
 )
 
 
@@ -123,7 +123,7 @@ class ServerConfig:
     :ivar portal: the dotted path of a cred portal that takes the place of realm, avatar and auth, or None.
     :ivar profile: the name of the profile.
     :ivar bounds: fields of the profile that are to be otherwise, nested as the profile is.
-    :ivar grace: how long `detached` hooks have when the server stops, in seconds.
+    :ivar grace: how long running calls and `detached` hooks have when the server stops, in seconds.
     :ivar origins: where each value comes from, by its place in a file; the default, if it is not in here.
     """
 

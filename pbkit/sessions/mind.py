@@ -77,13 +77,16 @@ class Mind:
             return fail(NoMind())
         if self._session.endedWith is not None:
             return fail(self._session.endedWith.again())
+        kept = getattr(self.reference.broker, "keepsDeadlines", False)
+        if kept:
+            kw["pbtimeout"] = pbtimeout
         try:
             answer = self.reference.callRemote(method, *args, **kw)
         except Exception:
             return fail(Failure())
         if not isinstance(answer, Deferred):
             return succeed(answer)  # pbanswer=False
-        if self._session.clock is not None and pbtimeout is not None:
+        if not kept and self._session.clock is not None and pbtimeout is not None:
             answer.addTimeout(max(0, pbtimeout), self._session.clock, _timedOut)
         return answer
 

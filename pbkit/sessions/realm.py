@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from twisted.cred.checkers import ANONYMOUS
@@ -14,20 +14,33 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.spread import pb
 from zope.interface import implementer
 
-from pbkit.errors import AnonymousRefused, BadAvatarId, ConfigError, LoginRefused, Shutdown
+from pbkit.errors import (
+    AnonymousRefused,
+    BadAvatarId,
+    ConfigError,
+    Draining,
+    Kicked,
+    LoginRefused,
+    ServerStopping,
+    SessionEnded,
+    Shutdown,
+)
 from pbkit.interfaces import ISessionRealm
 from pbkit.sessions.admission import Admit, Policy, allOf
 from pbkit.sessions.arbitration import Arbitration
 from pbkit.sessions.attempt import attempt
+from pbkit.sessions.bans import Ban
 from pbkit.sessions.counters import Counters
 from pbkit.sessions.entering import Entrance
-from pbkit.sessions.lifecycle import Lease, Lifecycle, PerLogin
-from pbkit.sessions.parameters import bind
+from pbkit.sessions.goodbye import ALWAYS, MODES
+from pbkit.sessions.lifecycle import GUESTS, Lease, Lifecycle, PerLogin
+from pbkit.sessions.operations import Operations
+from pbkit.sessions.parameters import bind, param
 from pbkit.sessions.reconfiguring import enforce, reconfigured
 from pbkit.sessions.roster import Roster
+from pbkit.sessions.session import Session
 from pbkit.sessions.stock import loginOf
-
-_KEPT_FOR_GUESTS = re.compile(r"anonymous#\d+\Z")
+from pbkit.sessions.sweep import Sweep
 
 
 @implementer(IRealm, ISessionRealm)
@@ -53,6 +66,13 @@ class Realm:
     """
 
     avatarClass: Any = None
+    goodbye: str = param(
+        ALWAYS,
+        "which clients are told why the server ends their session: always all; those that declared it; never any",
+        choices=MODES,
+    )
+    idleTimeout: float = param(0.0, "end a session that has made no call for so many seconds; 0 never does", minimum=0)
+    maxSessionAge: float = param(0.0, "end a session so many seconds after its login; 0 never does", minimum=0)
     #: Whether avatars are told of their clients, and sessions keep a mind.
     hooks: ClassVar[bool] = True
     fixed: ClassVar[frozenset[str]] = frozenset({"linger"})  #: The parameters that `reconfigure` cannot change.
@@ -80,6 +100,8 @@ class Realm:
         self.lifecycle = self.makeLifecycle()
         self._admission = () if admission is None else (admission,)
         self._entrance = Entrance(self, Arbitration(self.roster, allOf(self.makePolicy(), *self._admission)))
+        self._operations = Operations(self)
+        self._sweep = Sweep(self)
 
     # What subclasses say.
 
@@ -125,7 +147,7 @@ class Realm:
                 raise BadAvatarId("a user name must be UTF-8") from None
         if not isinstance(avatarId, str) or not avatarId:
             raise BadAvatarId()
-        if _KEPT_FOR_GUESTS.match(avatarId):
+        if GUESTS.match(avatarId):
             raise BadAvatarId("user names of this form are kept for guests")
         return avatarId
 
@@ -166,27 +188,102 @@ class Realm:
 
     def reconfigure(self, *, now: bool = False, **parameters: Any) -> tuple[str, ...]:
         """
-        Change parameters: for newcomers, or for everybody `now`, see `enforce`.
+        Change parameters: for newcomers, or for everybody `now`, see `enforce`. `idleTimeout` and `maxSessionAge` are
+        for all anyway.
 
         :return: the ids of the sessions that were ended.
         :raises ConfigError: one cannot be, or not while the realm is at work; nothing is changed.
         """
         self._entrance.arbitration.policy = allOf(reconfigured(self, parameters), *self._admission)
+        self._sweep.limitsChanged()
         return self.enforce() if now else ()
+
+    # What operators say.
+
+    def kick(
+        self,
+        reason: type[SessionEnded] = Kicked,
+        detail: str = "",
+        *,
+        sessionId: str | None = None,
+        avatarId: str | None = None,
+        address: Any = None,
+        where: Callable[[Session], object] | None = None,
+    ) -> Deferred[list[str]]:
+        """
+        Kick sessions, those of the anonymous realm too: see `Session.kick`. All have ended when this returns.
+
+        At least one of the keywords is to be given; of several all have to hold.
+
+        :param sessionId: that of one session.
+        :param avatarId: all sessions of a user.
+        :param address: an `IAddress`, an IP address, or a network such as ``192.0.2.0/24``.
+        :param where: called with each session; a true answer means that one. If it raises, nobody is kicked.
+        :return: a Deferred of the session ids, when these clients are out; it never fails.
+        :raises TypeError: none of the keywords, or the reason is no `SessionEnded`.
+        :raises ConfigError: no such address.
+        """
+        return self._operations.kick(reason, detail, sessionId, avatarId, address, where)
 
     def enforce(self) -> tuple[str, ...]:
         """
-        End the sessions that would not be let in now, with `Kicked`: of those that are too many the oldest go.
+        Kick the sessions that would not be let in now: of those that are too many the oldest. Guests are the affair of
+        the anonymous realm.
 
         :return: their ids.
-        :raises Exception: what a policy of the user's raises; nobody is ended then.
+        :raises Exception: what a policy of the user's raises; nobody is kicked then.
         """
         return enforce(self.roster, self._entrance.arbitration.policy)
+
+    def ban(
+        self, seconds: float, reason: str = "", *, avatarId: str | None = None, address: Any = None
+    ) -> Deferred[list[str]]:
+        """
+        Refuse log-ins with `LoginBanned`, and kick who is in with `Banned`. Kept in memory, 10,000 of them at most:
+        beyond that the one that is over soonest is forgotten.
+
+        :param seconds: for how long from now on, whatever was said of the same before.
+        :param reason: a sentence for people, which those are told who are banned.
+        :param avatarId: of a user. A guest has another one each time: for guests ban an address.
+        :param address: an `IAddress`, an IP address, or a network such as ``192.0.2.0/24``; for guests too.
+        :return: a Deferred of the ids of the sessions that were kicked, when their clients are out; it never fails.
+        :raises TypeError: not one of the two, or a text that is none.
+        :raises ConfigError: no such address, no such time, or the avatar id of a guest.
+        """
+        return self._operations.ban(seconds, reason, avatarId, address)
+
+    def unban(self, *, avatarId: str | None = None, address: Any = None) -> bool:
+        """
+        Take a ban back. A host is let in only when no network that it is in is banned either.
+
+        :return: whether there was one.
+        :raises ConfigError: no such address.
+        """
+        return self._operations.unban(avatarId, address)
+
+    @property
+    def bans(self) -> tuple[Ban, ...]:
+        """The bans that hold now."""
+        return tuple(self._operations.bans)
+
+    def drain(self, seconds: float, reason: type[SessionEnded] = Draining, detail: str = "") -> Deferred[None]:
+        """
+        Let everybody go. Newcomers are refused with `ServerDraining` from now on. Every client is told goodbye. Its
+        session ends at once, or, if calls of it are being served, when these have been answered; new ones are
+        answered with the reason. When the time is up, what is left ends and is cut off.
+
+        :param seconds: for all of it; what is cut off has half a second more.
+        :param detail: a sentence for people.
+        :return: a Deferred that fires, with None, when all are out; it never fails.
+        :raises TypeError: the reason is no `SessionEnded`.
+        :raises ConfigError: no such time.
+        """
+        return self._operations.drain(seconds, reason, detail)
 
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return self._entrance.shut
+        return self._entrance.refusing is ServerStopping
 
     def close(self, timeout: float = 5.0) -> Deferred[None]:
         """
@@ -196,7 +293,7 @@ class Realm:
         :return: a Deferred that fires when the hooks are done or the time is up; never fails.
         """
         entrance = self._entrance
-        entrance.shutDown()
+        entrance.refuse(ServerStopping)
         for session in self.roster:
             session.end(Shutdown)
         self.lifecycle.close()

@@ -39,15 +39,15 @@ def reconfigured(realm: Any, given: dict[str, Any]) -> Policy:
 
 def enforce(roster: Roster, policy: Policy) -> tuple[str, ...]:
     """
-    End the sessions that would not be let in now.
+    Kick the sessions that would not be let in now.
 
     Each is looked at as though it logged in anew, the newest first, with only those there that have been found to be
     right before it. So the newest stay and the oldest go, as with ``kick``; whom a probe would have to be asked about
     goes without one. A pending login that has no place among these is refused when it is through. One that is about to
     be replaced is left to that.
 
-    :return: the ids of the sessions that were ended, oldest login first.
-    :raises Exception: whatever the policy raises; nobody is ended then.
+    :return: the ids of the sessions that were kicked, oldest login first.
+    :raises Exception: whatever the policy raises; nobody is kicked then.
     """
     kept = Roster()
     going: list[tuple[Place, LoginRefused]] = []
@@ -64,7 +64,7 @@ def enforce(roster: Roster, policy: Policy) -> tuple[str, ...]:
             place.refusal = refusal
         elif place.session.endedWith is None:
             ended.append(place.session.sessionId)
-            place.session.end(Kicked, CHANGED)
+            place.session.kick(Kicked, CHANGED)
     return tuple(ended)
 
 

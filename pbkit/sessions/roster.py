@@ -131,9 +131,10 @@ class View:
 
 class Roster:
     """
-    The live sessions of one realm.
+    The live sessions of one realm, guests apart: these are in the roster of its `anonymous` realm.
 
-    ``len(roster)`` is their number; iterating gives them, oldest login first.
+    ``len(roster)`` is their number; iterating gives them, oldest login first, as they are at that moment: sessions may
+    begin and end in the course of it. ``session in roster`` tells whether one lives.
     """
 
     def __init__(self) -> None:
@@ -150,6 +151,12 @@ class Roster:
 
     def __iter__(self) -> Iterator[Session]:
         return iter(tuple(self._sessions.values()))
+
+    def __contains__(self, session: object) -> bool:
+        return self._sessions.get(getattr(session, "sessionId", "")) is session
+
+    def __repr__(self) -> str:
+        return f"<Roster: {len(self)} sessions, {self.pending} pending log-ins>"
 
     @property
     def pending(self) -> int:

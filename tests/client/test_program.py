@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbkit import CachingRealm, ClientFactory, dropin
 from pbkit.client.program import REMEMBERED, Seats
 from tests.support import Recorder, Wire, serve
+from tests.transcripts import environment
 
 FORK = """
 import os
@@ -49,6 +50,14 @@ class SeatTests(SynchronousTestCase):
         self.assertEqual(third, second)
         self.assertNotIn(seats.take(b"alice", "s")[0], {first, second})
 
+    def test_whoWasLostLastHasTheGhost(self) -> None:
+        """Of several that are free it is the seat of the connection that was lost last."""
+        seats = Seats()
+        taken = [seats.take(b"alice", "s") for _ in range(4)]
+        for number in (1, 3, 0):
+            taken[number][1]()
+        self.assertEqual([seats.take(b"alice", "s")[0] for _ in range(3)], [taken[n][0] for n in (0, 3, 1)])
+
     def test_usersAreApart(self) -> None:
         """What one user's connections say does not depend on another's, nor on who comes back first."""
         seats = Seats()
@@ -76,7 +85,8 @@ class SeatTests(SynchronousTestCase):
 
     def test_forkedChildIsAnotherProgram(self) -> None:
         """A child process that goes on from where its parent was is not taken for it."""
-        run = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=60, check=True)
+        command = [sys.executable, "-c", FORK]
+        run = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=True)
         parent, child = run.stdout.split()
         self.assertNotEqual(parent.partition(".")[0], child.partition(".")[0])
 

@@ -112,8 +112,13 @@ class ParametersOfTests(SynchronousTestCase):
         self.assertRaises(errors.ConfigError, parametersOf, Wrong)
 
     def test_classWithoutAny(self) -> None:
-        """A class that declares none has none."""
-        self.assertEqual(parametersOf(Realm), {})
+        """A class that declares none has none; what every realm has is declared by the base of all."""
+
+        class Plain:
+            """Declares none."""
+
+        self.assertEqual(parametersOf(Plain), {})
+        self.assertEqual(list(parametersOf(Realm)), ["goodbye", "idleTimeout", "maxSessionAge"])
 
     def test_redeclared(self) -> None:
         """A subclass that declares a parameter anew has that one."""
@@ -144,10 +149,15 @@ class BindTests(SynchronousTestCase):
         """An unknown name is a ConfigError with the names that there are."""
         error = self.assertRaises(errors.ConfigError, LimitedRealm, Recorder, maximum=3)
         self.assertEqual(
-            str(error), "LimitedRealm has no parameter 'maximum': it takes linger, max, conflict, handover"
+            str(error),
+            "LimitedRealm has no parameter 'maximum': it takes goodbye, idleTimeout, maxSessionAge, "
+            "linger, max, conflict, handover",
         )
-        error = self.assertRaises(errors.ConfigError, Realm, Recorder, max=3)
-        self.assertIn("it takes none", str(error))
+
+        class Plain:
+            """Declares none."""
+
+        self.assertIn("it takes none", str(self.assertRaises(errors.ConfigError, bind, Plain(), {"max": 3})))
 
     def test_byUser(self) -> None:
         """One that may differ by user takes a table, in which the default holds for who is not named, or a function."""
