@@ -91,6 +91,8 @@ class Arbitration:
                     # No place is held meanwhile: who comes later does not wait for one who waits.
                     patience = patience or Patience(clock, ARBITRATION_TIMEOUT, _tooLong)
                     await patience.wait(waiting)
+                    # Whoever was silent by then may have answered since.
+                    candidate = attrs.evolve(candidate, probed={})
                 check()
         finally:
             if patience is not None:

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.spread import pb
 
-from pbkit import LimitedRealm, Session, SingleClientRealm, atMost, errors, total
+from pbkit import CachingRealm, LimitedRealm, Session, SingleClientRealm, atMost, errors, perAvatar, probe, total
 from pbkit.sessions.arbitration import ARBITRATION_TIMEOUT
 from pbkit.sessions.changes import CHANGE_INTERVAL
 from tests.sessions.case import RealmTestCase, SlowSingle
@@ -175,6 +175,22 @@ class ChangeTests(RealmTestCase):
         self.assertEqual(realm.counters.ends, {"Replaced": 1})
         self.clock.advance(CHANGE_INTERVAL)
         self.successResultOf(second)
+
+    def test_probedAgainAfterTheWait(self) -> None:
+        """A holder that was silent before the newcomer had to wait is asked again after it, and stays if it answers."""
+        rule = [atMost(1, "kick")]
+        realm = CachingRealm(Recorder, clock=self.clock, admission=lambda view, c: perAvatar(rule[0])(view, c))
+        self.successResultOf(enter(realm))
+        holder, newcomer = self.wire(realm), self.wire(realm)
+        kept = self.successResultOf(holder.login())
+        rule[0] = atMost(1, probe(1.0))
+        login = newcomer.login()
+        self.clock.advance(1)
+        self.clock.advance(CHANGE_INTERVAL - 1)
+        holder.flush()
+        newcomer.flush()
+        self.assertTrue(self.failureResultOf(login).check("pbkit.errors.TooManySessions"))
+        self.assertEqual(self.successResultOf(holder.call(kept, "whoami")), "alice")
 
     def test_twoUsersInOnePlace(self) -> None:
         """Two users who fight for the last place of a server cannot make war either."""
