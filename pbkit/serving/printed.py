@@ -63,6 +63,7 @@ def _server(config: ServerConfig, plan: Plan, auth: list[str]) -> Iterator[str]:
         yield "# auth: nobody is named: a guest of this run only, or anonymous log-ins"
     yield _line("profile", config.profile, config.origin("server", "profile"))
     yield _line("grace", config.grace, config.origin("server", "grace"))
+    yield _line("enforce", config.enforce, config.origin("server", "enforce"))
 
 
 def _realm(plan: Plan) -> Iterator[str]:

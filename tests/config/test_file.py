@@ -345,7 +345,7 @@ class ExampleTests(SynchronousTestCase):
         self.patch(sys, "path", [*sys.path, str(EXAMPLES)])
         text = (EXAMPLES / "pbkit.toml").read_text(encoding="utf-8")
         without = re.sub(r"^# (\w+ = )", r"\1", text, flags=re.M)
-        self.assertEqual(len(without), len(text) - 2 * 5)
+        self.assertEqual(len(without), len(text) - 2 * 6)
         plans = []
         for content in [text, without]:
             problems = Problems()
