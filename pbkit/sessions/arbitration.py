@@ -102,18 +102,29 @@ class Arbitration:
         """
         :return: what the policy says, and whether it took ghosts of the candidate's for that.
         """
-        view = self._roster.view
-        decision = self.policy(view, candidate)
+        decision = self.policy(self._roster.view, candidate)
         if isinstance(decision, Admit) and not decision.ending:
             return decision, False
-        gone: tuple[Place, ...] = ()
-        for ghost in tuple(self._ghosts(candidate)):
-            gone += (ghost,)
-            with self._roster.asIfGone(gone):
-                without = self.policy(view, candidate)
-            if isinstance(without, Admit) and not without.ending:
-                return Admit(gone, without.handover), True
-        return decision, False
+        ghosts = tuple(self._ghosts(candidate))
+        admitted = self._without(ghosts, candidate) if ghosts else None
+        if admitted is None:
+            return decision, False
+        # The fewest that make room. Not asked for one after the other: a user may have any number of sessions.
+        fewest, enough = 1, len(ghosts)
+        while fewest < enough:
+            middle = (fewest + enough) // 2
+            fewer = self._without(ghosts[:middle], candidate)
+            if fewer is None:
+                fewest = middle + 1
+            else:
+                enough, admitted = middle, fewer
+        return admitted, True
+
+    def _without(self, gone: tuple[Place, ...], candidate: Candidate) -> Admit | None:
+        """The admission that there would be if these were gone, or None."""
+        with self._roster.asIfGone(gone):
+            decision = self.policy(self._roster.view, candidate)
+        return Admit(gone, decision.handover) if isinstance(decision, Admit) and not decision.ending else None
 
     def _ghosts(self, candidate: Candidate) -> Iterator[Place]:
         program = programOf(candidate.hello)

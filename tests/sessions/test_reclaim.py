@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from pbkit import CachingRealm, ClientFactory, LimitedRealm, Refuse, SingleClientRealm, atMost, errors, total
+from pbkit import Admit, CachingRealm, ClientFactory, LimitedRealm, Refuse, SingleClientRealm, atMost, errors, total
 from tests.sessions.case import RealmTestCase, SlowSingle
 from tests.support import Recorder, Wire, serve
 
@@ -105,6 +105,29 @@ class ReclaimTests(RealmTestCase):
         # Without its own ghost, there still is the other one's.
         self.refused(realm, "p")
         self.assertEqual(len(realm.roster), 2)
+
+    def test_manyGhosts(self) -> None:
+        """Of a hundred the oldest goes, and neither this nor that none would help takes a hundred questions."""
+        asked: list[Any] = []
+        closed: list[bool] = []
+
+        def policy(view: Any, candidate: Any) -> Any:
+            asked.append(candidate)
+            return Refuse(errors.LoginRefused("closed")) if closed else Admit()
+
+        realm = LimitedRealm(Recorder, max=100, admission=policy, clock=self.clock)
+        kept = [self.enter(realm) for _ in range(100)]
+        oldest = next(iter(realm.roster))
+        del asked[:]
+        kept.append(self.enter(realm))
+        self.assertIsInstance(oldest.endedWith, errors.Replaced)
+        self.assertEqual(realm.counters.ends, {"Replaced": 1})
+        self.assertLess(len(asked), 10)
+        del asked[:]
+        closed.append(True)
+        self.failureResultOf(self.wireOf(realm).login())
+        self.assertEqual((len(realm.roster), len(asked)), (100, 1))
+        del kept
 
     def test_handoverHolds(self) -> None:
         """With handover after, the ghost is out before its successor is in, too."""
