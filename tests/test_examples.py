@@ -113,6 +113,18 @@ class TranscriptTests(SynchronousTestCase):
         """Connections are counted, whichever way they end."""
         self.play(EXAMPLES / "connections.txt")
 
+    def test_cancel(self) -> None:
+        """A call that only waits ends with its session."""
+        self.play(EXAMPLES / "cancel.txt")
+
+    def test_draining(self) -> None:
+        """A drained server finishes what it has begun, and takes nothing new."""
+        self.play(EXAMPLES / "draining.txt")
+
+    def test_ending(self) -> None:
+        """A moderator kicks and bans."""
+        self.play(EXAMPLES / "ending.txt")
+
     def test_guests(self) -> None:
         """Only certain log-ins are anonymous."""
         self.play(EXAMPLES / "guests.txt")
