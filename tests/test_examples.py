@@ -125,6 +125,10 @@ class TranscriptTests(SynchronousTestCase):
         """A moderator kicks and bans."""
         self.play(EXAMPLES / "ending.txt")
 
+    def test_door(self) -> None:
+        """Who guesses waits, others do not, and in the end the connection is closed."""
+        self.play(EXAMPLES / "door.txt")
+
     def test_guests(self) -> None:
         """Only certain log-ins are anonymous."""
         self.play(EXAMPLES / "guests.txt")
