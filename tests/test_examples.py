@@ -113,6 +113,22 @@ class TranscriptTests(SynchronousTestCase):
         """Connections are counted, whichever way they end."""
         self.play(EXAMPLES / "connections.txt")
 
+    def test_cancel(self) -> None:
+        """A call that only waits ends with its session."""
+        self.play(EXAMPLES / "cancel.txt")
+
+    def test_draining(self) -> None:
+        """A drained server finishes what it has begun, and takes nothing new."""
+        self.play(EXAMPLES / "draining.txt")
+
+    def test_ending(self) -> None:
+        """A moderator kicks and bans."""
+        self.play(EXAMPLES / "ending.txt")
+
+    def test_door(self) -> None:
+        """Who guesses waits, others do not, and in the end the connection is closed."""
+        self.play(EXAMPLES / "door.txt")
+
     def test_guests(self) -> None:
         """Only certain log-ins are anonymous."""
         self.play(EXAMPLES / "guests.txt")

@@ -80,7 +80,11 @@ class ReclaimTests(RealmTestCase):
         """What counts is the login: one with a wrong password ends nobody."""
         realm = SingleClientRealm(Recorder, clock=self.clock)
         kept = self.enter(realm)
-        self.failureResultOf(self.wireOf(realm).login(password=b"wrong"))
+        wire = self.wireOf(realm)
+        login = wire.login(password=b"wrong")
+        self.clock.advance(10)
+        wire.flush()
+        self.failureResultOf(login)
         (session,) = realm.roster
         self.assertIsNone(session.endedWith)
         del kept

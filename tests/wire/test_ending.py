@@ -89,13 +89,17 @@ class RidersTests(WireCase):
     """`IPeer.riders`."""
 
     def test_counted(self) -> None:
-        """Sessions and pending log-ins count, a challenge or a refused login does not, and a guest does."""
+        """Sessions count; what has come to nothing, or has ended, does not."""
         peer = self.wire.server.peer
         self.assertEqual(peer.riders, 0)
         hers, session = self.login("alice")
         his, _ = self.login("bob")
         self.assertEqual(peer.riders, 2)
-        self.failureResultOf(self.wire.login("alice", password=b"wrong"))
+        refused = self.wire.login("alice", password=b"wrong")
+        self.assertEqual(peer.riders, 2)
+        self.clock.advance(10)
+        self.wire.flush()
+        self.failureResultOf(refused)
         self.assertEqual(peer.riders, 2)
         session.end()
         self.assertEqual(peer.riders, 1)
@@ -113,6 +117,16 @@ class RidersTests(WireCase):
         self.wire.flush()
         self.failureResultOf(login)
         self.assertEqual(self.wire.server.peer.riders, 0)
+
+    def test_loginThatWaitsItsTurn(self) -> None:
+        """A login counts while its checker is at work, and while it waits for others' to be done."""
+        portal = self.server.root.portal
+        for checker in set(portal.checkers.values()):
+            self.patch(checker, "requestAvatarId", lambda credentials: Deferred())
+        for number in range(1, 6):
+            self.wire.login("alice").addErrback(lambda _: None)
+            self.assertEqual(self.wire.server.peer.riders, number)
+        self.assertLess(len(self.wire.server._channels), 5)
 
     def test_board(self) -> None:
         """Whoever boards counts until he leaves; leaving twice is harmless."""
