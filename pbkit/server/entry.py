@@ -61,8 +61,8 @@ class Login:
 
     @property
     def lost(self) -> bool:
-        """True once the connection is gone."""
-        return not self.peer.alive
+        """True once the connection is gone, or about to be closed."""
+        return self.peer.closing or not self.peer.alive
 
 
 class Entry:
