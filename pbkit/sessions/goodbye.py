@@ -32,12 +32,11 @@ class Goodbye:
     :param mode: one of `MODES`.
     """
 
-    __slots__ = ("_abortAfter", "_kicked", "_mode", "_out", "_said", "_session", "_waiters")
+    __slots__ = ("_kicked", "_mode", "_out", "_said", "_session", "_waiters")
 
     def __init__(self, session: Session, mode: str) -> None:
         self._session = session
         self._mode = mode
-        self._abortAfter = ABORT
         self._said: Deferred[None] | None = None
         self._waiters: Sequence[Deferred[None]] = ()
         self._kicked = self._out = False
@@ -105,7 +104,6 @@ class Goodbye:
 
         :param seconds: what is left for a connection to close in good order.
         """
-        self._abortAfter = seconds
         self.kick(reason, detail, 0.0)
         self._enough()
         peer = self._session.peer
@@ -140,7 +138,7 @@ class Goodbye:
         finally:
             stop()
         if peer.alive and not peer.riders:
-            await peer.close(self._abortAfter)
+            await peer.close(ABORT)
 
     def _done(self, _: object = None) -> None:
         self._out = True

@@ -39,6 +39,7 @@ class DrainTests(WireCase):
     def test_busy(self) -> None:
         """One that serves calls is idle when the last is answered, with an answer or an error, and told so once."""
         avatar, session = self.login()
+        deep = self.get(avatar, "deep")
         calls = [self.wire.call(avatar, "wait") for _ in range(2)]
         self.assertTrue(session.channel.busy)
         told = self.drained(session.channel)
@@ -51,6 +52,8 @@ class DrainTests(WireCase):
         self.assertEqual(self.successResultOf(calls[0]), "done")
         self.failureResultOf(calls[1], pb.Error)
         self.assertEnded(avatar, Draining)
+        del deep
+        self.wire.flush()
         self.assertEqual((told, session.channel.busy), (["idle"], False))
 
     def test_argumentsAreGivenBack(self) -> None:
