@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 
 from pbkit.errors import SessionEnded
 
@@ -22,6 +23,8 @@ ABORT = 5.0
 #: The values of a realm's `goodbye`: who is told.
 ALWAYS, DECLARED, NEVER = "always", "declared", "never"
 MODES = (ALWAYS, DECLARED, NEVER)
+
+log = Logger()
 
 
 class Goodbye:
@@ -49,7 +52,9 @@ class Goodbye:
             # Before it ends: somebody's hook may kick it again, and waits as all do.
             self._kicked = True
             session.end(reason, detail)
-            Deferred.fromCoroutine(self._leave(reason, detail, grace)).addBoth(self._done)
+            leaving = Deferred.fromCoroutine(self._leave(reason, detail, grace))
+            leaving.addErrback(lambda failure: log.failure("taking leave of a client broke", failure))
+            leaving.addCallback(self._done)
         return self._whenOut()
 
     def drain(self, reason: type[SessionEnded], detail: str) -> Deferred[None]:
