@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 
 from pbkit.errors import SessionEnded
 
@@ -23,6 +24,8 @@ ABORT = 5.0
 ALWAYS, DECLARED, NEVER = "always", "declared", "never"
 MODES = (ALWAYS, DECLARED, NEVER)
 
+log = Logger()
+
 
 class Goodbye:
     """
@@ -32,12 +35,11 @@ class Goodbye:
     :param mode: one of `MODES`.
     """
 
-    __slots__ = ("_abortAfter", "_kicked", "_mode", "_out", "_said", "_session", "_waiters")
+    __slots__ = ("_kicked", "_mode", "_out", "_said", "_session", "_waiters")
 
     def __init__(self, session: Session, mode: str) -> None:
         self._session = session
         self._mode = mode
-        self._abortAfter = ABORT
         self._said: Deferred[None] | None = None
         self._waiters: Sequence[Deferred[None]] = ()
         self._kicked = self._out = False
@@ -50,7 +52,9 @@ class Goodbye:
             # Before it ends: somebody's hook may kick it again, and waits as all do.
             self._kicked = True
             session.end(reason, detail)
-            Deferred.fromCoroutine(self._leave(reason, detail, grace)).addBoth(self._done)
+            leaving = Deferred.fromCoroutine(self._leave(reason, detail, grace))
+            leaving.addErrback(lambda failure: log.failure("taking leave of a client broke", failure))
+            leaving.addCallback(self._done)
         return self._whenOut()
 
     def drain(self, reason: type[SessionEnded], detail: str) -> Deferred[None]:
@@ -105,7 +109,6 @@ class Goodbye:
 
         :param seconds: what is left for a connection to close in good order.
         """
-        self._abortAfter = seconds
         self.kick(reason, detail, 0.0)
         self._enough()
         peer = self._session.peer
@@ -140,7 +143,7 @@ class Goodbye:
         finally:
             stop()
         if peer.alive and not peer.riders:
-            await peer.close(self._abortAfter)
+            await peer.close(ABORT)
 
     def _done(self, _: object = None) -> None:
         self._out = True

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 from twisted.cred.checkers import ANONYMOUS
@@ -18,33 +17,28 @@ from pbkit.errors import (
     AnonymousRefused,
     BadAvatarId,
     ConfigError,
-    Draining,
-    Kicked,
     LoginRefused,
     ServerStopping,
-    SessionEnded,
     Shutdown,
 )
 from pbkit.interfaces import ISessionRealm
 from pbkit.sessions.admission import Admit, Policy, allOf
 from pbkit.sessions.arbitration import Arbitration
 from pbkit.sessions.attempt import attempt
-from pbkit.sessions.bans import Ban
 from pbkit.sessions.counters import Counters
 from pbkit.sessions.entering import Entrance
 from pbkit.sessions.goodbye import ALWAYS, MODES
 from pbkit.sessions.lifecycle import GUESTS, Lease, Lifecycle, PerLogin
-from pbkit.sessions.operations import Operations
+from pbkit.sessions.operations import Operated, Operations
 from pbkit.sessions.parameters import bind, param
 from pbkit.sessions.reconfiguring import enforce, reconfigured
 from pbkit.sessions.roster import Roster
-from pbkit.sessions.session import Session
 from pbkit.sessions.stock import loginOf
 from pbkit.sessions.sweep import Sweep
 
 
 @implementer(IRealm, ISessionRealm)
-class Realm:
+class Realm(Operated):
     """
     The base of all realms: a new avatar for each login, and no limit. Used in three ways::
 
@@ -198,33 +192,6 @@ class Realm:
         self._sweep.limitsChanged()
         return self.enforce() if now else ()
 
-    # What operators say.
-
-    def kick(
-        self,
-        reason: type[SessionEnded] = Kicked,
-        detail: str = "",
-        *,
-        sessionId: str | None = None,
-        avatarId: str | None = None,
-        address: Any = None,
-        where: Callable[[Session], object] | None = None,
-    ) -> Deferred[list[str]]:
-        """
-        Kick sessions, those of the anonymous realm too: see `Session.kick`. All have ended when this returns.
-
-        At least one of the keywords is to be given; of several all have to hold.
-
-        :param sessionId: that of one session.
-        :param avatarId: all sessions of a user.
-        :param address: an `IAddress`, an IP address, or a network such as ``192.0.2.0/24``.
-        :param where: called with each session; a true answer means that one. If it raises, nobody is kicked.
-        :return: a Deferred of the session ids, when these clients are out; it never fails.
-        :raises TypeError: none of the keywords, or the reason is no `SessionEnded`.
-        :raises ConfigError: no such address.
-        """
-        return self._operations.kick(reason, detail, sessionId, avatarId, address, where)
-
     def enforce(self) -> tuple[str, ...]:
         """
         Kick the sessions that would not be let in now: of those that are too many the oldest. Guests are the affair of
@@ -234,51 +201,6 @@ class Realm:
         :raises Exception: what a policy of the user's raises; nobody is kicked then.
         """
         return enforce(self.roster, self._entrance.arbitration.policy)
-
-    def ban(
-        self, seconds: float, reason: str = "", *, avatarId: str | None = None, address: Any = None
-    ) -> Deferred[list[str]]:
-        """
-        Refuse log-ins with `LoginBanned`, and kick who is in with `Banned`. Kept in memory, 10,000 of them at most:
-        beyond that the one that is over soonest is forgotten.
-
-        :param seconds: for how long from now on, whatever was said of the same before.
-        :param reason: a sentence for people, which those are told who are banned.
-        :param avatarId: of a user. A guest has another one each time: for guests ban an address.
-        :param address: an `IAddress`, an IP address, or a network such as ``192.0.2.0/24``; for guests too.
-        :return: a Deferred of the ids of the sessions that were kicked, when their clients are out; it never fails.
-        :raises TypeError: not one of the two, or a text that is none.
-        :raises ConfigError: no such address, no such time, or the avatar id of a guest.
-        """
-        return self._operations.ban(seconds, reason, avatarId, address)
-
-    def unban(self, *, avatarId: str | None = None, address: Any = None) -> bool:
-        """
-        Take a ban back. A host is let in only when no network that it is in is banned either.
-
-        :return: whether there was one.
-        :raises ConfigError: no such address.
-        """
-        return self._operations.unban(avatarId, address)
-
-    @property
-    def bans(self) -> tuple[Ban, ...]:
-        """The bans that hold now."""
-        return tuple(self._operations.bans)
-
-    def drain(self, seconds: float, reason: type[SessionEnded] = Draining, detail: str = "") -> Deferred[None]:
-        """
-        Let everybody go. Newcomers are refused with `ServerDraining` from now on. Every client is told goodbye. Its
-        session ends at once, or, if calls of it are being served, when these have been answered; new ones are
-        answered with the reason. When the time is up, what is left ends and is cut off.
-
-        :param seconds: for all of it; what is cut off has half a second more.
-        :param detail: a sentence for people.
-        :return: a Deferred that fires, with None, when all are out; it never fails.
-        :raises TypeError: the reason is no `SessionEnded`.
-        :raises ConfigError: no such time.
-        """
-        return self._operations.drain(seconds, reason, detail)
 
     @property
     def closed(self) -> bool:

@@ -84,6 +84,7 @@ class BansTests(SynchronousTestCase):
         self.assertEqual(self.banned(None, None), "")
         self.clock.advance(34.5)
         self.assertEqual(self.banned("alice"), "")
+        self.assertEqual(self.bans._bans, {})
 
     def test_address(self) -> None:
         """So is a host, a network, and whoever comes from there; a host in two networks as long as either is."""

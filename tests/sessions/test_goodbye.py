@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import pbkit
 from pbkit import CachingRealm, Session, errors
 from pbkit.interfaces import IPeer
+from pbkit.server.entry import Login
 from pbkit.sessions.goodbye import ABORT, GRACE
 from pbkit.sessions.stock import StockLogin
 from pbkit.testing import MemoryServer, RecordingMind
@@ -375,6 +376,8 @@ class SharedConnectionTests(KickCase):
             login.peer.close(ABORT)
             self.failureResultOf(self.realm.requestAvatar("alice", login, pb.IPerspective), errors.LoginInterrupted)
             self.assertEqual((len(self.realm.roster), self.realm.roster.pending, login.peer.riders), (0, 0, 0))
+            if server is pbkit.ServerFactory:
+                self.assertTrue(Login(None, None, wire.server, lambda: None).lost)
             wire.lose(server=True)
 
 

@@ -314,6 +314,24 @@ class DrainTests(OperationsCase):
         self.assertFalse(clients[2].connection.link.connected)
         self.assertEqual(timers(self.server.clock), [])
 
+    def test_lessTimeThanAGoodbye(self) -> None:
+        """With less time than a goodbye has, nobody waits for its answer; one who reads nothing is cut off as well."""
+        for large in (False, True):
+            self.setUp()
+            client = self.login("alice", mind=RecordingMind(tell=lambda text: None))
+            client.callRemote("wait").addErrback(lambda _: None)
+            client.connection.stall()
+            if large:
+                client.session.mind.tell("tell", "x" * 2 * WINDOW)
+            draining = self.realm.drain(1)
+            self.server.advance(0.9)
+            self.assertEqual(self.names(), ["alice"])
+            self.server.advance(0.2)
+            self.assertEqual((self.names(), client.connection.link.connected), ([], large))
+            self.server.advance(0.2)
+            self.assertFalse(client.connection.link.connected)
+            self.successResultOf(draining)
+
     def test_pendingLogins(self) -> None:
         """Those who are coming in are refused, and hold nothing up."""
         gate: Deferred[None] = Deferred()
