@@ -30,6 +30,9 @@ Every error of pbkit, in one place; one class for each reason.
         |   |-- Draining               this server lets everybody go: log in to another
         |   `-- Shutdown               the server is going down
         |-- NoSuchMethod               also pb.NoSuchMethod
+        |-- BadValue                   what was sent cannot be read
+        |-- ClassRefused               also jelly.InsecureJelly: an instance of a class that is not accepted there
+        |-- CannotSend                 a result, or an argument, is of a kind that cannot be sent
         |-- BadArguments               also TypeError: they do not fit the method that was called
         |-- InternalError              something broke in the server; its log says what
         |-- NoMind                     this client sent no mind, it cannot be called
@@ -61,6 +64,7 @@ from twisted.cred.error import LoginDenied, LoginFailed, UnauthorizedLogin, Unha
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.spread import pb
+from twisted.spread.jelly import InsecureJelly
 
 log = Logger()
 
@@ -245,6 +249,27 @@ class NoSuchMethod(Error, pb.NoSuchMethod):
     """The object has no such method for peers to call."""
 
     text = "no such method"
+
+
+class BadValue(Error):
+    """What was sent is not what jelly makes, or more than can be taken."""
+
+    text = "what was sent cannot be read"
+
+    def __str__(self) -> str:
+        return f"{self.text}: {self.detail}" if self.detail else self.text
+
+
+class ClassRefused(Error, InsecureJelly):
+    """An instance of a class was sent that the other end does not accept."""
+
+    text = "an instance of a class that is not accepted here"
+
+
+class CannotSend(Error):
+    """A result, or an argument, is or holds something that cannot be sent."""
+
+    text = "this cannot be sent"
 
 
 class BadArguments(Error, TypeError):

@@ -67,8 +67,8 @@ class Realm(Operated):
     )
     idleTimeout: float = param(0.0, "end a session that has made no call for so many seconds; 0 never does", minimum=0)
     maxSessionAge: float = param(0.0, "end a session so many seconds after its login; 0 never does", minimum=0)
-    #: Whether avatars are told of their clients, and sessions keep a mind.
-    hooks: ClassVar[bool] = True
+    hooks: ClassVar[bool] = True  #: Whether avatars are told of their clients, and sessions keep a mind.
+    allow: ClassVar[frozenset[Any]] = frozenset()  #: The classes that clients may send, as `ServerFactory` takes them.
     fixed: ClassVar[frozenset[str]] = frozenset({"linger"})  #: The parameters that `reconfigure` cannot change.
 
     def __init__(

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import ClockRealm, errors
-from tests.support import Client, Wire, serve
+from tests.support import Client, Wire, serve, timers
 
 
 class ClockTests(SynchronousTestCase):
@@ -72,7 +72,7 @@ class ClockTests(SynchronousTestCase):
                 wire.lose()
             wire.flush()
             self.assertEqual(len(self.realm.roster), 0)
-            self.assertEqual(self.clock.getDelayedCalls(), [])
+            self.assertEqual(timers(self.clock), [])
             told = len(client.told)
             self.tick(wire, 3)
             self.assertEqual(len(client.told), told)
@@ -82,13 +82,13 @@ class ClockTests(SynchronousTestCase):
         wire, avatar = self.enter(Client())
         next(iter(self.realm.roster)).end()
         self.failureResultOf(wire.call(avatar, "setperiod", 1))
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_withoutAMind(self) -> None:
         """A client without a mind is let in and told nothing."""
         wire, avatar = self.enter(None)
         self.successResultOf(wire.call(avatar, "setperiod", 2))
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_periodOfTheRealm(self) -> None:
         """The realm's period is the first one; one that no clock can have is refused when the realm is made."""

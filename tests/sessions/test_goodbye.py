@@ -17,7 +17,7 @@ from pbkit.sessions.goodbye import ABORT, GRACE
 from pbkit.sessions.stock import StockLogin
 from pbkit.testing import MemoryServer, RecordingMind
 from pbkit.testing.link import WINDOW
-from tests.support import Part, Recorder, Wire, serve
+from tests.support import Part, Recorder, Wire, serve, timers
 
 
 class Mind(pb.Referenceable):
@@ -96,7 +96,7 @@ class GoodbyeTests(KickCase):
         self.assertIsNone(self.successResultOf(out))
         self.assertEqual(mind.told, [("Kicked", "go home")])
         self.assertFalse(client.connection.link.connected)
-        self.assertEqual(self.server.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.server.clock), [])
 
     def test_waitsForTheAnswer(self) -> None:
         """The connection stays until the client has answered, and no call is served meanwhile."""
@@ -137,7 +137,7 @@ class GoodbyeTests(KickCase):
         self.server.advance(0.2)
         self.successResultOf(out)
         self.assertFalse(client.connection.link.connected)
-        self.assertEqual(self.server.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.server.clock), [])
 
     def test_withoutMind(self) -> None:
         """One without a mind cannot be told, and its connection is closed; what is on its way to it arrives before."""
@@ -175,7 +175,7 @@ class GoodbyeTests(KickCase):
         client.connection.cut()
         self.successResultOf(out)
         self.server.flush()
-        self.assertEqual(self.server.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.server.clock), [])
 
     def test_clientThatHangsUpAtOnce(self) -> None:
         """One that closes the connection when it is told is out."""

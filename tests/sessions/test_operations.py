@@ -14,7 +14,7 @@ from pbkit import AnonymousRealm, CachingRealm, Session, SingleClientRealm, erro
 from pbkit.sessions.operations import CUT
 from pbkit.testing import MemoryServer, RecordingMind
 from pbkit.testing.link import WINDOW
-from tests.support import Recorder, Wire, enter, serve
+from tests.support import Recorder, Wire, enter, serve, timers
 
 
 class Host(Recorder):
@@ -234,7 +234,7 @@ class DrainTests(OperationsCase):
             self.assertFalse(client.connection.link.connected)
         for name in ("carol", None):
             self.assertIsInstance(self.refused(name), errors.ServerDraining)
-        self.assertEqual(self.server.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.server.clock), [])
 
     def test_runningCallsMayFinish(self) -> None:
         """A call that is being served is answered; new ones are not; then that session ends."""
@@ -258,7 +258,7 @@ class DrainTests(OperationsCase):
         self.assertEqual((self.names(), len(mind.told)), ([], 1))
         self.assertFalse(client.connection.link.connected)
         self.assertEqual(client.avatar.told("detached", client.session), 1)
-        self.assertEqual(self.server.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.server.clock), [])
 
     def test_serverMayStillCall(self) -> None:
         """A method that is running may call its client, and is answered."""
@@ -312,7 +312,7 @@ class DrainTests(OperationsCase):
         self.server.advance(0.2)
         self.successResultOf(draining)
         self.assertFalse(clients[2].connection.link.connected)
-        self.assertEqual(self.server.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.server.clock), [])
 
     def test_lessTimeThanAGoodbye(self) -> None:
         """With less time than a goodbye has, nobody waits for its answer; one who reads nothing is cut off as well."""
@@ -356,7 +356,7 @@ class DrainTests(OperationsCase):
         clients[2].session.end(errors.Kicked)
         self.out(draining)
         self.assertEqual([mind.told for mind in minds], [[("goodbye", "Draining", "")]] * 3)
-        self.assertEqual(self.server.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.server.clock), [])
 
     def test_twice(self) -> None:
         """Draining again makes it shorter, not longer; both are over when all are out."""
@@ -368,7 +368,7 @@ class DrainTests(OperationsCase):
         self.failureResultOf(waiting, errors.Draining)
         for each in (first, second):
             self.successResultOf(each)
-        self.assertEqual(self.server.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.server.clock), [])
 
     def test_atOnce(self) -> None:
         """With no time at all, all are cut off now."""

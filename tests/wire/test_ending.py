@@ -13,7 +13,7 @@ from pbkit import dropin
 from pbkit.errors import Draining, Kicked, LoginBanned
 from pbkit.interfaces import IPeer
 from pbkit.wire.peer import peerOf
-from tests.support import Client, Part, Wire, serve
+from tests.support import Client, Part, Wire, serve, timers
 from tests.wire.things import Messages, WireCase
 
 
@@ -184,7 +184,7 @@ class CloseTests(WireCase):
                 self.assertIsNone(self.successResultOf(each))
             self.assertTrue(pinged.called)
             self.assertIsNone(self.successResultOf(peer.close(5)))
-            self.assertEqual(self.clock.getDelayedCalls(), [])
+            self.assertEqual(timers(self.clock), [])
 
     def test_aborted(self) -> None:
         """One that does not close is cut off in time; the soonest end that was asked for counts."""
@@ -201,7 +201,7 @@ class CloseTests(WireCase):
                     self.clock.advance(0.2)
                 wire.flush()
                 self.successResultOf(closed)
-                self.assertEqual(self.clock.getDelayedCalls(), [])
+                self.assertEqual(timers(self.clock), [])
 
     def test_lostMeanwhile(self) -> None:
         """One that is lost while it closes is closed, and no timer is left."""
@@ -210,7 +210,7 @@ class CloseTests(WireCase):
             closed = peer.close(5)
             wire.cut()
             self.successResultOf(closed)
-            self.assertEqual(self.clock.getDelayedCalls(), [])
+            self.assertEqual(timers(self.clock), [])
 
     def test_withoutClock(self) -> None:
         """Without a clock it is closed in good order, or cut off at once, but not in time."""
