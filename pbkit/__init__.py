@@ -15,6 +15,7 @@ A map of the code, for whoever comes new::
         operations.py   kick, ban, drain;  bans.py: who is not let in;  sweep.py: who is idle, or here, for too long
         roster.py       the index of live sessions and of held places
         admission.py    who may be in: pure decisions
+        arbitration.py  what is between a login and its place;  changes.py: no wars;  handover.py: first out, then in
         lifecycle.py    how long an avatar lives
         avatar.py       what users subclass;  mind.py: a safe hold on a client
     wire/           BYTES. Knows no session
@@ -45,7 +46,7 @@ from pbkit.client.session import ClientSession
 from pbkit.dispatch import cancelWithSession
 from pbkit.interfaces import currentSession
 from pbkit.server import ServerFactory
-from pbkit.sessions.admission import Admit, Probe, Refuse, allOf, atMost, perAvatar, perPeer, probe, total
+from pbkit.sessions.admission import Admit, Probe, Refuse, allOf, atMost, kick, perAvatar, perPeer, probe, total
 from pbkit.sessions.avatar import Avatar
 from pbkit.sessions.lifecycle import Cached, Disposable, Lingering, PerLogin
 from pbkit.sessions.mind import Mind, Told
@@ -99,6 +100,7 @@ __all__ = [
     "connect",
     "currentSession",
     "errors",
+    "kick",
     "param",
     "perAvatar",
     "perPeer",

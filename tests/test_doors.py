@@ -41,7 +41,8 @@ DOORS: dict[str, set[str]] = {
 REACTOR = {"tap", "cli", "client.connecting"}
 
 LINES = 350
-#: The codec is one pass over two formats, and cutting it would cost what it is for; errors are in one place.
+#: The codec is one pass over two formats, and cutting it would cost what it is for.
+#: The errors are a list, one class for each reason, and stay in one place.
 LONGER = {"wire/purecodec.py", "errors.py"}
 
 

@@ -181,9 +181,21 @@ class TranscriptTests(SynchronousTestCase):
         """A second client is refused."""
         self.play(EXAMPLES / "single.txt")
 
+    def test_single_exclusive(self) -> None:
+        """A second client takes over once the first one's hooks are through."""
+        self.play(EXAMPLES / "single_exclusive.txt")
+
+    def test_single_frozen(self) -> None:
+        """A second client takes over from one that is frozen, at once."""
+        self.play(EXAMPLES / "single_frozen.txt")
+
     def test_single_kick(self) -> None:
         """A second client takes over."""
         self.play(EXAMPLES / "single_kick.txt")
+
+    def test_single_reclaim(self) -> None:
+        """A client is not locked out by its own dead connection."""
+        self.play(EXAMPLES / "single_reclaim.txt")
 
     def test_single_stale(self) -> None:
         """A second client is refused while the first is alive, and takes over from one that is frozen."""
@@ -196,6 +208,10 @@ class TranscriptTests(SynchronousTestCase):
     def test_stock_realm(self) -> None:
         """A stock realm works under a factory of pbkit's."""
         self.play(EXAMPLES / "stock_realm.txt")
+
+    def test_users(self) -> None:
+        """Limits by user, from a configuration file."""
+        self.play(EXAMPLES / "users.txt")
 
     def test_unattachable(self) -> None:
         """An avatar refuses clients that it has no use for."""

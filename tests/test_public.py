@@ -43,6 +43,7 @@ NAMES = [
     "connect",
     "currentSession",
     "errors",
+    "kick",
     "param",
     "perAvatar",
     "perPeer",

@@ -27,6 +27,7 @@ from pbkit.errors import (
 from pbkit.sessions.arbitration import Arbitration
 from pbkit.sessions.attachment import Attachment
 from pbkit.sessions.avatar import Avatar
+from pbkit.sessions.handover import Departures, handOver
 from pbkit.sessions.lifecycle import Lease
 from pbkit.sessions.mind import checkReference
 from pbkit.sessions.roster import Place
@@ -53,6 +54,7 @@ class Entrance:
         self.refusing: type[LoginRefused] | None = None
         self._logins: set[Deferred[Any]] = set()
         self._leaving: set[Deferred[Any]] = set()
+        self._departures = Departures()
 
     def enter(self, avatarId: object, login: Any) -> Deferred[Any]:
         """
@@ -110,6 +112,9 @@ class Entrance:
         place = await self.arbitration.reserve(name, login, clock, lambda: self._check(login, name))
         try:
             try:
+                if place.handover == "after":
+                    await handOver(place, self._departures, clock, _replace)
+                    self._check(login, name)
                 lease = await realm.acquire(name, clock)
             except BaseException:
                 realm.roster.release(place)
@@ -137,6 +142,8 @@ class Entrance:
                     raise
                 self._check(login, name)
                 self._checkLive(session)
+                if place.refusal is not None:
+                    raise place.refusal
             except BaseException:
                 shut = Shutdown if self.refusing is ServerStopping else Draining
                 lost = Disconnected if login.lost else shut if self.refusing else SessionEnded
@@ -186,14 +193,14 @@ class Entrance:
         )
         realm.roster.tell("begin", session)
         for old in place.ending:
-            if old.session is not None:
-                old.session.end(Replaced)
+            _replace(old)
         place.ending = ()
 
     def _ended(self, session: Session, place: Place, lease: Lease, attachment: Attachment, login: Any) -> None:
         """A session has just been marked as ended; everything that follows, in order."""
         realm = self._realm
         begun = place.session is session
+        self._departures.begin(place)
         realm.roster.release(place)
         if isinstance(session.avatar, Avatar):
             session.avatar._sessionEnded(session)
@@ -219,6 +226,14 @@ class Entrance:
         # `called` would not tell whether it is through: it is True of one that waits for another, too.
         self._leaving.add(done)
         done.addBoth(lambda _: self._leaving.discard(done))
+        done.addBoth(lambda _: self._departures.end(place))
+        # Not before `detached` has begun, or the next would be told of the avatar before this one is.
+        self.arbitration.changes.left(session.avatarId)
+
+
+def _replace(old: Place) -> None:
+    if old.session is not None:
+        old.session.end(Replaced)
 
 
 def _copy(d: Deferred[Any]) -> Deferred[Any]:

@@ -31,7 +31,7 @@ from pbkit.sessions.goodbye import ALWAYS, MODES
 from pbkit.sessions.lifecycle import GUESTS, Lease, Lifecycle, PerLogin
 from pbkit.sessions.operations import Operated, Operations
 from pbkit.sessions.parameters import bind, param
-from pbkit.sessions.reconfiguring import reconfigured
+from pbkit.sessions.reconfiguring import enforce, reconfigured
 from pbkit.sessions.roster import Roster
 from pbkit.sessions.stock import loginOf
 from pbkit.sessions.sweep import Sweep
@@ -180,14 +180,27 @@ class Realm(Operated):
         """`ISessionRealm`: count a refusal."""
         self.counters.refusals[type(error).__name__] += 1
 
-    def reconfigure(self, **parameters: Any) -> None:
+    def reconfigure(self, *, now: bool = False, **parameters: Any) -> tuple[str, ...]:
         """
-        Change parameters, for newcomers; `idleTimeout` and `maxSessionAge` for all.
+        Change parameters: for newcomers, or for everybody `now`, see `enforce`. `idleTimeout` and `maxSessionAge` are
+        for all anyway.
 
-        :raises ConfigError: one cannot be, or not now; nothing is changed.
+        :return: the ids of the sessions that were ended.
+        :raises ConfigError: one cannot be, or not while the realm is at work; nothing is changed.
         """
         self._entrance.arbitration.policy = allOf(reconfigured(self, parameters), *self._admission)
         self._sweep.limitsChanged()
+        return self.enforce() if now else ()
+
+    def enforce(self) -> tuple[str, ...]:
+        """
+        Kick the sessions that would not be let in now: of those that are too many the oldest. Guests are the affair of
+        the anonymous realm.
+
+        :return: their ids.
+        :raises Exception: what a policy of the user's raises; nobody is kicked then.
+        """
+        return enforce(self.roster, self._entrance.arbitration.policy)
 
     @property
     def closed(self) -> bool:

@@ -20,6 +20,8 @@ from pbkit.wire.peer import Peer
 
 #: What this end declares.
 FEATURES = {"pbkit": 1}
+#: Under this key a client says which running program it is, so that it may take the place of its own dead connection.
+PROGRAM = "program"
 #: How much a peer may declare: entries, and characters or bytes in each key and text.
 ENTRIES, LENGTH = 32, 256
 

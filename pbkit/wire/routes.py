@@ -134,12 +134,6 @@ class Routes(Calls):
         # What came with the call would be kept at the client for ever.
         self.giveBack(rest)
 
-    def decline(self, error: SessionEnded, requestID: Any, answerRequired: Any, netArgs: Any, netKw: Any) -> None:
-        """Answer a call with an error, and do nothing else of it."""
-        if answerRequired:
-            self._sendError(pb.CopyableFailure(error), requestID)
-        self.giveBack([b"list", *(self.inJelly() if type(netArgs) is tuple else (netArgs, netKw))])
-
     def proto_cachemessage(
         self, requestID: Any, objectID: Any, message: Any, answerRequired: Any, netArgs: Any, netKw: Any
     ) -> None:
@@ -203,6 +197,14 @@ class Routes(Calls):
                 self.sendCall(b"uncache", objectID)
         elif type(objectID) is int and objectID in self.remotelyCachedObjects:
             super().proto_decache(objectID)
+
+    def decline(self, error: SessionEnded, requestID: Any, answerRequired: Any, netArgs: Any, netKw: Any) -> None:
+        """Answer a call with an error, and do nothing else of it."""
+        if answerRequired:
+            self._sendError(pb.CopyableFailure(error), requestID)
+        # What came with the call would be kept at the client for ever.
+        rest = self.inJelly() if type(netArgs) is tuple else (netArgs, netKw)
+        self.giveBack([b"list", *rest])
 
 
 def _brokerOf(pager: Any) -> Any:

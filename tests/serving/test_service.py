@@ -217,7 +217,8 @@ class MakeRealmTests(SynchronousTestCase):
         """A realm is described by its short name or its path, with its parameters as they are."""
         every = {"goodbye": "always", "idleTimeout": 0.0, "maxSessionAge": 0.0}
         self.assertEqual(
-            describe(realmOf("limited:max=2")), ("limited", {**every, "linger": 0.0, "max": 2, "conflict": "refuse"})
+            describe(realmOf("limited:max=2")),
+            ("limited", {**every, "linger": 0.0, "max": 2, "conflict": "refuse", "handover": "before"}),
         )
         name, parameters = describe(aRealm)
         self.assertEqual((name, parameters["max"], parameters["motto"]), (spell("GameRealm"), 7, "none"))

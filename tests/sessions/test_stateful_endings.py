@@ -45,14 +45,17 @@ class Endings(Sessions):
     @initialize(
         limit=st.sampled_from([1, 2, 1000]),
         conflict=st.sampled_from(["refuse", "kick", "probe"]),
+        handover=st.sampled_from(["before", "after"]),
         linger=st.sampled_from([0.0, 40.0]),
         idle=st.sampled_from([0.0, 20.0]),
         age=st.sampled_from([0.0, 50.0]),
         goodbye=st.sampled_from(["always", "never"]),
     )
-    def start(self, limit: int, conflict: str, linger: float, idle: float, age: float, goodbye: str) -> None:
+    def start(
+        self, limit: int, conflict: str, handover: str, linger: float, idle: float, age: float, goodbye: str
+    ) -> None:
         """A server, with limits of time."""
-        Sessions.start(cast(Any, self), limit=limit, conflict=conflict, linger=linger)
+        Sessions.start(cast(Any, self), limit=limit, conflict=conflict, handover=handover, linger=linger)
         self.realm.reconfigure(idleTimeout=idle, maxSessionAge=age, goodbye=goodbye)
         self.idle, self.age, self.goodbye = idle, age, goodbye
 
