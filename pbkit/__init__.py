@@ -42,7 +42,8 @@ from pbkit.server import ServerFactory
 from pbkit.sessions.admission import Admit, Probe, Refuse, allOf, atMost, perAvatar, perPeer, probe, total
 from pbkit.sessions.avatar import Avatar
 from pbkit.sessions.lifecycle import Cached, Disposable, Lingering, PerLogin
-from pbkit.sessions.mind import Mind, Told
+from pbkit.sessions.mind import Mind
+from pbkit.sessions.outbox import Told
 from pbkit.sessions.parameters import param
 from pbkit.sessions.realm import Realm
 from pbkit.sessions.realms import (

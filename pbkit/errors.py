@@ -20,9 +20,11 @@ Every error of pbkit, in one place; one class for each reason.
         |   |-- Disconnected           the connection is gone
         |   |-- Replaced               a newer login took the place
         |   |-- Kicked                 the server ended it
+        |   |-- SlowConsumer           its client did not keep up with what it was told
         |   `-- Shutdown               the server is going down
         |-- NoSuchMethod               also pb.NoSuchMethod
         |-- NoMind                     this client sent no mind, it cannot be called
+        |-- CallDropped                this client does not keep up, and the call was not kept waiting
         `-- CallTimedOut               also TimeoutError: no answer within the deadline
     ValueError
     `-- ConfigError                    local only: a realm, key or value that cannot be
@@ -176,6 +178,12 @@ class Kicked(SessionEnded):
     text = "this session was ended by the server"
 
 
+class SlowConsumer(SessionEnded):
+    """Its client did not keep up with what it was told."""
+
+    text = "this session was ended because its client did not keep up"
+
+
 class Shutdown(SessionEnded):
     """The server is going down."""
 
@@ -192,6 +200,12 @@ class NoMind(Error):
     """This client sent no mind at login, so the server cannot call it."""
 
     text = "this client sent no mind at login, so it cannot be called"
+
+
+class CallDropped(Error):
+    """The client does not keep up with what it is told, and this call was not kept waiting for it."""
+
+    text = "the client does not keep up, and this call was not kept waiting"
 
 
 class CallTimedOut(Error, TimeoutError):

@@ -50,6 +50,16 @@ class IPeer(Interface):
     alive = Attribute("False once the connection is lost.")
     clock = Attribute("The `IReactorTime` of the connection, or None: then there are no deadlines.")
     hello = Attribute("What the other end declared of itself, a dict; empty for a stock peer.")
+    buffered = Attribute("How many bytes of ours wait to be read by the other end, as far as is known.")
+    writable = Attribute("False while so much of ours waits that more had better not be sent. Under stock always true.")
+
+    def onWritable(f: Callable[[], object]) -> Callable[[], None]:
+        """
+        Call `f` once when the connection is writable again; to be called while it is not. The connection may have been
+        filled again by others by then: look. After a loss it is not called.
+
+        :return: a callable that takes `f` off again, harmless at any time.
+        """
 
     def onLost(f: Callable[[], object]) -> Callable[[], None]:
         """

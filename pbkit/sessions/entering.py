@@ -117,6 +117,7 @@ class Entrance:
                 login.peer,
                 clock,
                 lambda session: self._ended(session, place, lease, attachment, login.channel),
+                realm.hall,
             )
             attachment = Attachment(session, realm.hooks)
             try:

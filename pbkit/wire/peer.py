@@ -67,6 +67,14 @@ class Peer:
             clock = getattr(self._broker.transport, "reactor", None)
         return clock if IReactorTime.providedBy(clock) else None
 
+    #: Stock keeps no count of what waits.
+    buffered = 0
+    writable = True
+
+    def onWritable(self, f: Callable[[], object]) -> Callable[[], None]:
+        """As `IPeer.onWritable`: it never is anything else."""
+        return lambda: None
+
     def onLost(self, f: Callable[[], object]) -> Callable[[], None]:
         """As `IPeer.onLost`."""
         if not self.alive:
