@@ -81,11 +81,12 @@ class Ticking:
 class _Rhythm:
     """All that have one period, and how they lie in it."""
 
-    __slots__ = ("period", "slots", "total")
+    __slots__ = ("period", "slots", "steps", "total")
 
     def __init__(self, period: float) -> None:
         self.period = period
         self.slots: dict[int, int] = {}
+        self.steps = 0
         self.total = 0
 
     def take(self, now: float) -> tuple[float, int]:
@@ -96,15 +97,18 @@ class _Rhythm:
         """
         number = max(1, round(self.period / SLOT))
         room = max(CROWD, 2 * (self.total // number + 1))
-        natural = now % self.period / self.period
-        for step in range(LOOKS):
-            phase = (natural + step * GOLDEN) % 1.0
+        phase = natural = now % self.period / self.period
+        for look in range(LOOKS):
+            if look:
+                # Where it was left: from one place the same few steps would lead to the same few slots.
+                self.steps += 1
+                phase = (natural + self.steps * GOLDEN) % 1.0
             slot = min(int(phase * number), number - 1)
             if self.slots.get(slot, 0) < room:
                 break
         self.slots[slot] = self.slots.get(slot, 0) + 1
         self.total += 1
-        return (phase - natural) % 1.0 * self.period if step else self.period, slot
+        return (phase - natural) % 1.0 * self.period if look else self.period, slot
 
     def give(self, slot: int) -> None:
         """One less."""
