@@ -24,6 +24,7 @@ class CountingPeer(Peer):
         super().__init__(broker)
         self.waiters: dict[int, Callable[[], object]] = {}
         self._number = 0
+        self.full = FULL
 
     @property
     def buffered(self) -> int:  # type: ignore[override]
@@ -33,7 +34,7 @@ class CountingPeer(Peer):
     @property
     def writable(self) -> bool:  # type: ignore[override]
         """As `IPeer`."""
-        return self.wire.unread <= FULL
+        return self.wire.unread <= self.full
 
     def onWritable(self, f: Callable[[], object]) -> Callable[[], None]:
         """As `IPeer`."""
@@ -66,6 +67,13 @@ class SlowWire(Wire):
         """The client stops, and is told so much that the connection is full: 100,000 bytes of `remote_tell`."""
         self.stall()
         session.mind.tell("tell", "x" * 100_000)
+
+    def read(self) -> None:
+        """The client reads what is there for it, and stops again; the server fills the connection anew, once."""
+        self.resume()
+        self.flush()
+        self.stall()
+        self.peer.drained()
 
     def drain(self) -> None:
         """The client goes on, and reads all that there is for it."""

@@ -74,7 +74,7 @@ class WheelTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_spread(self) -> None:
-        """Ten thousand of one second that begin at once are spread over it: no 10 ms have more than twice the mean."""
+        """Ten thousand of one second that begin at once are spread over it: no slot has more than twice the mean."""
         for _ in range(10_000):
             self.wheel.every(1.0, self.tick)
         self.clock.advance(0)
@@ -85,7 +85,9 @@ class WheelTests(SynchronousTestCase):
                 slots[n // 10] += len(self.ticks)
             self.ticks.clear()
         self.assertEqual(sum(slots.values()), 10_000)
-        self.assertLessEqual(max(slots.values()), 250)
+        # What is looked at here lies across two slots.
+        self.assertLessEqual(max(slots.values()), 2 * 202)
+        self.assertLessEqual(max(self.wheel._rhythms[1.0].slots.values()), 202)
 
     def test_aFewStayTogether(self) -> None:
         """A crowd is 32: so many that begin together come together, in full periods."""
