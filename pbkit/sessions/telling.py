@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -48,7 +49,7 @@ class Telling:
         self._timer: IDelayedCall | None = None
         self._running = False
         self._waiting = 0
-        self._until = 0.0
+        self._until = -inf
 
     @property
     def busy(self) -> bool:
@@ -151,12 +152,13 @@ class Telling:
         clock = self._clock()
         assert clock is not None
         self._until = clock.seconds() + SLICE
-        self._run(clock)
+        self._run(clock, atLeastOne=True)
 
-    def _run(self, clock: IReactorTime | None) -> None:
+    def _run(self, clock: IReactorTime | None, atLeastOne: bool = False) -> None:
         self._running = True
         try:
-            while self._queue and (clock is None or clock.seconds() < self._until):
+            while self._queue and (atLeastOne or clock is None or clock.seconds() < self._until):
+                atLeastOne = False
                 broadcast = self._queue[0]
                 if not broadcast.over:
                     broadcast.step()

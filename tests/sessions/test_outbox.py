@@ -167,7 +167,7 @@ class OutboxTests(SlowTestCase):
         self.assertIsInstance(self.session.endedWith, errors.SlowConsumer)
 
     def test_kickedForTooMuch(self) -> None:
-        """Where nothing may be dropped, and there is no room, the session is ended; telling says so and does not raise."""
+        """Where nothing may be dropped, and there is no room, the session is ended; telling it does not raise."""
         self.begin(slow=kickAfter(30, messages=3))
         self.wire.fill(self.session)
         self.assertEqual([self.mind.tell("tell", n) for n in range(4)], [Told.QUEUED] * 3 + [Told.GONE])
@@ -233,7 +233,7 @@ class OutboxTests(SlowTestCase):
         self.assertEqual(len(self.wire.server.callers), 0)
 
     def test_askDropped(self) -> None:
-        """A call for which there is no room fails at once with `CallDropped`, or `SlowConsumer` if that is the policy."""
+        """A call for which there is no room fails at once, as the policy has it."""
         self.wire.fill(self.session)
         keep = [self.mind.ask("ask", pbslow=dropOldest(2)) for _ in range(2)]
         self.failureResultOf(self.mind.ask("ask", pbslow=dropOldest(2)), errors.CallDropped)
