@@ -7,12 +7,12 @@ that does not fit: passwords among them.
 
 from __future__ import annotations
 
-from inspect import iscoroutine
+from inspect import iscoroutine, signature
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from pbkit.errors import NoSuchMethod
+from pbkit.errors import BadArguments, NoSuchMethod
 
 
 def dispatch(
@@ -30,7 +30,7 @@ def dispatch(
     :param first: arguments that come before those of the caller.
     :return: the answer in jelly, or a Deferred of it.
     :raises NoSuchMethod: there is none.
-    :raises TypeError: the arguments do not fit; they are not logged.
+    :raises BadArguments: they do not fit; they are not logged.
     """
     # Before the method is looked up: references among the arguments are only given back to the
     # client once they have been made and dropped here.
@@ -42,7 +42,27 @@ def dispatch(
     method = getattr(target, name, None)
     if method is None:
         raise NoSuchMethod(f"no such method: {name:.100}")
-    result = method(*first, *args, **kw)
+    try:
+        result = method(*first, *args, **kw)
+    except TypeError:
+        wrong = misfit(method, *first, *args, **kw)
+        if not wrong:
+            raise
+        # The caller's mistake, and no traceback of ours.
+        raise BadArguments(f"the arguments do not fit {name:.100}: {wrong:.100}") from None
     if iscoroutine(result):
         result = Deferred.fromCoroutine(result)
     return broker.serialize(result, perspective, method, args, kw)
+
+
+def misfit(method: Any, *args: Any, **kw: Any) -> str:
+    """
+    Why a method cannot be called so, "" if it can. Names parameters, but no argument.
+    """
+    try:
+        signature(method).bind(*args, **kw)
+    except TypeError as error:
+        return str(error)
+    except ValueError:
+        pass  # Of a method written in C there may be no signature.
+    return ""

@@ -23,11 +23,15 @@ Every error of pbkit, in one place; one class for each reason.
         |   |-- SlowConsumer           its client did not keep up with what it was told
         |   `-- Shutdown               the server is going down
         |-- NoSuchMethod               also pb.NoSuchMethod
+        |-- BadArguments               also TypeError: they do not fit the method that was called
+        |-- InternalError              something broke in the server; its log says what
         |-- NoMind                     this client sent no mind, it cannot be called
         |-- CallDropped                this client does not keep up, and the call was not kept waiting
         `-- CallTimedOut               also TimeoutError: no answer within the deadline
     ValueError
-    `-- ConfigError                    local only: a realm, key or value that cannot be
+    |-- ConfigError                    local only: a realm, key or value that cannot be
+    |-- TooLarge                       local only: what a peer sends is over a bound
+    `-- Malformed                      local only: what a peer sends is no Banana
     ConnectionError
     `-- ConnectError                   local only: `pbkit.connect` came to nothing before a login could be answered
         |-- ConnectFailed              nobody answers there, or the connection was lost
@@ -60,8 +64,7 @@ class Error(pb.Error):
     """
     The base of all that pbkit tells a peer.
 
-    :param detail: what is particular to this case, a sentence for people; without one the text
-        of the class stands alone.
+    :param detail: what is particular to this case, a sentence for people; else the text of the class stands alone.
     """
 
     #: What is said when there is no detail.
@@ -196,6 +199,18 @@ class NoSuchMethod(Error, pb.NoSuchMethod):
     text = "no such method"
 
 
+class BadArguments(Error, TypeError):
+    """The arguments of a call do not fit the method."""
+
+    text = "the arguments do not fit the method"
+
+
+class InternalError(Error):
+    """Something broke while a call was served; the detail carries an id that is in the log of that end too."""
+
+    text = "internal error"
+
+
 class NoMind(Error):
     """This client sent no mind at login, so the server cannot call it."""
 
@@ -203,7 +218,7 @@ class NoMind(Error):
 
 
 class CallDropped(Error):
-    """The client does not keep up with what it is told, and this call was not kept waiting for it."""
+    """The client does not keep up, and this call was not kept waiting."""
 
     text = "the client does not keep up, and this call was not kept waiting"
 
@@ -216,6 +231,36 @@ class CallTimedOut(Error, TimeoutError):
 
 class ConfigError(ValueError):
     """A realm, a key or a value that cannot be; the text says what would be right."""
+
+
+class TooLarge(ValueError):
+    """
+    What a peer sends is over a bound. Never sent to it: there is nothing left to say it on.
+
+    :ivar which: ``message``, ``items``, ``depth``, ``string``, ``list`` or ``prefix``.
+    :ivar bound: the bound that it is over.
+    """
+
+    texts: ClassVar[dict[str, str]] = {
+        "message": "a message of more than {} bytes",
+        "items": "a message of more than {} items",
+        "depth": "lists in lists, more than {} deep",
+        "string": "a string of more than {} bytes",
+        "list": "a list of more than {} elements",
+        "prefix": "a number of more than {} bytes",
+    }
+
+    def __init__(self, which: str, bound: int) -> None:
+        super().__init__(which, bound)
+        self.which = which
+        self.bound = bound
+
+    def __str__(self) -> str:
+        return self.texts[self.which].format(self.bound)
+
+
+class Malformed(ValueError):
+    """What a peer sends is no Banana, or not in the dialect that was agreed on. Never sent to it."""
 
 
 class ConnectError(ConnectionError):

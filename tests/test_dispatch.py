@@ -8,7 +8,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.spread import pb
 
 from pbkit import MultiClientRealm
-from pbkit.errors import NoSuchMethod
+from pbkit.errors import BadArguments, InternalError, NoSuchMethod
 from tests.support import Recorder, Wire, serve
 from tests.wire.things import WireCase
 
@@ -50,6 +50,10 @@ class Giver(Recorder):
         """One of each."""
         return [Thing(), View(), Own()]
 
+    def perspective_broken(self, x: str) -> Any:
+        """Do what cannot be done."""
+        return x + 1  # type: ignore[operator]
+
 
 class OldAvatar(pb.Avatar):
     """Stock's."""
@@ -82,10 +86,18 @@ class DispatchTests(WireCase):
         self.lines.append(f"{formatEvent(event)} {event.get('log_text', '')} {failure and failure.getTraceback()}")
 
     def test_argumentsThatDoNotFitAreNotLogged(self) -> None:
-        """Stock logs the arguments of a call that does not fit; here it is a TypeError, no more."""
+        """Stock logs the arguments of a call that does not fit; here the caller is told why, and that is all."""
         for reference, method in [(self.thing, "one"), (self.view, "whose"), (self.avatar, "whoami")]:
-            self.error(reference, method, SECRET, SECRET)
-        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 3)
+            failure = self.error(reference, method, SECRET, SECRET)
+            self.assertTrue(failure.check(BadArguments) and failure.check(TypeError))
+            self.assertIn("too many positional arguments", failure.value)
+        self.assertNotIn(SECRET, "".join(self.lines))
+
+    def test_typeErrorsOfMethodsAreLogged(self) -> None:
+        """One that a method raises itself is no mistake of the caller's: the log has it, without the arguments."""
+        failure = self.error(self.avatar, "broken", SECRET)
+        self.assertTrue(failure.check(InternalError))
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
         self.assertNotIn(SECRET, "".join(self.lines))
         self.assertNotEqual(self.lines, [])
 
@@ -94,8 +106,7 @@ class DispatchTests(WireCase):
         wire = Wire(serve(MultiClientRealm(OldAvatar, clock=self.clock), clock=self.clock))
         avatar = self.successResultOf(wire.login("bob"))
         self.assertEqual(self.get(avatar, "one", 5, wire=wire), 5)
-        self.error(avatar, "one", SECRET, SECRET, wire=wire)
-        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+        self.assertTrue(self.error(avatar, "one", SECRET, SECRET, wire=wire).check(BadArguments))
         self.assertNotIn(SECRET, "".join(self.lines))
 
     def test_eachKindIsServed(self) -> None:

@@ -43,7 +43,7 @@ REACTOR = {"tap", "cli", "client.connecting"}
 
 LINES = 350
 #: The codec is one pass over two formats, and cutting it would cost what it is for.
-LONGER = {"wire/codec.py"}
+LONGER = {"wire/purecodec.py"}
 
 
 def importsIn(source: str, module: str, package: bool = False) -> Iterator[str]:

@@ -17,7 +17,7 @@ from pbkit import CachingRealm, errors
 from tests.support import Recorder, Wire, serve
 
 CLASSES: list[Any] = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if cls.__module__ == "pbkit.errors"]
-LOCAL = (errors.ConfigError, errors.ConnectError, errors.RemoteError)
+LOCAL = (errors.ConfigError, errors.ConnectError, errors.RemoteError, errors.TooLarge, errors.Malformed)
 CROSSING = [cls for cls in CLASSES if not issubclass(cls, LOCAL)]
 
 

@@ -652,7 +652,7 @@ class InternalErrorTests(ServerCase):
             self.assertEqual(seen[0], seen[1])
 
     def test_methodsOfAvatars(self) -> None:
-        """A call that does not fit is a TypeError to the client, and its arguments are not in the log."""
+        """A call that does not fit is a TypeError to the client, and nothing in the log."""
         wire = Wire(self.server)
         avatar = self.successResultOf(wire.login())
         failure = self.failureResultOf(wire.call(avatar, "whoami", "s3same", key="s3same"))
@@ -661,7 +661,6 @@ class InternalErrorTests(ServerCase):
         self.assertTrue(failure.check(pb.NoSuchMethod))
         self.assertTrue(failure.check(pb.Error))
         self.assertEqual([line for line in self.lines() if "s3same" in line], [])
-        self.assertEqual(len(self.flushLoggedErrors()), 1)
 
 
 class CredentialTests(ServerCase):

@@ -26,6 +26,7 @@ from pbkit.errors import (
     BadCredentials,
     CallTimedOut,
     Disconnected,
+    InternalError,
     Kicked,
     LoggedOut,
     NoSuchMethod,
@@ -39,8 +40,12 @@ from tests.support import collect
 log = Logger()
 
 
-class GameError(Exception):
-    """An error of a user's own."""
+class GameError(pb.Error):
+    """An error of a user's own, for clients."""
+
+
+class Broken(Exception):
+    """What is not for clients."""
 
 
 class Part(pb.Referenceable):
@@ -75,6 +80,10 @@ class Player(Avatar):
     def perspective_fail(self) -> None:
         """Fails with an error of the user's own."""
         raise GameError("no luck")
+
+    def perspective_break(self) -> None:
+        """What the server's log is for."""
+        raise Broken("out of dice")
 
     def perspective_part(self) -> Part:
         """Hand something out."""
@@ -248,8 +257,10 @@ class CallTests(MemoryServerMixin, SynchronousTestCase):
         self.assertRaises(TypeError, client.call, "move")
         self.assertRaises(NoSuchMethod, client.call, "nothing")
         self.failureResultOf(client.callRemote("fail"), GameError)
-        self.assertEqual(len(self.flushLoggedErrors(GameError)), 2)
-        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+        with self.assertRaises(InternalError) as told:
+            client.call("break")
+        self.assertNotIn("dice", str(told.exception))
+        self.assertEqual(len(self.flushLoggedErrors(Broken)), 1)
 
     def test_errorsThatWereNotNamed(self) -> None:
         """An exception that the test has not named comes as a `RemoteError` that says which it was."""
@@ -257,7 +268,6 @@ class CallTests(MemoryServerMixin, SynchronousTestCase):
         with self.assertRaises(RemoteError) as caught:
             client.call("fail")
         self.assertIn("GameError", str(caught.exception))
-        self.flushLoggedErrors(GameError)
 
     def test_waiting(self) -> None:
         """A call without an answer is a failure of the plain kind, and a Deferred of the other."""
@@ -725,16 +735,16 @@ class ClosingTests(SynchronousTestCase):
 
     def test_anErrorWasLogged(self) -> None:
         """An error that was logged is told of, unless the test has looked at it."""
-        for expected, problem in (((GameError,), False), ((), False), ((KeyError,), True)):
+        for expected, problem in (((Broken,), False), ((), False), ((KeyError,), True)):
             server = MemoryServer(CachingRealm(Player))
             client = server.login("alice")
-            self.assertRaises(RemoteError, client.call, "fail")
+            self.assertRaises(InternalError, client.call, "break")
             self.assertEqual(bool(server.flushLoggedErrors(*expected)), not problem)
             if problem:
                 self.assertIn("an error was logged: ", self.problem(server))
             else:
                 server.close()
-        self.assertEqual(len(self.flushLoggedErrors(GameError)), 3)
+        self.assertEqual(len(self.flushLoggedErrors(Broken)), 3)
 
     def test_anErrorInAHook(self) -> None:
         """What a `detached` hook raises would be seen in the log only; here it fails the test."""
@@ -751,12 +761,12 @@ class ClosingTests(SynchronousTestCase):
     def test_expectedForAllServers(self) -> None:
         """An error that the test has looked at is expected for each of its servers."""
         server, other = (MemoryServer(CachingRealm(Player)) for _ in range(2))
-        self.assertRaises(RemoteError, server.login("alice").call, "fail")
-        self.assertEqual(len(server.flushLoggedErrors(GameError)), 1)
+        self.assertRaises(InternalError, server.login("alice").call, "break")
+        self.assertEqual(len(server.flushLoggedErrors(Broken)), 1)
         self.assertEqual(other.flushLoggedErrors(), [])
         server.close()
         other.close()
-        self.flushLoggedErrors(GameError)
+        self.flushLoggedErrors(Broken)
 
     def test_errorsWithoutAnException(self) -> None:
         """A line that is logged as an error counts; a warning does not."""
@@ -845,7 +855,7 @@ class MixinTests(SynchronousTestCase):
 
         def flushed(case: Any) -> None:
             client = case.serve(CachingRealm(Player)).login("alice")
-            case.assertRaises(RemoteError, client.call, "fail")
-            case.assertEqual(len(case.flushLoggedErrors(GameError)), 1)
+            case.assertRaises(InternalError, client.call, "break")
+            case.assertEqual(len(case.flushLoggedErrors(Broken)), 1)
 
         self.assertTrue(self.outcome(flushed).wasSuccessful())

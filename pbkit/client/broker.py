@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from pbkit.client.factory import ClientFactory
 from pbkit.client.remote import exceptionFrom, refusalFrom
-from pbkit.errors import BY_NAME, CallTimedOut, Disconnected, ProtocolMismatch, SessionEnded
+from pbkit.errors import BY_NAME, Disconnected, ProtocolMismatch, SessionEnded
 from pbkit.wire.broker import Broker
 from pbkit.wire.sexp import handles
 
@@ -45,13 +45,14 @@ class SessionBroker(Broker):
     an answer, calls by `_sendMessage`, so what is promised of calls is kept there.
 
     :ivar ended: why the session is over, or None.
-    :ivar heard: whether the other end has said anything.
+    :ivar spoken: whether the other end has said anything.
     :ivar broken: what was wrong with what the other end said, or None.
     """
 
     factory: Any
     ended: SessionEnded | None = None
-    heard = False
+    spoken = False
+    _head = b""
     broken: ProtocolMismatch | None = None
     _handshaken = False
     _suspected: SessionEnded | None = None
@@ -85,18 +86,21 @@ class SessionBroker(Broker):
         """As stock's; what is no PB ends the connection with one line, where stock has a traceback."""
         if self.broken is not None:
             return
-        head = (self.buffer + chunk)[:GREETING]
-        self.heard = self.heard or bool(chunk)
-        if not self.greeted and not self.listStack and not _begins(head):
-            what = next((f"it is {what}" for begin, what in OTHERS if head.startswith(begin)), "")
-            self._break(what or f"it begins with {head!r}")
-            return
-        try:
-            super().dataReceived(chunk)
-        except Exception as error:
-            self._break(f"{type(error).__name__}: {safe_str(error):.200}")
+        self.spoken = self.spoken or bool(chunk)
+        if not self.greeted and len(self._head) < GREETING:
+            self._head = (self._head + chunk)[:GREETING]
+            if not _begins(self._head):
+                what = next((f"it is {what}" for begin, what in OTHERS if self._head.startswith(begin)), "")
+                self._break(what or f"it begins with {self._head!r}")
+                return
+        super().dataReceived(chunk)
+
+    def malformed(self, error: Exception) -> None:
+        """What came in is no PB, or over a bound."""
+        self._break(f"{type(error).__name__}: {safe_str(error):.200}")
 
     def _break(self, why: str) -> None:
+        self.refused = why
         self.broken = ProtocolMismatch(f"what answers there does not speak Perspective Broker: {why}")
         if self.factory.loggedIn:
             log.warn("the server broke the protocol, the connection is closed: {why!r}", why=why)
@@ -122,15 +126,11 @@ class SessionBroker(Broker):
         wanted = kw.get("pbanswer", True)
         if self.ended is not None:
             return fail(self.ended.again()) if wanted else None
-        try:
-            answer = super()._sendMessage(prefix, perspective, objectID, message, args, kw)
-        except Exception:
-            return fail(Failure())
+        # A login has a deadline of its own.
+        kw["pbtimeout"] = timeout if self.factory.loggedIn else None
+        answer = super()._sendMessage(prefix, perspective, objectID, message, args, kw)
         if not isinstance(answer, Deferred):
             return answer
-        # A login has a deadline of its own.
-        if timeout is not None and self.factory.loggedIn:
-            answer.addTimeout(max(0, timeout), self.factory.clock, _expired)
         return answer.addCallbacks(self._answered, self._failed)
 
     def _answered(self, result: Any) -> Any:
@@ -149,24 +149,6 @@ class SessionBroker(Broker):
         if isinstance(error, SessionEnded):
             self._suspected = error.again()
         return Failure(error)
-
-    def proto_answer(self, requestID: Any, netResult: Any) -> None:
-        """As stock's; an answer that cannot be read fails its call, where stock's never fires."""
-        self._brought(super().proto_answer, requestID, netResult)
-
-    def proto_error(self, requestID: Any, fail: Any) -> None:
-        """As stock's; an error that cannot be read fails its call, where stock's never fires."""
-        self._brought(super().proto_error, requestID, fail)
-
-    def _brought(self, bring: Callable[[Any, Any], None], requestID: Any, sexp: Any) -> None:
-        known = isinstance(requestID, int | str | bytes)
-        waiting = self.waitingForAnswers.get(requestID) if known and self.waitingForAnswers else None
-        try:
-            bring(requestID, sexp)
-        except Exception:
-            if waiting is None or waiting.called:
-                raise
-            waiting.errback(Failure())
 
     # Calls in.
 
@@ -250,10 +232,6 @@ class SessionFactory(ClientFactory):
         self.newest: SessionBroker | None = None
         self.over: Callable[[SessionEnded], None] = lambda error: None
         self.loggedIn = False
-
-
-def _expired(result: Any, timeout: float) -> Any:
-    raise CallTimedOut(f"no answer within {timeout:g} s")
 
 
 def _begins(head: bytes) -> bool:

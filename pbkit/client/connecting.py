@@ -275,7 +275,7 @@ def _lost(broker: SessionBroker, reason: Failure) -> ConnectError:
         how = f"the connection was lost ({_text(error)})"
     if broker.greeted:
         return ConnectFailed(f"{how} while logging in")
-    if broker.heard:
+    if broker.spoken:
         return ProtocolMismatch("what answers there does not speak Perspective Broker: the greeting came to nothing")
     return ConnectFailed(f"{how} without a word of the server's; {DOUBT}")
 

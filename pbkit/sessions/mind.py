@@ -95,10 +95,7 @@ class Mind:
         telling = self.session.telling
         if telling.busy:
             telling.catchUp(self.session)
-        answer = self.putCall(method, args, kw, pbslow)
-        if self.session.clock is not None and pbtimeout is not None and not answer.called:
-            answer.addTimeout(max(0, pbtimeout), self.session.clock, timedOut)
-        return answer
+        return self.putCall(method, args, kw, pbslow, pbtimeout)
 
     def callRemote(self, method: str, *args: Any, pbanswer: bool = True, **kw: Any) -> Deferred[Any]:
         """
@@ -127,19 +124,28 @@ class Mind:
             return self.send(method, args, kw)
         return session.lag().put(method, args, kw, policy or session.telling.slow)
 
-    def putCall(self, method: str, args: Any, kw: Any, policy: Policy | None = None) -> Deferred[Any]:
-        """As `ask`, whatever may be waiting to be told to others, and without a deadline."""
+    def putCall(
+        self, method: str, args: Any, kw: Any, policy: Policy | None = None, pbtimeout: float | None = None
+    ) -> Deferred[Any]:
+        """As `ask`, whatever may be waiting to be told to others."""
         session = self.session
         if self.reference is None:
             return fail(NoMind())
         if session.endedWith is not None:
             return fail(session.endedWith.again())
         if session.ready or self.reference.broker.disconnected:
-            return self.call(method, args, kw)
+            return self.call(method, args, kw, pbtimeout)
         try:
-            return session.lag().ask(method, args, kw, policy or session.telling.slow)
+            answer = session.lag().ask(method, args, kw, policy or session.telling.slow)
         except Exception:
             return fail(Failure())
+        # It counts from now, and not from when it is sent.
+        return self._inTime(answer, pbtimeout)
+
+    def _inTime(self, answer: Deferred[Any], pbtimeout: float | None) -> Deferred[Any]:
+        if pbtimeout is not None and self.session.clock is not None and not answer.called:
+            answer.addTimeout(max(0, pbtimeout), self.session.clock, timedOut)
+        return answer
 
     def send(self, method: str, args: Any, kw: Any) -> Told:
         """Onto the wire, now, without an answer. :raises Exception: what is wrong with the arguments."""
@@ -156,14 +162,17 @@ class Mind:
                 error.raiseException()
         return Told.SENT
 
-    def call(self, method: str, args: Any, kw: Any) -> Deferred[Any]:
+    def call(self, method: str, args: Any, kw: Any, pbtimeout: float | None = None) -> Deferred[Any]:
         """Onto the wire, now, for an answer."""
         assert self.reference is not None
+        kept = getattr(self.reference.broker, "keepsDeadlines", False)
+        if kept:
+            kw = {**kw, "pbtimeout": pbtimeout}
         try:
             answer: Deferred[Any] = self.reference.callRemote(method, *args, **kw)
         except Exception:
             return fail(Failure())
-        return answer
+        return answer if kept else self._inTime(answer, pbtimeout)
 
 
 def timedOut(result: Any, timeout: float) -> Any:

@@ -1,5 +1,5 @@
 """
-`Broker`: stock's, with channels.
+`Broker`: stock's, with channels, bounds, and calls that always come back.
 """
 
 from __future__ import annotations
@@ -7,103 +7,165 @@ from __future__ import annotations
 from inspect import iscoroutine
 from typing import Any, cast
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.reflect import safe_str
 from twisted.spread import pb
-from twisted.spread.jelly import globalSecurity
+from twisted.spread.banana import BananaError
 
-from pbkit.errors import SessionEnded
+from pbkit.errors import Disconnected
 from pbkit.interfaces import current
-from pbkit.wire.channel import Channel
+from pbkit.wire import codec
+from pbkit.wire.calls import shared
 from pbkit.wire.hello import NAME, Hello
+from pbkit.wire.intake import Intake
 from pbkit.wire.peer import Peer, peerOf
 from pbkit.wire.profile import STRICT, Profile
-from pbkit.wire.sexp import handles
+from pbkit.wire.routes import Routes
 
-#: For how many references of ended sessions a connection remembers how they ended. The oldest are forgotten first:
-#: a call on one of these is answered "Invalid Object ID", as on any other that never was. Ten sessions' worth
-#: of references, by stock's bound of 1,024 each.
-TOMBSTONES = 10_240
+#: The most that a refused message may say of itself in the log, in characters.
+CUT = 200
+
+#: How many arguments a command has.
+_ARGUMENTS = {
+    "version": 1,
+    "message": 6,
+    "cachemessage": 6,
+    "answer": 2,
+    "error": 2,
+    "decref": 1,
+    "decache": 1,
+    "uncache": 1,
+    "didNotUnderstand": 1,
+}
+
+log = Logger()
 
 
-class Broker(pb.Broker):
+class Broker(Routes):
     """
     One connection. Brings each message to the channel that it belongs to, and serves what belongs to none, such
     as the login root, from its own tables, as stock does.
 
     :param isClient: whether this end connected.
     :param security: as stock's.
+    :ivar heard: whether anything has come in since somebody looked and set it back.
+    :ivar refused: why we closed the connection, or None.
     """
 
     profile: Profile = STRICT
-    waitingForAnswers: Any
-
-    def __init__(self, isClient: Any = 1, security: Any = globalSecurity) -> None:
-        super().__init__(isClient, security)
-        #: The channel of each id that was handed out in one.
-        self.owners: dict[int, Channel] = {}
-        #: The channel of each call that waits for an answer in one.
-        self.callers: dict[int, Channel] = {}
-        #: The channel of each copy of a Cacheable of the other end's.
-        self.cachers: dict[Any, Channel] = {}
-        self._channels: dict[Channel, None] = {}
-        # What calls on references of ended sessions are answered, and how many of each are still out.
-        self._tombstones: dict[int, tuple[SessionEnded, int]] = {}
+    heard = False
+    refused: str | None = None
+    intake: Intake
 
     @property
     def peer(self) -> Peer:
         """The connection as sessions see it."""
         return peerOf(self)
 
-    def openChannel(self) -> Channel:
-        """
-        A new channel, for one login.
-        """
-        channel = Channel(self)
-        self._channels[channel] = None
-        return channel
+    @property
+    def closed(self) -> bool:
+        """Whether nothing that comes in is served any more."""
+        return bool(self.disconnected) or self.refused is not None
 
-    def bury(self, channel: Channel, granted: Any, observed: Any, waiting: Any) -> None:
-        """
-        A channel has ended: nothing is brought to it any more.
+    # Bytes.
 
-        :param granted: what was in its table of local objects.
-        :param observed: what was in its table of remotely cached objects.
-        :param waiting: its calls that wait for an answer.
+    def connectionMade(self) -> None:
+        """As stock's. Small messages leave at once: they wait for no acknowledgement of the last."""
+        super().connectionMade()
+        setTcpNoDelay = getattr(self.transport, "setTcpNoDelay", None)
+        if setTcpNoDelay is not None:
+            setTcpNoDelay(True)
+
+    def setPrefixLimit(self, limit: Any) -> None:
+        """As stock's, which calls it when the connection is made."""
+        super().setPrefixLimit(limit)
+        self.intake = Intake(self, self.profile.limits, self.profile.calls)
+
+    def dataReceived(self, chunk: bytes) -> None:
+        """As stock's, but linear, and bounded."""
+        self.heard = True
+        self.intake.received(chunk)
+
+    def messageReceived(self, message: bytes) -> None:
+        """One whole message came in."""
+        try:
+            self.callExpressionReceived(codec.decode(message, self.currentDialect == b"pb"))
+        except Exception as error:
+            if not self.profile.hideErrors or isinstance(error, codec.Malformed):
+                raise
+            self.malformed(error)
+
+    def malformed(self, error: Exception) -> None:
         """
-        del self._channels[channel]
-        for requestID in waiting:
-            self.callers.pop(requestID, None)
-        for cid in [cid for cid, cacher in self.cachers.items() if cacher is channel]:
-            del self.cachers[cid]
-        for luid in (*granted, *observed):
-            self.owners.pop(luid, None)
-        if self.disconnected:
+        What came in is no PB, or over a bound.
+
+        :raises Exception: in drop-in use, as stock does.
+        """
+        if not self.profile.hideErrors:
+            raise error if not isinstance(error, ValueError) else BananaError(str(error))
+        self.refuse(f"{type(error).__name__}: {safe_str(error)}"[:CUT])
+
+    def refuse(self, why: str) -> None:
+        """Close the connection, and say in one line why. What it sends from now on is not served."""
+        if self.closed:
             return
-        assert channel.error is not None
-        for luid, local in (*granted.items(), *observed.items()):
-            self._tombstones[luid] = (channel.error, local.refcount)
-        while len(self._tombstones) > TOMBSTONES:
-            del self._tombstones[next(iter(self._tombstones))]
-        if self.pageProducers:
-            # A pager has nobody to page for now. It would run on, to nowhere, in the transport's only slot.
-            self.pageProducers = [p for p in self.pageProducers if _brokerOf(p) is not channel]
-            if not self.pageProducers:
-                cast(Any, self.transport).unregisterProducer()
+        self.refused = why
+        users = sorted({each.session.avatarId for each in self._channels if each.session is not None})
+        log.warn(
+            "the connection of {peer} is closed: {why!r}; logged in on it: {users!r}",
+            peer=str(self.peer),
+            why=why,
+            users=users[:10],
+        )
+        # Not in good order: that waits until the other end has read all, which it may never do.
+        abort = getattr(self.transport, "abortConnection", None) or cast(Any, self.transport).loseConnection
+        abort()
+
+    def sendEncoded(self, obj: Any) -> None:
+        """As stock's."""
+        pieces: list[bytes] = []
+        self._encode(obj, pieces.append)
+        self.outflow.write(b"".join(pieces))
+
+    def registerPageProducer(self, pager: Any) -> None:
+        """As stock's; pagers take their turns in the way out."""
+        self.pageProducers.append(pager)
+        if len(self.pageProducers) == 1:
+            self.outflow.page()
+
+    # Messages.
 
     def expressionReceived(self, sexp: Any) -> None:
-        """Serve one message, in nobody's name until it is known in whose."""
-        if self.disconnected:
-            return  # What stood behind the message during which the connection was lost.
+        """
+        Serve one message, in nobody's name until it is known in whose.
+
+        :raises ProtocolError: it is no list that begins with the name of a command.
+        """
+        if not (isinstance(sexp, list) and sexp and isinstance(sexp[0], bytes | str)):
+            raise pb.ProtocolError("a message is a list that begins with the name of a command")
+        command = sexp[0].decode("utf-8", "replace") if isinstance(sexp[0], bytes) else sexp[0]
+        method = getattr(self, f"proto_{command}", None)
+        if method is None or _ARGUMENTS.get(command, len(sexp) - 1) != len(sexp) - 1:
+            # Stock would say so too, but sends a str, and that cannot be sent.
+            self.sendCall(b"didNotUnderstand", command[:CUT].encode("utf-8"))
+            return
         before = current.set(None)
         try:
-            super().expressionReceived(sexp)
+            method(*sexp[1:])
         finally:
             current.reset(before)
+
+    def proto_didNotUnderstand(self, command: Any) -> None:
+        """As stock's; not more of it than is good for the log."""
+        log.warn("the other end did not understand the command {command!r}", command=str(command)[:CUT])
 
     def connectionLost(self, reason: Any) -> None:  # type: ignore[override]
         """The channels go first, while the connection's own tables are still there."""
         self.disconnected = 1
+        self.intake.close()
+        if self._deadlines is not None:
+            self._deadlines.stop()
         before = current.set(None)
         try:
             for channel in tuple(self._channels):
@@ -111,6 +173,7 @@ class Broker(pb.Broker):
             super().connectionLost(reason)
         finally:
             current.reset(before)
+        self.callers.clear()
         self._tombstones.clear()
 
     def notifyOnDisconnect(self, notifier: Any) -> None:
@@ -133,129 +196,15 @@ class Broker(pb.Broker):
     def serialize(
         self, object: Any, perspective: Any = None, method: Any = None, args: Any = None, kw: Any = None
     ) -> Any:
-        """As stock's; coroutines too."""
-        if iscoroutine(object):
-            object = Deferred.fromCoroutine(object)
+        """As stock's; coroutines too, and one Deferred for many callers."""
+        if isinstance(object, Deferred) or iscoroutine(object):
+            return shared(object).addCallback(self.serialize, perspective, method, args, kw)
         return super().serialize(object, perspective, method, args, kw)
 
-    def _sendMessage(self, prefix: Any, perspective: Any, objectID: Any, message: Any, args: Any, kw: Any) -> Any:
-        """As stock's; but an answer that is no longer wanted, or a call that cannot be sent, leaves nothing behind."""
-        before = self.currentRequestID
-        try:
-            answer = super()._sendMessage(prefix, perspective, objectID, message, args, kw)
-        except Exception:
-            if self.currentRequestID != before and self.waitingForAnswers is not None:
-                self.waitingForAnswers.pop(self.currentRequestID, None)
-            raise
-        if isinstance(answer, Deferred) and not answer.called:
-            answer.addErrback(self._givenUp, self.currentRequestID)
-        return answer
+    # Calls out.
 
-    def _givenUp(self, failure: Failure, requestID: int) -> Failure:
-        if failure.check(CancelledError) and self.waitingForAnswers is not None:
-            self.waitingForAnswers.pop(requestID, None)
-        return failure
-
-    # Each message to the channel that it is for. An id need not be an int, nor hashable: then it is none of ours.
-
-    def _ownerOf(self, luid: Any) -> Channel | None:
-        return self.owners.get(luid) if type(luid) is int else None
-
-    def proto_message(
-        self, requestID: Any, objectID: Any, message: Any, answerRequired: Any, netArgs: Any, netKw: Any
-    ) -> None:
-        """A call on an object of ours."""
-        owner = self._ownerOf(objectID)
-        if owner is not None:
-            owner.serve(owner.ownObject, requestID, objectID, message, answerRequired, netArgs, netKw)
-        elif type(objectID) is int and objectID in self._tombstones:
-            if answerRequired:
-                error, _ = self._tombstones[objectID]
-                self._sendError(pb.CopyableFailure(error.again()), requestID)
-            # What came with the call would be kept at the client for ever.
-            self._giveBack([b"list", netArgs, netKw])
-        else:
-            super().proto_message(requestID, objectID, message, answerRequired, netArgs, netKw)
-
-    def proto_cachemessage(
-        self, requestID: Any, objectID: Any, message: Any, answerRequired: Any, netArgs: Any, netKw: Any
-    ) -> None:
-        """A change of a Cacheable of the other end's."""
-        owner = self.cachers.get(objectID) if type(objectID) is int else None
-        if owner is not None:
-            owner.serve(self.cachedLocallyAs, requestID, objectID, message, answerRequired, netArgs, netKw)
-        else:
-            super().proto_cachemessage(requestID, objectID, message, answerRequired, netArgs, netKw)
-
-    def proto_uncache(self, objectID: Any) -> None:
-        """The other end no longer keeps us informed of a Cacheable."""
-        if type(objectID) is int and objectID in self.locallyCachedObjects:
-            self.cachers.pop(objectID, None)
-            super().proto_uncache(objectID)
-
-    def proto_answer(self, requestID: Any, netResult: Any) -> None:
-        """An answer. One that nobody waits for any more is dropped, where stock drops the connection."""
-        owner = self.callers.pop(requestID, None) if type(requestID) is int else None
-        if owner is not None:
-            owner.proto_answer(requestID, netResult)
-        elif _isIn(requestID, self.waitingForAnswers):
-            super().proto_answer(requestID, netResult)
-        else:
-            self._giveBack(netResult)
-
-    def proto_error(self, requestID: Any, fail: Any) -> None:
-        """An error. One that nobody waits for any more is dropped, where stock drops the connection."""
-        owner = self.callers.pop(requestID, None) if type(requestID) is int else None
-        if owner is not None:
-            owner.proto_error(requestID, fail)
-        elif _isIn(requestID, self.waitingForAnswers):
-            super().proto_error(requestID, fail)
-        else:
-            self._giveBack(fail)
-
-    def proto_decref(self, objectID: Any) -> None:
-        """The other end let go of an object. Of one that is not there, it is free to."""
-        owner = self._ownerOf(objectID)
-        if owner is not None:
-            owner.proto_decref(objectID)
-        elif type(objectID) is int and objectID in self._tombstones:
-            self._letGo(objectID)
-        elif type(objectID) is int and objectID in self.localObjects:
-            super().proto_decref(objectID)
-
-    def proto_decache(self, objectID: Any) -> None:
-        """The other end let go of a cache."""
-        owner = self._ownerOf(objectID)
-        if owner is not None:
-            owner.proto_decache(objectID)
-        elif type(objectID) is int and objectID in self._tombstones:
-            if self._letGo(objectID):
-                # Stock's other end keeps its copy until it hears this.
-                self.sendCall(b"uncache", objectID)
-        elif type(objectID) is int and objectID in self.remotelyCachedObjects:
-            super().proto_decache(objectID)
-
-    def _giveBack(self, sexp: Any) -> None:
-        """Nobody wants this: let the other end forget what it keeps for it. None of its hooks is run."""
-        references, caches = handles(sexp)
-        for luid in references:
-            self.sendDecRef(luid)
-        for luid in caches:
-            # One that we have a copy of lets go by itself.
-            if luid not in self.locallyCachedObjects:
-                self.decCacheRef(luid)
-
-    def _letGo(self, luid: int) -> bool:
-        """One reference less to an object of an ended session; True if it was the last."""
-        error, references = self._tombstones.pop(luid)
-        if references > 1:
-            self._tombstones[luid] = (error, references - 1)
-        return references <= 1
-
-
-def _isIn(requestID: Any, table: Any) -> bool:
-    return isinstance(requestID, int | str | bytes) and requestID in table
-
-
-def _brokerOf(pager: Any) -> Any:
-    return getattr(getattr(pager, "collector", None), "broker", None)
+    def dead(self) -> Exception | None:
+        """Why nobody can be called here any more."""
+        if not self.disconnected:
+            return None
+        return pb.DeadReferenceError("Calling Stale Broker") if self.profile.raiseOnDead else Disconnected()

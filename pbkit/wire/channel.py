@@ -17,15 +17,15 @@ from collections.abc import Callable
 from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.spread import pb
 from zope.interface import implementer
 
-from pbkit.errors import Disconnected, Error, SessionEnded
+from pbkit.errors import Disconnected, SessionEnded
 from pbkit.interfaces import IChannel, current
-from pbkit.wire.sexp import handles
+from pbkit.wire.calls import shared
 from pbkit.wire.tables import Tables, guarded
 
 if TYPE_CHECKING:
@@ -59,10 +59,8 @@ class Channel(Tables):
         self, object: Any, perspective: Any = None, method: Any = None, args: Any = None, kw: Any = None
     ) -> Any:
         """As stock's; coroutines too. What is serialised when a Deferred fires is so in this session."""
-        if iscoroutine(object):
-            object = Deferred.fromCoroutine(object)
-        if isinstance(object, Deferred):
-            return object.addCallback(self._serializeLater, perspective, method, args, kw)
+        if isinstance(object, Deferred) or iscoroutine(object):
+            return shared(object).addCallback(self._serializeLater, perspective, method, args, kw)
         if self.error is not None:
             # A method may end its own session and then answer with a reference.
             raise self.error.again()
@@ -96,17 +94,13 @@ class Channel(Tables):
 
     def _sendAnswer(self, netResult: Any, requestID: Any) -> None:
         if self._serving.pop(_key(requestID), None) is not None:
-            try:
-                super()._sendAnswer(netResult, requestID)
-            except Exception as error:
-                # Too large, say. In stock the caller waits for ever, or the connection drops.
-                log.failure("an answer could not be sent")
-                self.takeBack(sum(handles(netResult), []))
-                self.connection._sendError(pb.CopyableFailure(Error(f"the answer cannot be sent: {error}")), requestID)
+            super()._sendAnswer(netResult, requestID)
             self.checkReleased()
 
     def _sendError(self, fail: Any, requestID: Any) -> None:
-        if self._serving.pop(_key(requestID), None) is not None:
+        # One that stands for an answer that could not be sent comes when the call is no longer being served.
+        self._serving.pop(_key(requestID), None)
+        if self.error is None:
             super()._sendError(fail, requestID)
             self.checkReleased()
 
@@ -118,36 +112,9 @@ class Channel(Tables):
 
     # Calls out.
 
-    def _sendMessage(self, prefix: Any, perspective: Any, objectID: Any, message: Any, args: Any, kw: Any) -> Any:
-        """As stock's; but what cannot be sent fails the Deferred and leaves nothing behind."""
-        answerRequired = kw.pop("pbanswer", 1)
-        callback, errback = kw.pop("pbcallback", None), kw.pop("pberrback", None)
-        if self.error is not None:
-            if self.connection.profile.raiseOnDead:
-                raise self.error.again()
-            return fail(self.error.again()) if answerRequired else None
-        net: list[Any] = []
-        requestID = self.connection.newRequestID()
-        answer: Deferred[Any] = Deferred(lambda _: self._forget(requestID))
-        try:
-            net.append(self.serialize(args, perspective=perspective, method=message))
-            net.append(self.serialize(kw, perspective=perspective, method=message))
-            if answerRequired:
-                self.waitingForAnswers[requestID] = answer
-                self.connection.callers[requestID] = self
-            self.sendCall(prefix + b"message", requestID, objectID, message, answerRequired, *net)
-        except Exception:
-            self._forget(requestID)
-            self.takeBack(sum(handles([b"list", *net]), []))
-            return fail(Failure())
-        if callback or errback:
-            answer.addCallbacks(callback, errback)
-        return answer if answerRequired else None
-
-    def _forget(self, requestID: Any) -> None:
-        """Nobody waits for this answer any more, so nothing is kept for it; it may still come."""
-        self.waitingForAnswers.pop(requestID, None)
-        self.connection.callers.pop(requestID, None)
+    def dead(self) -> Exception | None:
+        """As `Calls.dead`."""
+        return None if self.error is None else self.error.again()
 
     def sendDecRef(self, objectID: Any) -> None:
         """Give a reference back, also after the end: the client keeps its object for us until then."""

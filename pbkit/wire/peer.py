@@ -36,6 +36,8 @@ class Peer:
     def __init__(self, broker: Any) -> None:
         self._broker = broker
         self._callbacks: dict[int, Callable[[], object]] | None = None
+        self._writers: dict[int, Callable[[], object]] | None = None
+        self._asked = False
         self._keys = count()
         self.peerId = f"peer-{next(_numbers)}"
         self.hello: dict[str, Any] = {}
@@ -67,13 +69,41 @@ class Peer:
             clock = getattr(self._broker.transport, "reactor", None)
         return clock if IReactorTime.providedBy(clock) else None
 
-    #: Stock keeps no count of what waits.
-    buffered = 0
-    writable = True
+    @property
+    def buffered(self) -> int:
+        """As `IPeer.buffered`. Stock keeps no count."""
+        outflow = getattr(self._broker, "outflow", None)
+        return 0 if outflow is None else int(outflow.buffered)
+
+    @property
+    def writable(self) -> bool:
+        """As `IPeer.writable`: as much again may wait here as the transport was given."""
+        outflow = getattr(self._broker, "outflow", None)
+        return outflow is None or outflow.buffered <= outflow.window
 
     def onWritable(self, f: Callable[[], object]) -> Callable[[], None]:
-        """As `IPeer.onWritable`: it never is anything else."""
-        return lambda: None
+        """As `IPeer.onWritable`. It is called when nothing waits any more, and not as soon as a little less does."""
+        if self._writers is None:
+            self._writers = {}
+        writers, key = self._writers, next(self._keys)
+        writers[key] = f
+        if not self._asked:
+            # One callback for all: whoever takes his off leaves nothing behind.
+            self._asked = True
+            self._broker.outflow.onWritable(self._room)
+
+        def stop() -> None:
+            writers.pop(key, None)
+
+        return stop
+
+    def _room(self) -> None:
+        writers = self._writers or {}
+        while writers and self.writable:
+            _guarded(writers.pop(next(iter(writers))))
+        self._asked = bool(writers)
+        if writers:
+            self._broker.outflow.onWritable(self._room)
 
     def onLost(self, f: Callable[[], object]) -> Callable[[], None]:
         """As `IPeer.onLost`."""
@@ -101,8 +131,10 @@ class Peer:
     def ping(self, timeout: float) -> Deferred[bool]:
         """As `IPeer.ping`."""
         answer: Deferred[Any]
+        # Its deadline is kept below, whosever broker it is.
+        kw = {"pbtimeout": None} if getattr(self._broker, "keepsDeadlines", False) else {}
         try:
-            answer = self._broker.remoteForName(NOBODY).callRemote("ping")
+            answer = self._broker.remoteForName(NOBODY).callRemote("ping", **kw)
         except pb.DeadReferenceError:
             answer = fail(Failure())
         pinged: Deferred[bool] = Deferred()
@@ -123,7 +155,7 @@ def _guarded(f: Callable[[], object]) -> None:
     try:
         f()
     except Exception:
-        log.failure("a callback for the loss of a connection raised")
+        log.failure("a callback for what became of a connection raised")
 
 
 def peerOf(broker: Any) -> Peer:

@@ -12,6 +12,7 @@ from twisted.spread import pb
 
 from pbkit.dispatch import dispatch
 from pbkit.errors import Error, SessionEnded
+from pbkit.wire.calls import Calls
 
 if TYPE_CHECKING:
     from pbkit.wire.broker import Broker
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 log = Logger()
 
 
-class Tables(pb.Broker):
+class Tables(Calls):
     """
     What jelly knows as its invoker: hands out references and takes them in, for one session. The ids are the
     connection's, so that they stay unique there, and the socket is too.

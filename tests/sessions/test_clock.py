@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import CachingRealm, ClockRealm, errors
 from pbkit.sessions.clock import ClockAvatar
-from tests.sessions.slowness import slowWire
+from tests.sessions.slowness import SlowWire
 from tests.support import Client, Wire, serve
 
 
@@ -126,7 +126,7 @@ class ClockTests(SynchronousTestCase):
     def test_theLatestForWhoLags(self) -> None:
         """A client that does not keep up has the latest tick waiting, and no other."""
         client = Client()
-        wire = slowWire(self.server)
+        wire = SlowWire(self.server)
         avatar = self.successResultOf(wire.login("alice", client))
         wire.flush()
         session = next(iter(self.realm.roster))

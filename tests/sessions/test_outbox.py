@@ -75,8 +75,7 @@ class OutboxTests(SlowTestCase):
         """As long as something waits nothing is sent past it, though there be room on the wire."""
         self.wire.fill(self.session)
         self.mind.tell("tell", 1)
-        self.wire.resume()
-        self.wire.flush()
+        self.wire.read()
         self.assertTrue(self.wire.peer.writable)
         self.assertIs(self.mind.tell("tell", 2), Told.QUEUED)
         self.wire.drain()
@@ -137,7 +136,7 @@ class OutboxTests(SlowTestCase):
         self.assertIsInstance(self.session.endedWith, errors.SlowConsumer)
         self.assertIs(self.mind.tell("tell", 3), Told.GONE)
         self.assertEqual((len(self.realm.roster), self.clock.getDelayedCalls()), (0, []))
-        self.assertEqual((self.wire.peer.waiters, self.session.outbox), ({}, None))
+        self.assertEqual((self.wire.waiters, self.session.outbox), (0, None))
         self.wire.drain()
         self.assertEqual(self.heard(), [])
 
@@ -217,9 +216,9 @@ class OutboxTests(SlowTestCase):
             answer = self.mind.ask("ask", pbtimeout=1)
             self.clock.advance(1)
             self.failureResultOf(answer, errors.CallTimedOut)
-        self.assertEqual((self.session.backlog.messages, len(self.wire.peer.waiters)), (0, 1))
+        self.assertEqual((self.session.backlog.messages, self.wire.waiters), (0, 1))
         self.session.end()
-        self.assertEqual((self.wire.peer.waiters, self.clock.getDelayedCalls()), ({}, []))
+        self.assertEqual((self.wire.waiters, self.clock.getDelayedCalls()), (0, []))
 
     def test_askIsCancelledOnItsWay(self) -> None:
         """A call that had waited and was sent is forgotten when its time is up, like any other."""
@@ -254,7 +253,7 @@ class OutboxTests(SlowTestCase):
         self.mind.tell("tell", 1)
         self.wire.cut()
         self.failureResultOf(answer, errors.Disconnected)
-        self.assertEqual((self.wire.peer.waiters, self.clock.getDelayedCalls()), ({}, []))
+        self.assertEqual((self.wire.waiters, self.clock.getDelayedCalls()), (0, []))
 
     def test_lagging(self) -> None:
         """The avatar is told once each time that a client begins to lag, when the backlog is there to be seen."""
@@ -377,7 +376,7 @@ class ModelTests(SlowTestCase):
     def test_asTheModelHasIt(self, steps: list[tuple[str, Any, int]]) -> None:
         """Order and bounds are kept, what `tell` says is true, and what arrives is what the model says, to the last."""
         self.begin()
-        self.wire.peer.full = 300
+        self.wire.server.outflow.window = 300
         self.wire.stall()
         model = Model()
         answers = []

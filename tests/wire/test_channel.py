@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from pbkit.errors import Disconnected, Kicked, LoggedOut, Replaced, SessionEnded, Shutdown
 from pbkit.interfaces import current
-from pbkit.wire import broker as brokerModule
+from pbkit.wire import tombstones
 from tests.support import Client, Part, Wire, serve
 from tests.wire.things import Board, Deep, Messages, Shy, WireCase, who
 
@@ -400,7 +400,7 @@ class LettingGoTests(WireCase):
 
     def test_tombstonesAreBounded(self) -> None:
         """A client that never gives back what ended sessions gave it costs no more than so many entries."""
-        self.patch(brokerModule, "TOMBSTONES", 5)
+        self.patch(tombstones, "TOMBSTONES", 5)
         kept = []
         for _ in range(4):
             alice, session = self.login()

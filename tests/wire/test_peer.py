@@ -125,6 +125,7 @@ class PingTests(WireCase):
             wire.flush()
             self.assertIs(self.successResultOf(pinged), True)
             self.assertEqual(wire.client.localObjects, {})
+            wire.lose()
         self.assertEqual(self.flushLoggedErrors(), [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 

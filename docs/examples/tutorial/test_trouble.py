@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import pbkit
 from game import GameRealm
-from pbkit.errors import CallTimedOut, Disconnected
+from pbkit.errors import CallTimedOut, Disconnected, InternalError
 from pbkit.testing import MemoryServerMixin, RecordingMind
 
 
@@ -65,9 +65,9 @@ class TroubleTests(MemoryServerMixin, SynchronousTestCase):
         self.server.assertNoSessions()
 
     def test_loggedErrors(self):
-        with self.assertRaises(TypeError):
+        with self.assertRaises(InternalError):
             self.alice.call("move", "a lot")
-        # It was logged, too; who does not say so fails.
+        # What it was is in the server's log; who does not say so fails.
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
 

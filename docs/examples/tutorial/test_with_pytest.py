@@ -3,7 +3,7 @@
 import pytest
 
 from game import GameRealm
-from pbkit.errors import TooManySessions
+from pbkit.errors import InternalError, TooManySessions
 from pbkit.testing import RecordingMind
 
 
@@ -25,6 +25,6 @@ def test_watcher_is_told(pbkit_server):
 
 def test_bad_move(pbkit_server):
     server = pbkit_server(GameRealm())
-    with pytest.raises(TypeError):
+    with pytest.raises(InternalError):
         server.login("alice").call("move", "a lot")
     assert len(server.flushLoggedErrors(TypeError)) == 1

@@ -1,0 +1,65 @@
+"""
+Bytes to messages and back, as Banana and jelly have them, in one pass.
+
+There is a compiled core, which is built at installation where there is a C compiler; elsewhere `pbkit.wire.purecodec`
+is at work, and only speed is lost. ``PBKIT_PURE=1`` in the environment has the core passed by.
+
+:data compiled: whether the compiled core is at work.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from pbkit.errors import Malformed, TooLarge
+from pbkit.wire import purecodec
+
+
+def _chosen() -> ModuleType:
+    if os.environ.get("PBKIT_PURE", "") in ("", "0"):
+        try:
+            return import_module("pbkit.wire._codec")
+        except ImportError:
+            pass
+    return purecodec
+
+
+_core = _chosen()
+compiled: bool = _core is not purecodec
+
+if TYPE_CHECKING:
+    from pbkit.wire.purecodec import (
+        Framer,
+        decode,
+        decodePlain,
+        encode,
+        encodeAnswer,
+        encodeCall,
+        encodePlain,
+        encodeTail,
+        splice,
+    )
+else:
+    Framer = _core.Framer
+    decode, decodePlain = _core.decode, _core.decodePlain
+    encode, encodePlain = _core.encode, _core.encodePlain
+    encodeAnswer, encodeCall = _core.encodeAnswer, _core.encodeCall
+    encodeTail, splice = _core.encodeTail, _core.splice
+
+__all__ = [
+    "Framer",
+    "Malformed",
+    "TooLarge",
+    "compiled",
+    "decode",
+    "decodePlain",
+    "encode",
+    "encodeAnswer",
+    "encodeCall",
+    "encodePlain",
+    "encodeTail",
+    "splice",
+]

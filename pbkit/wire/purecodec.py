@@ -1,0 +1,844 @@
+"""
+The codec in Python. `pbkit.wire.codec` takes the compiled one where that is there; both do the same.
+
+Nothing here is cut into small functions where that would cost time: a call takes as long as reading an item. What is
+doubted is left to stock's `twisted.spread.jelly`, which knows best what is to come of it: a reader or writer of plain
+values says None then. Plain are None, bool, int, float, str, bytes, list, tuple, dict, set and frozenset, by exact
+type.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.python.reflect import fullyQualifiedName
+from twisted.spread.banana import Banana, BananaError
+
+from pbkit.errors import Malformed, TooLarge
+
+LIST, INT, STRING, NEG, FLOAT, LONGINT, LONGNEG, VOCAB = range(0x80, 0x88)
+
+#: How deep plain values are read and written. Stock's unjelly, at three frames a level, ends at 324; what is deeper
+#: than this is left to it.
+DEEPEST = 128
+
+#: How many keys of one dict or set may have a hash that another has. An int's hash is its remainder by 2**61 - 1, so
+#: whoever likes can send thousands with one hash; a dict of these takes time by the square of their number.
+COLLISIONS = 32
+
+_double = struct.Struct("!d")
+_LOW = bytes(range(0x80))
+# Up to 64 items without an end of their own to be looked for: numbers but floats, and words of the vocabulary. Nothing
+# is given back once matched ("+"), so that what comes after cannot make it try again.
+_RUN = re.compile(rb"(?:[\x00-\x7f]{0,9}+[\x81\x83\x85-\x87]){1,64}+")
+_INTS = re.compile(rb"(?:[\x00-\x7f]{1,4}\x81)++")
+
+
+class Framer:
+    """
+    Finds where messages end, and holds what has come until then. Each byte is looked at once.
+
+    Never both more and less than a bound: what is announced counts as if it had come, so that a string or a list that
+    is too long is refused before its content is there. After an error nothing is taken any more.
+
+    :param message: the bytes of a message, all in all.
+    :param items: lists, numbers and strings in a message; also the elements of one list.
+    :param depth: of lists in lists; a list of numbers has 1.
+    :param string: the bytes of a string.
+    :param prefix: the bytes of a number, base 128. 64: stock's `banana.setPrefixLimit`.
+    """
+
+    __slots__ = ("_bounds", "_buffer", "_dead", "_ends", "_later", "_pending", "_pos", "_start", "_total")
+
+    def __init__(self, message: int, items: int, depth: int, string: int, prefix: int = 64) -> None:
+        self.limit(message, items, depth, string, prefix)
+        self._bounds = self._later
+        self._buffer: bytes | bytearray = b""
+        # Where the message begins, and what is read of it: the next item is at _pos, which may lie behind the end of
+        # the buffer; so many items are still to come; so many were announced, or none before it is begun.
+        self._start = self._pos = self._pending = self._total = 0
+        # For each list around: how many items will be to come when it has ended.
+        self._ends: list[int] = []
+        self._dead: tuple[type[ValueError], tuple[Any, ...]] | None = None
+
+    @property
+    def held(self) -> int:
+        """How many bytes are held: the message that is not whole yet, and what nobody asked for yet."""
+        return len(self._buffer) - self._start
+
+    def limit(self, message: int, items: int, depth: int, string: int, prefix: int = 64) -> None:
+        """
+        Other bounds, from the next message on: one of which a byte was looked at keeps those it began with.
+        """
+        for bound in (message, items, depth, string, prefix):
+            if bound < 1:
+                raise ValueError(f"a bound is 1 or more, not {bound!r}")
+        self._later = (message, items, depth, string, prefix)
+
+    def feed(self, chunk: bytes) -> None:
+        """
+        Take bytes in; `next` looks at them.
+        """
+        if self._dead is not None:
+            return
+        buffer, start = self._buffer, self._start
+        if start == len(buffer):
+            # The usual case, and the next message is then cut out of the chunk itself.
+            self._buffer = bytes(chunk)
+            self._pos -= start
+            self._start = 0
+            return
+        if not isinstance(buffer, bytearray):
+            buffer = self._buffer = bytearray(memoryview(buffer)[start:])
+            self._pos -= start
+            self._start = 0
+        elif start:
+            # Costs nothing: a bytearray moves its beginning.
+            del buffer[:start]
+            self._pos -= start
+            self._start = 0
+        buffer += chunk
+
+    def next(self) -> bytes | None:
+        """
+        The next message.
+
+        :return: exactly its bytes; None as long as it is not whole.
+        :raises TooLarge: if it is over a bound, or will be.
+        :raises Malformed: if there is a type byte that Banana has not.
+        """
+        if self._dead is not None:
+            cls, args = self._dead
+            raise cls(*args)
+        buffer, start = self._buffer, self._start
+        size = len(buffer)
+        if not self._total:
+            if start == size:
+                return None
+            self._bounds, self._pending, self._total = self._later, 1, 1
+            self._ends.clear()
+        try:
+            if self._pending:
+                self._scan(buffer)
+            end = self._pos
+            if end - start > self._bounds[0]:
+                raise TooLarge("message", self._bounds[0])
+        except ValueError as error:
+            self._dead = (type(error), error.args)
+            self._buffer = b""
+            self._start = self._pos = 0
+            raise
+        if self._pending or end > size:
+            return None
+        self._total = 0
+        self._start = end
+        if end == size:
+            self._buffer = b""
+            self._start = self._pos = 0
+            if not start and type(buffer) is bytes:
+                return buffer
+        return bytes(memoryview(buffer)[start:end])
+
+    def _scan(self, buffer: bytes | bytearray) -> None:
+        """
+        Read on, to the end of the message or to where bytes are missing.
+        """
+        most, items, depth, string, prefix = self._bounds
+        start, pos, pending, ends = self._start, self._pos, self._pending, self._ends
+        at = pos
+        try:
+            while pending:
+                at = pos
+                kind = buffer[pos]
+                pos += 1
+                n = 0
+                if kind < 0x80:
+                    n = kind
+                    kind = buffer[pos]
+                    pos += 1
+                    if kind < 0x80:
+                        n, kind, pos = _long(buffer, at, prefix)
+                if kind == STRING:
+                    if n > string:
+                        raise TooLarge("string", string)
+                    pos += n
+                    pending -= 1
+                    if pos - start + pending > most:
+                        raise TooLarge("message", most)
+                elif kind == LIST:
+                    if n > items:
+                        raise TooLarge("list", items)
+                    self._total += n
+                    if self._total > items:
+                        raise TooLarge("items", items)
+                    # The lists that have ended since are taken off only now; most items are no lists.
+                    while ends and ends[-1] >= pending:
+                        ends.pop()
+                    pending -= 1
+                    ends.append(pending)
+                    if len(ends) > depth:
+                        raise TooLarge("depth", depth)
+                    pending += n
+                    if pos - start + pending > most:
+                        raise TooLarge("message", most)
+                elif kind == FLOAT:
+                    pos += 8
+                    pending -= 1
+                elif kind < 0x88:
+                    pending -= 1
+                    if pending >= 64 and prefix >= 9:
+                        run = _RUN.match(buffer, pos)
+                        if run is not None:
+                            pos = run.end()
+                            pending -= len(run[0].translate(None, _LOW))
+                else:
+                    raise Malformed(f"no type of Banana's: {kind:#04x}")
+            at = pos
+        except IndexError:
+            if len(buffer) - at > prefix:
+                raise TooLarge("prefix", prefix) from None
+        self._pos, self._pending = at, pending
+
+
+def _long(buffer: bytes | bytearray, pos: int, prefix: int) -> tuple[int, int, int]:
+    """
+    Read a prefix of two bytes or more.
+
+    :return: the number, the type byte, and where what follows begins.
+    """
+    n = shift = 0
+    last = pos + prefix
+    while (byte := buffer[pos]) < 0x80:
+        if pos == last:
+            raise TooLarge("prefix", prefix)
+        n |= byte << shift
+        shift += 7
+        pos += 1
+    return n, byte, pos + 1
+
+
+# From bytes to jelly.
+
+_WORDS: dict[int, bytes] = dict(Banana.incomingVocabulary)
+
+
+def decode(message: bytes, vocabulary: bool = True) -> Any:
+    """
+    What stock's Banana makes of a message. However deep it is, nothing is called within itself.
+
+    :param message: the bytes of one, as `Framer.next` gives them.
+    :param vocabulary: whether words may come as their numbers: so it is in dialect ``pb``, and only there.
+    :raises Malformed: if it is not one whole message, or has a word that there is not.
+    """
+    items: list[Any] = []
+    left = 1
+    pos, size = 0, len(message)
+    around: list[tuple[list[Any], int]] = []
+    try:
+        while True:
+            kind = message[pos]
+            pos += 1
+            n = 0
+            if kind < 0x80:
+                n = kind
+                kind = message[pos]
+                pos += 1
+                if kind < 0x80:
+                    n, kind, pos = _long(message, pos - 2, size)
+            if kind == INT or kind == LONGINT:
+                items.append(n)
+            elif kind == STRING:
+                end = pos + n
+                items.append(message[pos:end])
+                pos = end
+            elif kind == LIST:
+                inner: list[Any] = []
+                items.append(inner)
+                around.append((items, left))
+                # This one more is the list itself, which is counted below.
+                items, left = inner, n + 1
+            elif kind == VOCAB:
+                if not vocabulary or n not in _WORDS:
+                    raise Malformed(
+                        f"no word of the vocabulary: {n}" if vocabulary else "a vocabulary is not agreed on"
+                    )
+                items.append(_WORDS[n])
+            elif kind == NEG or kind == LONGNEG:
+                items.append(-n)
+            elif kind == FLOAT:
+                items.append(_double.unpack_from(message, pos)[0])
+                pos += 8
+            else:
+                raise Malformed(f"no type of Banana's: {kind:#04x}")
+            left -= 1
+            while not left:
+                if not around:
+                    if pos != size:
+                        raise Malformed("not one whole message")
+                    return items[0]
+                items, left = around.pop()
+                left -= 1
+    except (IndexError, struct.error):
+        raise Malformed("not one whole message") from None
+
+
+# From bytes to values.
+
+
+class _Doubt(Exception):
+    """Stock's jelly is to say what becomes of it."""
+
+
+_ALIST, _ATUPLE, _ADICT, _ASET, _AFROZENSET, _NONE, _UNICODE, _BOOLEAN = range(8)
+_BY_WORD = {
+    b"list": _ALIST,
+    b"tuple": _ATUPLE,
+    b"dictionary": _ADICT,
+    b"set": _ASET,
+    b"frozenset": _AFROZENSET,
+    b"None": _NONE,
+    b"unicode": _UNICODE,
+    b"boolean": _BOOLEAN,
+}
+_BY_NUMBER = {number: _BY_WORD[word] for number, word in _WORDS.items() if word in _BY_WORD}
+_BUILD: list[Any] = [None, tuple, None, set, frozenset]
+_TEXT = b"\x07\x82unicode"
+_PAIR_OF_TEXT = b"\x02\x80\x02\x80" + _TEXT
+#: How the two begin, and how many values follow.
+_NUMBERED = {b"\x07\x80\x1a\x87": 6, b"\x03\x80\x1b\x87": 2}
+_SPELLED = ((b"\x07\x80\x07\x82message", 6), (b"\x03\x80\x06\x82answer", 2))
+_RAW = frozenset((int, bytes))
+
+
+def decodePlain(message: bytes, vocabulary: bool = True) -> tuple[Any, ...] | None:
+    """
+    What the two messages that matter for speed say, if all in them is plain.
+
+    It holds what `twisted.spread.jelly.unjelly` makes of it where every plain type is allowed and none of their names
+    was given to a class of somebody's. Never raises because of the message.
+
+    :param message: the bytes of one, as `Framer.next` gives them.
+    :param vocabulary: as for `decode`.
+    :return: ``("message", requestID, objectID, name, answerRequired, args, kw)``, where the name is a str, ids and
+        answerRequired are int or bytes as they came, args a tuple or list and kw a dict; ``("answer", requestID,
+        value)``; or None, and stock is to be asked: an object of another type, something shared, or something wrong.
+    """
+    try:
+        wanted = _NUMBERED.get(message[:4]) if vocabulary else None
+        pos = 4
+        if wanted is None:
+            for head, count in _SPELLED:
+                if message.startswith(head):
+                    pos, wanted = len(head), count
+            if wanted is None:
+                return None
+        values = _read(message, pos, wanted, vocabulary)
+        if wanted == 2:
+            return ("answer", *values) if type(values[0]) in _RAW else None
+        requestID, objectID, name, answer, args, kw = values
+        # What is not raw has another type: in jelly a str is a list, and no list becomes an int or bytes.
+        if type(requestID) not in _RAW or type(objectID) not in _RAW or type(answer) not in _RAW:
+            return None
+        if type(name) is not bytes or type(kw) is not dict or type(args) not in (tuple, list):
+            return None
+        return ("message", requestID, objectID, name.decode(), answer, args, kw)
+    except Exception:
+        return None
+
+
+def _read(data: bytes, pos: int, left: int, vocabulary: bool) -> list[Any]:
+    """
+    Read plain values to the end of a message.
+
+    :param left: how many there are.
+    """
+    items: list[Any] = []
+    add = items.append
+    form = _ALIST
+    around: list[tuple[list[Any], int, int]] = []
+    while True:
+        if form == _ADICT and not left & 1:
+            # A dict is read as keys and values by turns. Here comes a key, hence the pair that it is in; mostly text.
+            if data.startswith(_PAIR_OF_TEXT, pos) and data[pos + 13] < 0x80 and data[pos + 14] == STRING:
+                end = pos + 15 + data[pos + 13]
+                add(str(data[pos + 15 : end], "utf-8"))
+                pos = end
+                left -= 1
+                continue
+            if data[pos] != 2 or data[pos + 1] != LIST:
+                raise _Doubt
+            pos += 2
+        kind = data[pos]
+        pos += 1
+        n = 0
+        if kind < 0x80:
+            n = kind
+            kind = data[pos]
+            pos += 1
+            if kind < 0x80:
+                n |= kind << 7
+                kind = data[pos]
+                pos += 1
+                if kind < 0x80:
+                    n, kind, pos = _long(data, pos - 3, len(data))
+        if kind == INT:
+            add(n)
+        elif kind == LIST:
+            if n == 2 and data.startswith(_TEXT, pos):
+                end = pos + 9
+                n = data[end]
+                if n < 0x80 and data[end + 1] == STRING:
+                    pos = end + 2
+                    end = pos + n
+                    add(str(data[pos:end], "utf-8"))
+                    pos = end
+                else:
+                    raw, pos = _bytes(data, end, vocabulary)
+                    add(str(raw, "utf-8"))
+            else:
+                if not n:
+                    raise _Doubt
+                head, pos = _head(data, pos, vocabulary)
+                if head > _AFROZENSET:
+                    value, pos = _short(head, n, data, pos, vocabulary)
+                    add(value)
+                else:
+                    around.append((items, left, form))
+                    if len(around) > DEEPEST:
+                        raise _Doubt
+                    items = []
+                    add = items.append
+                    form = head
+                    if head == _ADICT:
+                        left = 2 * n - 1
+                    else:
+                        left = n
+                        if n > 8:
+                            pos = _ints(data, pos, items, n - 1)
+                            left -= len(items)
+        elif kind == STRING:
+            end = pos + n
+            add(data[pos:end])
+            pos = end
+        elif kind == FLOAT:
+            add(_double.unpack_from(data, pos)[0])
+            pos += 8
+        elif kind == NEG or kind == LONGNEG:
+            add(-n)
+        elif kind == LONGINT:
+            add(n)
+        elif kind == VOCAB and vocabulary:
+            add(_WORDS[n])
+        else:
+            raise _Doubt
+        left -= 1
+        while not left:
+            if not around:
+                if pos != len(data):
+                    raise _Doubt
+                return items
+            done = items if form == _ALIST else _made(form, items)
+            items, left, form = around.pop()
+            add = items.append
+            add(done)
+            left -= 1
+
+
+def _made(form: int, items: list[Any]) -> Any:
+    """
+    The tuple, dict or set of what was read.
+    """
+    if form == _ATUPLE:
+        return tuple(items)
+    keys = items[::2] if form == _ADICT else items
+    if len(keys) > COLLISIONS and len(keys) - len(set(map(hash, keys))) > COLLISIONS:
+        raise _Doubt
+    return dict(zip(keys, items[1::2], strict=True)) if form == _ADICT else _BUILD[form](items)
+
+
+def _head(data: bytes, pos: int, vocabulary: bool) -> tuple[int, int]:
+    """
+    Read what a list of jelly begins with.
+    """
+    n, kind = data[pos], data[pos + 1]
+    if kind == VOCAB and vocabulary:
+        return _BY_NUMBER[n], pos + 2
+    if kind == STRING:
+        return _BY_WORD[data[pos + 2 : pos + 2 + n]], pos + 2 + n
+    raise _Doubt
+
+
+def _short(head: int, n: int, data: bytes, pos: int, vocabulary: bool) -> tuple[Any, int]:
+    """
+    Read what is written as a list and is none.
+    """
+    if head == _NONE and n == 1:
+        return None, pos
+    if head == _UNICODE and n == 2:
+        raw, pos = _bytes(data, pos, vocabulary)
+        return str(raw, "utf-8"), pos
+    if head == _BOOLEAN and n == 2:
+        raw, pos = _bytes(data, pos, vocabulary)
+        return {b"true": True, b"false": False}[raw], pos
+    raise _Doubt
+
+
+def _bytes(data: bytes, pos: int, vocabulary: bool) -> tuple[bytes, int]:
+    """
+    Read a string of Banana's, or a word for which there is a number.
+    """
+    n, kind, pos = _long(data, pos, len(data))
+    if kind == STRING:
+        return data[pos : pos + n], pos + n
+    if kind == VOCAB and vocabulary:
+        return _WORDS[n], pos
+    raise _Doubt
+
+
+def _ints(data: bytes, pos: int, items: list[Any], most: int) -> int:
+    """
+    Read ints as long as they come, all at once.
+
+    A run of them is looked through once: only the innermost of the lists that begin before it comes here.
+
+    :return: where what follows begins.
+    """
+    run = _INTS.match(data, pos)
+    if run is None:
+        return pos
+    found = run[0].split(b"\x81", most)
+    rest = found.pop()
+    items += [
+        p[0]
+        if len(p) == 1
+        else p[0] | p[1] << 7
+        if len(p) == 2
+        else p[0] | p[1] << 7 | p[2] << 14
+        if len(p) == 3
+        else p[0] | p[1] << 7 | p[2] << 14 | p[3] << 21
+        for p in found
+    ]
+    return run.end() - len(rest)
+
+
+# From jelly to bytes.
+
+
+def _digits(n: int, kind: int) -> bytes:
+    """
+    A number, 0 or more, and its type byte.
+    """
+    if n < 0x80:
+        return bytes((n, kind))
+    out = bytearray()
+    while n:
+        out.append(n & 0x7F)
+        n >>= 7
+    out.append(kind)
+    return bytes(out)
+
+
+def _int(n: int) -> bytes:
+    if n >= 0:
+        return _digits(n, INT if n < 0x8000_0000 else LONGINT)
+    return _digits(-n, NEG if n >= -0x8000_0000 else LONGNEG)
+
+
+_NUMBERS = {word: _digits(number, VOCAB) for word, number in Banana.outgoingVocabulary.items()}
+_NO_NUMBERS: dict[bytes, bytes] = {}
+
+
+def encode(expression: Any, vocabulary: bool, string: int, digits: int = 64) -> bytes:
+    """
+    What stock's Banana writes for an expression, to the byte.
+
+    :param vocabulary: whether words are sent as their numbers: so it is in dialect ``pb``, and only there.
+    :param string: the most bytes of a string and elements of a list, stock's `banana.SIZE_LIMIT`.
+    :param digits: the most bytes of a number, base 128: stock's `banana.setPrefixLimit`.
+    :raises BananaError: in stock's words, if it has something that is too large or that Banana has no form for.
+    :raises RecursionError: if it is too deep for stock as well, or has no end.
+    """
+    numbers = _NUMBERS if vocabulary else _NO_NUMBERS
+    largest = 2 ** (digits * 7) - 1
+    out: list[bytes] = []
+    add = out.append
+
+    def put(value: Any) -> None:
+        if isinstance(value, list | tuple):
+            if len(value) > string:
+                raise BananaError(f"list/tuple is too long to send ({len(value)})")
+            add(_digits(len(value), LIST))
+            for each in value:
+                put(each)
+        elif isinstance(value, int):
+            if not -largest <= value <= largest:
+                raise BananaError(f"int is too large to send ({value:d})")
+            add(_int(value))
+        elif isinstance(value, float):
+            add(b"\x84" + _double.pack(value))
+        elif isinstance(value, bytes):
+            if value in numbers:
+                add(numbers[value])
+            else:
+                if len(value) > string:
+                    raise BananaError(f"byte string is too long to send ({len(value)})")
+                add(_digits(len(value), STRING))
+                add(value)
+        else:
+            raise BananaError(f"Banana cannot send {fullyQualifiedName(type(value))} objects: {value!r}")
+
+    put(expression)
+    return b"".join(out)
+
+
+# From values to bytes.
+
+
+class _Dialect:
+    """
+    How things are written: with numbers for the words of the vocabulary, or without.
+
+    :ivar numbers: what stands for such a word.
+    :ivar keys: dict keys that were written, with the pair that they begin; few and small, see `_KEYS`.
+    """
+
+    def __init__(self, numbers: dict[bytes, bytes]) -> None:
+        self.numbers = numbers
+        self.keys: dict[str, bytes] = {}
+        self.none = b"\x01\x80" + self.word(b"None")
+        self.true = b"\x02\x80" + self.word(b"boolean") + self.word(b"true")
+        self.false = b"\x02\x80" + self.word(b"boolean") + self.word(b"false")
+        self.heads: dict[type[Any], bytes] = {
+            list: self.word(b"list"),
+            tuple: self.word(b"tuple"),
+            dict: self.word(b"dictionary"),
+            set: self.word(b"set"),
+            frozenset: self.word(b"frozenset"),
+        }
+        # The same with their lengths, as far as these are short.
+        self.short = {of: [bytes((n + 1, LIST)) + head for n in range(127)] for of, head in self.heads.items()}
+        self.call = {prefix: b"\x07\x80" + self.word(prefix + b"message") for prefix in (b"", b"cache")}
+        self.answer = b"\x03\x80" + self.word(b"answer")
+
+    def word(self, word: bytes) -> bytes:
+        """
+        :return: bytes, written, of 127 at most.
+        """
+        return self.numbers.get(word) or bytes((len(word), STRING)) + word
+
+
+_DIALECTS = (_Dialect(_NO_NUMBERS), _Dialect(_NUMBERS))
+#: How many keys of dicts are remembered, and of how many characters each.
+_KEYS, _KEY = 1024, 40
+_SMALL = [bytes((n, INT)) for n in range(0x80)]
+_TEXTS = [b"\x02\x80" + _TEXT + bytes((n, STRING)) for n in range(0x80)]
+_LONGEST = max(map(len, _NUMBERS))
+
+
+def _write(
+    values: Iterable[Any], add: Any, dialect: _Dialect, seen: set[int], string: int, bits: int, deeper: int = DEEPEST
+) -> None:
+    """
+    Write plain values, each as jelly has it.
+
+    :param add: takes pieces.
+    :param seen: the ids of the lists, tuples, dicts and sets of this jelly; one that comes again is to be doubted.
+    :param bits: of the largest int.
+    :param deeper: how many levels there may be below.
+    """
+    numbers = dialect.numbers
+    for value in values:
+        kind = type(value)
+        if kind is str:
+            raw = value.encode()
+            n = len(raw)
+            if n <= _LONGEST and raw in numbers:
+                add(b"\x02\x80" + _TEXT + numbers[raw])
+            elif n > string:
+                raise _Doubt
+            else:
+                add(_TEXTS[n] if n < 0x80 else b"\x02\x80" + _TEXT + _digits(n, STRING))
+                add(raw)
+        elif kind is int:
+            if 0 <= value < 0x80:
+                add(_SMALL[value])
+            elif 0 < value < 0x4000:
+                add(bytes((value & 0x7F, value >> 7, INT)))
+            elif value.bit_length() > bits:
+                raise _Doubt
+            else:
+                add(_int(value))
+        elif kind is float:
+            add(b"\x84" + _double.pack(value))
+        elif kind is bytes:
+            n = len(value)
+            if n <= _LONGEST and value in numbers:
+                add(numbers[value])
+            elif n > string:
+                raise _Doubt
+            else:
+                add(_digits(n, STRING))
+                add(value)
+        elif value is None:
+            add(dialect.none)
+        elif kind is bool:
+            add(dialect.true if value else dialect.false)
+        else:
+            if kind not in dialect.heads or id(value) in seen or not deeper:
+                raise _Doubt
+            seen.add(id(value))
+            n = len(value)
+            if n >= string:
+                raise _Doubt
+            if n < 127:
+                add(dialect.short[kind][n])
+            else:
+                add(_digits(n + 1, LIST) + dialect.heads[kind])
+            if kind is dict:
+                _pairs(value, add, dialect, seen, string, bits, deeper - 1)
+            else:
+                _write(value, add, dialect, seen, string, bits, deeper - 1)
+
+
+def _pairs(
+    values: dict[Any, Any], add: Any, dialect: _Dialect, seen: set[int], string: int, bits: int, deeper: int
+) -> None:
+    """
+    Write what is in a dict. The same few keys come again and again, so they are remembered.
+    """
+    keys = dialect.keys if string >= 4 * _KEY else {}
+    for key, value in values.items():
+        if type(key) is str:
+            written = keys.get(key)
+            if written is None:
+                parts: list[bytes] = [b"\x02\x80"]
+                _write((key,), parts.append, dialect, seen, string, bits, 0)
+                written = b"".join(parts)
+                if len(key) <= _KEY:
+                    if len(keys) >= _KEYS:
+                        keys.clear()
+                    keys[key] = written
+            add(written)
+            _write((value,), add, dialect, seen, string, bits, deeper)
+        else:
+            add(b"\x02\x80")
+            _write((key, value), add, dialect, seen, string, bits, deeper)
+
+
+def _raw(value: Any, dialect: _Dialect, string: int, bits: int) -> bytes:
+    """
+    A header field: an int, a bool, which Banana writes as an int, or bytes.
+    """
+    kind = type(value)
+    if kind is int or kind is bool:
+        if value.bit_length() > bits:
+            raise _Doubt
+        return _int(value)
+    if kind is not bytes or len(value) > string:
+        raise _Doubt
+    return dialect.numbers.get(value) or _digits(len(value), STRING) + value
+
+
+def encodeCall(
+    prefix: bytes,
+    requestID: Any,
+    objectID: Any,
+    name: str | bytes,
+    answerRequired: Any,
+    args: tuple[Any, ...],
+    kw: dict[str, Any],
+    vocabulary: bool,
+    string: int,
+    digits: int = 64,
+) -> bytes | None:
+    """
+    A whole call, as stock's jelly and Banana write it, to the byte.
+
+    :param prefix: ``b""``, or ``b"cache"`` for a change of a Cacheable.
+    :param vocabulary: as for `encode`, like `string` and `digits`.
+    :return: None if something is not plain, is there twice or in itself, or is too large or too deep: stock's jelly and
+        `encode` know what to do.
+    """
+    tail = encodeTail(name, answerRequired, args, kw, vocabulary, string, digits)
+    return None if tail is None else splice(prefix, requestID, objectID, tail, vocabulary, string, digits)
+
+
+def encodeTail(
+    name: str | bytes,
+    answerRequired: Any,
+    args: tuple[Any, ...],
+    kw: dict[str, Any],
+    vocabulary: bool,
+    string: int,
+    digits: int = 64,
+) -> bytes | None:
+    """
+    What is the same in a call that goes to many: all but the ids, which `splice` puts before it.
+
+    :return: None as for `encodeCall`.
+    """
+    dialect = _DIALECTS[bool(vocabulary)]
+    bits = digits * 7
+    try:
+        if type(args) is not tuple or type(kw) is not dict:
+            return None
+        raw = name.encode() if type(name) is str else name
+        parts = [_raw(raw, dialect, string, bits) + _raw(answerRequired, dialect, string, bits)]
+        _write((args,), parts.append, dialect, set(), string, bits)
+        if kw:
+            _write((kw,), parts.append, dialect, set(), string, bits)
+        else:
+            parts.append(dialect.short[dict][0])
+        return b"".join(parts)
+    except Exception:
+        return None
+
+
+def splice(
+    prefix: bytes, requestID: Any, objectID: Any, tail: bytes, vocabulary: bool, string: int, digits: int = 64
+) -> bytes | None:
+    """
+    A call: a tail made by `encodeTail` in the same dialect, with the ids that differ from one connection to the next.
+
+    :return: None if an id is neither an int nor bytes, or is too large.
+    """
+    dialect = _DIALECTS[bool(vocabulary)]
+    if type(requestID) is int and type(objectID) is int and 0 <= requestID < 0x8000_0000 and 0 <= objectID < 0x80:
+        return dialect.call[prefix] + _digits(requestID, INT) + _SMALL[objectID] + tail
+    try:
+        ids = _raw(requestID, dialect, string, digits * 7) + _raw(objectID, dialect, string, digits * 7)
+    except _Doubt:
+        return None
+    return dialect.call[prefix] + ids + tail
+
+
+def encodeAnswer(requestID: Any, value: Any, vocabulary: bool, string: int, digits: int = 64) -> bytes | None:
+    """
+    A whole answer, as stock's jelly and Banana write it, to the byte.
+
+    :return: None as for `encodeCall`.
+    """
+    dialect = _DIALECTS[bool(vocabulary)]
+    try:
+        parts = [dialect.answer, _raw(requestID, dialect, string, digits * 7)]
+        _write((value,), parts.append, dialect, set(), string, digits * 7)
+        return b"".join(parts)
+    except Exception:
+        return None
+
+
+def encodePlain(value: Any, vocabulary: bool, string: int, digits: int = 64) -> bytes | None:
+    """
+    One value alone, as stock's jelly and Banana write it.
+
+    :return: None as for `encodeCall`.
+    """
+    parts: list[bytes] = []
+    try:
+        _write((value,), parts.append, _DIALECTS[bool(vocabulary)], set(), string, digits * 7)
+        return b"".join(parts)
+    except Exception:
+        return None

@@ -1,0 +1,201 @@
+"""
+Each message to the session that it is for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.spread import pb
+from twisted.spread.jelly import globalSecurity
+
+from pbkit.wire.calls import Calls
+from pbkit.wire.channel import Channel
+from pbkit.wire.deadlines import Deadlines
+from pbkit.wire.outflow import Outflow
+from pbkit.wire.sexp import handles
+from pbkit.wire.tombstones import Tombstones
+
+if TYPE_CHECKING:
+    from pbkit.wire.broker import Broker
+
+
+class Routes(Calls):
+    """
+    A connection's channels, and whose each id on the wire is. What is no channel's is the connection's own, as in
+    stock: the login root, and sessions that share its tables.
+    """
+
+    _deadlines: Deadlines | None = None
+
+    def __init__(self, isClient: Any = 1, security: Any = globalSecurity) -> None:
+        super().__init__(isClient, security)
+        self.outflow = Outflow(self.connection)
+        #: The channel of each id that was handed out in one.
+        self.owners: dict[int, Channel] = {}
+        #: Whose each call is that waits for an answer: a channel's, or our own.
+        self.callers: dict[int, Calls] = {}
+        #: The channel of each copy of a Cacheable of the other end's.
+        self.cachers: dict[Any, Channel] = {}
+        self._channels: dict[Channel, None] = {}
+        self._tombstones = Tombstones()
+
+    @property
+    def connection(self) -> Broker:  # type: ignore[override]
+        """Itself: it is not a channel."""
+        return cast("Broker", self)
+
+    def openChannel(self) -> Channel:
+        """
+        A new channel, for one login.
+        """
+        channel = Channel(self.connection)
+        self._channels[channel] = None
+        return channel
+
+    def bury(self, channel: Channel, granted: Any, observed: Any, waiting: Any) -> None:
+        """
+        A channel has ended: nothing is brought to it any more.
+
+        :param granted: what was in its table of local objects.
+        :param observed: what was in its table of remotely cached objects.
+        :param waiting: its calls that wait for an answer.
+        """
+        del self._channels[channel]
+        for requestID in waiting:
+            self.callerOf(requestID)
+        for cid in [cid for cid, cacher in self.cachers.items() if cacher is channel]:
+            del self.cachers[cid]
+        for luid in (*granted, *observed):
+            self.owners.pop(luid, None)
+        if self.disconnected:
+            return
+        assert channel.error is not None
+        self._tombstones.put(channel.error, (*granted.items(), *observed.items()))
+        if self.pageProducers:
+            # A pager has nobody to page for now. It would run on, to nowhere.
+            self.pageProducers = [p for p in self.pageProducers if _brokerOf(p) is not channel]
+            self.outflow.unpaged()
+
+    def serves(self, expression: Any) -> bool:
+        """Whether a call is on an object that there is: others are but pings."""
+        luid = expression[2] if len(expression) > 2 else None
+        if type(luid) is int:
+            return luid in self.owners or luid in self.localObjects
+        return isinstance(luid, bytes) and luid in self.localObjects
+
+    def setDeadline(self, requestID: int, timeout: float) -> None:
+        """Have a call of ours fail unless it is answered in so many seconds."""
+        if self._deadlines is None:
+            clock = self.connection.peer.clock
+            if clock is None:
+                return
+            self._deadlines = Deadlines(clock, self.callers, self._expired)
+        self._deadlines.add(requestID, timeout)
+
+    def _expired(self, requestID: int, timeout: float) -> None:
+        self.callers[requestID].expired(requestID, timeout)
+
+    def callerOf(self, requestID: Any) -> Calls | None:
+        """Whose call waits for this answer, or None. It waits no longer."""
+        caller = self.callers.pop(requestID, None) if type(requestID) is int else None
+        if self._deadlines is not None and not self.callers:
+            self._deadlines.stop()
+        return caller
+
+    def takeBack(self, luids: list[int]) -> None:
+        """Let go of what was put into a message that is not sent."""
+        for luid in luids:
+            self.proto_decref(luid) if luid in self.localObjects else self.proto_decache(luid)
+
+    # Each message to the channel that it is for. An id need not be an int, nor hashable: then it is none of ours.
+
+    def _ownerOf(self, luid: Any) -> Channel | None:
+        return self.owners.get(luid) if type(luid) is int else None
+
+    def proto_message(
+        self, requestID: Any, objectID: Any, message: Any, answerRequired: Any, netArgs: Any, netKw: Any
+    ) -> None:
+        """A call on an object of ours."""
+        owner = self._ownerOf(objectID)
+        if owner is not None:
+            owner.serve(owner.ownObject, requestID, objectID, message, answerRequired, netArgs, netKw)
+        elif type(objectID) is int and objectID in self._tombstones:
+            if answerRequired:
+                self._sendError(pb.CopyableFailure(self._tombstones.error(objectID)), requestID)
+            # What came with the call would be kept at the client for ever.
+            self._giveBack([b"list", netArgs, netKw])
+        else:
+            super().proto_message(requestID, objectID, message, answerRequired, netArgs, netKw)
+
+    def proto_cachemessage(
+        self, requestID: Any, objectID: Any, message: Any, answerRequired: Any, netArgs: Any, netKw: Any
+    ) -> None:
+        """A change of a Cacheable of the other end's."""
+        owner = self.cachers.get(objectID) if type(objectID) is int else None
+        if owner is not None:
+            owner.serve(self.cachedLocallyAs, requestID, objectID, message, answerRequired, netArgs, netKw)
+        else:
+            super().proto_cachemessage(requestID, objectID, message, answerRequired, netArgs, netKw)
+
+    def proto_uncache(self, objectID: Any) -> None:
+        """The other end no longer keeps us informed of a Cacheable."""
+        if type(objectID) is int and objectID in self.locallyCachedObjects:
+            self.cachers.pop(objectID, None)
+            super().proto_uncache(objectID)
+
+    def proto_answer(self, requestID: Any, netResult: Any) -> None:
+        """An answer. One that nobody waits for any more is dropped, where stock drops the connection."""
+        owner = self.callerOf(requestID)
+        if owner is self:
+            super().proto_answer(requestID, netResult)
+        elif owner is not None:
+            owner.proto_answer(requestID, netResult)
+        else:
+            self._giveBack(netResult)
+
+    def proto_error(self, requestID: Any, fail: Any) -> None:
+        """An error. One that nobody waits for any more is dropped, where stock drops the connection."""
+        owner = self.callerOf(requestID)
+        if owner is self:
+            super().proto_error(requestID, fail)
+        elif owner is not None:
+            owner.proto_error(requestID, fail)
+        else:
+            self._giveBack(fail)
+
+    def proto_decref(self, objectID: Any) -> None:
+        """The other end let go of an object. Of one that is not there, it is free to."""
+        owner = self._ownerOf(objectID)
+        if owner is not None:
+            owner.proto_decref(objectID)
+        elif type(objectID) is int and objectID in self._tombstones:
+            self._tombstones.letGo(objectID)
+        elif type(objectID) is int and objectID in self.localObjects:
+            super().proto_decref(objectID)
+
+    def proto_decache(self, objectID: Any) -> None:
+        """The other end let go of a cache."""
+        owner = self._ownerOf(objectID)
+        if owner is not None:
+            owner.proto_decache(objectID)
+        elif type(objectID) is int and objectID in self._tombstones:
+            if self._tombstones.letGo(objectID):
+                # Stock's other end keeps its copy until it hears this.
+                self.sendCall(b"uncache", objectID)
+        elif type(objectID) is int and objectID in self.remotelyCachedObjects:
+            super().proto_decache(objectID)
+
+    def _giveBack(self, sexp: Any) -> None:
+        """Nobody wants this: let the other end forget what it keeps for it. None of its hooks is run."""
+        references, caches = handles(sexp)
+        for luid in references:
+            self.sendDecRef(luid)
+        for luid in caches:
+            # One that we have a copy of lets go by itself.
+            if luid not in self.locallyCachedObjects:
+                self.decCacheRef(luid)
+
+
+def _brokerOf(pager: Any) -> Any:
+    return getattr(getattr(pager, "collector", None), "broker", None)
