@@ -140,8 +140,7 @@ class ClockTests(SynchronousTestCase):
     def test_severalClientsOfOneAvatar(self) -> None:
         """A clock that several clients share, in a caching realm say, tells each of them, and stops for each alone."""
         avatar = ClockAvatar("alice", 1)
-        self.realm = CachingRealm(lambda name: avatar, clock=self.clock)
-        self.server = serve(self.realm, clock=self.clock)
+        self.server = serve(CachingRealm(lambda name: avatar, clock=self.clock), clock=self.clock)
         one, two = Client(), Client()
         wire, _ = self.enter(one)
         wire2, reference = self.enter(two)

@@ -288,7 +288,8 @@ class OutboxTests(SlowTestCase):
             raise LookupError("its own affair")
 
         self.wire.fill(self.session)
-        policies: list[Any] = [fail, lambda waiting, message: None, lambda waiting, message: Wait(0, [])]
+        unhashable: Any = []
+        policies: list[Any] = [fail, lambda waiting, message: None, lambda waiting, message: Wait(0, unhashable)]
         for policy in policies:
             self.assertIs(self.mind.tell("tell", 1, pbslow=policy), Told.QUEUED)
         self.assertEqual(len(self.flushLoggedErrors(LookupError, TypeError)), 3)
@@ -379,7 +380,7 @@ class ModelTests(SlowTestCase):
         self.wire.server.outflow.window = 300
         self.wire.stall()
         model = Model()
-        answers = []
+        answers: list[Any] = []
         for number, (kind, key, length) in enumerate(steps):
             waited = len(model.waits)
             if kind == "read":

@@ -401,7 +401,8 @@ class AskTests(Everybody):
         """Who has not answered by the deadline has failed, and one timer serves for all; a late answer harms nobody."""
         self.sessions = [self.enter("alice"), self.enter("bob"), self.enter("carol")]
         self.clients[0].answer = 1
-        self.clients[1].answer = late = Deferred()
+        late: Deferred[Any] = Deferred()
+        self.clients[1].answer = late
         self.wires[2].fill(self.sessions[2])
         asked = self.realm.ask("ask", pbtimeout=5)
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)

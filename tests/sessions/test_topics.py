@@ -51,7 +51,7 @@ class TopicTests(Everybody):
         class Shy(Recorder):
             """Joins, and refuses."""
 
-            def attached(avatar, session: Any) -> None:  # noqa: N805
+            def attached(avatar, session: Any) -> None:
                 """Join, and refuse."""
                 self.realm.topic("room").join(session)
                 self.realm.presence.watch(session)
@@ -123,7 +123,7 @@ class TopicTests(Everybody):
                 for members in model:
                     members.pop(session, None)
             else:
-                self.assertEqual(sum(self.successResultOf(topic.tell("tell"))), len(model[where]))
+                self.assertEqual(sum((*self.successResultOf(topic.tell("tell")),)), len(model[where]))
             for n, members in enumerate(model):
                 self.assertEqual(realm.topic(f"room/{n}").members, tuple(members))
             self.assertEqual(len(realm.hall.topics), sum(map(bool, model)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
 from hypothesis import given, settings
@@ -108,7 +109,12 @@ class WheelTests(SynchronousTestCase):
         for _ in range(10):
             self.wheel.every(1.0, toil)
         ends: list[int] = []
-        self.patch(self.clock, "callLater", lambda *a: ends.append(len(self.ticks)) or Clock.callLater(self.clock, *a))
+
+        def callLater(*args: Any) -> Any:
+            ends.append(len(self.ticks))
+            return Clock.callLater(self.clock, *args)
+
+        self.patch(self.clock, "callLater", callLater)
         self.clock.advance(1)
         # Then nothing is due before the next second.
         self.assertEqual(ends, [3, 6, 9, 10])
@@ -182,9 +188,8 @@ class WheelTests(SynchronousTestCase):
         for what, value in steps:
             if what == "every":
                 ticks: list[float] = []
-                live.append(
-                    (wheel.every(value, lambda to=ticks: to.append(clock.seconds())), value, clock.seconds(), ticks)
-                )
+                note = partial(noted, clock, ticks)
+                live.append((wheel.every(value, note), value, clock.seconds(), ticks))
             elif what == "stop" and live:
                 live.pop(value % len(live))[0].stop()
             elif what == "advance":
@@ -196,3 +201,8 @@ class WheelTests(SynchronousTestCase):
                     ticks.clear()
             self.assertEqual(len(wheel), len(live))
             self.assertEqual(len(clock.getDelayedCalls()), int(bool(live)))
+
+
+def noted(clock: Clock, ticks: list[float]) -> None:
+    """Write down when."""
+    ticks.append(clock.seconds())
