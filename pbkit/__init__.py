@@ -22,7 +22,7 @@ A map of the code, for whoever comes new::
         broker.py       stock's Broker, with channels
         channel.py      one session's part of a connection, and its end;  tables.py: its references
         peer.py         a connection as sessions see it
-    server.py       the server factory and the login root: where wire and sessions meet
+    server/         the server factory and the login root: where wire and sessions meet
     client/         connect(): a login that always fires, errors turned back into exceptions
     dropin.py       the same classes under stock's names
     auth/           checkers that work with PB's login

@@ -11,8 +11,45 @@ from inspect import iscoroutine, signature
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.spread import pb
 
 from pbkit.errors import BadArguments, NoSuchMethod
+
+_REFERENCEABLE: Any = pb.Referenceable.remoteMessageReceived
+_VIEWPOINT: Any = pb.ViewPoint.remoteMessageReceived
+#: What does nothing to the arguments but to unserialize them. Ours say so of themselves, with `takesValues`.
+_TAKE_VALUES = frozenset((pb.Avatar.perspectiveMessageReceived, pb.RemoteCache.remoteMessageReceived))
+
+
+def receive(target: Any, broker: Any, message: str, args: Any, kw: Any) -> Any:
+    """
+    Serve one call on an object that was handed out.
+
+    :param broker: whoever has the tables of references.
+    :param message: the name of the method, without a prefix.
+    :param args: in jelly; or a tuple of values already, if all of them are plain.
+    :param kw: in jelly, or a dict of values, likewise.
+    :return: as `dispatch`.
+    """
+    # Some have one of their own in their `__dict__`, such as stock's AsReferenceable. Who overrides it means it.
+    own = vars(target).get("remoteMessageReceived")
+    function = type(target).remoteMessageReceived if own is None else getattr(own, "__func__", None)
+    if function is _REFERENCEABLE and own is None:
+        return dispatch(target, f"remote_{message}", broker, args, kw, target.perspective)
+    if function is _VIEWPOINT and own is None:
+        perspective = target.perspective
+        return dispatch(target.object, f"view_{message}", broker, args, kw, perspective, (perspective,))
+    if type(args) is tuple and not takesValues(function):
+        args, kw = broker.inJelly()
+    return target.remoteMessageReceived(broker, message, args, kw)
+
+
+def takesValues(function: Any) -> bool:
+    """
+    Whether a `remoteMessageReceived` or `perspectiveMessageReceived` may be given values in the place of jelly.
+    Somebody's own is given what stock would give it.
+    """
+    return function in _TAKE_VALUES or getattr(function, "takesValues", False)
 
 
 def dispatch(
@@ -24,18 +61,19 @@ def dispatch(
     :param target: whose method it is.
     :param name: of the method, with its prefix.
     :param broker: whoever has the tables of references: a channel, or stock's Broker.
-    :param args: in jelly.
-    :param kw: in jelly.
+    :param args: in jelly, or a tuple of values.
+    :param kw: in jelly, or a dict of values.
     :param perspective: for whom arguments are made and the answer is put together.
     :param first: arguments that come before those of the caller.
     :return: the answer in jelly, or a Deferred of it.
     :raises NoSuchMethod: there is none.
     :raises BadArguments: they do not fit; they are not logged.
     """
-    # Before the method is looked up: references among the arguments are only given back to the
-    # client once they have been made and dropped here.
-    args = broker.unserialize(args, perspective)
-    kw = broker.unserialize(kw, perspective)
+    if type(args) is not tuple:
+        # Before the method is looked up: references among the arguments are only given back to the
+        # client once they have been made and dropped here.
+        args = broker.unserialize(args, perspective)
+        kw = broker.unserialize(kw, perspective)
     if kw and any(isinstance(key, bytes) for key in kw):
         # As sent by clients on Python 2.
         kw = {key.decode() if isinstance(key, bytes) else key: value for key, value in kw.items()}
@@ -52,6 +90,9 @@ def dispatch(
         raise BadArguments(f"the arguments do not fit {name:.100}: {wrong:.100}") from None
     if iscoroutine(result):
         result = Deferred.fromCoroutine(result)
+    answered = getattr(broker, "answered", None)
+    if answered is not None and not isinstance(result, Deferred):
+        return answered(result, perspective, method, args, kw)
     return broker.serialize(result, perspective, method, args, kw)
 
 

@@ -10,6 +10,8 @@ Every error of pbkit, in one place; one class for each reason.
         |   |-- AnonymousRefused       this server takes no anonymous log-ins
         |   |-- BadAvatarId            the checker's avatar id cannot be one of ours
         |   |-- BadMind                the mind is neither None nor a reference
+        |   |-- ChallengeExpired       that challenge was answered before, or it is too late now
+        |   |-- TooManyFailures        log-ins failed in a row, and the connection is being closed
         |   |-- TooManySessions        admission: a limit is reached
         |   |-- LoginTimedOut          building or attaching took longer than 30 s
         |   |-- LoginInterrupted       the session ended before it had begun
@@ -41,10 +43,9 @@ Every error of pbkit, in one place; one class for each reason.
     RemoteError                        local only, a pb.RemoteError: what the server raised is of a class that is not
                                        on the client's allow-list
 
-What crosses the wire of one of these is its class name, which is the machine-readable reason,
-and its text, which is for people. None of them is Copyable or Jellyable, and none may become
-so: a peer that does not know such a class drops the connection and its caller waits for ever.
-As subclasses of `twisted.spread.pb.Error` they are sent without a traceback in the log.
+What crosses the wire of one of these is its class name, which is the machine-readable reason, and its text, which is
+for people. None of them is Copyable or Jellyable, and none may become so: a peer that does not know such a class drops
+the connection and its caller waits for ever. As subclasses of `pb.Error` they are sent without a traceback in the log.
 """
 
 from __future__ import annotations
@@ -108,6 +109,18 @@ class BadMind(LoginRefused):
     """The mind was neither None nor a reference to an object of the client's."""
 
     text = "the mind must be None or a pb.Referenceable of the client's"
+
+
+class ChallengeExpired(LoginRefused):
+    """A challenge can be answered once, within some seconds: no guessing at it, and no replaying of an answer."""
+
+    text = "this challenge was answered before, or too long ago: log in anew"
+
+
+class TooManyFailures(LoginRefused):
+    """So many log-ins failed in a row on this connection that it is being closed."""
+
+    text = "too many log-ins failed on this connection: connect anew"
 
 
 class TooManySessions(LoginRefused):

@@ -30,7 +30,7 @@ class ILogin(Interface):
     channel = Attribute("The `IChannel` that the session will have; None under a stock factory.")
     hello = Attribute("What the client declared of itself, a dict; empty for a stock client.")
     lost = Attribute("True once the connection is gone. Look again after each await.")
-    reachedRealm = Attribute("Set by a session realm that has taken this over, and counts its own refusals.")
+    reachedRealm = Attribute("Set by a session realm, which counts its own refusals: he has shown who he is.")
 
 
 class ISessionRealm(Interface):

@@ -6,6 +6,7 @@ Each check works on a clean copy of the tree and in fresh virtual environments:
 - `pip install .`, `pip install -e .`, a wheel of the tree, a wheel of the source distribution: `twistd
   --help` lists the plugin, the `pbkit` command is there, nothing of the package was left behind;
 - after `pip uninstall` Twisted has every file it had before, and `twistd --help` works without pbkit;
+- the codec's compiled core is at work where there is a C compiler; where there is none all of this holds without it;
 - the source distribution holds every file of the tree;
 - with "readme": the README's first command serves, twice over, and the line it prints greets.
 
@@ -24,6 +25,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tempfile
 import time
@@ -35,7 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 #: What is made by tools and is no part of the tree.
 MADE = (
     *(".git", ".venv", ".tox", "build", "dist", "_build", "htmlcov", ".hypothesis", ".coverage*"),
-    *("*.egg-info", "__pycache__", "*.py[cod]", ".*_cache", "dropin.cache"),
+    *("*.egg-info", "__pycache__", "*.py[cod]", "*.so", ".*_cache", "dropin.cache"),
     *("_trial_temp*", "tests.*", "twistd.pid", "twistd.log*"),
 )
 
@@ -99,6 +101,14 @@ def filesIn(tree: Path) -> set[str]:
     return {path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()}
 
 
+def compiler() -> bool:
+    """
+    :return: whether an extension in C can be built here.
+    """
+    command = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
+    return bool(shutil.which(command)) and Path(sysconfig.get_path("include"), "Python.h").exists()
+
+
 def version() -> str:
     """
     :return: the version in setup.cfg.
@@ -114,16 +124,20 @@ class Environment:
 
     :param directory: where it is made.
     :param wheelhouse: a directory that has all that pbkit needs; nothing comes from elsewhere.
+    :param compiles: whether there is a C compiler in it; otherwise the command for one fails.
     """
 
-    def __init__(self, directory: Path, wheelhouse: Path) -> None:
+    def __init__(self, directory: Path, wheelhouse: Path, compiles: bool = True) -> None:
         self.directory = directory
+        self.compiles = compiles and compiler()
         # Commands run here: where they run must not be what lets them find pbkit.
         self.elsewhere = directory.with_name(directory.name + "-elsewhere")
         self.elsewhere.mkdir()
         self.env = environment()
         run(sys.executable, "-m", "venv", directory, cwd=self.elsewhere, env=self.env)
         self.env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheelhouse), "PIP_CONFIG_FILE": os.devnull}
+        if not compiles:
+            self.env["CC"] = "false"
         self.python = directory / "bin" / "python"
 
     def run(self, *command: object) -> str:
@@ -168,12 +182,25 @@ class Environment:
         script = "import pbkit as p, importlib.metadata as m; print(p.__version__, m.version('pbkit'), p.__file__)"
         ours, metadata, place = self.run("python", "-c", script).split(maxsplit=2)
         check(ours == metadata == version(), f"version {ours} says pbkit, {metadata} pip, {version()} setup.cfg")
+        compiled = self.run("python", "-c", "from pbkit.wire import codec; print(codec.compiled)").strip() == "True"
+        check(compiled == self.compiles, f"a C compiler: {self.compiles}; the compiled codec: {compiled}")
+        self.serves()
         if editable:
             return
         installed = Path(place.strip()).parent
         check(self.directory in installed.parents, f"pbkit is not in the environment but at {installed}")
         lost = {path for path in filesIn(ROOT / "pbkit") if path.endswith((".py", "py.typed"))} - filesIn(installed)
         check(not lost, f"not installed (is the package listed in setup.cfg?): {sorted(lost)}")
+
+    def serves(self) -> None:
+        """
+        Have the installed pbkit serve and its own command greet it.
+
+        :raises CheckFailed: if it does not.
+        """
+        words = ["twistd", "-n", "--pidfile=", "pbkit", "--realm", "caching", "--listen", "tcp:0:interface=127.0.0.1"]
+        paths = os.pathsep.join([str(self.directory / "bin"), self.env["PATH"]])
+        greeted([str(self.directory / "bin" / words[0]), *words[1:]], self.elsewhere, {**self.env, "PATH": paths})
 
     def survives(self, name: str, *words: object, editable: bool = False) -> None:
         """
@@ -234,9 +261,12 @@ def checkInstalling(scratch: Path) -> None:
     :raises CheckFailed: if one of them does not hold.
     """
     wheelhouse = wheelhouseIn(scratch / "wheelhouse")
-    Environment(scratch / "plain", wheelhouse).survives("pip install .", copyOfTree(scratch / "plain-tree"))
-    tree = copyOfTree(scratch / "editable-tree")
-    Environment(scratch / "editable", wheelhouse).survives("pip install -e .", "-e", tree, editable=True)
+    for compiles, without in ((True, ""), (False, " without a C compiler")):
+        names = [scratch / f"{name}{'' if compiles else '-pure'}" for name in ("plain", "editable")]
+        trees = [copyOfTree(name.with_name(name.name + "-tree")) for name in names]
+        plain, editable = (Environment(name, wheelhouse, compiles) for name in names)
+        plain.survives(f"pip install .{without}", trees[0])
+        editable.survives(f"pip install -e .{without}", "-e", trees[1], editable=True)
 
     tree = copyOfTree(scratch / "built-tree")
     held = filesIn(tree)
@@ -282,6 +312,34 @@ def lineFrom(process: subprocess.Popen[bytes], pattern: str) -> str:
     raise CheckFailed(f"no line like {pattern!r} within {TIMEOUT:.0f} s:\n{said.decode(errors='replace')}")
 
 
+def greeted(command: list[str], cwd: Path, env: dict[str, str]) -> None:
+    """
+    Start a server, and run the line that it prints.
+
+    :param env: its PATH has the `pbkit` command.
+    :raises CheckFailed: if it does not greet.
+    """
+    server = subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        line = lineFrom(server, r"PBKIT_PASSWORD=\S+ .*\bcall\b").strip()
+        said = run("sh", "-c", line, cwd=cwd, env=env)
+        check("<1>hello guest" in said, f"the line that was printed did not greet: {line!r} wrote {said!r}")
+        os.killpg(server.pid, signal.SIGTERM)
+        server.communicate(timeout=30)
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.communicate()
+
+
 def checkReadme(scratch: Path) -> None:
     """
     Run the README's first command as it stands there, but for a free port, then the line it prints. Twice,
@@ -294,27 +352,9 @@ def checkReadme(scratch: Path) -> None:
     check(len(commands) == 1, f"README.md should have one command that serves: {commands}")
     tree = copyOfTree(scratch / "readme-tree")
     env = environment()
+    paths = os.pathsep.join([str(tree / ".venv" / "bin"), env["PATH"]])
     for attempt in ("first", "second"):
-        server = subprocess.Popen(
-            ["bash", "-c", f"{commands[0]} --listen tcp:0:interface=127.0.0.1"],
-            cwd=tree,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            line = lineFrom(server, r"PBKIT_PASSWORD=\S+ .*\bcall\b").strip()
-            paths = os.pathsep.join([str(tree / ".venv" / "bin"), env["PATH"]])
-            said = run("sh", "-c", line, cwd=scratch, env={**env, "PATH": paths})
-            check("<1>hello guest" in said, f"the line that was printed did not greet: {line!r} wrote {said!r}")
-            os.killpg(server.pid, signal.SIGTERM)
-            server.communicate(timeout=30)
-        finally:
-            if server.poll() is None:
-                os.killpg(server.pid, signal.SIGKILL)
-                server.communicate()
+        greeted(["bash", "-c", f"{commands[0]} --listen tcp:0:interface=127.0.0.1"], tree, {**env, "PATH": paths})
         print(f"installing: the README's first command served and greeted, {attempt} run", flush=True)
 
 

@@ -25,10 +25,12 @@ import gc
 from importlib.util import find_spec
 from typing import Any
 
+import attrs
 from twisted.copyright import version
 from twisted.cred.checkers import AllowAnonymousAccess, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import Anonymous, UsernamePassword
 from twisted.cred.portal import IRealm, Portal
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.spread import pb
 from twisted.trial.unittest import SkipTest
@@ -36,10 +38,14 @@ from twisted.trial.unittest import SkipTest
 from pbkit import Avatar, ServerFactory, Session
 from pbkit.sessions.stock import StockLogin
 from pbkit.testing import Link
+from pbkit.wire.profile import STRICT
 
 #: The users of `serve`, all with this password.
 USERS = ("alice", "bob", "carol")
 PASSWORD = b"sesame"
+
+#: For tests in which many log-ins fail that are about something else: they are answered at once, and close nothing.
+LENIENT = attrs.evolve(STRICT, door=attrs.evolve(STRICT.door, delay=0.0, failures=None))
 
 
 def serve(realm: Any, factory: Any = ServerFactory, **kw: Any) -> Any:
@@ -60,13 +66,16 @@ class Wire(Link):
 
     :param server: the server factory.
     :param client: the client factory; a stock `pb.PBClientFactory` by default.
+    :param host: the client's IP address, for tests in which that matters.
     :ivar client: the client's broker.
     :ivar server: the server's broker.
     """
 
-    def __init__(self, server: Any, client: Any = None) -> None:
+    def __init__(self, server: Any, client: Any = None, host: str | None = None) -> None:
         self.factory = pb.PBClientFactory() if client is None else client
-        super().__init__(server.buildProtocol(None), self.factory.buildProtocol(None))
+        kind = IPv6Address if host is not None and ":" in host else IPv4Address
+        address = None if host is None else kind("TCP", host, 4711)
+        super().__init__(server.buildProtocol(address), self.factory.buildProtocol(None), address)
         self.flush()
 
     def login(self, name: str | None = "alice", mind: Any = None, password: bytes = PASSWORD) -> Deferred[Any]:

@@ -141,6 +141,11 @@ class OneCallTests(SynchronousTestCase):
 
     def failed(self, result: Deferred[Any], status: Status) -> str:
         """What is said of a call that has failed so, everything being over."""
+        clock = getattr(self.endpoint.server, "clock", None)
+        if clock is not None:
+            # A wrong password is told after a second.
+            clock.advance(1)
+            self.flush()
         error = self.failureResultOf(result, CallFailed).value
         assert isinstance(error, CallFailed)
         self.assertIs(error.status, status)

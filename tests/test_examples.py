@@ -113,6 +113,10 @@ class TranscriptTests(SynchronousTestCase):
         """Connections are counted, whichever way they end."""
         self.play(EXAMPLES / "connections.txt")
 
+    def test_door(self) -> None:
+        """Who guesses waits, others do not, and in the end the connection is closed."""
+        self.play(EXAMPLES / "door.txt")
+
     def test_guests(self) -> None:
         """Only certain log-ins are anonymous."""
         self.play(EXAMPLES / "guests.txt")

@@ -10,10 +10,12 @@ from __future__ import annotations
 import gc
 from typing import Any
 
+from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
-from twisted.spread import pb
+from twisted.python.reflect import qual
+from twisted.spread import jelly, pb
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -492,6 +494,112 @@ class MindTests(Case):
             wire.lose()
             self.assertIs(session.mind.tell("tell"), Told.GONE)
             del avatar
+
+
+class DoorTests(Case):
+    """What a stranger may try."""
+
+    def challenge(self, wire: Wire) -> tuple[bytes, Any]:
+        """A login that waits for its answer."""
+        root = self.successResultOf(wire.factory.getRootObject())
+        challenge, challenger = self.successResultOf(wire.call(root, "login", b"alice"))
+        return challenge, challenger
+
+    def test_guessesOnOneChallenge(self) -> None:
+        """Stock: one challenge takes 300 guesses, answered as fast as they come, and then the right one."""
+
+        def lastOf(server: Any) -> tuple[int, Any]:
+            wire = Wire(serve(Counting(), server, **({} if server is STOCK else {"clock": self.clock})))
+            challenge, challenger = self.challenge(wire)
+            reasons: list[Any] = []
+            for i in range(300):
+                d = challenger.callRemote("respond", pb.respond(challenge, b"%d" % i), None)
+                d.addErrback(lambda failure: reasons.append(failure.type))
+                wire.flush()
+            d = wire.call(challenger, "respond", pb.respond(challenge, b"sesame"), None)
+            last: list[Any] = []
+            d.addCallbacks(lambda avatar: last.append("in"), lambda failure: last.append(failure.type))
+            self.flushLoggedErrors(UnauthorizedLogin)
+            return reasons.count(b"twisted.cred.error.UnauthorizedLogin"), last.pop()
+
+        self.assertEqual(lastOf(STOCK), (300, "in"))
+        self.assertEqual(lastOf(ServerFactory), (0, b"pbkit.errors.ChallengeExpired"))
+
+    def test_answerThatIsReplayed(self) -> None:
+        """Stock: an answer that somebody has seen logs him in again, on the same challenge."""
+
+        def secondTime(server: Any) -> Any:
+            wire = Wire(serve(Counting(), server))
+            challenge, challenger = self.challenge(wire)
+            captured = pb.respond(challenge, b"sesame")
+            first = self.successResultOf(wire.call(challenger, "respond", captured, None))
+            again: list[Any] = []
+            d = wire.call(challenger, "respond", captured, None)
+            d.addCallbacks(lambda avatar: again.append("in"), lambda failure: again.append(failure.type))
+            del first
+            return again.pop()
+
+        self.assertEqual(secondTime(STOCK), "in")
+        self.assertEqual(secondTime(ServerFactory), b"pbkit.errors.ChallengeExpired")
+
+    def test_guessesForEver(self) -> None:
+        """Stock: nothing slows down who guesses, and nothing ends it."""
+
+        def answered(server: Any) -> tuple[int, bool]:
+            wire = Wire(serve(Counting(), server, **({} if server is STOCK else {"clock": self.clock})))
+            told: list[Any] = []
+            for _ in range(200):
+                wire.login("alice", None, b"wrong").addErrback(told.append)
+            self.flushLoggedErrors(UnauthorizedLogin)
+            told = [failure for failure in told if not failure.check(errors.TooManyFailures)]
+            self.clock.advance(10)
+            wire.flush()
+            return len(told), bool(wire.server.disconnected)
+
+        self.assertEqual(answered(STOCK), (200, False))
+        self.assertEqual(answered(ServerFactory), (0, True))
+
+    def test_nameThatIsNone(self) -> None:
+        """Stock: a user name may be a list, over which a checker stumbles with a traceback in the log."""
+
+        def tracebacks(server: Any) -> int:
+            wire = Wire(serve(Counting(), server))
+            root = self.successResultOf(wire.factory.getRootObject())
+            d = root.callRemote("login", ["alice"])
+            d.addCallback(lambda answer: answer[1].callRemote("respond", pb.respond(answer[0], b"sesame"), None))
+            wire.flush()
+            self.failureResultOf(d)
+            return len(self.flushLoggedErrors())
+
+        self.assertGreater(tracebacks(STOCK), 0)
+        self.assertEqual(tracebacks(ServerFactory), 0)
+
+    def test_codeThatRunsBeforeLogin(self) -> None:
+        """Stock: a class that any module has opened to jelly runs its code for whoever connects."""
+        run: list[Any] = []
+
+        class Sent(pb.Copyable):
+            pass
+
+        class Made(pb.RemoteCopy):
+            def setCopyableState(self, state: Any) -> None:
+                run.append(state)
+
+        name = qual(Sent).encode()
+        pb.setUnjellyableForClass(Sent, Made)
+        self.addCleanup(lambda: vars(jelly)["unjellyableRegistry"].pop(name))
+
+        def runs(server: Any) -> int:
+            run.clear()
+            wire = Wire(serve(Counting(), server))
+            root = self.successResultOf(wire.factory.getRootObject())
+            for d in (wire.call(root, "login", Sent()), wire.call(root, "loginAnonymous", Sent())):
+                d.addErrback(lambda failure: None)
+            self.flushLoggedErrors()
+            return len(run)
+
+        self.assertEqual(runs(STOCK), 2)
+        self.assertEqual(runs(ServerFactory), 0)
 
 
 class SharingTests(Case):

@@ -61,6 +61,8 @@ class Avatar(pb.Avatar):
         """`pb.IPerspective`."""
         return dispatch(self, f"perspective_{message}", broker, args, kw, self)
 
+    perspectiveMessageReceived.takesValues = True  # type: ignore[attr-defined]
+
     def _sessionBegan(self, session: Session) -> None:
         if self._live is None:
             self._live = {}

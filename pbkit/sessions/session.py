@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.spread import pb
 from zope.interface import implementer
 
-from pbkit.dispatch import dispatch
+from pbkit.dispatch import dispatch, takesValues
 from pbkit.errors import Kicked, SessionEnded
 from pbkit.interfaces import ISession, current
 from pbkit.plain import checked
@@ -217,4 +217,8 @@ class Session:
         own = getattr(type(self.avatar), "perspectiveMessageReceived", None)
         if own is pb.Avatar.perspectiveMessageReceived:
             return dispatch(self.avatar, f"perspective_{message}", broker, args, kw, self.avatar)
+        if type(args) is tuple and not takesValues(own):
+            args, kw = broker.inJelly()
         return self.avatar.perspectiveMessageReceived(broker, message, args, kw)
+
+    perspectiveMessageReceived.takesValues = True  # type: ignore[attr-defined]

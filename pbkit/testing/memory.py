@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Self
 from weakref import WeakSet
 
+import attrs
 from twisted.cred.checkers import AllowAnonymousAccess, ICredentialsChecker
 from twisted.cred.credentials import IUsernameHashedPassword
 from twisted.cred.portal import IRealm, Portal
@@ -29,6 +30,9 @@ from pbkit.testing.mind import RecordingMind
 
 #: How long `detached` hooks have when a server is closed, in seconds of its clock; as long as twistd gives them.
 PATIENCE = 5.0
+
+#: That of `pbkit.ServerFactory`, but that a failed login is answered at once: time stands still here.
+_PROMPT = attrs.evolve(ServerFactory.profile, door=attrs.evolve(ServerFactory.profile.door, delay=0.0))
 
 
 @implementer(ICredentialsChecker)
@@ -54,7 +58,7 @@ class MemoryServer:
 
     :param realm: a realm of pbkit's, or any other of cred's. To be made anew for each server.
     :param checkers: those of your own, to be tested as well. Without them everybody may log in, by any name and without
-        a password, and as a guest, if the realm takes guests.
+        a password, and as a guest, if the realm takes guests. Failed log-ins are answered at once.
     :param clock: for every deadline; by default the realm's, or else a new one.
     :param allow: exception classes of your own. When the server raises one, `MemoryClient.call` does too; others than
         these, pbkit's and Python's own come as `RemoteError`.
@@ -81,7 +85,7 @@ class MemoryServer:
         self.allowed = allowed(allow)
         self.connections: list[MemoryConnection] = []
         checkers = [TrustTheTest(), AllowAnonymousAccess()] if checkers is None else checkers
-        self.factory = ServerFactory(Portal(IRealm(realm), checkers), clock=clock)
+        self.factory = ServerFactory(Portal(IRealm(realm), checkers), clock=clock, profile=_PROMPT)
         self._minds: list[RecordingMind] = []
         self._flushing = False
         self._closed = False

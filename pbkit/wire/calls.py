@@ -11,9 +11,11 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
-from twisted.spread import pb
+from twisted.spread import banana, pb
 
-from pbkit.errors import CallTimedOut, Error, InternalError
+from pbkit.dispatch import receive
+from pbkit.errors import BadArguments, CallTimedOut, Error, InternalError, NoSuchMethod
+from pbkit.wire import codec
 from pbkit.wire.sexp import handles
 
 if TYPE_CHECKING:
@@ -22,7 +24,23 @@ if TYPE_CHECKING:
 #: How much is told of an error that could not be sent as it was, in characters.
 CUT = 1000
 
+#: How an answer begins, with and without the vocabulary of the dialect `pb`: a list of three.
+ANSWER = {True: b"\x03\x80\x1b\x87", False: b"\x03\x80\x06\x82answer"}
+
 log = Logger()
+
+
+class Encoded:
+    """
+    The jelly of something plain, as it goes on the wire.
+
+    :ivar data: the bytes.
+    """
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
 
 
 class Calls(pb.Broker):
@@ -54,15 +72,12 @@ class Calls(pb.Broker):
         netKw: Any,
     ) -> None:
         """Serve a call. As stock's, but what is no `pb.Error` stays in this house."""
-        if not self.connection.profile.hideErrors:
-            super()._recvMessage(findObjMethod, requestID, objectID, message, answerRequired, netArgs, netKw)
-            return
         try:
             name = message if isinstance(message, str) else message.decode("utf-8")
             target = findObjMethod(objectID)
             if target is None:
                 raise pb.Error("Invalid Object ID")
-            result = target.remoteMessageReceived(self, name, netArgs, netKw)
+            result = receive(target, self, name, netArgs, netKw)
         except BaseException:
             # SystemExit too: a peer's call must not be able to stop the server.
             self._notServed(Failure(), requestID, answerRequired)
@@ -80,10 +95,35 @@ class Calls(pb.Broker):
             self._sendAnswer(netResult, requestID)
 
     def _notServed(self, failure: Failure, requestID: Any, answerRequired: Any) -> None:
+        if isinstance(failure.value, BadArguments | NoSuchMethod) and not self.connection.profile.hideErrors:
+            # As in stock, where the log has it too.
+            stock = pb.NoSuchMethod if isinstance(failure.value, NoSuchMethod) else TypeError
+            text = str(failure.value)
+            failure = Failure(stock(text[:1].upper() + text[1:]))
         if answerRequired:
             self._sendFailureOrError(failure, requestID)
         elif not failure.check(pb.Error):
             log.failure("a call that wants no answer failed", failure)
+
+    def answered(self, result: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
+        """
+        What a method has returned, for `_sendAnswer`: `Encoded` if it is plain, else its jelly.
+        """
+        connection = self.connection
+        if connection.plain:
+            data = codec.encodePlain(result, connection.vocabulary, banana.SIZE_LIMIT)
+            if data is not None:
+                return Encoded(data)
+        return self.serialize(result, perspective, method, args, kw)
+
+    def inJelly(self) -> tuple[Any, Any]:
+        """The arguments of the call that is being served as they came, for whoever serves calls in a way of its own."""
+        expression = codec.decode(self.connection.message, self.connection.vocabulary)
+        return expression[5], expression[6]
+
+    def unserialize(self, sexp: Any, perspective: Any = None) -> Any:
+        """As stock's. What is no list is a value already."""
+        return super().unserialize(sexp, perspective) if type(sexp) is list else sexp
 
     def _sendFailure(self, fail: Failure, requestID: Any) -> None:
         """Of what is no `pb.Error` the caller is told where it stands in our log; in drop-in use, as stock."""
@@ -106,6 +146,13 @@ class Calls(pb.Broker):
     def _sendAnswer(self, netResult: Any, requestID: Any) -> None:
         """As stock's; of one that cannot be sent the caller is told, where in stock it waits for ever."""
         try:
+            if type(netResult) is Encoded:
+                connection = self.connection
+                head = codec.encodePlain(requestID, connection.vocabulary, banana.SIZE_LIMIT)
+                if head is not None and not isinstance(requestID, list):
+                    connection.outflow.write(ANSWER[connection.vocabulary] + head + netResult.data)
+                    return
+                netResult = codec.decode(netResult.data, connection.vocabulary)
             super()._sendAnswer(netResult, requestID)
         except Exception as error:
             log.failure("an answer cannot be sent")
@@ -142,15 +189,25 @@ class Calls(pb.Broker):
         net: list[Any] = []
         requestID = 0
         answer: Deferred[Any] | None = None
+        tail = None
         try:
-            net.append(self.serialize(args, perspective=perspective, method=message))
-            net.append(self.serialize(kw, perspective=perspective, method=message))
+            if connection.plain:
+                tail = codec.encodeTail(message, answerRequired, args, kw, connection.vocabulary, banana.SIZE_LIMIT)
+            if tail is None:
+                net.append(self.serialize(args, perspective=perspective, method=message))
+                net.append(self.serialize(kw, perspective=perspective, method=message))
             requestID = connection.newRequestID()
             if answerRequired:
                 answer = Deferred(lambda _: self._givenUp(requestID))
                 self.waitingForAnswers[requestID] = answer
                 connection.callers[requestID] = self
-            self.sendCall(prefix + b"message", requestID, objectID, message, answerRequired, *net)
+            data = None
+            if tail is not None:
+                data = codec.splice(prefix, requestID, objectID, tail, connection.vocabulary, banana.SIZE_LIMIT)
+            if data is not None:
+                connection.outflow.write(data)
+            else:
+                self.sendCall(prefix + b"message", requestID, objectID, message, answerRequired, *net)
         except Exception:
             self._forget(requestID)
             self.takeBack(sum(handles([b"list", *net]), []))

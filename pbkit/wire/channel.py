@@ -66,6 +66,12 @@ class Channel(Tables):
             raise self.error.again()
         return self.jellied(object, perspective, method, args, kw)
 
+    def answered(self, result: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
+        """As `Calls.answered`."""
+        if self.error is not None:
+            raise self.error.again()
+        return super().answered(result, perspective, method, args, kw)
+
     def _serializeLater(self, result: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
         if self.error is not None:
             # Nobody will get it, so none of its hooks is run and no reference is handed out.

@@ -117,7 +117,7 @@ class Door:
     Who knocks, and how often.
 
     :ivar challenge: how long a challenge may be answered, once. None: for ever, and any number of times, as in stock.
-    :ivar delay: before a failed login is answered; it doubles with each failure of that address and avatar id.
+    :ivar delay: before a failed login is answered; it doubles with each failure of that address and user name.
     :ivar longest: what that delay grows to.
     :ivar failures: how many in a row on one connection; then it is closed.
     :ivar username: the longest, in bytes. 255: as cred's files and most systems have it.

@@ -29,6 +29,9 @@ DEEPEST = 128
 #: whoever likes can send thousands with one hash; a dict of these takes time by the square of their number.
 COLLISIONS = 32
 
+_S = bytes((STRING,))
+#: What every text begins with in jelly, after the byte that says that it is a list of two.
+_TEXT = b"\x07\x82unicode"
 _double = struct.Struct("!d")
 _LOW = bytes(range(0x80))
 # Up to 64 items without an end of their own to be looked for: numbers but floats, and words of the vocabulary. Nothing
@@ -87,7 +90,7 @@ class Framer:
         buffer, start = self._buffer, self._start
         if start == len(buffer):
             # The usual case, and the next message is then cut out of the chunk itself.
-            self._buffer = bytes(chunk)
+            self._buffer = chunk if type(chunk) is bytes else bytes(memoryview(chunk))
             self._pos -= start
             self._start = 0
             return
@@ -147,7 +150,7 @@ class Framer:
         Read on, to the end of the message or to where bytes are missing.
         """
         most, items, depth, string, prefix = self._bounds
-        start, pos, pending, ends = self._start, self._pos, self._pending, self._ends
+        start, pos, pending, ends, total = self._start, self._pos, self._pending, self._ends, self._total
         at = pos
         try:
             while pending:
@@ -169,18 +172,25 @@ class Framer:
                     if pos - start + pending > most:
                         raise TooLarge("message", most)
                 elif kind == LIST:
-                    if n > items:
-                        raise TooLarge("list", items)
-                    self._total += n
-                    if self._total > items:
-                        raise TooLarge("items", items)
+                    total += n
+                    if n > items or total > items:
+                        raise TooLarge("list" if n > items else "items", items)
                     # The lists that have ended since are taken off only now; most items are no lists.
                     while ends and ends[-1] >= pending:
                         ends.pop()
-                    pending -= 1
-                    ends.append(pending)
-                    if len(ends) > depth:
+                    if len(ends) >= depth:
                         raise TooLarge("depth", depth)
+                    pending -= 1
+                    if n == 2 and string > 0x7F and buffer.startswith(_TEXT, pos) and buffer[pos + 10 : pos + 11] == _S:
+                        n = buffer[pos + 9]
+                        if n < 0x80:
+                            # A text of usual length, as jelly has it, in one step.
+                            pos += 11 + n
+                            if pos - start + pending > most:
+                                raise TooLarge("message", most)
+                            continue
+                        n = 2
+                    ends.append(pending)
                     pending += n
                     if pos - start + pending > most:
                         raise TooLarge("message", most)
@@ -200,7 +210,7 @@ class Framer:
         except IndexError:
             if len(buffer) - at > prefix:
                 raise TooLarge("prefix", prefix) from None
-        self._pos, self._pending = at, pending
+        self._pos, self._pending, self._total = at, pending, total
 
 
 def _long(buffer: bytes | bytearray, pos: int, prefix: int) -> tuple[int, int, int]:
@@ -304,8 +314,7 @@ _BY_WORD = {
     b"boolean": _BOOLEAN,
 }
 _BY_NUMBER = {number: _BY_WORD[word] for number, word in _WORDS.items() if word in _BY_WORD}
-_BUILD: list[Any] = [None, tuple, None, set, frozenset]
-_TEXT = b"\x07\x82unicode"
+_EMPTY: dict[bytes, Any] = {b"\x01\x87": lambda: None, b"\x05\x87": dict, b"\x08\x87": list, b"\x0b\x87": tuple}
 _PAIR_OF_TEXT = b"\x02\x80\x02\x80" + _TEXT
 #: How the two begin, and how many values follow.
 _NUMBERED = {b"\x07\x80\x1a\x87": 6, b"\x03\x80\x1b\x87": 2}
@@ -387,7 +396,11 @@ def _read(data: bytes, pos: int, left: int, vocabulary: bool) -> list[Any]:
         if kind == INT:
             add(n)
         elif kind == LIST:
-            if n == 2 and data.startswith(_TEXT, pos):
+            if n == 1 and data[pos : pos + 2] in _EMPTY and vocabulary:
+                # Without arguments, as most calls are, without keywords, without a result.
+                add(_EMPTY[data[pos : pos + 2]]())
+                pos += 2
+            elif n == 2 and data.startswith(_TEXT, pos):
                 end = pos + 9
                 n = data[end]
                 if n < 0x80 and data[end + 1] == STRING:
@@ -440,7 +453,7 @@ def _read(data: bytes, pos: int, left: int, vocabulary: bool) -> list[Any]:
                 if pos != len(data):
                     raise _Doubt
                 return items
-            done = items if form == _ALIST else _made(form, items)
+            done = items if form == _ALIST else tuple(items) if form == _ATUPLE else _made(form, items)
             items, left, form = around.pop()
             add = items.append
             add(done)
@@ -449,14 +462,14 @@ def _read(data: bytes, pos: int, left: int, vocabulary: bool) -> list[Any]:
 
 def _made(form: int, items: list[Any]) -> Any:
     """
-    The tuple, dict or set of what was read.
+    The dict or set of what was read.
     """
-    if form == _ATUPLE:
-        return tuple(items)
     keys = items[::2] if form == _ADICT else items
     if len(keys) > COLLISIONS and len(keys) - len(set(map(hash, keys))) > COLLISIONS:
         raise _Doubt
-    return dict(zip(keys, items[1::2], strict=True)) if form == _ADICT else _BUILD[form](items)
+    if form == _ADICT:
+        return dict(zip(keys, items[1::2], strict=True))
+    return set(items) if form == _ASET else frozenset(items)
 
 
 def _head(data: bytes, pos: int, vocabulary: bool) -> tuple[int, int]:
@@ -667,6 +680,8 @@ def _write(
                 add(_SMALL[value])
             elif 0 < value < 0x4000:
                 add(bytes((value & 0x7F, value >> 7, INT)))
+            elif 0 < value < 0x20_0000:
+                add(bytes((value & 0x7F, value >> 7 & 0x7F, value >> 14, INT)))
             elif value.bit_length() > bits:
                 raise _Doubt
             else:
@@ -806,13 +821,11 @@ def splice(
     :return: None if an id is neither an int nor bytes, or is too large.
     """
     dialect = _DIALECTS[bool(vocabulary)]
-    if type(requestID) is int and type(objectID) is int and 0 <= requestID < 0x8000_0000 and 0 <= objectID < 0x80:
-        return dialect.call[prefix] + _digits(requestID, INT) + _SMALL[objectID] + tail
     try:
         ids = _raw(requestID, dialect, string, digits * 7) + _raw(objectID, dialect, string, digits * 7)
-    except _Doubt:
+        return dialect.call[prefix] + ids + tail
+    except (_Doubt, KeyError):
         return None
-    return dialect.call[prefix] + ids + tail
 
 
 def encodeAnswer(requestID: Any, value: Any, vocabulary: bool, string: int, digits: int = 64) -> bytes | None:

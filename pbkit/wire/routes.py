@@ -154,6 +154,12 @@ class Routes(Calls):
         else:
             self._giveBack(netResult)
 
+    def answerReceived(self, requestID: Any, value: Any) -> None:
+        """An answer that is plain, and read already."""
+        owner = self.callerOf(requestID)
+        if owner is not None:
+            owner.waitingForAnswers.pop(requestID).callback(value)
+
     def proto_error(self, requestID: Any, fail: Any) -> None:
         """An error. One that nobody waits for any more is dropped, where stock drops the connection."""
         owner = self.callerOf(requestID)

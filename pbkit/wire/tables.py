@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 from twisted.logger import Logger
 from twisted.spread import pb
 
-from pbkit.dispatch import dispatch
 from pbkit.errors import Error, SessionEnded
 from pbkit.wire.calls import Calls
 
@@ -98,10 +97,7 @@ class Tables(Calls):
 
     def ownObject(self, luid: Any) -> Any:
         """What this session was given, to be called, or None."""
-        found = super().localObjectForID(luid)
-        quiet = _QUIET.get(getattr(type(found), "remoteMessageReceived", None))
-        # Some objects have one of their own in their `__dict__`, such as stock's AsReferenceable.
-        return found if quiet is None or "remoteMessageReceived" in vars(found) else quiet(found)
+        return super().localObjectForID(luid)
 
     def localObjectForID(self, luid: Any) -> Any:
         """
@@ -199,36 +195,6 @@ class Tables(Calls):
         """Tell a Cacheable that this client no longer observes it."""
         observer = pb.RemoteCacheObserver(self, local.object, local.perspective)
         guarded(local.object.stoppedObserving, local.perspective, observer)
-
-
-class _QuietReferenceable:
-    """A `pb.Referenceable` whose arguments are not logged."""
-
-    def __init__(self, target: pb.Referenceable) -> None:
-        self._target = target
-
-    def remoteMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
-        """As stock's."""
-        return dispatch(self._target, f"remote_{message}", broker, args, kw, self._target.perspective)
-
-
-class _QuietViewPoint:
-    """A `pb.ViewPoint` whose arguments are not logged."""
-
-    def __init__(self, target: pb.ViewPoint) -> None:
-        self._target = target
-
-    def remoteMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
-        """As stock's."""
-        perspective = self._target.perspective
-        return dispatch(self._target.object, f"view_{message}", broker, args, kw, perspective, (perspective,))
-
-
-# Who overrides the method means it, and is not in here.
-_QUIET: dict[Any, Any] = {
-    pb.Referenceable.remoteMessageReceived: _QuietReferenceable,
-    pb.ViewPoint.remoteMessageReceived: _QuietViewPoint,
-}
 
 
 def guarded(f: Callable[..., object], *args: object) -> None:

@@ -17,7 +17,7 @@ from zope.interface import implementer
 from pbkit.errors import Disconnected, Kicked, LoggedOut, Replaced, SessionEnded, Shutdown
 from pbkit.interfaces import current
 from pbkit.wire import tombstones
-from tests.support import Client, Part, Wire, serve
+from tests.support import LENIENT, Client, Part, Wire, serve
 from tests.wire.things import Board, Deep, Messages, Shy, WireCase, who
 
 REASONS: list[type[SessionEnded]] = [SessionEnded, Kicked, Replaced, Shutdown, LoggedOut, Disconnected]
@@ -534,6 +534,7 @@ class LettingGoTests(WireCase):
 
     def test_refusedLoginsLeaveNothing(self) -> None:
         """A thousand refused log-ins on one connection, with minds, leave nothing at either end."""
+        self.wire = Wire(serve(self.realm, clock=self.clock, profile=LENIENT))
         for _ in range(1000):
             self.failureResultOf(self.wire.login("alice", Client(), b"wrong"))
         self.settle()

@@ -10,106 +10,15 @@ from twisted.cred.credentials import Anonymous, IUsernameHashedPassword, Usernam
 from twisted.cred.error import LoginDenied, UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.task import Clock
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.spread import pb
-from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from pbkit import CachingRealm, ClientFactory, LimitedRealm, ServerFactory, dropin, errors
-from tests.support import PASSWORD, Client, Part, Recorder, Wire, serve
+from tests.server.case import REFUSAL, ServerCase, StockRealm, portal
+from tests.support import PASSWORD, Client, Recorder, Wire, serve
 
 CLIENTS = (pb.PBClientFactory, ClientFactory, dropin.PBClientFactory)
 SERVERS = (ServerFactory, dropin.PBServerFactory, pb.PBServerFactory)
-#: What promises that old clients give up on a refusal for good, and that no traceback is logged.
-REFUSAL = (UnauthorizedLogin, LoginDenied, pb.Error)
-
-
-def portal(realm: Any, checker: Any) -> Portal:
-    """A portal with one checker."""
-    return Portal(realm, [checker])
-
-
-class Avatar(pb.Avatar):
-    """An avatar of a stock realm."""
-
-    def __init__(self, avatarId: Any, mind: Any) -> None:
-        self.avatarId = avatarId
-        self.mind = mind
-        self.part = Part()
-
-    def perspective_whoami(self) -> Any:
-        """The avatar id."""
-        return self.avatarId
-
-    def perspective_part(self) -> Part:
-        """Something."""
-        return self.part
-
-
-@implementer(IRealm)
-class StockRealm:
-    """
-    A realm that knows nothing of pbkit.
-
-    :ivar avatars: those it gave, in order.
-    :ivar out: the avatars whose logout was called, in order.
-    """
-
-    def __init__(self, logout: Any = None) -> None:
-        self.avatars: list[Any] = []
-        self.out: list[Any] = []
-        self.waiting: Deferred[Any] | None = None
-        self._logout = logout
-
-    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
-        """As stock's realms do."""
-        avatar = self.make(avatarId, mind)
-        self.avatars.append(avatar)
-
-        def logout() -> Any:
-            self.out.append(avatar)
-            return None if self._logout is None else self._logout()
-
-        result = (pb.IPerspective, avatar, logout)
-        return result if self.waiting is None else self.waiting.addCallback(lambda _: result)
-
-    def make(self, avatarId: Any, mind: Any) -> Any:
-        """A new one each time."""
-        return Avatar(avatarId, mind)
-
-
-class ServerCase(SynchronousTestCase):
-    """What is logged, besides."""
-
-    def setUp(self) -> None:
-        """Observe the log."""
-        self.clock = Clock()
-        self.events: list[LogEvent] = []
-        observer: Any = self.events.append
-        globalLogPublisher.addObserver(observer)
-        self.addCleanup(globalLogPublisher.removeObserver, observer)
-        self.realm = CachingRealm(Recorder, clock=self.clock)
-        self.server = serve(self.realm, clock=self.clock)
-
-    def lines(self) -> list[str]:
-        """What was logged since the last time, as text."""
-        found = [formatEvent(event) for event in self.events]
-        self.events.clear()
-        return found
-
-    def assertRefused(self, d: Any, reason: type[Exception], text: str = "") -> Any:
-        """Refused so, with one line in the log and no traceback."""
-        failure = self.failureResultOf(d)
-        self.assertEqual(failure.type, f"{reason.__module__}.{reason.__name__}".encode())
-        for base in REFUSAL:
-            self.assertTrue(failure.check(base), base)
-        self.assertIn(text, failure.getErrorMessage())
-        lines = self.lines()
-        self.assertEqual(len(lines), 1, lines)
-        self.assertIn(f"login refused: {reason.__name__}", lines[0])
-        self.assertEqual(self.flushLoggedErrors(), [])
-        return failure
 
 
 class LoginTests(ServerCase):
@@ -142,7 +51,7 @@ class LoginTests(ServerCase):
 
     def test_wrongPasswordAndUnknownUser(self) -> None:
         """Both are refused, in the very same words: which of the two it was is not told."""
-        wire = Wire(self.server)
+        wire = Wire(self.lenient)
         one = self.assertRefused(wire.login("alice", None, b"wrong"), errors.BadCredentials)
         two = self.assertRefused(wire.login("nobody", None, b"wrong"), errors.BadCredentials)
         three = self.assertRefused(wire.login("nobody"), errors.BadCredentials)
@@ -153,12 +62,16 @@ class LoginTests(ServerCase):
     def test_refusedIsNotTheEnd(self) -> None:
         """After a refusal the connection stays, and the right password is let in."""
         wire = Wire(self.server)
-        self.failureResultOf(wire.login("alice", None, b"wrong"))
+        wrong = wire.login("alice", None, b"wrong")
         self.successResultOf(wire.login())
+        self.assertNoResult(wrong)
+        self.clock.advance(1)
+        wire.flush()
+        self.failureResultOf(wrong)
 
     def test_namesOfEachKind(self) -> None:
         """A name may come as bytes or as text; anything else is no name, and refused like one that nobody has."""
-        wire = Wire(self.server)
+        wire = Wire(self.lenient)
         root = self.successResultOf(wire.factory.getRootObject())
         for name in (b"alice", "alice"):
             self.successResultOf(self.loginAs(wire, root, name))
@@ -179,7 +92,7 @@ class LoginTests(ServerCase):
 
     def test_responsesOfEachKind(self) -> None:
         """A response that is not the right bytes is refused, whatever it is."""
-        wire = Wire(self.server)
+        wire = Wire(self.lenient)
         root = self.successResultOf(wire.factory.getRootObject())
         responses: list[Any] = [None, 5, "text", b"", [1], {}, Client(), b"x" * 16]
         for response in responses:
@@ -325,7 +238,7 @@ class MindTests(ServerCase):
 
     def test_refusedMindIsGivenBack(self) -> None:
         """A client's mind that was refused is not kept, at either end."""
-        wire = Wire(self.server)
+        wire = Wire(self.lenient)
         for _ in range(20):
             self.failureResultOf(wire.login("alice", [Client()]))
             self.failureResultOf(wire.login("alice", Client(), b"wrong"))
@@ -667,7 +580,10 @@ class CredentialTests(ServerCase):
     """What a checker is given."""
 
     def test_eachResponseByItself(self) -> None:
-        """Two answers to one challenge that are being checked at the same time do not get into each other's way."""
+        """
+        In a drop-in server two answers to one challenge that are being checked at the same time do not get into each
+        other's way.
+        """
         seen: list[tuple[Any, Deferred[Any]]] = []
 
         class Slow:
@@ -683,7 +599,7 @@ class CredentialTests(ServerCase):
                     raise UnauthorizedLogin()
                 return b"alice"
 
-        wire = Wire(ServerFactory(portal(self.realm, Slow()), clock=self.clock))
+        wire = Wire(dropin.PBServerFactory(portal(self.realm, Slow()), clock=self.clock))
         root = self.successResultOf(wire.factory.getRootObject())
         challenge, challenger = self.successResultOf(wire.call(root, "login", b"alice"))
         wrong = wire.call(challenger, "respond", pb.respond(challenge, b"wrong"), None)

@@ -1,0 +1,179 @@
+"""
+From credentials to a session, or to a refusal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.spread import pb
+from twisted.spread.interfaces import IJellyable
+from zope.interface import implementer
+
+from pbkit.errors import LoggedOut, LoginInterrupted, LoginRefused, SessionEnded, refusalFor
+from pbkit.interfaces import ILogin, ISession, ISessionRealm
+from pbkit.server.arguments import LoginArguments, StockArguments
+from pbkit.server.tries import Try
+from pbkit.wire.broker import CUT, Broker
+from pbkit.wire.channel import Channel
+from pbkit.wire.profile import Profile
+from pbkit.wire.shared import SharedTables
+
+log = Logger()
+
+
+@implementer(ILogin)
+class Login:
+    """
+    One attempt to log in, as the realm sees it.
+
+    :param passed: called when a realm has taken it over, so that the credentials were right.
+    """
+
+    def __init__(self, reference: Any, channel: Any, broker: Broker, passed: Callable[[], object]) -> None:
+        self.reference = reference
+        self.channel = channel
+        self.peer = broker.peer
+        self._passed = passed
+        self._reachedRealm = False
+
+    @property
+    def reachedRealm(self) -> bool:
+        """Set by a session realm that has taken this over."""
+        return self._reachedRealm
+
+    @reachedRealm.setter
+    def reachedRealm(self, reached: bool) -> None:
+        self._reachedRealm = reached
+        if reached:
+            self._passed()
+
+    @property
+    def hello(self) -> dict[str, Any]:
+        """What the client declared of itself."""
+        return self.peer.hello
+
+    @property
+    def lost(self) -> bool:
+        """True once the connection is gone."""
+        return not self.peer.alive
+
+
+class Entry:
+    """
+    The way in, for one connection.
+
+    :param portal: decides who comes in.
+    :param profile: how strict it is.
+    :param broker: the connection.
+    :ivar sessions: how many have logged in on this connection and are not out yet.
+    """
+
+    def __init__(self, portal: Portal, profile: Profile, broker: Broker) -> None:
+        self._portal = portal
+        self._profile = profile
+        self._broker = broker
+        self.sessions = 0
+
+    def login(
+        self,
+        arguments: LoginArguments | StockArguments,
+        credentials: Callable[[Any], Any],
+        attempt: Try | None = None,
+    ) -> Deferred[Any]:
+        """
+        Log in, on a fresh channel.
+
+        :param credentials: makes them of the response.
+        :param attempt: what waits to hear whether they were right; None for a guest, who guesses at nothing.
+        :return: a Deferred of the reference to the avatar, in jelly.
+        """
+        sessions = ISessionRealm.providedBy(self._portal.realm)
+        channel = self._broker.openChannel() if sessions or self._profile.ownChannels else SharedTables(self._broker)
+        passed = (lambda: None) if attempt is None else attempt.passed
+        d: Deferred[Any]
+        login: Any = None
+        made: Any = None
+        try:
+            response, mind = arguments.read(channel)
+            login = Login(mind, channel, self._broker, passed) if sessions else mind
+            made = credentials(response)
+            d = maybeDeferred(self._portal.login, made, login, pb.IPerspective)
+        except Exception:
+            d = fail(Failure())
+        d.addCallback(self._loggedIn, channel, passed)
+        return d.addErrback(self._failed, channel, login, made, attempt)
+
+    def _loggedIn(self, result: Any, channel: Channel | SharedTables, passed: Callable[[], object]) -> Any:
+        _, avatar, logout = result
+        passed()
+        logout = _Once(logout)
+        try:
+            if self._broker.disconnected:
+                # Stock fails here and never calls logout: the avatar would leak.
+                raise LoginInterrupted("the connection was lost")
+            if isinstance(channel, Channel) and channel.error is not None:
+                raise LoginInterrupted(f"{LoginInterrupted.text}: {channel.error}")
+            if ISession.providedBy(avatar):
+                channel.session = avatar
+            if not IJellyable.providedBy(avatar):
+                avatar = pb.AsReferenceable(avatar, "perspective")
+            jelly = channel.grant(avatar)
+        except Exception:
+            # The table is full, say. Stock tells the client so, and keeps the session.
+            logout()
+            raise
+        self.sessions += 1
+
+        def released() -> None:
+            self.sessions -= 1
+            logout()
+            channel.end(LoggedOut())
+
+        channel.onReleased(released)
+        return jelly
+
+    def _failed(
+        self, failure: Failure, channel: Channel | SharedTables, login: Any, made: Any, attempt: Try | None
+    ) -> Failure | Deferred[Any]:
+        channel.end(SessionEnded("the login failed"))
+        sessions = ISessionRealm.providedBy(self._portal.realm)
+        if self._profile.convertRefusals or sessions:
+            # Without its traceback, which would keep what was to log in for as long as the answer waits.
+            failure = Failure(self.refuse(refusalFor(failure), login).with_traceback(None))
+        if attempt is None:
+            return failure
+        if not sessions and made is not None and made.right:
+            # A realm that is not pbkit's does not say that it was reached. Its refusal is no wrong password.
+            attempt.passed()
+        return attempt.refused(failure)
+
+    def refuse(self, refusal: LoginRefused, login: Any = None) -> LoginRefused:
+        """Count it, unless the realm has done so, and say so in one line."""
+        if ISessionRealm.providedBy(self._portal.realm) and not (isinstance(login, Login) and login.reachedRealm):
+            self._portal.realm.loginRefused(refusal)
+        # Not the name that was tried: people type passwords there.
+        log.info(
+            "login refused: {reason} from {peer}: {text!r}",
+            reason=type(refusal).__name__,
+            peer=str(self._broker.peer),
+            text=str(refusal)[:CUT],
+        )
+        return refusal
+
+
+class _Once:
+    """Calls a realm's logout once, whoever asks, and lets nothing that it does reach the caller."""
+
+    def __init__(self, logout: Callable[[], object]) -> None:
+        self._logout: Callable[[], object] | None = logout
+
+    def __call__(self) -> None:
+        logout, self._logout = self._logout, None
+        if logout is not None:
+            maybeDeferred(logout).addErrback(lambda failure: log.failure("logout raised", failure))

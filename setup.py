@@ -1,0 +1,5 @@
+"""The compiled core of the codec. All else stands in setup.cfg; without a C compiler only speed is lost."""
+
+from setuptools import Extension, setup
+
+setup(ext_modules=[Extension("pbkit.wire._codec", ["pbkit/wire/_codec.c"], optional=True)])

@@ -1,0 +1,543 @@
+"""What failed log-ins cost: time, and in the end the connection."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import attrs
+from twisted.cred.credentials import IAnonymous, IUsernameHashedPassword
+from twisted.cred.error import LoginDenied, UnauthorizedLogin
+from twisted.internet.defer import Deferred, fail
+from twisted.spread import pb
+
+from pbkit import LimitedRealm, ServerFactory, dropin, errors
+from pbkit.wire.profile import STRICT
+from tests.server.case import ServerCase, StockRealm, portal
+from tests.support import PASSWORD, USERS, Client, Recorder, Wire, serve
+
+#: Strict, but that connections are not closed.
+ENDLESS = attrs.evolve(STRICT, door=attrs.evolve(STRICT.door, failures=None))
+
+
+class DoorCase(ServerCase):
+    """Log-ins, and when they are answered."""
+
+    def setUp(self) -> None:
+        """With all wires of the test."""
+        super().setUp()
+        self.wires: list[Wire] = []
+
+    def connect(self, host: str | None = "192.0.2.1", server: Any = None) -> Wire:
+        """A new connection."""
+        self.wires.append(Wire(self.server if server is None else server, host=host))
+        return self.wires[-1]
+
+    def advance(self, seconds: float) -> None:
+        """Let time go by, in steps in which bytes move."""
+        self.clock.advance(seconds)
+        for wire in self.wires:
+            wire.flush()
+
+    def delayOf(self, d: Any) -> float:
+        """After how many seconds, in halves, it fails with `BadCredentials`."""
+        failures: list[Any] = []
+        d.addErrback(failures.append)
+        for halves in range(100):
+            if failures:
+                self.assertTrue(failures[0].check(errors.BadCredentials), failures[0])
+                return halves / 2
+            self.advance(0.5)
+        raise AssertionError("it is never answered")
+
+    def wrong(self, wire: Wire, name: str = "alice") -> Any:
+        """A guess."""
+        return wire.login(name, None, b"wrong")
+
+
+class DelayTests(DoorCase):
+    """A wrong password is told so late, and later each time."""
+
+    def test_guesserOnManyConnections(self) -> None:
+        """Who guesses over new connections from one address waits 1, 2, 4, 8, 10, 10 s; the last is no exception."""
+        self.assertEqual([self.delayOf(self.wrong(self.connect())) for _ in range(6)], [1, 2, 4, 8, 10, 10])
+
+    def test_guesserOnOneConnection(self) -> None:
+        """So does who stays on one, where that is let."""
+        wire = self.connect(server=serve(self.realm, clock=self.clock, profile=ENDLESS))
+        self.assertEqual([self.delayOf(self.wrong(wire)) for _ in range(6)], [1, 2, 4, 8, 10, 10])
+
+    def test_sameNetwork(self) -> None:
+        """Addresses of one IPv6 /64 are one guesser, those of another are not, nor are two IPv4 addresses."""
+        hosts = ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "192.0.2.1", "192.0.2.2")
+        self.assertEqual([self.delayOf(self.wrong(self.connect(host))) for host in hosts], [1, 2, 1, 1, 1])
+
+    def test_unknownName(self) -> None:
+        """Nothing in the delay tells whether there is such a user."""
+        for name in ("alice", "nobody"):
+            self.assertEqual([self.delayOf(self.wrong(self.connect(), name)) for _ in range(4)], [1, 2, 4, 8])
+
+    def test_rightPasswordIsNeverDelayed(self) -> None:
+        """Who knows it is in at once: from elsewhere, from the guesser's own address, on his own connection."""
+        kept = []
+        for _ in range(5):
+            self.delayOf(self.wrong(self.connect()))
+            kept.append(self.successResultOf(self.connect("198.51.100.7").login()))
+        waiting = self.connect()
+        d = self.wrong(waiting)
+        kept.append(self.successResultOf(waiting.login()))
+        kept.append(self.successResultOf(self.connect().login()))
+        self.assertNoResult(d)
+        self.advance(10)
+        self.failureResultOf(d)
+
+    def test_successForgets(self) -> None:
+        """After the right password the next wrong one waits for 1 s."""
+        delays = [self.delayOf(self.wrong(self.connect())) for _ in range(3)]
+        kept = self.successResultOf(self.connect().login())
+        delays.append(self.delayOf(self.wrong(self.connect())))
+        self.assertEqual(delays, [1, 2, 4, 1])
+        del kept
+
+    def test_spelledOtherwise(self) -> None:
+        """A name sent as text and as bytes is one name."""
+        delays = []
+        for name in ("alice", b"alice"):
+            wire = self.connect()
+            root = self.successResultOf(wire.factory.getRootObject())
+            _, challenger = self.successResultOf(wire.call(root, "login", name))
+            delays.append(self.delayOf(wire.call(challenger, "respond", b"x" * 16, None)))
+        self.assertEqual(delays, [1, 2])
+
+    def test_logIsNotLate(self) -> None:
+        """The line in the log, and the realm's count, are there when the guess is made."""
+        d = self.wrong(self.connect())
+        (line,) = self.lines()
+        self.assertIn("login refused: BadCredentials from 192.0.2.1:4711", line)
+        self.assertEqual(self.realm.counters.refusals, {"BadCredentials": 1})
+        self.advance(1)
+        self.failureResultOf(d)
+        self.assertEqual(self.lines(), [])
+
+    def test_lossCancelsIt(self) -> None:
+        """A connection that is lost while an answer waits leaves no timer, and its guess counts."""
+        wire = self.connect()
+        d = self.wrong(wire)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        wire.cut()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        wire.flush()
+        self.assertTrue(self.failureResultOf(d).check(pb.PBConnectionLost))
+        self.assertEqual(self.delayOf(self.wrong(self.connect())), 2)
+
+    def test_checkerAnswersAfterTheLoss(self) -> None:
+        """A guess that is found wrong when its connection is gone counts too, and leaves no timer."""
+        checking: list[Deferred[Any]] = []
+
+        class Slow:
+            credentialInterfaces = (IUsernameHashedPassword,)
+
+            def requestAvatarId(self, credentials: Any) -> Any:
+                checking.append(Deferred())
+                return checking[-1]
+
+        server = ServerFactory(portal(self.realm, Slow()), clock=self.clock)
+        wire = self.connect(server=server)
+        self.wrong(wire).addErrback(lambda failure: None)
+        wire.cut()
+        checking.pop().errback(UnauthorizedLogin())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        d = self.wrong(self.connect(server=server))
+        checking.pop().errback(UnauthorizedLogin())
+        self.assertEqual(self.delayOf(d), 2)
+
+    def test_holdsNothing(self) -> None:
+        """While the answer waits, no place is held, no channel is open, and the mind is given back."""
+        wire = self.connect()
+        d = wire.login("alice", Client(), b"wrong")
+        gc.collect()
+        wire.flush()
+        self.assertNoResult(d)
+        self.assertEqual((len(self.realm.roster), self.realm.roster.pending), (0, 0))
+        self.assertEqual((wire.server.owners, wire.server._channels, wire.client.localObjects), ({}, {}, {}))
+        self.advance(1)
+        self.failureResultOf(d)
+
+    def test_withoutAClock(self) -> None:
+        """On a connection without a clock there is no delay; the third failure closes all the same, and at once."""
+        wire = self.connect(server=serve(self.realm))
+        for _ in range(2):
+            self.assertTrue(self.failureResultOf(self.wrong(wire)).check(errors.BadCredentials))
+        self.assertTrue(self.failureResultOf(self.wrong(wire)).check(pb.PBConnectionLost))
+        self.assertTrue(wire.server.disconnected)
+
+    def test_withoutADelay(self) -> None:
+        """So it is where the delay is set to 0; what the third one is told arrives."""
+        prompt = attrs.evolve(STRICT, door=attrs.evolve(STRICT.door, delay=0.0))
+        wire = self.connect(server=serve(self.realm, clock=self.clock, profile=prompt))
+        answers = [self.wrong(wire) for _ in range(3)]
+        self.advance(0)
+        for d in answers:
+            self.assertTrue(self.failureResultOf(d).check(errors.BadCredentials))
+        self.assertTrue(wire.server.disconnected)
+
+    def test_dropIn(self) -> None:
+        """A drop-in server answers at once, as stock does, and closes nothing."""
+        for realm in (self.realm, StockRealm()):
+            wire = self.connect(server=serve(realm, dropin.PBServerFactory, clock=self.clock))
+            for _ in range(50):
+                self.failureResultOf(self.wrong(wire))
+            self.assertFalse(wire.server.disconnected)
+            self.successResultOf(wire.login())
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+            self.flushLoggedErrors()
+
+
+class CountingTests(DoorCase):
+    """What counts as a guess, and what does not."""
+
+    def test_othersRefusalsDoNotCount(self) -> None:
+        """What refuses a login that is no wrong password is told at once, and does not close, however often it is."""
+        full = LimitedRealm(Recorder, max=1, clock=self.clock)
+        server = serve(full, clock=self.clock)
+        wire = self.connect(server=server)
+        kept = self.successResultOf(wire.login())
+        for _ in range(10):
+            self.assertTrue(self.failureResultOf(wire.login()).check(errors.TooManySessions))
+            self.assertTrue(self.failureResultOf(wire.login(None)).check(errors.AnonymousRefused))
+            self.assertTrue(self.failureResultOf(wire.login("alice", 5)).check(errors.BadMind))
+        self.successResultOf(full.close())
+        for _ in range(10):
+            self.assertTrue(self.failureResultOf(wire.login("bob")).check(errors.ServerStopping))
+        self.assertFalse(wire.server.disconnected)
+        del kept
+
+    def test_brokenCheckerIsNoGuess(self) -> None:
+        """A checker that breaks down has found nothing wrong."""
+
+        class Broken:
+            credentialInterfaces = (IUsernameHashedPassword,)
+
+            def requestAvatarId(self, credentials: Any) -> Any:
+                raise LookupError("the database is down")
+
+        wire = self.connect(server=ServerFactory(portal(self.realm, Broken()), clock=self.clock))
+        for _ in range(10):
+            self.assertTrue(self.failureResultOf(self.wrong(wire)).check(errors.LoginUnavailable))
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 10)
+        self.assertFalse(wire.server.disconnected)
+
+    def test_checkersOwnErrorsCount(self) -> None:
+        """Whatever a checker says to refuse counts: it may mean a wrong password."""
+
+        class WrongToken(errors.LoginRefused):
+            pass
+
+        for error in (WrongToken("no"), LoginDenied("no"), pb.Error("no"), UnauthorizedLogin("no")):
+
+            class Refusing:
+                credentialInterfaces = (IUsernameHashedPassword,)
+
+                def requestAvatarId(self, credentials: Any, error: Exception = error) -> Any:
+                    credentials.checkPassword(PASSWORD)
+                    return fail(error)
+
+            wire = self.connect(server=ServerFactory(portal(self.realm, Refusing()), clock=self.clock))
+            answers = [wire.login() for _ in range(3)]
+            self.assertNoResult(answers[0])
+            self.advance(10)
+            for d in answers:
+                self.assertTrue(self.failureResultOf(d).check(errors.LoginRefused), error)
+            self.assertTrue(wire.server.disconnected)
+
+    def test_realmThatIsNotOurs(self) -> None:
+        """A realm of stock's that refuses whoever had the right password says nothing of a guess."""
+        realm = StockRealm()
+        wire = self.connect(server=serve(realm, clock=self.clock))
+        for _ in range(10):
+            realm.waiting = fail(LoginDenied("not today"))
+            self.assertIn("not today", self.failureResultOf(wire.login()).getErrorMessage())
+        self.assertFalse(wire.server.disconnected)
+        answers = [self.wrong(wire) for _ in range(3)]
+        self.advance(10)
+        for d in answers:
+            self.failureResultOf(d)
+        self.assertTrue(wire.server.disconnected)
+
+    def test_badNamesCount(self) -> None:
+        """What is no name is refused as a wrong password is, as late and as often, and no checker is asked."""
+        wire = self.connect()
+        root = self.successResultOf(wire.factory.getRootObject())
+        answers = [wire.call(root, "login", name) for name in (5, b"x" * 256, "\u00e9" * 128)]
+        self.assertEqual(len([line for line in self.lines() if "BadCredentials" in line]), 3)
+        self.advance(1)
+        self.assertIn("at most 255 bytes", self.failureResultOf(answers[0]).getErrorMessage())
+        self.advance(10)
+        for d in answers[1:]:
+            self.assertTrue(self.failureResultOf(d).check(errors.BadCredentials))
+        self.assertTrue(wire.server.disconnected)
+
+    def test_longestName(self) -> None:
+        """A name of 255 bytes is one."""
+        asked: list[Any] = []
+
+        class Anybody:
+            credentialInterfaces = (IUsernameHashedPassword,)
+
+            def requestAvatarId(self, credentials: Any) -> Any:
+                asked.append(credentials.username)
+                return credentials.username
+
+        server = ServerFactory(portal(self.realm, Anybody()), clock=self.clock)
+        self.successResultOf(self.connect(server=server).login("x" * 255))
+        self.assertEqual(asked, [b"x" * 255])
+
+
+class ClosingTests(DoorCase):
+    """Three in a row, and the connection is closed."""
+
+    def test_third(self) -> None:
+        """After the third it is closed, when that has been told why; the log has one line more."""
+        wire = self.connect()
+        for wait in (1, 2):
+            self.assertEqual(self.delayOf(self.wrong(wire)), wait)
+        self.lines()
+        d = self.wrong(wire)
+        self.advance(3.9)
+        self.assertFalse(wire.server.disconnected)
+        self.advance(0.1)
+        self.assertTrue(self.failureResultOf(d).check(errors.BadCredentials))
+        self.assertTrue(wire.server.disconnected)
+        refused, closed = self.lines()
+        self.assertIn("login refused: BadCredentials", refused)
+        self.assertEqual(closed, "connection closed: the last 3 log-ins from 192.0.2.1:4711 failed")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_nothingIsServedUntilThen(self) -> None:
+        """Once it is to be closed nobody is let in on it, and no checker is asked, right password or wrong."""
+        wire = self.connect()
+        asked = [self.wrong(wire) for _ in range(3)]
+        self.lines()
+        for d in (wire.login(), self.wrong(wire)):
+            self.assertTrue(self.failureResultOf(d).check(errors.TooManyFailures))
+        self.assertEqual((self.lines(), len(self.realm.roster)), ([], 0))
+        self.advance(10)
+        for d in asked:
+            self.assertTrue(self.failureResultOf(d).check(errors.BadCredentials))
+        self.assertTrue(wire.server.disconnected)
+
+    def test_eachIsToldFirst(self) -> None:
+        """It is not closed before those that failed earlier have their answer, though they wait for longer."""
+        for _ in range(3):
+            self.delayOf(self.wrong(self.connect()))
+        wire = self.connect()
+        alice, bob, carol = self.wrong(wire, "alice"), self.wrong(wire, "bob"), self.wrong(wire, "carol")
+        self.advance(1)
+        self.failureResultOf(bob)
+        self.failureResultOf(carol)
+        self.assertFalse(wire.server.disconnected)
+        self.advance(7)
+        self.failureResultOf(alice)
+        self.assertTrue(wire.server.disconnected)
+
+    def test_gateway(self) -> None:
+        """A gateway that logs in many on one connection, one of whom fails now and then, is not closed."""
+        wire = self.connect()
+        kept = []
+        for i in range(60):
+            if i % 3 == 2:
+                kept.append(self.successResultOf(wire.login(USERS[i % len(USERS)])))
+            else:
+                self.delayOf(self.wrong(wire, f"nobody{i}"))
+        self.assertFalse(wire.server.disconnected)
+        self.assertEqual(len(kept), 20)
+
+    def test_guestsProveNothing(self) -> None:
+        """An anonymous login between the guesses does not make them fewer."""
+        self.realm.anonymous = None
+        server = serve(self.realm, clock=self.clock, profile=STRICT)
+        server.root.portal.realm = StockRealm()
+        wire = self.connect(server=server)
+        asked = []
+        for _ in range(3):
+            asked.append(self.wrong(wire))
+            d = wire.login(None)
+            if len(asked) < 3:
+                self.successResultOf(d)
+            d.addErrback(lambda failure: None)
+        self.advance(10)
+        self.assertTrue(wire.server.disconnected)
+        for d in asked:
+            self.failureResultOf(d)
+
+    def test_configured(self) -> None:
+        """As many as the profile says, and with None never."""
+        for most, closed in ((1, 1), (5, 5), (None, None)):
+            profile = attrs.evolve(STRICT, door=attrs.evolve(STRICT.door, failures=most, delay=0.0))
+            wire = self.connect(server=serve(self.realm, clock=self.clock, profile=profile))
+            number = 0
+            while not wire.server.disconnected and number < 20:
+                d = self.wrong(wire)
+                self.advance(0)
+                self.failureResultOf(d)
+                number += 1
+            self.assertEqual(number, closed or 20)
+
+
+class Slow:
+    """A checker that takes its time."""
+
+    credentialInterfaces = (IUsernameHashedPassword, IAnonymous)
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, Deferred[Any]]] = []
+
+    def requestAvatarId(self, credentials: Any) -> Any:
+        """`ICredentialsChecker`."""
+        d: Deferred[Any] = Deferred()
+        self.asked.append((credentials, d))
+        return d
+
+    def decide(self) -> None:
+        """Answer for the one that has waited longest."""
+        credentials, d = self.asked.pop(0)
+        if credentials.checkPassword(PASSWORD):
+            d.callback(credentials.username)
+        else:
+            d.errback(UnauthorizedLogin())
+
+
+class TurnTests(DoorCase):
+    """Who does not wait for answers has no more guesses for that."""
+
+    def setUp(self) -> None:
+        """With a checker that takes its time."""
+        super().setUp()
+        self.slow = Slow()
+        self.factory = ServerFactory(portal(self.realm, self.slow), clock=self.clock)
+        self.wire = self.connect(server=self.factory)
+
+    def test_guessesInFlight(self) -> None:
+        """Of 40 guesses that are sent at once a checker is asked three, and then the connection is closed."""
+        answers = [self.wrong(self.wire, f"user{i}") for i in range(40)]
+        decided = 0
+        while self.slow.asked:
+            self.assertLessEqual(decided + len(self.slow.asked), 3)
+            self.slow.decide()
+            decided += 1
+        self.assertEqual(decided, 3)
+        self.wire.flush()
+        for d in answers[3:]:
+            self.assertTrue(self.failureResultOf(d).check(errors.TooManyFailures))
+        self.advance(1)
+        for d in answers[:3]:
+            self.assertTrue(self.failureResultOf(d).check(errors.BadCredentials))
+        self.assertTrue(self.wire.server.disconnected)
+
+    def test_thoseThatWaitAreLetIn(self) -> None:
+        """Forty right ones are all let in, each when it is its turn, though some between them are wrong."""
+        answers = {}
+        for i in range(40):
+            answers[i] = self.wrong(self.wire, "eve") if i % 3 == 1 else self.wire.login(f"user{i}")
+        while self.slow.asked:
+            self.slow.decide()
+            self.wire.flush()
+        self.advance(10)
+        for i, d in answers.items():
+            if i % 3 == 1:
+                self.failureResultOf(d)
+            else:
+                self.successResultOf(d)
+
+    def test_buildingIsNotDeciding(self) -> None:
+        """A login whose password was right, and whose avatar takes a while to build, keeps none waiting."""
+        building: list[Deferred[Any]] = []
+
+        def build(avatarId: str) -> Any:
+            building.append(Deferred())
+            return building[-1]
+
+        self.realm.avatarClass = build
+        answers = [self.wire.login(f"user{i}") for i in range(10)]
+        while self.slow.asked:
+            self.slow.decide()
+        self.assertEqual(len(building), 10)
+        for i, d in enumerate(building):
+            d.callback(Recorder(f"user{i}"))
+        self.wire.flush()
+        for answer in answers:
+            self.successResultOf(answer)
+
+    def test_guestsDoNotWait(self) -> None:
+        """Guests, who have no password to guess, have a turn at once."""
+        for i in range(5):
+            self.wire.login(f"user{i}").addErrback(lambda failure: None)
+        self.wire.login(None).addErrback(lambda failure: None)
+        self.assertEqual(len(self.slow.asked), 4)
+
+    def test_lossWhileTheyWait(self) -> None:
+        """Those whose turn has not come when the connection is lost are never brought before a checker."""
+        answers = [self.wire.login(f"user{i}", Client()) for i in range(10)]
+        self.wire.cut()
+        while self.slow.asked:
+            self.slow.decide()
+        self.assertEqual(self.realm.counters.refusals, {"LoginInterrupted": 3})
+        self.wire.flush()
+        for d in answers:
+            self.assertTrue(self.failureResultOf(d).check(pb.PBConnectionLost))
+        self.assertEqual((len(self.realm.roster), self.realm.roster.pending), (0, 0))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_manyThatWaitForASyncOne(self) -> None:
+        """Where those that wait are decided at once when their turn comes, none is decided within another."""
+        answers = [self.wire.login(f"user{i}") for i in range(45)]
+        depth: list[int] = []
+        slow, inside = self.slow, [0]
+
+        def atOnce(credentials: Any) -> Any:
+            inside[0] += 1
+            depth.append(inside[0])
+            d: Deferred[Any] = Deferred()
+            d.callback(credentials.username)
+            inside[0] -= 1
+            return d
+
+        slow.requestAvatarId = atOnce  # type: ignore[method-assign]
+        slow.decide()
+        self.wire.flush()
+        for answer in answers[:1] + answers[3:]:
+            self.successResultOf(answer)
+        self.assertEqual(len(depth), 42)
+        while slow.asked:
+            slow.decide()
+        self.wire.flush()
+        for answer in answers:
+            answer.addErrback(lambda failure: None)
+
+    def test_badNamesWaitForNoTurn(self) -> None:
+        """What is no name piles up behind no checker; when there are too many the connection is closed all the same."""
+        first = self.wire.login("alice")
+        root = self.successResultOf(self.wire.factory.getRootObject())
+        answers = [self.wire.call(root, "login", 5) for _ in range(10)]
+        for d in answers[3:]:
+            self.assertTrue(self.failureResultOf(d).check(errors.TooManyFailures))
+        self.slow.decide()
+        self.wire.flush()
+        kept = self.successResultOf(first)
+        self.advance(4)
+        for d in answers[:3]:
+            self.assertTrue(self.failureResultOf(d).check(errors.BadCredentials))
+        self.assertTrue(self.wire.server.disconnected)
+        del kept
+
+    def test_mindsOfThoseThatAreTooMany(self) -> None:
+        """A login that is refused before its turn has its mind given back."""
+        answers = [self.wire.login("alice", Client(), b"wrong") for _ in range(10)]
+        while self.slow.asked:
+            self.slow.decide()
+        gc.collect()
+        self.wire.flush()
+        self.assertEqual(self.wire.client.localObjects, {})
+        self.advance(10)
+        for d in answers:
+            self.failureResultOf(d)

@@ -1,0 +1,969 @@
+"""
+The codec, in Python and compiled, beside stock's Banana and jelly: the same bytes, the same values.
+
+Each property is tried some hundred times. ``PBKIT_CASES=100000`` has each tried so often, which with its sixteen
+properties makes millions, for a night.
+"""
+
+from __future__ import annotations
+
+import collections
+import decimal
+import enum
+import gc
+import math
+import os
+import pickle
+import random
+import struct
+import sys
+import tracemalloc
+from importlib import import_module
+from types import FrameType, ModuleType
+from typing import Any
+from unittest import skipIf
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from twisted.spread import banana
+from twisted.spread.banana import BananaError
+from twisted.spread.jelly import globalSecurity, jelly
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbkit.errors import Malformed, TooLarge
+from pbkit.wire import codec, purecodec
+from tests.wire import stockwire
+from tests.wire.stockwire import shape, stockBytes, stockCall, stockExpression, stockValue
+
+try:
+    core: ModuleType | None = import_module("pbkit.wire._codec")
+except ImportError:
+    core = None
+
+CASES = int(os.environ.get("PBKIT_CASES", "120"))
+tried = settings(
+    max_examples=CASES,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors, HealthCheck.data_too_large],
+)
+
+SIZE = banana.SIZE_LIMIT
+#: As stock has them: none for the whole.
+WIDE = (1 << 30, SIZE, 1_000_000, SIZE)
+
+
+class _Case(SynchronousTestCase):
+    """
+    What the tests of both share.
+
+    :ivar codec: the one that is tried.
+    """
+
+    codec: Any
+
+    def framer(self, *bounds: int) -> Any:
+        """One with these bounds, or with stock's."""
+        return self.codec.Framer(*(bounds or WIDE))
+
+    def messages(self, *chunks: bytes, bounds: tuple[int, ...] = WIDE) -> list[bytes]:
+        """All that are whole in a stream."""
+        framer, found = self.framer(*bounds), []
+        for chunk in chunks:
+            framer.feed(chunk)
+            while (message := framer.next()) is not None:
+                found.append(message)
+        return found
+
+    def refused(self, stream: bytes, *bounds: int) -> tuple[str, int]:
+        """Which bound a stream is over, as soon as its last byte is there, and not before; also byte by byte."""
+        for chunks in ([stream], [stream[i : i + 1] for i in range(len(stream))]):
+            framer = self.framer(*bounds)
+            for chunk in chunks[:-1]:
+                framer.feed(chunk)
+                self.assertIsNone(framer.next())
+            framer.feed(chunks[-1])
+            error = self.assertRaises(TooLarge, framer.next)
+        return error.which, error.bound
+
+
+class FramerMixin:
+    """Where messages end."""
+
+    def test_cuts(self: Any) -> None:
+        """Messages come out one by one, exactly as they were, however many are in a chunk."""
+        expressions: list[Any] = [[], [b"a", [1, [2.5, b"message"]]], b"pb", 5, -7, 1.5, [[], [[]]], b""]
+        sent = [stockBytes(each) for each in expressions]
+        self.assertEqual(self.messages(b"".join(sent)), sent)
+        self.assertEqual(self.messages(*[b"".join(sent)[i : i + 1] for i in range(len(b"".join(sent)))]), sent)
+
+    @tried
+    @given(st.lists(stockwire.expressions, max_size=5), st.data())
+    def test_cutsAnyChunks(self: Any, expressions: list[Any], data: st.DataObject) -> None:
+        """However the network cuts a stream, the same messages come, and nothing is held at its end."""
+        sent = [stockBytes(each) for each in expressions if stockwire.sendable(each)]
+        chunks = stockwire.chunked(data.draw, b"".join(sent))
+        framer, found = self.framer(), []
+        lazy = data.draw(st.booleans())
+        for chunk in chunks:
+            framer.feed(chunk)
+            while (message := framer.next()) is not None:
+                found.append(message)
+                if lazy:
+                    break
+        while (message := framer.next()) is not None:
+            found.append(message)
+        self.assertEqual(found, sent)
+        self.assertEqual(framer.held, 0)
+
+    def test_held(self: Any) -> None:
+        """What is held is what was fed and did not come out."""
+        framer = self.framer()
+        message = stockBytes([b"abc", 1, 2])
+        self.assertEqual(framer.held, 0)
+        framer.feed(message + message + message[:4])
+        self.assertEqual(framer.held, 2 * len(message) + 4)
+        self.assertEqual(framer.next(), message)
+        self.assertEqual(framer.held, len(message) + 4)
+        framer.feed(message[4:])
+        self.assertEqual([framer.next(), framer.next(), framer.next()], [message, message, None])
+        self.assertEqual(framer.held, 0)
+
+    def test_anyBytes(self: Any) -> None:
+        """Bytes may come as anything that holds bytes, which is then free to be changed."""
+        message = stockBytes([b"abc", 1, 2])
+        for kind in (bytes, bytearray, memoryview):
+            framer = self.framer()
+            for part in (message[:3], message[3:] + message, b"", message):
+                chunk = bytearray(part)
+                framer.feed(chunk if kind is bytearray else kind(bytes(chunk)))
+                chunk[:] = b"\xff" * len(chunk)
+            self.assertEqual([framer.next() for _ in range(4)], [message, message, message, None])
+
+    def test_nothing(self: Any) -> None:
+        """Without a byte there is no message."""
+        framer = self.framer()
+        self.assertIsNone(framer.next())
+        framer.feed(b"")
+        self.assertIsNone(framer.next())
+
+    def test_announced(self: Any) -> None:
+        """A string or list that is too long is refused when it is announced, before any of it is there."""
+        bounds = (1 << 60, 100, 10, 1000)
+        self.assertEqual(self.refused(stockBytes([b"x" * 1001])[:5], *bounds), ("string", 1000))
+        self.assertEqual(self.refused(stockBytes([0] * 101)[:2], *bounds), ("list", 100))
+        huge = bytes(((1 << 40) >> (7 * i)) & 0x7F for i in range(6))
+        self.assertEqual(self.refused(huge + b"\x82", *bounds), ("string", 1000))
+        self.assertEqual(self.refused(huge + b"\x80", *bounds), ("list", 100))
+        self.assertEqual(self.refused(b"\x00" * 63 + b"\x01\x82", *bounds), ("string", 1000))
+        self.assertEqual(self.messages(stockBytes([b"x" * 1000]), bounds=bounds), [stockBytes([b"x" * 1000])])
+
+    def test_items(self: Any) -> None:
+        """Items are counted over the whole of a message, as soon as they are announced; the list itself is one."""
+        bounds = (10_000, 10, 10, 100)
+        fits = stockBytes([[1, 2, 3], [4, 5, 6], 7])
+        self.assertEqual(self.messages(fits, fits, bounds=bounds), [fits, fits])
+        self.assertEqual(self.refused(stockBytes([[1, 2, 3], [4, 5, 6], 7, 8])[:12], *bounds), ("items", 10))
+
+    def test_depth(self: Any) -> None:
+        """So deep and no deeper; lists beside one another are not in one another."""
+        bounds = (10_000, 1000, 4, 100)
+        fits = stockBytes([[[[]], [[]]], [[[1], [2]], 3, [[], []]], [[[]]]])
+        self.assertEqual(self.messages(fits, fits, bounds=bounds), [fits, fits])
+        self.assertEqual(self.refused(stockBytes([[], [[[[]]]]])[:12], *bounds), ("depth", 4))
+
+    def test_bomb(self: Any) -> None:
+        """A million lists in one another end at the bound; without a bound they are one message."""
+        bomb = b"\x01\x80" * 1_000_000 + b"\x00\x80"
+        framer = self.framer(1 << 30, 1 << 30, 100, 100)
+        framer.feed(bomb)
+        error = self.assertRaises(TooLarge, framer.next)
+        self.assertEqual((error.which, error.bound, framer.held), ("depth", 100, 0))
+        (whole,) = self.messages(bomb[-400_002:], bounds=(1 << 30, 1 << 30, 1 << 30, 100))
+        self.assertIsNone(self.codec.decodePlain(b"\x03\x80\x1b\x87\x01\x81" + whole))
+        found, depth = self.codec.decode(whole), 0
+        while found:
+            (found,) = found
+            depth += 1
+        self.assertEqual(depth, 200_000)
+
+    def test_message(self: Any) -> None:
+        """The whole of a message has a bound, for what is announced as for what has come."""
+        bounds = (20, 100, 10, 100)
+        fits = stockBytes([b"x" * 16])
+        self.assertEqual(len(fits), 20)
+        self.assertEqual(self.messages(fits, fits, bounds=bounds), [fits, fits])
+        self.assertEqual(self.refused(stockBytes([b"x" * 17])[:4], *bounds), ("message", 20))
+        self.assertEqual(self.refused(stockBytes([0] * 20)[:2], *bounds), ("message", 20))
+        framer = self.framer(*bounds)
+        framer.feed(stockBytes([2**40] * 18))
+        self.assertEqual(self.assertRaises(TooLarge, framer.next).which, "message")
+
+    def test_prefix(self: Any) -> None:
+        """A number has 64 bytes at most, as in stock, or as many as one likes."""
+        longest = b"\x01\x80" + b"\x7f" * 64 + b"\x85"
+        self.assertEqual(self.messages(longest), [longest])
+        self.assertEqual(self.codec.decode(longest), [2**448 - 1])
+        self.assertEqual(self.refused(b"\x01\x80" + b"\x00" * 65, *WIDE), ("prefix", 64))
+        self.assertEqual(self.refused(b"\x01\x80" + b"\x00" * 4, *WIDE, 3), ("prefix", 3))
+        self.assertEqual(self.messages(b"\x50\x80" + b"\x00\x00\x01\x81" * 80, bounds=(*WIDE, 3))[0][-1], 0x81)
+        self.assertRaises(TooLarge, self.messages, b"\x7f\x80" + b"\x01\x81" * 70 + b"\x01" * 4, bounds=(*WIDE, 3))
+        self.assertRaises(TooLarge, self.messages, b"\x7f\x80" + b"\x01\x81" * 120 + b"\x01" * 65)
+
+    def test_emptyPrefix(self: Any) -> None:
+        """No prefix is 0: nobody sends it, and stock takes it."""
+        self.assertEqual(self.codec.decode(self.messages(b"\x04\x80\x81\x82\x83\x80")[0]), [0, b"", 0, []])
+        self.assertEqual(stockExpression(b"\x04\x80\x81\x82\x83\x80"), [0, b"", 0, []])
+
+    def test_noType(self: Any) -> None:
+        """A byte that is no type is refused, and the message names it."""
+        framer = self.framer()
+        framer.feed(stockBytes([1, 2]) + b"\x02\x80\x01\x88")
+        self.assertEqual(framer.next(), stockBytes([1, 2]))
+        error = self.assertRaises(Malformed, framer.next)
+        self.assertIn("0x88", str(error))
+
+    def test_dead(self: Any) -> None:
+        """After an error nothing is held or taken any more, and the error is told to whoever asks again."""
+        for stream, kind in ((b"\x05\xff", Malformed), (b"\x7f" * 70, TooLarge)):
+            framer = self.framer()
+            framer.feed(stream)
+            first = self.assertRaises(kind, framer.next)
+            framer.feed(stockBytes([1]) * 100)
+            self.assertEqual(framer.held, 0)
+            again = self.assertRaises(kind, framer.next)
+            self.assertEqual(str(again), str(first))
+            self.assertIsNot(again, first)
+
+    def test_limit(self: Any) -> None:
+        """New bounds hold from the next message on, with its bytes there already; one that has begun keeps its own."""
+        small, large = stockBytes([b"x" * 5]), stockBytes([b"x" * 50])
+        framer = self.framer(1000, 100, 10, 10)
+        framer.feed(small + large + large)
+        self.assertEqual(framer.next(), small)
+        framer.limit(1000, 100, 10, 50)
+        self.assertEqual(framer.next(), large)
+        framer.limit(1000, 100, 10, 10)
+        self.assertEqual(self.assertRaises(TooLarge, framer.next).bound, 10)
+        framer = self.framer(1000, 100, 10, 10)
+        framer.feed(small[:1])
+        self.assertIsNone(framer.next())
+        framer.limit(1000, 100, 10, 4)
+        framer.feed(small[1:] + small)
+        self.assertEqual(framer.next(), small)
+        self.assertEqual(self.assertRaises(TooLarge, framer.next).bound, 4)
+
+    def test_bounds(self: Any) -> None:
+        """A bound below 1 is a mistake of the caller's, who is told."""
+        for bounds in ((0, 1, 1, 1), (1, 0, 1, 1), (1, 1, -1, 1), (1, 1, 1, 0), (1, 1, 1, 1, 0)):
+            self.assertIn("1 or more", str(self.assertRaises(ValueError, self.framer, *bounds)))
+        self.assertRaises(ValueError, self.framer().limit, 1, 1, 1, 0)
+        self.assertRaises(TypeError, self.codec.Framer, 1, 2)
+        self.assertRaises(TypeError, self.framer().feed, "text")
+
+    def test_whatCameOutIsNotTouched(self: Any) -> None:
+        """A message keeps its bytes whatever is fed later."""
+        framer = self.framer()
+        messages = [stockBytes([b"%d" % n * 50, n]) for n in range(50)]
+        stream, found = b"".join(messages), []
+        for i in range(0, len(stream), 37):
+            framer.feed(stream[i : i + 37])
+            while (message := framer.next()) is not None:
+                found.append(message)
+        self.assertEqual(found, messages)
+
+    def test_oneByteItems(self: Any) -> None:
+        """300,000 items of one byte, a byte at a time: one message, and nothing else is held at any time."""
+        framer = self.framer(1 << 30, 1 << 30, 10, 10)
+        size = 300_000
+        head = bytes((size & 0x7F, size >> 7 & 0x7F, size >> 14, 0x80))
+        framer.feed(head)
+        for _ in range(size - 1):
+            framer.feed(b"\x81")
+            if framer.next() is not None:
+                raise AssertionError("too early")
+        framer.feed(b"\x81")
+        self.assertEqual(framer.next(), head + b"\x81" * size)
+        self.assertEqual(framer.held, 0)
+
+    def test_manyMessagesInAChunk(self: Any) -> None:
+        """A chunk of 200,000 messages comes out whole; what is left is not copied for each."""
+        stream = b"\x01\x80\x05\x81" * 200_000
+        framer, count = self.framer(), 0
+        framer.feed(stream)
+        while framer.next() is not None:
+            count += 1
+        self.assertEqual(count, 200_000)
+
+    def test_emptyLists(self: Any) -> None:
+        """Empty lists, 200,000 of them in a list, are no deeper than one."""
+        stream = stockBytes([[]] * 200_000)
+        self.assertEqual(len(self.codec.decode(self.messages(stream, bounds=(1 << 30, 1 << 30, 2, 1))[0])), 200_000)
+
+
+class ExpressionMixin:
+    """Banana, and nothing more."""
+
+    @tried
+    @given(stockwire.mangled(stockwire.streams), st.booleans(), st.data())
+    def test_streams(self: Any, stream: bytes, vocabulary: bool, data: st.DataObject) -> None:
+        """Of any bytes at all comes what stock makes of them; where stock gives up, so does the codec."""
+        theirs = stockwire.StockBanana(vocabulary)
+        framer = self.framer()
+        got: list[Any] = []
+        error: Any = None
+        for chunk in stockwire.chunked(data.draw, stream):
+            try:
+                theirs.dataReceived(chunk)
+            except (BananaError, NotImplementedError, KeyError) as their:
+                error = their
+            try:
+                framer.feed(chunk)
+                while (message := framer.next()) is not None:
+                    got.append(self.codec.decode(message, vocabulary))
+            except (TooLarge, Malformed) as our:
+                self.assertEqual(shape(got), shape(theirs.got))
+                # So many items are no message of anybody's; stock takes what is announced one by one.
+                self.assertTrue(error is not None or getattr(our, "which", "") == "items", our)
+                return
+            if error is not None:
+                break
+        self.assertEqual(shape(got), shape(theirs.got))
+        if error is not None:
+            # A word that there is not: Framer knows no words, and the message is not whole.
+            self.assertIsInstance(error, KeyError | NotImplementedError)
+            self.assertNotIn("Type Byte", str(error))
+            self.assertGreater(framer.held, 0)
+
+    @tried
+    @given(stockwire.expressions, st.booleans())
+    def test_encode(self: Any, expression: Any, vocabulary: bool) -> None:
+        """An expression is written as stock writes it; what stock refuses is refused in the same words."""
+        try:
+            expected = stockBytes(expression, vocabulary)
+        except BananaError as their:
+            our = self.assertRaises(BananaError, self.codec.encode, expression, vocabulary, SIZE)
+            self.assertEqual(str(our), str(their))
+            return
+        self.assertEqual(self.codec.encode(expression, vocabulary, SIZE), expected)
+        self.assertEqual(shape(self.codec.decode(expected, vocabulary)), shape(stockExpression(expected, vocabulary)))
+
+    def test_encodeOdd(self: Any) -> None:
+        """Subclasses of what Banana has go as what they derive from; other things are refused as by stock."""
+
+        class Number(int):
+            pass
+
+        class Name(bytes):
+            pass
+
+        class Point(tuple[int, ...]):
+            pass
+
+        class Row(list[Any]):
+            pass
+
+        fine: list[Any] = [True, [False, Number(5)], Name(b"list"), Name(b"x"), Point((1, 2)), Row([Row()]), (1, (2,))]
+        for each in fine:
+            self.assertEqual(self.codec.encode(each, True, SIZE), stockBytes(each))
+        for each in ("text", ["text"], None, [None], {}, [[object]], bytearray(b"x"), 1j):
+            theirs = self.assertRaises(BananaError, stockBytes, each)
+            ours = self.assertRaises(BananaError, self.codec.encode, each, True, SIZE)
+            self.assertEqual(str(ours), str(theirs))
+
+    def test_encodeBounds(self: Any) -> None:
+        """What is too large is refused in stock's words; at the bound it is not."""
+        self.patch(banana, "SIZE_LIMIT", 10)
+        for each in (b"x" * 11, [1] * 11, (1,) * 11, [[b"y" * 200]], 2**448, [-(2**448)], b"not_logged_in"):
+            for vocabulary in (True, False):
+                try:
+                    expected = stockBytes(each, vocabulary)
+                except BananaError as their:
+                    our = self.assertRaises(BananaError, self.codec.encode, each, vocabulary, 10)
+                    self.assertEqual(str(our), str(their))
+                else:
+                    self.assertEqual(self.codec.encode(each, vocabulary, 10), expected)
+        for each in (b"x" * 10, [1] * 10, 2**448 - 1, 1 - 2**448):
+            self.assertEqual(self.codec.encode(each, True, 10), stockBytes(each))
+        self.assertEqual(self.codec.encode(2**70 - 1, True, 10, 10), stockBytes(2**70 - 1))
+        self.assertIn(f"({2**70})", str(self.assertRaises(BananaError, self.codec.encode, 2**70, True, 10, 10)))
+        # Too many digits for Python to write them down: stock's own error then.
+        self.assertRaises(ValueError, stockBytes, 10**5000)
+        self.assertRaises(ValueError, self.codec.encode, 10**5000, True, 10)
+
+    def test_encodeEndless(self: Any) -> None:
+        """What holds itself, or is too deep, is refused as by stock, and not for ever."""
+        endless: list[Any] = []
+        endless.append(endless)
+        deep: list[Any] = []
+        for _ in range(100_000):
+            deep = [deep]
+        for each in (endless, deep):
+            self.assertRaises(RecursionError, self.codec.encode, each, True, SIZE)
+        while deep:
+            (deep,) = deep
+
+    def test_decodeNoMessage(self: Any) -> None:
+        """What is not one whole message is refused, not read beyond its end."""
+        whole = stockBytes([b"abc", 1.5, 2**40, [b"message", []]])
+        for cut in range(len(whole)):
+            self.assertRaises(Malformed, self.codec.decode, whole[:cut])
+        self.assertRaises(Malformed, self.codec.decode, whole + b"\x00")
+        self.assertRaises(Malformed, self.codec.decode, b"\x7f" * 9 + b"\x82")
+        self.assertRaises(Malformed, self.codec.decode, b"\x7f" * 60 + b"\x82")
+        self.assertRaises(Malformed, self.codec.decode, b"\x7f" * 60 + b"\x80")
+        self.assertRaises(TypeError, self.codec.decode, "text")
+
+    def test_decodeWords(self: Any) -> None:
+        """Each word of the vocabulary is read, and no other; without a vocabulary none is."""
+        for word, number in banana.Banana.outgoingVocabulary.items():
+            self.assertEqual(self.codec.decode(bytes((number, 0x87))), word)
+            self.assertEqual(self.codec.decode(bytes((number, 0, 0, 0x87))), word)
+            self.assertRaises(Malformed, self.codec.decode, bytes((number, 0x87)), False)
+        for prefix in (b"", b"\x00", b"\x20", b"\x7f" * 64):
+            self.assertRaises(Malformed, self.codec.decode, prefix + b"\x87")
+
+
+class ValueMixin:
+    """Jelly and Banana in one."""
+
+    def same(self: Any, data: bytes, vocabulary: bool = True) -> bool:
+        """Hold what is read of a call against stock; false if it is left to stock."""
+        found = self.codec.decodePlain(data, vocabulary)
+        if found is None:
+            return False
+        word, requestID, objectID, name, answer, args, kw = stockExpression(data, vocabulary)
+        self.assertEqual(word, b"message")
+        expected = ("message", requestID, objectID, name.decode(), answer)
+        self.assertEqual((found[:5], [*map(type, found)]), (expected, [*map(type, expected), type(found[5]), dict]))
+        self.assertIn(type(found[5]), (tuple, list))
+        self.assertEqual(shape(found[5]), shape(stockValue(args)))
+        self.assertEqual(shape(found[6]), shape(stockValue(kw)))
+        return True
+
+    @tried
+    @given(stockwire.calls, st.booleans(), st.sampled_from([b"", b"cache"]))
+    def test_calls(self: Any, call: tuple[Any, ...], vocabulary: bool, prefix: bytes) -> None:
+        """A call is written to the byte as stock writes it, and read as it was; what is left to stock has a reason."""
+        found = self.codec.encodeCall(prefix, *call, vocabulary, SIZE)
+        try:
+            expected = stockCall(call, vocabulary, prefix)
+        except BananaError:
+            self.assertIsNone(found)
+            return
+        if found is None:
+            self.assertTrue(stockwire.repeats(*call[-2:]))
+            return
+        self.assertEqual(found, expected)
+        tail = self.codec.encodeTail(*call[2:], vocabulary, SIZE)
+        self.assertEqual(self.codec.splice(prefix, *call[:2], tail, vocabulary, SIZE), expected)
+        if not prefix:
+            try:
+                call[2].decode()
+            except UnicodeDecodeError:
+                self.assertFalse(self.same(found, vocabulary))
+            else:
+                self.assertTrue(self.same(found, vocabulary))
+
+    @tried
+    @given(stockwire.heads, stockwire.values, st.booleans())
+    def test_answers(self: Any, requestID: Any, value: Any, vocabulary: bool) -> None:
+        """An answer is written to the byte as stock writes it, and read as it was."""
+        found = self.codec.encodeAnswer(requestID, value, vocabulary, SIZE)
+        try:
+            expected = stockBytes([b"answer", requestID, jelly(value, globalSecurity)], vocabulary)
+        except BananaError:
+            self.assertIsNone(found)
+            return
+        if found is None:
+            self.assertTrue(stockwire.repeats(value))
+            return
+        self.assertEqual(found, expected)
+        alone = self.codec.encodePlain(value, vocabulary, SIZE)
+        self.assertEqual(alone, stockBytes(jelly(value, globalSecurity), vocabulary))
+        kind, again, back = self.codec.decodePlain(found, vocabulary)
+        self.assertEqual((kind, again), ("answer", requestID))
+        self.assertEqual(shape(back), shape(stockValue(stockExpression(found, vocabulary)[2])))
+
+    @tried
+    @given(stockwire.graphs())
+    def test_shared(self: Any, value: Any) -> None:
+        """What is there twice, or holds itself, is left to stock; without that it is the same bytes."""
+        try:
+            expected = stockBytes([b"answer", 1, jelly(value, globalSecurity)])
+        except BananaError:
+            expected = None
+        found = self.codec.encodeAnswer(1, value, True, SIZE)
+        if stockwire.repeats(value):
+            self.assertIsNone(found)
+        else:
+            self.assertEqual(found, expected)
+
+    @tried
+    @given(stockwire.heads, stockwire.nearly, stockwire.nearly)
+    def test_expressions(self: Any, head: Any, args: Any, kw: Any) -> None:
+        """Where a value is made of jelly of any kind, right or wrong, it is the one that stock makes."""
+        try:
+            data = stockBytes([b"message", head, 1, b"name", 1, args, kw])
+        except BananaError:
+            return
+        self.same(data)
+        answer = stockBytes([b"answer", head, args])
+        found = self.codec.decodePlain(answer)
+        if found is not None:
+            self.assertEqual(shape(found[2]), shape(stockValue(stockExpression(answer)[2])))
+
+    @tried
+    @given(stockwire.mangled(stockwire.callStreams), st.booleans())
+    def test_mangled(self: Any, data: bytes, vocabulary: bool) -> None:
+        """Where a value is made of bytes of any kind, it is the one that stock makes of the message they are."""
+        try:
+            messages = self.messages(data)
+        except (TooLarge, Malformed):
+            messages = []
+        for message in messages:
+            if message[:1] == b"\x03":
+                found = self.codec.decodePlain(message, vocabulary)
+                if found is not None:
+                    word, requestID, value = stockExpression(message, vocabulary)
+                    self.assertEqual((b"answer", requestID), (word, found[1]))
+                    self.assertEqual(shape(found[2]), shape(stockValue(value)))
+            else:
+                self.same(message, vocabulary)
+        # And as it is, whole or not: no error, and nothing is read that is not there.
+        if self.codec.decodePlain(data, vocabulary) is not None:
+            self.assertEqual(messages, [data])
+
+    def test_words(self: Any) -> None:
+        """Words of the vocabulary are written as numbers wherever they are, in text too, and only in that dialect."""
+        for word in stockwire.WORDS + stockwire.ATOMS:
+            call = (1, 2, word, 1, (word, word.decode(), [word.decode()]), {word.decode(): word})
+            for vocabulary in (True, False):
+                data = stockCall(call, vocabulary)
+                self.assertEqual(self.codec.encodeCall(b"", *call, vocabulary, SIZE), data)
+                self.assertTrue(self.same(data, vocabulary))
+            # A peer that has not agreed on the vocabulary may not use it.
+            self.assertIsNone(self.codec.decodePlain(stockCall(call, True), False))
+
+    def test_name(self: Any) -> None:
+        """A name may be text; text that UTF-8 has no bytes for is left to stock, as a value too."""
+        self.assertEqual(
+            self.codec.encodeCall(b"", 1, 2, "grüß", 1, (), {}, True, SIZE),
+            stockCall((1, 2, "grüß".encode(), 1, (), {})),
+        )
+        for name, args, kw in (("\ud800", (), {}), (b"x", ("\ud800",), {}), (b"x", (), {"\udfff": 1})):
+            self.assertIsNone(self.codec.encodeCall(b"", 1, 2, name, 1, args, kw, True, SIZE))
+        self.assertIsNone(self.codec.encodeAnswer(1, ["\ud800"], True, SIZE))
+
+    def test_sharing(self: Any) -> None:
+        """Constant and empty tuples count as shared, args and keywords have nothing to do with one another."""
+        both: list[Any] = [1]
+        cases: list[tuple[tuple[Any, ...], dict[str, Any], bool | None]] = [
+            (((), ()), {}, False),
+            (([(), ()],), {}, False),
+            ((both, both), {}, False),
+            ((both,), {"a": both}, True),
+            (((),), {"a": ()}, True),
+            (({"a": both}, [both]), {}, False),
+            # Whether these two are one is up to the compiler.
+            ((frozenset([(1, 2)]), [(1, 2)]), {}, None),
+        ]
+        for args, kw, plain in cases:
+            found = self.codec.encodeCall(b"", 1, 2, b"x", 1, args, kw, True, SIZE)
+            self.assertEqual(found is not None, not stockwire.repeats(args, kw))
+            if plain is not None:
+                self.assertEqual(found is not None, plain)
+            if found is not None:
+                self.assertEqual(found, stockCall((1, 2, b"x", 1, args, kw)))
+
+    def test_exactTypes(self: Any) -> None:
+        """What only derives from a plain type is left to stock, and so is anything else."""
+
+        class Colour(enum.IntEnum):
+            RED = 1
+
+        class Text(str):
+            pass
+
+        Pair = collections.namedtuple("Pair", "a b")
+        odd = [Colour.RED, Text("a"), Pair(1, 2), collections.OrderedDict(), bytearray(b"a"), decimal.Decimal(1)]
+        for each in [*odd, object(), int, len, 1j, range(3), memoryview(b"a")]:
+            self.assertIsNone(self.codec.encodePlain(each, True, SIZE))
+            self.assertIsNone(self.codec.encodeAnswer(1, [each], True, SIZE))
+            self.assertIsNone(self.codec.encodeCall(b"", 1, 2, b"x", 1, (), {"a": each}, True, SIZE))
+        self.assertIsNone(self.codec.encodeAnswer(Colour.RED, 1, True, SIZE))
+        self.assertIsNone(self.codec.encodeAnswer("text", 1, True, SIZE))
+        self.assertIsNone(self.codec.encodeCall(b"", 1, 2, b"x", 1, [1], {}, True, SIZE))
+        self.assertIsNone(self.codec.encodeCall(b"", 1, 2, b"x", 1, (), {5: object()}, True, SIZE))
+        self.assertIsNone(self.codec.splice(b"", 1.5, 2, b"", True, SIZE))
+        self.assertIsNone(self.codec.encodeTail(b"x", None, (), {}, True, SIZE))
+
+    def test_tooLarge(self: Any) -> None:
+        """What stock would refuse as too large is left to it; at the bound it is written."""
+        for limit in (12, 20):
+            self.patch(banana, "SIZE_LIMIT", limit)
+            for n in range(limit - 2, limit + 3):
+                values: list[Any] = [
+                    b"x" * n,
+                    "x" * n,
+                    [1] * n,
+                    (1,) * n,
+                    set(range(n)),
+                    dict.fromkeys(range(n)),
+                    {"x" * n},
+                ]
+                calls: list[Any] = [(1, 2, b"x", 1, (value,), {"a": 1}) for value in values]
+                calls += [(1, b"i" * n, b"n" * n, True, (), {"k" * n: value}) for value in values]
+                for call in calls:
+                    try:
+                        expected = stockCall(call)
+                    except BananaError:
+                        expected = None
+                    self.assertEqual(self.codec.encodeCall(b"", *call, True, limit), expected)
+        for number, fits in ((2**70 - 1, True), (-(2**70) + 1, True), (2**70, False), (-(2**70), False)):
+            self.assertEqual(self.codec.encodePlain(number, True, SIZE, 10) is not None, fits)
+            self.assertEqual(self.codec.splice(b"", number, 1, b"", True, SIZE, 10) is not None, fits)
+
+    def test_deep(self: Any) -> None:
+        """What is deeper than it is good for is left to stock, in and out, whatever it is made of."""
+        for wrap in (lambda v: [v], lambda v: (v,), lambda v: {"a": v}, lambda v: frozenset([v])):
+            value: Any = wrap(1)
+            for _ in range(100):
+                value = wrap(value)
+            expression = jelly(value, globalSecurity)
+            data = self.codec.encodeAnswer(1, value, True, SIZE)
+            self.assertEqual(data, stockBytes([b"answer", 1, expression]))
+            self.assertEqual(self.codec.decodePlain(data)[2], value)
+            for _ in range(100):
+                value = wrap(value)
+            self.assertIsNone(self.codec.encodeAnswer(1, value, True, SIZE))
+        head = b"\x03\x80\x1b\x87\x01\x81"
+        for opening in (b"\x02\x80\x08\x87", b"\x02\x80\x0b\x87", b"\x02\x80\x03\x82set", b"\x02\x80\x05\x87\x02\x80"):
+            self.assertIsNone(self.codec.decodePlain(head + opening * 100_000 + b"\x01\x81"))
+        cyclic: list[Any] = []
+        cyclic.append(cyclic)
+        self.assertIsNone(self.codec.encodeAnswer(1, cyclic, True, SIZE))
+
+    def test_doubts(self: Any) -> None:
+        """What stock refuses, or makes something of that is not plain, is left to it, without an error."""
+        wrong: list[Any] = [
+            [],
+            [[]],
+            [b"list", []],
+            [b"None", 1],
+            [b"unicode"],
+            [b"unicode", b"\xff"],
+            [b"unicode", 5],
+            [b"unicode", b"a", b"b"],
+            [b"boolean"],
+            [b"boolean", b"maybe"],
+            [b"boolean", 1],
+            [b"dictionary", 5],
+            [b"dictionary", [1]],
+            [b"dictionary", [1, 2, 3]],
+            [b"dictionary", b"ab"],
+            [b"dictionary", [[b"list"], 1]],
+            [b"set", [b"list"]],
+            [b"frozenset", [b"dictionary"]],
+            [b"tuple", [b"reference", 1, [b"list", [b"dereference", 1]]]],
+            [b"dereference", 1],
+            [b"remote", 1],
+            [b"local", b"root"],
+            [b"no.such.Class", [b"dictionary"]],
+            [b"decimal", 1, 2],
+            [5],
+            [1.5, 2],
+            [[b"list"]],
+        ]
+        for each in wrong:
+            for word in (each, [b"list", each], [b"list", 1, each, 2], [b"dictionary", [1, each]]):
+                self.assertIsNone(self.codec.decodePlain(stockBytes([b"answer", 1, word])), word)
+            self.assertIsNone(self.codec.decodePlain(stockBytes([b"message", 1, 2, b"x", 1, [b"tuple"], each])))
+            self.assertIsNone(self.codec.decodePlain(stockBytes([b"message", 1, 2, b"x", 1, each, [b"dictionary"]])))
+
+    def test_otherMessages(self: Any) -> None:
+        """Other messages, and these two with another number of parts, are left to stock."""
+        args: list[Any] = [[b"tuple"], [b"dictionary"]]
+        for each in (
+            [b"version", 6],
+            [b"error", 1, [b"None"]],
+            [b"cachemessage", 1, 2, b"x", 1, *args],
+            [b"answer", 1],
+            [b"answer", 1, 2, 3],
+            [b"message", 1, 2, b"x", 1, [b"tuple"]],
+            [b"message", 1, 2, b"x", 1, *args, 1],
+            [b"message", [b"unicode", b"a"], 2, b"x", 1, *args],
+            [b"message", 1, 2, 3, 1, *args],
+            [b"message", 1, 2, [b"unicode", b"x"], 1, *args],
+            [b"message", 1, 1.5, b"x", 1, *args],
+            [b"message", 1, 1, b"x", [b"None"], *args],
+            [b"message", 1, 1, b"x", [b"boolean", b"true"], *args],
+            [b"message", 1, 1, b"\xff", 1, *args],
+            [b"message", 1, 1, b"x", 1, 5, [b"dictionary"]],
+            [b"message", 1, 1, b"x", 1, [b"set"], [b"dictionary"]],
+            [b"message", 1, 1, b"x", 1, [b"tuple"], [b"tuple"]],
+            [],
+            b"pb",
+            5,
+        ):
+            self.assertIsNone(self.codec.decodePlain(stockBytes(each)), each)
+        self.assertIsNone(self.codec.decodePlain(b""))
+        self.assertIsNone(self.codec.decodePlain(b"\x07"))
+
+    def test_listOfArguments(self: Any) -> None:
+        """Arguments that were sent as a list are a list; ids may be bytes."""
+        data = stockBytes([b"message", b"id", b"root", b"x", b"", [b"list", 1], [b"dictionary"]])
+        self.assertEqual(self.codec.decodePlain(data), ("message", b"id", b"root", "x", b"", [1], {}))
+
+    def test_keys(self: Any) -> None:
+        """Of keys that are equal the first is kept, and the last value, as in stock."""
+        pairs = [[1, b"a"], [[b"boolean", b"true"], b"b"], [1.0, b"c"], [0, b"d"], [-0.0, b"e"]]
+        self.assertTrue(
+            self.same(stockBytes([b"message", 1, 2, b"x", 1, [b"tuple", [b"dictionary", *pairs]], [b"dictionary"]]))
+        )
+        self.assertTrue(
+            self.same(stockBytes([b"message", 1, 2, b"x", 1, [b"tuple", [b"set", 1, 1.0, 1]], [b"dictionary"]]))
+        )
+
+    def test_collisions(self: Any) -> None:
+        """A dict or set whose keys were chosen to have one hash is not made; a few such keys are no matter."""
+        bad = 2**61 - 1
+        for few, many in ((30, 40), (33, 10_000)):
+            for word in (b"set", b"frozenset", b"dictionary"):
+                for keys, made in (
+                    ([n * bad for n in range(few)], True),
+                    ([n * bad for n in range(many)], False),
+                    ([*range(1000), *(n * bad for n in range(5, many))], False),
+                    ([*range(1000)], True),
+                    ([float(n * 2**61) for n in range(20)] + [*range(40)], True),
+                ):
+                    items = [[key, 1] for key in keys] if word == b"dictionary" else keys
+                    found = self.codec.decodePlain(stockBytes([b"answer", 1, [word, *items]]))
+                    self.assertEqual(found is not None, made, (word, few, many))
+            tuples = [[b"tuple", 1, n * bad] for n in range(many)]
+            self.assertIsNone(self.codec.decodePlain(stockBytes([b"answer", 1, [b"set", *tuples]])))
+
+    def test_numbers(self: Any) -> None:
+        """Numbers at each place where another form begins are the same bytes, and come back as they were."""
+        edges = [
+            0,
+            1,
+            127,
+            128,
+            129,
+            16383,
+            16384,
+            2**21,
+            2**28,
+            2**31,
+            2**35,
+            2**56,
+            2**62,
+            2**63,
+            2**64,
+            2**70,
+            2**448,
+        ]
+        numbers = [sign * (edge + by) for edge in edges for by in (-1, 0, 1) for sign in (1, -1) if edge + by < 2**448]
+        decimals = [0.0, -0.0, math.inf, -math.inf, 1e-310, sys.float_info.max, 0.1]
+        nans = [struct.unpack("!d", bits)[0] for bits in (b"\x7f\xf8" + b"\0" * 6, b"\xff\xf8" + b"\0" * 5 + b"\1")]
+        args = (numbers, [*decimals, *nans], *numbers)
+        data = self.codec.encodeCall(b"", 2**40, -5, b"x", 0, args, {}, True, SIZE)
+        self.assertEqual(data, stockCall((2**40, -5, b"x", 0, args, {})))
+        self.assertTrue(self.same(data))
+        for number in numbers:
+            data = stockBytes([b"answer", number, number])
+            self.assertEqual(self.codec.encodeAnswer(number, number, True, SIZE), data)
+            self.assertEqual(self.codec.decodePlain(data), ("answer", number, number))
+
+    def test_longForms(self: Any) -> None:
+        """Numbers with more bytes than they need are what they are in stock, in a header, a length or a value."""
+        for length in (b"\x03\x00", b"\x03\x00\x00\x00\x00", b"\x03" + b"\x00" * 60):
+            for kind in (b"\x81", b"\x85", b"\x83"):
+                value = self.codec.decodePlain(b"\x03\x80\x1b\x87" + length + kind + length + kind)
+                self.assertEqual(value, ("answer", *([-3 if kind == b"\x83" else 3] * 2)))
+            for text in (b"\x02\x80\x07\x82unicode" + length + b"\x82abc", length + b"\x80\x08\x87\x01\x81\x02\x81"):
+                data = b"\x03\x80\x1b\x87\x01\x81" + text
+                found = self.codec.decodePlain(data)
+                self.assertEqual(found, ("answer", 1, stockValue(stockExpression(data)[2])))
+
+    def test_runs(self: Any) -> None:
+        """Long lists of numbers, alone and mixed, in lists that end at once: each number is in its list."""
+        rng = random.Random(5)
+        for _ in range(12):
+            ints = [
+                rng.choice([rng.randrange(100), rng.randrange(2**31), -3, 2**40]) for _ in range(rng.randrange(200))
+            ]
+            value = [ints, [[[5]], *ints, "text", *ints], 7, 8, [[1] * 9, 2, 3], (*ints, 1.5)]
+            data = self.codec.encodeAnswer(1, value, True, SIZE)
+            self.assertEqual(data, stockBytes([b"answer", 1, jelly(value, globalSecurity)]))
+            self.assertEqual(self.codec.decodePlain(data), ("answer", 1, value))
+            self.assertEqual(self.messages(data * 3), [data] * 3)
+            for cut in range(0, len(data), 7):
+                self.assertIsNone(self.codec.decodePlain(data[:cut]))
+
+    def test_manyKeys(self: Any) -> None:
+        """However many different keys are sent, each is written as it is."""
+        for base in (0, 5000, 0):
+            value = {f"key {n}": n for n in range(base, base + 3000)}
+            self.assertEqual(self.codec.encodePlain(value, True, SIZE), stockBytes(jelly(value, globalSecurity)))
+
+    def test_changing(self: Any) -> None:
+        """What was read is the caller's own: nothing of it is used again."""
+        data = stockCall((1, 2, b"x", 1, ([], {}, {"a": []}), {}))
+        first, second = self.codec.decodePlain(data), self.codec.decodePlain(data)
+        first[5][0].append(1)
+        first[5][2]["a"].append(1)
+        first[6]["b"] = 1
+        self.assertEqual(second, ("message", 1, 2, "x", 1, ([], {}, {"a": []}), {}))
+
+
+class PureTests(FramerMixin, ExpressionMixin, ValueMixin, _Case):
+    """The codec in Python."""
+
+    codec = purecodec
+
+    def steps(self, size: int, chunk: int) -> int:
+        """How many lines of the codec run for a stream of so many items of one byte, in such chunks."""
+        stream = stockBytes([0] * size + [[]] * size + [b"abc"] * size)
+        framer = purecodec.Framer(1 << 30, 1 << 30, 10, 10)
+        count = 0
+
+        def line(frame: FrameType, event: str, arg: object) -> Any:
+            nonlocal count
+            count += event == "line"
+            return line
+
+        before = sys.gettrace()
+        sys.settrace(lambda frame, event, arg: line if frame.f_code.co_filename == purecodec.__file__ else None)
+        try:
+            for i in range(0, len(stream), chunk):
+                framer.feed(stream[i : i + chunk])
+                message = framer.next()
+        finally:
+            sys.settrace(before)
+        self.assertEqual(message, stream)
+        return count
+
+    def test_linear(self) -> None:
+        """Twice the bytes are twice the steps, in small chunks as in large."""
+        for chunk in (1, 10, 1 << 20):
+            self.assertLess(self.steps(2000, chunk), 2.1 * self.steps(1000, chunk))
+
+    def test_movesNothing(self) -> None:
+        """While a message comes in small chunks, it stays in the buffer that it began in."""
+        framer = purecodec.Framer(1 << 30, 1 << 30, 10, 10)
+        framer.feed(stockBytes([0] * 10_000)[:10])
+        framer.feed(b"\x81")
+        buffer = framer._buffer
+        for _ in range(5000):
+            framer.feed(b"\x81")
+            self.assertIsNone(framer.next())
+        self.assertIs(framer._buffer, buffer)
+
+
+@skipIf(core is None, "the compiled core is not built here")
+class CompiledTests(FramerMixin, ExpressionMixin, ValueMixin, _Case):
+    """The compiled codec."""
+
+    codec = core
+
+    def test_linear(self) -> None:
+        """Each item is looked at once and each byte is moved a few times, in small chunks as in large."""
+        size = 20_000
+        stream = stockBytes([0] * size + [[]] * size + [b"abc"] * size)
+        for chunk in (1, 10, 1000, 1 << 20):
+            framer = self.framer(1 << 30, 1 << 30, 10, 10)
+            for i in range(0, len(stream), chunk):
+                self.assertIsNone(framer.next())
+                framer.feed(stream[i : i + chunk])
+            self.assertEqual(framer.next(), stream)
+            looked, moved = framer._work
+            # An item that is not whole at the end of a chunk is looked at again with the next.
+            self.assertLessEqual(looked, 3 * size + 1 + len(stream) // chunk)
+            self.assertLess(moved, 4 * len(stream))
+
+    def test_linearUnread(self) -> None:
+        """That messages are left to lie does not have them moved again and again."""
+        message = stockBytes([b"x" * 50])
+        framer = self.framer()
+        framer.feed(message * 1000)
+        for _ in range(20_000):
+            self.assertEqual(framer.next(), message)
+            framer.feed(message)
+        looked, moved = framer._work
+        self.assertLessEqual(looked, 2 * 20_000)
+        self.assertLess(moved, 4 * 21_000 * len(message))
+
+    def test_leavesNothing(self) -> None:
+        """However often things are read, written and refused, no memory is lost."""
+        value = [1, 2**80, -5, 1.5, "text", "ünicode", b"bytes", None, True, (1, (2,)), {"a": {1: 2}}, {1, 2}]
+        many = {str(n): n for n in range(100)}
+        assert core is not None
+        answer = core.encodeAnswer(1, [value, many], True, SIZE)
+        wrong = [answer[:cut] for cut in range(0, len(answer), 29)]
+        bad = core.encodeAnswer(1, {n * (2**61 - 1) for n in range(100)}, True, SIZE)
+
+        def once() -> None:
+            assert core is not None
+            for message in (answer, bad, *wrong):
+                core.decodePlain(message)
+                framer = core.Framer(10_000, 1000, 10, 100)
+                try:
+                    for part in (message[:50], message[50:] + message):
+                        framer.feed(part)
+                        framer.next()
+                    core.decode(message)
+                except (Malformed, TooLarge):
+                    pass
+            for each in (value, [value, value], [object()], many, "\ud800", 2**500):
+                core.encodeCall(b"", 1, 2, "x", 1, (each,), {}, True, SIZE)
+                core.encodePlain(each, True, 5)
+            for kind in (b"\x05\xff", b"\x7f" * 70):
+                framer = core.Framer(10, 10, 10, 10)
+                framer.feed(kind)
+                self.assertRaises(ValueError, framer.next)
+            core.encode([value[:4], (), [b"list"]], True, SIZE)
+
+        # What Python keeps for later is kept after the first times; then nothing more may be.
+        for _ in range(3):
+            once()
+        gc.collect()
+        tracemalloc.start()
+        try:
+            once()
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(20):
+                once()
+            gc.collect()
+            self.assertLess(tracemalloc.get_traced_memory()[0] - before, 5000)
+        finally:
+            tracemalloc.stop()
+
+
+class ChoiceTests(SynchronousTestCase):
+    """Which of the two is taken."""
+
+    def test_choice(self) -> None:
+        """The compiled core where it is there, unless the environment has it passed by; and it says so."""
+        wanted = core is not None and os.environ.get("PBKIT_PURE", "") in ("", "0")
+        self.assertIs(codec.compiled, wanted)
+        for name in codec.__all__:
+            if name not in ("compiled", "TooLarge", "Malformed"):
+                self.assertIs(getattr(codec, name), getattr(core if wanted else purecodec, name))
+
+    def test_pure(self) -> None:
+        """PBKIT_PURE has the Python one taken; 0 and nothing are no."""
+        for value, pure in (("1", True), ("yes", True), ("0", core is None), ("", core is None)):
+            self.patch(os, "environ", {"PBKIT_PURE": value})
+            self.assertIs(codec._chosen() is purecodec, pure)
+
+    def test_errors(self) -> None:
+        """The errors say what was wrong, are ValueErrors, and can be pickled."""
+        for which in TooLarge.texts:
+            error = TooLarge(which, 1234)
+            self.assertIn("1234", str(error))
+            again = pickle.loads(pickle.dumps(error))
+            self.assertEqual((again.which, again.bound, str(again)), (which, 1234, str(error)))
+            self.assertIsInstance(error, ValueError)
+        self.assertIsInstance(Malformed("x"), ValueError)
