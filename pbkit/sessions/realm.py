@@ -86,7 +86,7 @@ class Realm:
         self.anonymous = anonymous
         self.roster = Roster()
         self.counters = Counters()
-        self.hall = Hall(slow=slow or self.slow)
+        self.hall = Hall(slow=slow or type(self).slow)
         self.hall.add(self)
         if anonymous is not None:
             # Guests are told what all are told, in the same order.
