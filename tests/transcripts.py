@@ -13,10 +13,11 @@ Each ``docs/examples/**/*.txt`` is a transcript of some terminals, as the docs s
 
 A command may be ``pbkit`` too, with variables such as ``PBKIT_PASSWORD=sesame`` before it.
 
-A prompt names its terminal. What follows a command is all that it prints; of ``twistd``, what its realm prints, without
-twistd's own lines. ``alice> hello`` types a line into a terminal's program. A prompt alone comes back to a terminal whose command is still running; ``^Z`` stops that, as the
-key does, and ``fg`` has it go on; ``^C`` ends it, and ``kill -9 %1`` ends one that is stopped. Everything is run here just so, in processes of its own, but on a
-free port.
+A prompt names its terminal. What follows a command is all that it prints; of ``twistd``, what its realm prints,
+without twistd's own lines. ``alice> hello`` types a line into a terminal's program. A prompt alone comes back to a
+terminal whose command is still running; ``^Z`` stops that, as the key does, and ``fg`` has it go on; ``^C`` ends it,
+and ``kill -9 %1`` ends one that is stopped. Everything is run here just so, in processes of its own, but on a free
+port.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Screen(pb.Referenceable):
         self.version = version
         if fresh:
             self.here = {}
-        for kind, number, who, detail, *edge in changes:
+        for kind, number, who, detail, *_ in changes:
             if kind == "ended":
                 del self.here[number]
             else:

@@ -20,7 +20,7 @@ class Screen(pb.Referenceable):
         pass
 
     def remote_presence(self, version, changes, fresh):
-        for kind, number, who, detail, *edge in changes:
+        for kind, _number, who, detail, *_ in changes:
             if kind == "ended":
                 self.left.callback((who, detail))
 

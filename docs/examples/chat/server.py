@@ -13,8 +13,8 @@ class Chatter(Avatar):
     def attached(self, session):
         self.session = session
 
-    def lagging(self, session):
-        print(f"{self.avatarId} does not keep up")
+    def detached(self, session):
+        print(f"{self.avatarId} leaves: {session.endedWith}")
 
     def perspective_who(self, version=""):
         self.realm.presence.watch(self.session, version)
