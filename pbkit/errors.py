@@ -50,15 +50,10 @@ the connection and its caller waits for ever. As subclasses of `pb.Error` they a
 
 from __future__ import annotations
 
-import secrets
 from typing import ClassVar
 
-from twisted.cred.error import LoginDenied, LoginFailed, UnauthorizedLogin, UnhandledCredentials
-from twisted.logger import Logger
-from twisted.python.failure import Failure
+from twisted.cred.error import LoginDenied, UnauthorizedLogin
 from twisted.spread import pb
-
-log = Logger()
 
 
 class Error(pb.Error):
@@ -339,25 +334,3 @@ def _table(base: type[Error]) -> dict[str, type[Error]]:
 #: Every class above that may cross the wire, by the name under which it does. Closed: classes that
 #: users derive later are not in it, so a peer's text never picks a class of somebody else's.
 BY_NAME: dict[str, type[Error]] = _table(Error)
-
-
-def refusalFor(failure: Failure) -> LoginRefused:
-    """
-    What the client is told of an error that ended its login.
-
-    The text of a `pb.Error` or `LoginDenied` is meant for it. That of a checker is not: it might tell whether the
-    name or the password was wrong. Anything else is the server's own affair, and goes into the log, under a
-    number that the client is told.
-    """
-    error = failure.value
-    if isinstance(error, LoginRefused):
-        return error
-    if isinstance(error, LoginDenied | pb.Error):
-        return LoginRefused(str(error))
-    if isinstance(error, UnhandledCredentials):
-        return AnonymousRefused() if "IAnonymous" in str(error) else BadCredentials()
-    if isinstance(error, LoginFailed):
-        return BadCredentials()
-    number = secrets.token_hex(4)
-    log.failure("a login failed, error {number}", failure, number=number)
-    return LoginUnavailable(f"{LoginUnavailable.text} (error {number})")

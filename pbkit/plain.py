@@ -54,7 +54,7 @@ def weighed(value: Any) -> tuple[Any, int]:
         nonlocal weight
         kind = type(value)
         if kind is str:
-            weight += 5 + (len(value) if value.isascii() else 3 * len(value))
+            weight += 13 + (len(value) if value.isascii() else 2 * len(value))
             return value
         if kind is int:
             weight += 2 + value.bit_length() // 7
@@ -66,12 +66,12 @@ def weighed(value: Any) -> tuple[Any, int]:
             weight += 9
             return value
         if value is None or kind is bool:
-            weight += 12
+            weight += 17 if kind is bool else 4
             return value
         if kind not in _COPIED:
             weight += OBJECT
             return value
-        weight += 4
+        weight += 4 + (2 * len(value) if kind is dict else 0)
         again = copies.get(id(value))
         if again is not None:
             # The same one twice, or in itself: sent once.

@@ -21,13 +21,13 @@ from pbkit.errors import (
     ServerStopping,
     SessionEnded,
     Shutdown,
-    refusalFor,
 )
 from pbkit.sessions.arbitration import Arbitration
 from pbkit.sessions.attachment import Attachment
 from pbkit.sessions.avatar import Avatar
 from pbkit.sessions.lifecycle import Lease
 from pbkit.sessions.mind import checkReference
+from pbkit.sessions.refusing import refusalFor
 from pbkit.sessions.roster import Place
 from pbkit.sessions.session import Session
 
