@@ -27,8 +27,8 @@ from pbkit.sessions.slow import Policy
 if TYPE_CHECKING:
     from pbkit.sessions.session import Session
 
-#: How long it goes on at a time, in seconds.
-SLICE = 0.005
+#: How long it goes on at a time, in seconds: with the last few of a turn it is 5 ms at most.
+SLICE = 0.004
 #: How many broadcasts may wait for their turn, and how much, in bytes. Who tells more than can be told has the rest
 #: dropped, and is told so.
 WAITING, WEIGHT = 10_000, 64 * 1024 * 1024
