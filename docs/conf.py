@@ -15,7 +15,8 @@ author = "the pbkit developers"
 copyright = author
 version = release = pbkit.__version__
 
-extensions = ["sphinx.ext.autodoc", "realmparameters"]
+# myst_parser reads the page that the benchmarks write, which is Markdown.
+extensions = ["sphinx.ext.autodoc", "myst_parser", "realmparameters"]
 exclude_patterns = ["_build"]
 # What docstrings have in single backticks, as Twisted's have: a link where it is something of ours, else code.
 default_role = "py:obj"

@@ -20,7 +20,10 @@ A map of the code, for whoever comes new::
         hall.py         what the sessions of a realm have in common;  wheel.py: many clocks on one timer
     wire/           BYTES. Knows no session
         broker.py       stock's Broker, with channels
+        codec.py        bytes to messages and back;  purecodec.py: in Python, _codec.c: compiled
         channel.py      one session's part of a connection, and its end;  tables.py: its references
+        jellier.py      objects made into messages;  unjellier.py: and back, of classes that allowed.py lists
+        caching.py      Cacheables: who has a copy of what
         peer.py         a connection as sessions see it
     server/         the server factory and the login root: where wire and sessions meet
     client/         connect(): a login that always fires, errors turned back into exceptions

@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.spread import pb
 
-from pbkit.errors import BadArguments, NoSuchMethod
+from pbkit.errors import BadArguments, BadValue, NoSuchMethod
 
 _REFERENCEABLE: Any = pb.Referenceable.remoteMessageReceived
 _VIEWPOINT: Any = pb.ViewPoint.remoteMessageReceived
@@ -67,16 +67,23 @@ def dispatch(
     :param first: arguments that come before those of the caller.
     :return: the answer in jelly, or a Deferred of it.
     :raises NoSuchMethod: there is none.
+    :raises BadValue: the arguments cannot be read.
     :raises BadArguments: they do not fit; they are not logged.
     """
     if type(args) is not tuple:
         # Before the method is looked up: references among the arguments are only given back to the
         # client once they have been made and dropped here.
-        args = broker.unserialize(args, perspective)
+        try:
+            args = broker.unserialize(args, perspective)
+        except Exception:
+            # Nothing will be made of these, so nobody would give back what they hold. Stock's broker cannot.
+            getattr(broker, "giveBack", _nothing)(kw)
+            raise
         kw = broker.unserialize(kw, perspective)
-    if kw and any(isinstance(key, bytes) for key in kw):
-        # As sent by clients on Python 2.
-        kw = {key.decode() if isinstance(key, bytes) else key: value for key, value in kw.items()}
+        if not isinstance(args, list | tuple) or not isinstance(kw, dict):
+            raise BadValue("arguments are a tuple and a dictionary")
+    if kw and not all(type(key) is str for key in kw):
+        kw = {_name(key): value for key, value in kw.items()}
     method = getattr(target, name, None)
     if method is None:
         raise NoSuchMethod(f"no such method: {name:.100}")
@@ -96,6 +103,17 @@ def dispatch(
     return broker.serialize(result, perspective, method, args, kw)
 
 
+def _name(key: Any) -> str:
+    try:
+        # As sent by clients on Python 2.
+        name = key.decode("utf-8") if isinstance(key, bytes) else key
+    except UnicodeDecodeError:
+        name = None
+    if not isinstance(name, str):
+        raise BadValue("the name of an argument is no text")
+    return name
+
+
 def misfit(method: Any, *args: Any, **kw: Any) -> str:
     """
     Why a method cannot be called so, "" if it can. Names parameters, but no argument.
@@ -107,3 +125,7 @@ def misfit(method: Any, *args: Any, **kw: Any) -> str:
     except ValueError:
         pass  # Of a method written in C there may be no signature.
     return ""
+
+
+def _nothing(sexp: Any) -> None:
+    """What stock's broker does about it."""

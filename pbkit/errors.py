@@ -25,6 +25,9 @@ Every error of pbkit, in one place; one class for each reason.
         |   |-- SlowConsumer           its client did not keep up with what it was told
         |   `-- Shutdown               the server is going down
         |-- NoSuchMethod               also pb.NoSuchMethod
+        |-- BadValue                   what was sent cannot be read
+        |-- ClassRefused               also jelly.InsecureJelly: an instance of a class that is not accepted there
+        |-- CannotSend                 a result, or an argument, is of a kind that cannot be sent
         |-- BadArguments               also TypeError: they do not fit the method that was called
         |-- InternalError              something broke in the server; its log says what
         |-- NoMind                     this client sent no mind, it cannot be called
@@ -54,6 +57,7 @@ from typing import ClassVar
 
 from twisted.cred.error import LoginDenied, UnauthorizedLogin
 from twisted.spread import pb
+from twisted.spread.jelly import InsecureJelly
 
 
 class Error(pb.Error):
@@ -205,6 +209,27 @@ class NoSuchMethod(Error, pb.NoSuchMethod):
     """The object has no such method for peers to call."""
 
     text = "no such method"
+
+
+class BadValue(Error):
+    """What was sent is not what jelly makes, or more than can be taken."""
+
+    text = "what was sent cannot be read"
+
+    def __str__(self) -> str:
+        return f"{self.text}: {self.detail}" if self.detail else self.text
+
+
+class ClassRefused(Error, InsecureJelly):
+    """An instance of a class was sent that the other end does not accept."""
+
+    text = "an instance of a class that is not accepted here"
+
+
+class CannotSend(Error):
+    """A result, or an argument, is or holds something that cannot be sent."""
+
+    text = "this cannot be sent"
 
 
 class BadArguments(Error, TypeError):

@@ -8,8 +8,10 @@ from typing import Any
 
 from pbkit.errors import Error
 
-#: How much a peer may declare of itself: entries, and characters or bytes in each key and text.
+#: How much a peer may declare of itself: entries, and characters in each key and text.
 ENTRIES, LENGTH = 32, 256
+#: And how large its whole numbers are. Stock's Banana sends those of up to 448 bits, and JSON takes any.
+WHOLE = 2**64
 #: What an object that is not plain is taken to weigh, in bytes: a reference to it does.
 OBJECT = 64
 
@@ -23,7 +25,7 @@ def checked(features: object, what: str = "hello") -> dict[str, Any]:
     """
     right = isinstance(features, dict) and len(features) <= ENTRIES
     if isinstance(features, dict) and right:
-        right = all(type(key) is str and len(key) <= LENGTH for key in features)
+        right = all(type(key) is str and _plain(key) for key in features)
         right = right and all(_plain(value) for value in features.values())
     if not right:
         raise Error(f"{what} takes a dict of at most {ENTRIES} short texts to plain values")
@@ -32,9 +34,20 @@ def checked(features: object, what: str = "hello") -> dict[str, Any]:
 
 
 def _plain(value: object) -> bool:
-    if isinstance(value, str | bytes):
-        return len(value) <= LENGTH
-    return value is None or type(value) in (bool, int, float)
+    if isinstance(value, str):
+        return len(value) <= LENGTH and _isText(value)
+    if type(value) is int:
+        return abs(value) < WHOLE
+    return value is None or type(value) in (bool, float)
+
+
+def _isText(value: str) -> bool:
+    """Whether it can be sent at all: half of a surrogate pair cannot, and JSON has them."""
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def weighed(value: Any) -> tuple[Any, int]:

@@ -69,6 +69,7 @@ class Options(usage.Options, AuthOptionMixin):
         self.source: Source | None = None
         self._listen: list[str] = []
         self._auth: list[str] = []
+        self._allow: list[str] = []
 
     def opt_listen(self, strport: str) -> None:
         """A server endpoint: tcp:, ssl:, unix:... Repeatable. [default: tcp:8787:interface=127.0.0.1]"""
@@ -77,6 +78,10 @@ class Options(usage.Options, AuthOptionMixin):
     def opt_auth(self, description: str) -> None:
         """Who may log in: memory:NAME:PASSWORD, file:PATH, anonymous... Repeatable: each is asked in turn."""
         self._auth.append(description)
+
+    def opt_allow(self, name: str) -> None:
+        """A Copyable or Cacheable class that clients may send, or its name. Repeatable. [default: the realm's own]"""
+        self._allow.append(name)
 
     def opt_list_realms(self) -> None:
         """
@@ -107,7 +112,8 @@ class Options(usage.Options, AuthOptionMixin):
         if here not in sys.path:
             sys.path.append(here)
         given = {one.name: self[one.name] for one in _SINGLE if self[one.name] is not None}
-        given |= {name: tuple(texts) for name, texts in [("listen", self._listen), ("auth", self._auth)] if texts}
+        several = {"listen": self._listen, "auth": self._auth, "allow": self._allow}
+        given |= {name: tuple(texts) for name, texts in several.items() if texts}
         self.source = Source(self["config"], given, here)
         try:
             self.plan = self.source.read(reactor)

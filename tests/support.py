@@ -45,7 +45,17 @@ USERS = ("alice", "bob", "carol")
 PASSWORD = b"sesame"
 
 #: For tests in which many log-ins fail that are about something else: they are answered at once, and close nothing.
-LENIENT = attrs.evolve(STRICT, door=attrs.evolve(STRICT.door, delay=0.0, failures=None))
+LENIENT = attrs.evolve(
+    STRICT,
+    door=attrs.evolve(STRICT.door, delay=0.0, failures=None),
+    gate=attrs.evolve(STRICT.gate, message=1_000_000, items=1000, timeout=None),
+    log=attrs.evolve(STRICT.log, lines=None),
+)
+
+
+def timers(clock: Any) -> list[Any]:
+    """What a clock has still to do, but for the sweep over its connections, which goes on while there are any."""
+    return [call for call in clock.getDelayedCalls() if "Watch._sweep" not in str(call)]
 
 
 def serve(realm: Any, factory: Any = ServerFactory, **kw: Any) -> Any:

@@ -160,6 +160,26 @@ class TranscriptTests(SynchronousTestCase):
         """Avatars of one user share a model."""
         self.play(EXAMPLES / "per_connection.txt")
 
+    def test_ponds_lily(self) -> None:
+        """A copy is sent, of a class that the realm names."""
+        self.play(EXAMPLES / "ponds" / "lily.txt")
+
+    def test_ponds_refused(self) -> None:
+        """One of a class that nobody names is refused, by stock's name for it."""
+        self.play(EXAMPLES / "ponds" / "refused.txt")
+
+    def test_ponds_mended(self) -> None:
+        """One that the command line names is accepted."""
+        self.play(EXAMPLES / "ponds" / "mended.txt")
+
+    def test_ponds_frog(self) -> None:
+        """Both ends say what of it crosses."""
+        self.play(EXAMPLES / "ponds" / "frog.txt")
+
+    def test_ponds_duck(self) -> None:
+        """A copy is kept in step until it is dropped."""
+        self.play(EXAMPLES / "ponds" / "duck.txt")
+
     def test_single(self) -> None:
         """A second client is refused."""
         self.play(EXAMPLES / "single.txt")

@@ -31,10 +31,21 @@ class CheckedTests(SynchronousTestCase):
 
     def test_whatMayBeDeclared(self) -> None:
         """A small dict of short texts to plain values is handed back; anything else is refused, by what it was for."""
-        for good in ({}, {"a": 1, "b": None, "c": 1.5, "d": True, "e": "x" * LENGTH, "f": b"y"}):
+        for good in ({}, {"a": 1, "b": None, "c": 1.5, "d": True, "e": "x" * LENGTH, "f": 2**64 - 1}):
             self.assertIs(checked(good), good)
         bad: Any
-        for bad in (None, [], {1: 1}, {"x" * (LENGTH + 1): 1}, {"a": []}, dict.fromkeys(map(str, range(ENTRIES + 1)))):
+        for bad in (
+            None,
+            [],
+            {1: 1},
+            {"x" * (LENGTH + 1): 1},
+            {"a": []},
+            {"a": b"y"},
+            {"a": 2**64},
+            {"\ud800": 1},
+            {"a": "\ud800"},
+            dict.fromkeys(map(str, range(ENTRIES + 1))),
+        ):
             error = self.assertRaises(errors.Error, checked, bad, "declare")
             self.assertIn("declare takes a dict of at most 32 short texts", str(error))
 

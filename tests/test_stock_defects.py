@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from pbkit import Avatar, CachingRealm, LimitedRealm, ServerFactory, SingleClientRealm, Told, dropin, errors
-from tests.support import Client, Part, Recorder, Wire, serve
+from tests.support import LENIENT, Client, Part, Recorder, Wire, serve
 from tests.wire.things import Board
 
 STOCK = pb.PBServerFactory
@@ -316,7 +316,7 @@ class MindTests(Case):
             self.assertEqual(realm.minds[0], mind)
             self.assertIs(realm.minds[1], wire.server.localObjects[b"root"].object)
             for ours in (Counting(), CachingRealm(Recorder, clock=self.clock)):
-                wire = Wire(serve(ours))
+                wire = Wire(serve(ours, profile=LENIENT))
                 root = self.successResultOf(wire.factory.getRootObject())
                 for wrong in (mind, root):
                     failure = self.failureResultOf(wire.login("alice", wrong))

@@ -501,7 +501,8 @@ class TroubleTests(MemoryServerMixin, SynchronousTestCase):
         link = self.client.connection.link
         self.client.connection.stall()
         asked = self.client.session.mind.callRemote("ask", "tea", pbtimeout=None)
-        self.server.advance(3600)
+        # After 80 s keepalive would take it for dead.
+        self.server.advance(60)
         self.assertNoResult(asked)
         self.assertEqual(self.mind.told, [])
         self.assertGreater(link.unread, 0)

@@ -14,10 +14,10 @@ Each ``docs/examples/**/*.txt`` is a transcript of some terminals, as the docs s
 A command may be ``pbkit`` too, with variables such as ``PBKIT_PASSWORD=sesame`` before it.
 
 A prompt names its terminal. What follows a command is all that it prints; of ``twistd``, what its realm prints,
-without twistd's own lines. ``alice> hello`` types a line into a terminal's program. A prompt alone comes back to a
-terminal whose command is still running; ``^Z`` stops that, as the key does, and ``fg`` has it go on; ``^C`` ends it,
-and ``kill -9 %1`` ends one that is stopped. Everything is run here just so, in processes of its own, but on a free
-port.
+without twistd's own lines. An object's address is ``0x...``. ``alice> hello`` types a line into a terminal's program.
+A prompt alone comes back to a terminal whose command is still running; ``^Z`` stops that, as the key does, and ``fg``
+has it go on; ``^C`` ends it, and ``kill -9 %1`` ends one that is stopped. Everything is run here just so, in
+processes of its own, but on a free port.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ PORT = "8787"
 
 TWISTD = ["-c", "from twisted.scripts.twistd import run; run()"]
 PRINTED = re.compile(r"^\S+ \[stdout#info\] (.*)$")
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 LISTENING = re.compile(r"listening on (?:IPv4Address\(.*port=|port )(\d+)")
 
 
@@ -136,6 +137,7 @@ class Terminal:
     def lines(self) -> list[str]:
         """What the docs show of that."""
         lines = [line.replace(f"port {self.port}", f"port {PORT}") for line in self.text.split("\n")[:-1]]
+        lines = [ADDRESS.sub(" at 0x...", line) for line in lines]
         if self.isTwistd:
             return [printed[1] for printed in map(PRINTED.match, lines) if printed]
         return lines

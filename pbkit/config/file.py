@@ -3,7 +3,7 @@ From the text of a configuration file, and the flags above it, to a `ServerConfi
 
 ::
 
-    [server]        # what the flags say: realm, avatar, portal, listen, auth, profile, grace
+    [server]        # what the flags say: realm, avatar, portal, listen, auth, allow, profile, grace
     [realm]         # parameters of the realm
     [profile]       # fields of the profile that are to be otherwise
 
@@ -215,6 +215,7 @@ def combine(file: FileSettings, flags: Mapping[str, Any], problems: Problems) ->
         listen=values.get("listen", (DEFAULT_LISTEN,)),
         auth=values.get("auth", ()),
         portal=values.get("portal"),
+        allow=values.get("allow", ()),
         profile=values.get("profile", DEFAULT_PROFILE),
         bounds=file.profile,
         grace=float(values.get("grace", DEFAULT_GRACE)),

@@ -86,6 +86,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("portal", str, "The dotted path of a cred Portal, with realm and checkers of its own.", '"game.portal"'),
     Setting("listen", tuple, "A server endpoint: tcp:, ssl:, unix:...", '["tcp:8787:interface=127.0.0.1"]'),
     Setting("auth", tuple, "Who may log in: memory:NAME:PASSWORD, file:PATH, anonymous...", '["file:passwd"]', True),
+    Setting("allow", tuple, "A Copyable or Cacheable class that clients may send, or its name.", '["game.Card"]'),
     Setting("profile", str, "How strict the server is: strict, or drop-in for what stock has.", '"strict"'),
     Setting("grace", float, "Seconds that the avatars' hooks have when the server stops.", "5.0"),
 )
@@ -121,6 +122,7 @@ class ServerConfig:
     :ivar auth: descriptions of checkers, as `twisted.cred.strcred` takes them. They may hold passwords, so
         they are not shown with the rest.
     :ivar portal: the dotted path of a cred portal that takes the place of realm, avatar and auth, or None.
+    :ivar allow: the dotted paths of classes that clients may send, or the names that these are registered for.
     :ivar profile: the name of the profile.
     :ivar bounds: fields of the profile that are to be otherwise, nested as the profile is.
     :ivar grace: how long `detached` hooks have when the server stops, in seconds.
@@ -132,6 +134,7 @@ class ServerConfig:
     listen: tuple[str, ...] = (DEFAULT_LISTEN,)
     auth: tuple[str, ...] = field(default=(), repr=False)
     portal: str | None = None
+    allow: tuple[str, ...] = ()
     profile: str = DEFAULT_PROFILE
     bounds: Mapping[str, Any] = field(default_factory=nothing)
     grace: float = DEFAULT_GRACE

@@ -20,8 +20,9 @@ from pbkit.interfaces import ILogin, ISession, ISessionRealm
 from pbkit.server.arguments import LoginArguments, StockArguments
 from pbkit.server.tries import Try
 from pbkit.sessions.refusing import refusalFor
-from pbkit.wire.broker import CUT, Broker
+from pbkit.wire.broker import Broker
 from pbkit.wire.channel import Channel
+from pbkit.wire.entrance import Entrance
 from pbkit.wire.profile import Profile
 from pbkit.wire.shared import SharedTables
 
@@ -100,19 +101,28 @@ class Entry:
         d: Deferred[Any]
         login: Any = None
         made: Any = None
+        entered = _Entered(self._broker.entrance)
+
+        def passes() -> None:
+            passed()
+            entered.enter()
+
         try:
             response, mind = arguments.read(channel)
-            login = Login(mind, channel, self._broker, passed) if sessions else mind
+            login = Login(mind, channel, self._broker, passes) if sessions else mind
             made = credentials(response)
             d = maybeDeferred(self._portal.login, made, login, pb.IPerspective)
         except Exception:
             d = fail(Failure())
-        d.addCallback(self._loggedIn, channel, passed)
-        return d.addErrback(self._failed, channel, login, made, attempt)
+        d.addBoth(entered.rested)
+        d.addCallback(self._loggedIn, channel, passes, entered)
+        return d.addErrback(self._failed, channel, login, made, attempt, entered)
 
-    def _loggedIn(self, result: Any, channel: Channel | SharedTables, passed: Callable[[], object]) -> Any:
+    def _loggedIn(
+        self, result: Any, channel: Channel | SharedTables, passes: Callable[[], object], entered: _Entered
+    ) -> Any:
         _, avatar, logout = result
-        passed()
+        passes()
         logout = _Once(logout)
         try:
             if self._broker.disconnected:
@@ -130,18 +140,27 @@ class Entry:
             logout()
             raise
         self.sessions += 1
+        entered.granted()
 
         def released() -> None:
             self.sessions -= 1
             logout()
             channel.end(LoggedOut())
+            entered.leave()
 
         channel.onReleased(released)
         return jelly
 
     def _failed(
-        self, failure: Failure, channel: Channel | SharedTables, login: Any, made: Any, attempt: Try | None
+        self,
+        failure: Failure,
+        channel: Channel | SharedTables,
+        login: Any,
+        made: Any,
+        attempt: Try | None,
+        entered: _Entered,
     ) -> Failure | Deferred[Any]:
+        entered.leave()
         channel.end(SessionEnded("the login failed"))
         sessions = ISessionRealm.providedBy(self._portal.realm)
         if self._profile.convertRefusals or sessions:
@@ -158,13 +177,15 @@ class Entry:
         """Count it, unless the realm has done so, and say so in one line."""
         if ISessionRealm.providedBy(self._portal.realm) and not (isinstance(login, Login) and login.reachedRealm):
             self._portal.realm.loginRefused(refusal)
-        # Not the name that was tried: people type passwords there.
-        log.info(
-            "login refused: {reason} from {peer}: {text!r}",
-            reason=type(refusal).__name__,
-            peer=str(self._broker.peer),
-            text=str(refusal)[:CUT],
-        )
+        journal = self._broker.journal
+        if journal.admits():
+            # Not the name that was tried: people type passwords there.
+            log.info(
+                "login refused: {reason} from {peer}: {text}",
+                reason=type(refusal).__name__,
+                peer=str(self._broker.peer),
+                text=journal.escaped(str(refusal)),
+            )
         return refusal
 
 
@@ -178,3 +199,33 @@ class _Once:
         logout, self._logout = self._logout, None
         if logout is not None:
             maybeDeferred(logout).addErrback(lambda failure: log.failure("logout raised", failure))
+
+
+class _Entered:
+    """One login's way through the gate: in at most once, and out as often as it was in."""
+
+    def __init__(self, entrance: Entrance) -> None:
+        self._entrance = entrance
+        self._inside = False
+        entrance.working()
+
+    def rested(self, result: Any) -> Any:
+        """Checkers and builders are done."""
+        self._entrance.rested()
+        return result
+
+    def enter(self) -> None:
+        """It is known who he is."""
+        if not self._inside:
+            self._inside = True
+            self._entrance.enter()
+
+    def granted(self) -> None:
+        """He has his avatar."""
+        self._entrance.granted()
+
+    def leave(self) -> None:
+        """He is out, or it came to nothing."""
+        if self._inside:
+            self._inside = False
+            self._entrance.leave()

@@ -4,8 +4,10 @@ The server factory.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+import attrs
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IReactorTime
 from twisted.spread import pb
@@ -14,8 +16,10 @@ from zope.interface import implementer
 
 from pbkit.server.patience import Patience
 from pbkit.server.root import LoginRoot
+from pbkit.wire.allowed import registryOf
 from pbkit.wire.broker import Broker
-from pbkit.wire.profile import STRICT, Profile
+from pbkit.wire.profile import STRICT, Gate, Profile
+from pbkit.wire.watch import Watch
 
 
 class ServerFactory(pb.PBServerFactory):
@@ -28,6 +32,10 @@ class ServerFactory(pb.PBServerFactory):
     :param security: as stock's.
     :param clock: for every deadline; by default the reactor that a connection's transport belongs to.
     :param profile: how strict it is, and its connections; by default that of the class.
+    :param allow: which classes of copyable and cacheable objects it accepts from clients: the senders' classes, those
+        that are made of them, or the names that these are registered for with `pb.setUnjellyableForClass`. None accepts
+        all that are registered in this process, as stock does; what twistd serves accepts those that are named.
+    :raises ConfigError: nothing is registered for one that is allowed.
     """
 
     protocol: Any = Broker
@@ -41,20 +49,41 @@ class ServerFactory(pb.PBServerFactory):
         *,
         clock: IReactorTime | None = None,
         profile: Profile | None = None,
+        allow: Iterable[type | str | bytes] | None = None,
     ) -> None:
         super().__init__(root, unsafeTracebacks, security)
         self.clock = clock
+        self.registry = registryOf(allow)
         if profile is not None:
             self.profile = profile
         if isinstance(root, Portal):
             self.root = _PortalRoot(root, self.profile, Patience(self.profile.door))
+        #: Whether nothing but a login is served before one. A root of one's own has none.
+        self.gated = isinstance(root, Portal) and self.profile.gate.closed
+        self._watch: Watch | None = None
 
     def buildProtocol(self, addr: Any) -> Any:
         """As stock's; the connection is as strict as its factory."""
         broker = super().buildProtocol(addr)
         if isinstance(broker, Broker):
             broker.profile = self.profile
+            broker.registry = self.registry
         return broker
+
+    def watchOf(self, clock: IReactorTime) -> Watch:
+        """
+        The one watch over the connections of this server.
+
+        :param clock: that of the connection that asks.
+        """
+        if self._watch is None:
+            profile = self.profile
+            if not self.gated:
+                profile = attrs.evolve(profile, gate=Gate(closed=False, timeout=None, again=None, connections=None))
+            # In drop-in use there is no such bound, and no timer for it.
+            bounded = profile.output.lasting < profile.output.most
+            self._watch = Watch(profile, clock, [lambda entrance: entrance.check(clock.seconds())] if bounded else ())
+        return self._watch
 
 
 @implementer(pb.IPBRoot)

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from hashlib import blake2b
-from ipaddress import IPv6Address, ip_address
-from typing import Any
 
 from pbkit.wire.profile import Door
 
@@ -20,29 +18,6 @@ PAIRS = 10_000
 
 #: How often a delay is doubled at most: 2.0 ** 1024 is an OverflowError.
 _MOST = 1000
-
-
-def groupOf(address: Any) -> str:
-    """
-    Which addresses are taken for the same guesser.
-
-    An IPv6 address counts by its first 64 bits: that much is what one customer has (RFC 6177), and he has 2^64
-    addresses in it. An IPv4 address counts by itself, also where IPv6 carries it (RFC 4291, 2.5.5.2): all of
-    these are in one /64. Whatever has no such address, as a Unix socket, is one group: there the names alone count.
-
-    :param address: an `IAddress`, or None.
-    """
-    host = getattr(address, "host", None)
-    try:
-        # Not the part behind the %, which is a name of an interface.
-        ip = ip_address(str(host).partition("%")[0])
-    except ValueError:
-        return ""
-    if isinstance(ip, IPv6Address):
-        if ip.ipv4_mapped is None:
-            return f"{IPv6Address(int(ip) >> 64 << 64)}/64"
-        ip = ip.ipv4_mapped
-    return str(ip)
 
 
 class Patience:

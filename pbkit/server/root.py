@@ -68,7 +68,7 @@ class LoginRoot(pb.Referenceable):
         """
         :return: what a call of a method that is not there is answered.
         """
-        self._giveBack(args, kw)
+        self.giveBack(args, kw)
         return NoSuchMethod(f"no such method: remote_{message:.100}")
 
     def respond(self, broker: Any, challenger: Challenger, args: Any, kw: Any) -> Deferred[Any]:
@@ -100,16 +100,16 @@ class LoginRoot(pb.Referenceable):
         """Serve ``login(username)``: a challenge, and what waits for the answer, in jelly."""
         door = self._profile.door
         if self._tries.exhausted:
-            self._giveBack(args, kw)
+            self.giveBack(args, kw)
             raise TooManyFailures()
         if self._byHand:
             try:
                 username = plainUsername(args, kw)
             except Error:
-                self._giveBack(args, kw)
+                self.giveBack(args, kw)
                 raise
             if username is None or (door.username is not None and len(_octets(username)) > door.username):
-                self._giveBack(args, kw)
+                self.giveBack(args, kw)
                 length = "" if door.username is None else f" of at most {door.username} bytes"
                 return self._tries.reject(Failure(self._entry.refuse(BadCredentials(f"a user name is a text{length}"))))
             if self._profile.bytesNames:
@@ -130,15 +130,15 @@ class LoginRoot(pb.Referenceable):
         try:
             return LoginArguments(args, kw, signature)
         except BadMind as e:
-            self._giveBack(args, kw)
+            self.giveBack(args, kw)
             raise self._entry.refuse(e) from None
         except Error:
-            self._giveBack(args, kw)
+            self.giveBack(args, kw)
             raise
 
-    def _giveBack(self, args: Any, kw: Any) -> None:
+    def giveBack(self, args: Any, kw: Any) -> None:
         """Nothing was made of these arguments: let the client forget what it keeps for them."""
-        self._broker._giveBack([b"list", args, kw])
+        self._broker.giveBack([b"list", args, kw])
 
     def _seconds(self) -> float | None:
         clock = self._broker.peer.clock

@@ -24,7 +24,8 @@ from pbkit.errors import (
     TooManyFailures,
     TooManySessions,
 )
-from pbkit.server.patience import Patience, groupOf
+from pbkit.server.patience import Patience
+from pbkit.wire.place import groupOf
 from pbkit.wire.profile import Door
 
 log = Logger()
@@ -203,7 +204,7 @@ class Tries:
         self._moving = False
 
     def _group(self) -> str:
-        return groupOf(self._broker.peer.address)
+        return str(groupOf(self._broker.peer.address))
 
     def _listen(self) -> dict[Any, None]:
         if self._late is None:

@@ -19,7 +19,7 @@ from pbkit.config.file import HIDDEN
 from pbkit.config.values import WRONG, Problems, ServerConfig, loopbackOnly, nothing
 from pbkit.errors import ConfigError
 from pbkit.serving import announce
-from pbkit.serving.resolve import checkRealm, load, makeProfile, makeRealm
+from pbkit.serving.resolve import checkRealm, load, makeAllow, makeProfile, makeRealm
 from pbkit.sessions.realm import Realm
 from pbkit.sessions.realms import AnonymousRealm
 from pbkit.wire.profile import STRICT, Profile
@@ -39,6 +39,7 @@ class Plan:
     :ivar config: what it was decided from.
     :ivar parameters: what is given for the parameters of a realm that was there already.
     :ivar portal: one that is made already, with this realm and these checkers, or None.
+    :ivar allow: which classes clients may send; None, as in stock: all that are registered.
     """
 
     realm: Any
@@ -50,6 +51,7 @@ class Plan:
     config: ServerConfig = field(default_factory=ServerConfig)
     parameters: Mapping[str, Any] = field(default_factory=nothing)
     portal: Portal | None = None
+    allow: frozenset[type | str | bytes] | None = frozenset()
 
 
 def prepare(config: ServerConfig, reactor: Any, problems: Problems | None = None, realm: Any = None) -> Plan:
@@ -74,9 +76,12 @@ def prepare(config: ServerConfig, reactor: Any, problems: Problems | None = None
         else:
             parameters = checkRealm(config, problems)
         checkers, guest = _checkers(config, realm, problems)
+    # Behind the realm: its modules are where such classes are registered.
+    allow = makeAllow(config, realm, profile, problems)
     listen = _listen(config, realm, reactor, problems)
     problems.check()
-    return Plan(realm, checkers, listen, guest, not (config.auth or portal), profile, config, parameters, portal)
+    announced = not (config.auth or portal)
+    return Plan(realm, checkers, listen, guest, announced, profile, config, parameters, portal, allow)
 
 
 def _portal(path: str, config: ServerConfig, problems: Problems) -> Portal | None:

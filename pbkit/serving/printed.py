@@ -12,7 +12,7 @@ from pbkit.config.bounds import leaves
 from pbkit.config.file import HIDDEN
 from pbkit.config.values import Origin, Path, ServerConfig
 from pbkit.serving.plan import Plan
-from pbkit.serving.resolve import describe, findRealm
+from pbkit.serving.resolve import describe, findRealm, shownClass
 from pbkit.sessions.realm import Realm
 
 #: The kinds of checkers whose descriptions hold no password.
@@ -61,6 +61,13 @@ def _server(config: ServerConfig, plan: Plan, auth: list[str]) -> Iterator[str]:
         yield from _array("auth", auth, config)
     elif config.portal is None:
         yield "# auth: nobody is named: a guest of this run only, or anonymous log-ins"
+    if config.allow:
+        yield from _array("allow", list(config.allow), config)
+    elif plan.allow is None:
+        yield "# allow: all that is registered, as in stock"
+    else:
+        named = ", ".join(sorted(shownClass(one) for one in plan.allow))
+        yield f"# allow: {_plain(f'the realm has {named}' if named else 'no class')}"
     yield _line("profile", config.profile, config.origin("server", "profile"))
     yield _line("grace", config.grace, config.origin("server", "grace"))
 

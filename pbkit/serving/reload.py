@@ -175,6 +175,8 @@ class Reload(Service):
             fixed.append(f"avatar {old.avatar} -> {new.avatar}")
         if plan.profile != running.profile:
             fixed.append(f"profile {_told(old.profile, old.bounds)} -> {_told(new.profile, new.bounds)}")
+        if new.allow != old.allow:
+            fixed.append(f"allow {', '.join(old.allow) or 'none'} -> {', '.join(new.allow) or 'none'}")
         wanted, before = {}, {}
         if plan.realm is running.realm and new.portal is None:
             for name, value in _parameters(plan).items():
@@ -221,6 +223,7 @@ class Reload(Service):
             portal=old.portal,
             listen=tuple(text for text, _ in listen),
             profile=old.profile,
+            allow=old.allow,
             bounds=old.bounds,
             auth=new.auth if checks else old.auth,
         )

@@ -14,12 +14,13 @@ from twisted.python.reflect import ModuleNotFound, ObjectNotFound, namedAny, qua
 from twisted.spread import pb
 
 from pbkit.config.bounds import evolved
-from pbkit.config.values import Origin, Problems, ServerConfig, nearest
+from pbkit.config.values import WRONG, Origin, Problems, ServerConfig, nearest
 from pbkit.demo import DemoAvatar
 from pbkit.errors import ConfigError
 from pbkit.sessions.parameters import Parameter, parametersOf
 from pbkit.sessions.realm import Realm
 from pbkit.sessions.realms import NAMED
+from pbkit.wire.allowed import namesOf
 from pbkit.wire.profile import DROPIN, STRICT, Profile
 
 #: The profiles by the name that ``--profile`` knows them by.
@@ -148,6 +149,46 @@ def makeProfile(config: ServerConfig, problems: Problems) -> Profile:
         problems.add("profile.name: the preset is chosen by profile = under [server]", config.origin("profile", "name"))
     profile: Profile = evolved(preset or STRICT, bounds, config, problems, "profile")
     return profile
+
+
+def makeAllow(
+    config: ServerConfig, realm: Any, profile: Profile, problems: Problems
+) -> frozenset[type | str | bytes] | None:
+    """
+    The classes that clients may send: those that the configuration names, and those of the realm.
+
+    :param realm: its ``allow`` is looked at, whatever kind of realm it is.
+    :param problems: takes in what is wrong: one that is not there, or that nothing is registered for.
+    :return: None, for all that are registered, if none is named and the profile is as stock has it.
+    """
+    found: set[type | str | bytes] = set()
+    with problems.under(config.origin("server", "realm")):
+        for one in getattr(realm, "allow", ()):
+            namesOf(one)
+            found.add(one)
+    for place, text in enumerate(config.allow):
+        with problems.under(config.origin("server", "allow", place)):
+            if text != WRONG:
+                found.add(_allowed(text))
+    return None if profile.stockJelly and not found else frozenset(found)
+
+
+def _allowed(text: str) -> type | str:
+    try:
+        namesOf(text)
+    except ConfigError:
+        # No name of a sender's, so far: it may be that of a class, whose module has yet to register it.
+        found: type = load(text, "allow")
+        namesOf(found)
+        return found
+    return text
+
+
+def shownClass(one: type | str | bytes) -> str:
+    """
+    :return: how a class is written in a configuration.
+    """
+    return qual(one) if isinstance(one, type) else one if isinstance(one, str) else one.decode("utf-8", "replace")
 
 
 def describe(realm: Any) -> tuple[str, dict[str, Any]]:

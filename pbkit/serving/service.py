@@ -153,7 +153,7 @@ class Server(MultiService):
         else:
             self.portal = Portal(plan.realm, ())
             self.check(plan.checkers)
-        self.factory = ServerFactory(self.portal, clock=reactor, profile=plan.profile)
+        self.factory = ServerFactory(self.portal, clock=reactor, profile=plan.profile, allow=plan.allow)
         # "Starting factory <...>" for each port says nothing that our own lines do not.
         self.factory.noisy = False
         for description, endpoint in plan.listen:

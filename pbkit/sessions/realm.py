@@ -60,9 +60,9 @@ class Realm:
     """
 
     avatarClass: Any = None
-    slow: Slow | None = None
-    #: Whether avatars are told of their clients, and sessions keep a mind.
-    hooks: ClassVar[bool] = True
+    slow: Slow | None = None  #: What is done for clients that do not keep up.
+    hooks: ClassVar[bool] = True  #: Whether avatars are told of their clients, and sessions keep a mind.
+    allow: ClassVar[frozenset[Any]] = frozenset()  #: The classes that clients may send, as `ServerFactory` takes them.
     fixed: ClassVar[frozenset[str]] = frozenset({"linger"})  #: The parameters that `reconfigure` cannot change.
 
     def __init__(

@@ -27,6 +27,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 from pbkit.sessions.broadcast import Audience
 from pbkit.sessions.outbox import Told
@@ -42,6 +43,8 @@ BATCH = 0.1
 SOON = 500
 #: What one message carries at most: changes, and bytes by an estimate. Some 1 ms of work.
 CHANGES, BYTES = 100, 65536
+
+log = Logger()
 
 
 class _Watcher:
@@ -154,7 +157,13 @@ class Watching:
         fresh, watcher.fresh = watcher.fresh, False
         watcher.version, watcher.upTo, watcher.greeted = version, upTo, True
         name = self._presence.named(version) if upTo == inf else ""
-        told = session.mind.put("presence", (name, changes, fresh), {})
+        try:
+            told = session.mind.put("presence", (name, changes, fresh), {})
+        except Exception:
+            # An avatar id that no text can be, say. It would miss something and not know of it.
+            log.failure("presence could not be told to {mind}, which is taken off", mind=session.mind)
+            self.unwatch(session)
+            return Told.GONE
         if told is Told.SENT and self._isBehind(watcher):
             # There is more, in a turn of its own.
             self._telling.each(Audience((session,)), self._deliver)

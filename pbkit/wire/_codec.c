@@ -1,7 +1,7 @@
 /*
  * The codec, compiled: the same as pbkit/wire/purecodec.py, which says what each thing promises and why.
  *
- * Rules of this file:
+ * `pip install -e .` builds it anew in a checkout. Rules of this file:
  *
  * - What comes from a peer is read through a Reader or the Framer, never beyond `end`; nothing is allocated for what is
  *   only announced, beyond eight bytes for each byte that is there.

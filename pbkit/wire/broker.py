@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import time
 from inspect import iscoroutine
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.reflect import safe_str
-from twisted.spread import pb
+from twisted.spread import banana, pb
 from twisted.spread.banana import BananaError
 from twisted.spread.jelly import SecurityOptions, unjellyableFactoryRegistry, unjellyableRegistry
 
@@ -18,10 +19,13 @@ from pbkit.errors import Disconnected
 from pbkit.interfaces import current
 from pbkit.wire import codec
 from pbkit.wire.calls import shared
+from pbkit.wire.entrance import Entrance
 from pbkit.wire.hello import NAME, Hello
 from pbkit.wire.intake import Intake
+from pbkit.wire.journal import Journal
 from pbkit.wire.peer import Peer, peerOf
-from pbkit.wire.profile import STRICT, Profile
+from pbkit.wire.profile import STRICT, Limits, Profile
+from pbkit.wire.profile import Calls as CallBounds
 from pbkit.wire.routes import Routes
 
 #: The most that a refused message may say of itself in the log, in characters.
@@ -53,14 +57,14 @@ class Broker(Routes):
 
     :param isClient: whether this end connected.
     :param security: as stock's.
-    :ivar heard: whether anything has come in since somebody looked and set it back.
     :ivar refused: why we closed the connection, or None.
     """
 
     profile: Profile = STRICT
-    heard = False
     refused: str | None = None
-    intake: Intake
+    intake: Any = None
+    entrance: Entrance
+    _journal: Journal | None = None
     #: Whether plain data takes the fast way, and whether the vocabulary of the dialect `pb` is spoken.
     plain = vocabulary = False
     #: The call that is being served, as it came.
@@ -72,6 +76,15 @@ class Broker(Routes):
         return peerOf(self)
 
     @property
+    def journal(self) -> Journal:
+        """What may be written into the log because of this connection."""
+        if self._journal is None:
+            clock = self.peer.clock
+            seconds = time.monotonic if clock is None else clock.seconds
+            self._journal = Journal(self.profile.log, seconds, self.peer)
+        return self._journal
+
+    @property
     def closed(self) -> bool:
         """Whether nothing that comes in is served any more."""
         return bool(self.disconnected) or self.refused is not None
@@ -79,20 +92,37 @@ class Broker(Routes):
     # Bytes.
 
     def connectionMade(self) -> None:
-        """As stock's. Small messages leave at once: they wait for no acknowledgement of the last."""
-        super().connectionMade()
+        """As stock's, once there is room."""
+        clock = self.peer.clock
+        # A server of ours has a watch, and may have a gate.
+        watchOf = getattr(self.factory, "watchOf", None)
+        watch = None if watchOf is None or clock is None else watchOf(clock)
+        self.entrance = Entrance(self, watch, getattr(self.factory, "gated", False))
+        self.setPrefixLimit(banana._PREFIX_LIMIT)
+        self.currentDialect = None
+        if self.entrance.arrive():
+            self.greet()
+
+    def greet(self) -> None:
+        """Say what is spoken here. Small messages leave at once: they wait for no acknowledgement."""
         setTcpNoDelay = getattr(self.transport, "setTcpNoDelay", None)
         if setTcpNoDelay is not None:
             setTcpNoDelay(True)
+        super().connectionMade()
 
     def setPrefixLimit(self, limit: Any) -> None:
         """As stock's, which calls it when the connection is made."""
         super().setPrefixLimit(limit)
-        self.intake = Intake(self, self.profile.limits, self.profile.calls)
+        if self.intake is None:
+            self.intake = Intake(self, *self.entrance.bounds())
+
+    def bound(self, limits: Limits, calls: CallBounds) -> None:
+        """Other bounds from now on."""
+        self.intake.limit(limits, calls)
 
     def dataReceived(self, chunk: bytes) -> None:
         """As stock's, but linear, and bounded."""
-        self.heard = True
+        self.entrance.received(len(chunk))
         self.intake.received(chunk)
 
     def _selectDialect(self, dialect: Any) -> None:
@@ -104,6 +134,11 @@ class Broker(Routes):
     def messageReceived(self, message: bytes) -> None:
         """One whole message came in."""
         try:
+            if self.entrance.closed:
+                expression = codec.decode(message, self.vocabulary)
+                if not self.currentDialect or self.entrance.admits(expression):
+                    self.callExpressionReceived(expression)
+                return
             if self.plain:
                 call = codec.decodePlain(message, self.vocabulary)
                 if call is not None:
@@ -189,12 +224,17 @@ class Broker(Routes):
 
     def proto_didNotUnderstand(self, command: Any) -> None:
         """As stock's; not more of it than is good for the log."""
-        log.warn("the other end did not understand the command {command!r}", command=str(command)[:CUT])
+        if self.journal.admits():
+            text = command if isinstance(command, bytes) else str(command)
+            log.warn("{peer} did not understand: {command}", peer=str(self.peer), command=self.journal.escaped(text))
 
     def connectionLost(self, reason: Any) -> None:  # type: ignore[override]
         """The channels go first, while the connection's own tables are still there."""
         self.disconnected = 1
         self.intake.close()
+        self.entrance.lost()
+        if self._journal is not None:
+            self._journal.close()
         if self._deadlines is not None:
             self._deadlines.stop()
         before = current.set(None)

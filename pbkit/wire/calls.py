@@ -16,6 +16,7 @@ from twisted.spread import banana, pb
 from pbkit.dispatch import receive
 from pbkit.errors import BadArguments, CallTimedOut, Error, InternalError, NoSuchMethod
 from pbkit.wire import codec
+from pbkit.wire.jellying import Jellying
 from pbkit.wire.sexp import handles
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Encoded:
         self.data = data
 
 
-class Calls(pb.Broker):
+class Calls(Jellying):
     """
     Serves calls and makes them, with the tables of whoever derives from it: a connection, or a channel of one.
 
@@ -102,7 +103,7 @@ class Calls(pb.Broker):
             failure = Failure(stock(text[:1].upper() + text[1:]))
         if answerRequired:
             self._sendFailureOrError(failure, requestID)
-        elif not failure.check(pb.Error):
+        elif not failure.check(pb.Error) and self.connection.journal.admits():
             log.failure("a call that wants no answer failed", failure)
 
     def answered(self, result: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
@@ -131,7 +132,8 @@ class Calls(pb.Broker):
             super()._sendFailure(fail, requestID)
             return
         number = secrets.token_hex(4)
-        log.failure("a call failed: internal error {number}", fail, number=number)
+        if self.connection.journal.admits():
+            log.failure("a call failed: internal error {number}", fail, number=number)
         self._sendError(Failure(InternalError(f"internal error {number}")), requestID)
 
     def _sendError(self, fail: Any, requestID: Any) -> None:
@@ -155,20 +157,13 @@ class Calls(pb.Broker):
                 netResult = codec.decode(netResult.data, connection.vocabulary)
             super()._sendAnswer(netResult, requestID)
         except Exception as error:
-            log.failure("an answer cannot be sent")
+            if self.connection.journal.admits():
+                log.failure("an answer cannot be sent")
             self._sendError(Failure(Error(f"the answer cannot be sent: {safe_str(error):.{CUT}}")), requestID)
             # Last: it may have been all that the session held, which then ends.
             self.takeBack(sum(handles(netResult), []))
 
-    def takeBack(self, luids: list[int]) -> None:
-        """Let go of what was put into a message that is not sent."""
-        raise NotImplementedError
-
     # Calls out.
-
-    def dead(self) -> Exception | None:
-        """Why nobody can be called here any more, or None."""
-        raise NotImplementedError
 
     def _sendMessage(self, prefix: Any, perspective: Any, objectID: Any, message: Any, args: Any, kw: Any) -> Any:
         """

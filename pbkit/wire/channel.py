@@ -25,8 +25,9 @@ from zope.interface import implementer
 
 from pbkit.errors import Disconnected, SessionEnded
 from pbkit.interfaces import IChannel, current
+from pbkit.wire.caching import guarded
 from pbkit.wire.calls import shared
-from pbkit.wire.tables import Tables, guarded
+from pbkit.wire.tables import Tables
 
 if TYPE_CHECKING:
     from pbkit.wire.broker import Broker
@@ -113,7 +114,7 @@ class Channel(Tables):
     def _sendFailureOrError(self, fail: Failure, requestID: Any) -> None:
         if _key(requestID) in self._serving:
             super()._sendFailureOrError(fail, requestID)
-        elif not fail.check(pb.Error):
+        elif not fail.check(pb.Error) and self.connection.journal.admits():
             log.failure("a call failed after its session had ended", fail)
 
     # Calls out.

@@ -3,8 +3,6 @@ Bytes to messages and back, as Banana and jelly have them, in one pass.
 
 There is a compiled core, which is built at installation where there is a C compiler; elsewhere `pbkit.wire.purecodec`
 is at work, and only speed is lost. ``PBKIT_PURE=1`` in the environment has the core passed by.
-
-:data compiled: whether the compiled core is at work.
 """
 
 from __future__ import annotations
@@ -28,6 +26,7 @@ def _chosen() -> ModuleType:
 
 
 _core = _chosen()
+#: Whether the compiled core is at work.
 compiled: bool = _core is not purecodec
 
 if TYPE_CHECKING:

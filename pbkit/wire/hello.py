@@ -2,17 +2,19 @@
 What pbkit peers say to one another beside stock PB.
 
 It goes through a local object named ``pbkit``, on which ``hello(features)`` is called. A stock peer has none, answers
-"Invalid Object ID" without a line in its log, and that is the answer.
+"Invalid Object ID" without a line in its log, and that is the answer. The features go as JSON in one string: before
+login there is room for few items in a message, and nothing of it is unjellied.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.spread import pb
 
-from pbkit.errors import NoSuchMethod
+from pbkit.errors import Error, NoSuchMethod
 from pbkit.plain import ENTRIES, LENGTH, checked
 from pbkit.wire.peer import Peer
 
@@ -31,11 +33,16 @@ class Hello(pb.Referenceable):
         self._peer = peer
 
     def remoteMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
-        """Serve ``hello(features)``. Not left to stock's method, which logs arguments that do not fit."""
-        args = broker.unserialize(args)
-        if message != "hello" or not isinstance(args, list | tuple) or len(args) != 1:
-            raise NoSuchMethod("it is called as hello(features)")
-        return broker.serialize(self.hello(args[0]))
+        """Serve ``hello(features)``, whose argument is read by hand: whoever calls may be a stranger."""
+        if message != "hello" or not isinstance(args, list) or len(args) != 2 or not isinstance(args[1], bytes):
+            connection = broker.connection
+            connection.giveBack([b"list", args, kw])
+            raise NoSuchMethod("it is called as hello(features), a dict in JSON, as bytes")
+        try:
+            features = json.loads(args[1])
+        except (ValueError, RecursionError):
+            raise Error("hello takes a dict in JSON") from None
+        return broker.serialize(self.hello(features))
 
     def hello(self, features: object) -> dict[str, Any]:
         """
@@ -56,7 +63,7 @@ def sayHello(broker: pb.Broker, features: dict[str, Any]) -> Deferred[dict[str, 
     declared = checked(features)
     answer: Deferred[Any]
     try:
-        answer = broker.remoteForName(NAME).callRemote("hello", declared)
+        answer = broker.remoteForName(NAME).callRemote("hello", json.dumps(declared).encode("ascii"))
     except pb.DeadReferenceError:
         return succeed({})
     return answer.addCallbacks(checked, lambda failure: {}).addErrback(lambda failure: {})

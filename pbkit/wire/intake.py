@@ -56,6 +56,8 @@ class Intake:
         """Other bounds, from the next message on."""
         self._limits, self._calls = limits, calls
         self._framer.limit(*self._bounds())
+        if self._queue:
+            self._run()
 
     @property
     def held(self) -> int:
@@ -143,6 +145,17 @@ class Intake:
         if self._queue:
             self._run()
         return result
+
+    # Those who stand in line.
+
+    def hold(self) -> None:
+        """Read nothing, until `resume`."""
+        self._pause(True)
+
+    def resume(self) -> None:
+        """Read again, and serve what has come."""
+        self._pause(False)
+        self._run()
 
     def close(self) -> None:
         """The connection is lost: what waits is not served any more."""

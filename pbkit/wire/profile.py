@@ -55,6 +55,8 @@ class Gate:
         30 s: OpenSSH's default is 120, PostgreSQL's 60, Buildbot's 30.
     :ivar again: the same, once the last session has ended.
     :ivar connections: how many may wait. OpenSSH's ``MaxStartups`` is 100; a herd of clients after a restart is more.
+    :ivar line: how many more may stand in line until one of these makes room: nothing is read of them, and nothing
+        said. 2,000 clients that come at once are served so, and none has to come again. Each takes 7 KB, with TLS 40.
     """
 
     closed: bool = True
@@ -65,6 +67,7 @@ class Gate:
     timeout: float | None = attrs.field(default=30.0, validator=_above(0.1))
     again: float | None = attrs.field(default=600.0, validator=_above(0.1))
     connections: int | None = attrs.field(default=500, validator=_above(1))
+    line: int = attrs.field(default=2000, validator=_above(0))
 
 
 @attrs.frozen
@@ -161,6 +164,8 @@ class Profile:
     :ivar bytesNames: checkers see the user name as bytes, whatever the client sent.
     :ivar hideErrors: of what a method raises only a `pb.Error` is told to the caller; anything else is an
         `InternalError` with an id that the log has too. Off, the class and the text cross, as in stock.
+    :ivar stockJelly: what cannot be sent goes as an `Unpersistable`, so that the caller has success, and what cannot be
+        read fails with whatever that raises, as in stock. Off, both are errors that say what was wrong.
     :ivar limits: of a message.
     """
 
@@ -171,6 +176,7 @@ class Profile:
     raiseOnDead: bool
     bytesNames: bool
     hideErrors: bool
+    stockJelly: bool
     limits: Limits = Limits()
     gate: Gate = Gate()
     calls: Calls = Calls()
@@ -188,6 +194,7 @@ STRICT = Profile(
     raiseOnDead=False,
     bytesNames=True,
     hideErrors=True,
+    stockJelly=False,
 )
 
 #: What stock allowed, but for memory: a message of stock's may be 400 GB.
@@ -199,6 +206,7 @@ DROPIN = Profile(
     raiseOnDead=True,
     bytesNames=False,
     hideErrors=False,
+    stockJelly=True,
     limits=Limits(message=64 * MIB, items=4_000_000, depth=324, string=None),
     gate=Gate(closed=False, timeout=None, again=None, connections=None),
     calls=Calls(served=None, references=None, timeout=None),

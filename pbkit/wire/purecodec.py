@@ -25,6 +25,9 @@ LIST, INT, STRING, NEG, FLOAT, LONGINT, LONGNEG, VOCAB = range(0x80, 0x88)
 #: than this is left to it.
 DEEPEST = 128
 
+#: The most bytes of a number that is read as a plain value. Stock's bound; who sets another has more read by stock.
+PREFIX = 64
+
 #: How many keys of one dict or set may have a hash that another has. An int's hash is its remainder by 2**61 - 1, so
 #: whoever likes can send thousands with one hash; a dict of these takes time by the square of their number.
 COLLISIONS = 32
@@ -40,12 +43,16 @@ _RUN = re.compile(rb"(?:[\x00-\x7f]{0,9}+[\x81\x83\x85-\x87]){1,64}+")
 _INTS = re.compile(rb"(?:[\x00-\x7f]{1,4}\x81)++")
 
 
+#: What `Framer` has read just now: a message, and what is in it.
+_ready: tuple[bytes, list[Any]] | None = None
+
+
 class Framer:
     """
-    Finds where messages end, and holds what has come until then. Each byte is looked at once.
+    Finds where messages end, and holds what has come until then. No byte is looked at more than twice.
 
-    Never both more and less than a bound: what is announced counts as if it had come, so that a string or a list that
-    is too long is refused before its content is there. After an error nothing is taken any more.
+    What is announced counts as if it had come, so that a string or a list that is too long is refused before its
+    content is there. After an error nothing is taken any more.
 
     :param message: the bytes of a message, all in all.
     :param items: lists, numbers and strings in a message; also the elements of one list.
@@ -54,7 +61,7 @@ class Framer:
     :param prefix: the bytes of a number, base 128. 64: stock's `banana.setPrefixLimit`.
     """
 
-    __slots__ = ("_bounds", "_buffer", "_dead", "_ends", "_later", "_pending", "_pos", "_start", "_total")
+    __slots__ = ("_bounds", "_buffer", "_dead", "_ends", "_later", "_pending", "_pos", "_quick", "_start", "_total")
 
     def __init__(self, message: int, items: int, depth: int, string: int, prefix: int = 64) -> None:
         self.limit(message, items, depth, string, prefix)
@@ -80,6 +87,8 @@ class Framer:
             if bound < 1:
                 raise ValueError(f"a bound is 1 or more, not {bound!r}")
         self._later = (message, items, depth, string, prefix)
+        # Whatever is in so few bytes is within these bounds: an item has one byte at least.
+        self._quick = min(message, items, string) if depth >= 2 and prefix >= PREFIX else 0
 
     def feed(self, chunk: bytes) -> None:
         """
@@ -121,6 +130,10 @@ class Framer:
         if not self._total:
             if start == size:
                 return None
+            if size - start <= self._quick and type(buffer) is bytes:
+                message = self._whole(buffer, start)
+                if message is not None:
+                    return message
             self._bounds, self._pending, self._total = self._later, 1, 1
             self._ends.clear()
         try:
@@ -136,14 +149,44 @@ class Framer:
             raise
         if self._pending or end > size:
             return None
+        return self._taken(end)
+
+    def _taken(self, end: int) -> bytes:
+        """
+        Give out what is held before a place.
+        """
+        buffer, start = self._buffer, self._start
         self._total = 0
-        self._start = end
-        if end == size:
+        if end == len(buffer):
             self._buffer = b""
             self._start = self._pos = 0
             if not start and type(buffer) is bytes:
                 return buffer
+        else:
+            self._start = self._pos = end
         return bytes(memoryview(buffer)[start:end])
+
+    def _whole(self, buffer: bytes, start: int) -> bytes | None:
+        """
+        Most messages are plain, and whole when they are first looked at. Then one look finds the end and the values,
+        which are kept for `decodePlain`. It is tried once for a message: nothing is looked at more than twice.
+
+        :return: None if it is not so.
+        """
+        global _ready
+        kind = _NUMBERED.get(buffer[start : start + 4])
+        if kind is None:
+            return None
+        try:
+            # A dict has two lists for each level; the message is one, and a text.
+            values, end = _read(buffer, start + 4, kind, True, min(DEEPEST, self._later[2] // 2 - 1))
+        except Exception:
+            return None
+        if end > len(buffer):
+            return None
+        message = self._taken(end)
+        _ready = (message, values)
+        return message
 
     def _scan(self, buffer: bytes | bytearray) -> None:
         """
@@ -335,17 +378,25 @@ def decodePlain(message: bytes, vocabulary: bool = True) -> tuple[Any, ...] | No
         answerRequired are int or bytes as they came, args a tuple or list and kw a dict; ``("answer", requestID,
         value)``; or None, and stock is to be asked: an object of another type, something shared, or something wrong.
     """
+    global _ready
     try:
-        wanted = _NUMBERED.get(message[:4]) if vocabulary else None
-        pos = 4
-        if wanted is None:
-            for head, count in _SPELLED:
-                if message.startswith(head):
-                    pos, wanted = len(head), count
+        ready = _ready
+        if ready is not None and ready[0] is message and vocabulary:
+            # Once: what is given out is the caller's.
+            _ready = None
+            values = ready[1]
+        else:
+            pos, wanted = 4, _NUMBERED.get(message[:4]) if vocabulary else None
             if wanted is None:
+                for head, count in _SPELLED:
+                    if message.startswith(head):
+                        pos, wanted = len(head), count
+                if wanted is None:
+                    return None
+            values, end = _read(message, pos, wanted, vocabulary, DEEPEST)
+            if end != len(message):
                 return None
-        values = _read(message, pos, wanted, vocabulary)
-        if wanted == 2:
+        if len(values) == 2:
             return ("answer", *values) if type(values[0]) in _RAW else None
         requestID, objectID, name, answer, args, kw = values
         # What is not raw has another type: in jelly a str is a list, and no list becomes an int or bytes.
@@ -358,11 +409,13 @@ def decodePlain(message: bytes, vocabulary: bool = True) -> tuple[Any, ...] | No
         return None
 
 
-def _read(data: bytes, pos: int, left: int, vocabulary: bool) -> list[Any]:
+def _read(data: bytes, pos: int, left: int, vocabulary: bool, deepest: int) -> tuple[list[Any], int]:
     """
-    Read plain values to the end of a message.
+    Read plain values.
 
     :param left: how many there are.
+    :return: them, and where they end: behind the end of what there is, if something is missing at the end of the last.
+    :raises Exception: if something is not plain, or missing.
     """
     items: list[Any] = []
     add = items.append
@@ -392,7 +445,7 @@ def _read(data: bytes, pos: int, left: int, vocabulary: bool) -> list[Any]:
                 kind = data[pos]
                 pos += 1
                 if kind < 0x80:
-                    n, kind, pos = _long(data, pos - 3, len(data))
+                    n, kind, pos = _long(data, pos - 3, PREFIX)
         if kind == INT:
             add(n)
         elif kind == LIST:
@@ -420,7 +473,7 @@ def _read(data: bytes, pos: int, left: int, vocabulary: bool) -> list[Any]:
                     add(value)
                 else:
                     around.append((items, left, form))
-                    if len(around) > DEEPEST:
+                    if len(around) > deepest:
                         raise _Doubt
                     items = []
                     add = items.append
@@ -450,9 +503,7 @@ def _read(data: bytes, pos: int, left: int, vocabulary: bool) -> list[Any]:
         left -= 1
         while not left:
             if not around:
-                if pos != len(data):
-                    raise _Doubt
-                return items
+                return items, pos
             done = items if form == _ALIST else tuple(items) if form == _ATUPLE else _made(form, items)
             items, left, form = around.pop()
             add = items.append
@@ -503,7 +554,7 @@ def _bytes(data: bytes, pos: int, vocabulary: bool) -> tuple[bytes, int]:
     """
     Read a string of Banana's, or a word for which there is a number.
     """
-    n, kind, pos = _long(data, pos, len(data))
+    n, kind, pos = _long(data, pos, PREFIX)
     if kind == STRING:
         return data[pos : pos + n], pos + n
     if kind == VOCAB and vocabulary:

@@ -13,7 +13,6 @@ from pbkit.wire.calls import Calls
 from pbkit.wire.channel import Channel
 from pbkit.wire.deadlines import Deadlines
 from pbkit.wire.outflow import Outflow
-from pbkit.wire.sexp import handles
 from pbkit.wire.tombstones import Tombstones
 
 if TYPE_CHECKING:
@@ -103,11 +102,6 @@ class Routes(Calls):
             self._deadlines.stop()
         return caller
 
-    def takeBack(self, luids: list[int]) -> None:
-        """Let go of what was put into a message that is not sent."""
-        for luid in luids:
-            self.proto_decref(luid) if luid in self.localObjects else self.proto_decache(luid)
-
     # Each message to the channel that it is for. An id need not be an int, nor hashable: then it is none of ours.
 
     def _ownerOf(self, luid: Any) -> Channel | None:
@@ -121,12 +115,23 @@ class Routes(Calls):
         if owner is not None:
             owner.serve(owner.ownObject, requestID, objectID, message, answerRequired, netArgs, netKw)
         elif type(objectID) is int and objectID in self._tombstones:
-            if answerRequired:
-                self._sendError(pb.CopyableFailure(self._tombstones.error(objectID)), requestID)
-            # What came with the call would be kept at the client for ever.
-            self._giveBack([b"list", netArgs, netKw])
+            rest = self.inJelly() if type(netArgs) is tuple else (netArgs, netKw)
+            self.nobody(requestID, objectID, answerRequired, [b"list", *rest])
         else:
             super().proto_message(requestID, objectID, message, answerRequired, netArgs, netKw)
+
+    def nobody(self, requestID: Any, objectID: Any, answerRequired: Any, rest: list[Any]) -> None:
+        """
+        A call on an object that is not there, or of a session that has ended.
+
+        :param rest: its arguments, in jelly.
+        """
+        if answerRequired:
+            ended = type(objectID) is int and objectID in self._tombstones
+            error = self._tombstones.error(objectID) if ended else pb.Error("Invalid Object ID")
+            self._sendError(pb.CopyableFailure(error), requestID)
+        # What came with the call would be kept at the client for ever.
+        self.giveBack(rest)
 
     def proto_cachemessage(
         self, requestID: Any, objectID: Any, message: Any, answerRequired: Any, netArgs: Any, netKw: Any
@@ -152,7 +157,7 @@ class Routes(Calls):
         elif owner is not None:
             owner.proto_answer(requestID, netResult)
         else:
-            self._giveBack(netResult)
+            self.giveBack(netResult)
 
     def answerReceived(self, requestID: Any, value: Any) -> None:
         """An answer that is plain, and read already."""
@@ -168,7 +173,7 @@ class Routes(Calls):
         elif owner is not None:
             owner.proto_error(requestID, fail)
         else:
-            self._giveBack(fail)
+            self.giveBack(fail)
 
     def proto_decref(self, objectID: Any) -> None:
         """The other end let go of an object. Of one that is not there, it is free to."""
@@ -191,16 +196,6 @@ class Routes(Calls):
                 self.sendCall(b"uncache", objectID)
         elif type(objectID) is int and objectID in self.remotelyCachedObjects:
             super().proto_decache(objectID)
-
-    def _giveBack(self, sexp: Any) -> None:
-        """Nobody wants this: let the other end forget what it keeps for it. None of its hooks is run."""
-        references, caches = handles(sexp)
-        for luid in references:
-            self.sendDecRef(luid)
-        for luid in caches:
-            # One that we have a copy of lets go by itself.
-            if luid not in self.locallyCachedObjects:
-                self.decCacheRef(luid)
 
 
 def _brokerOf(pager: Any) -> Any:

@@ -4,11 +4,7 @@ The tables of references of one session.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
-
-from twisted.logger import Logger
-from twisted.spread import pb
 
 from pbkit.errors import Error, SessionEnded
 from pbkit.wire.calls import Calls
@@ -16,8 +12,6 @@ from pbkit.wire.calls import Calls
 if TYPE_CHECKING:
     from pbkit.wire.broker import Broker
     from pbkit.wire.channel import Channel
-
-log = Logger()
 
 
 class Tables(Calls):
@@ -44,8 +38,6 @@ class Tables(Calls):
         self.unserializingPerspective = None
         self.serializingPerspective = None
         self._localCleanup: dict[Any, Any] = {}
-        # What was put into the message that is being put together.
-        self._minted: list[int] = []
 
     # Equal to itself only, and with an order: observers of Cacheables compare brokers by it.
 
@@ -65,6 +57,19 @@ class Tables(Calls):
     @property
     def _pbkitPeer(self) -> Any:
         return self.connection.peer
+
+    def cacheKey(self, instance: Any, perspective: Any) -> Any:
+        """A session has one copy of an object, however it came by it."""
+        return instance.processUniqueID()
+
+    def refusing(self, name: str) -> None:
+        """An instance of a class is not accepted. Before its login is through, that is told with the login."""
+        if self.localObjects or self.remotelyCachedObjects:
+            super().refusing(name)
+
+    def hasLocally(self, luid: Any, copy: Any = None) -> bool:
+        """Whether there is a copy of a Cacheable of the client's by this id."""
+        return self.connection.hasLocally(luid, copy)
 
     def sendCall(self, *exp: Any) -> None:
         """Send an expression on the connection."""
@@ -115,49 +120,18 @@ class Tables(Calls):
 
     # Handing out.
 
-    def jellied(self, object: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
-        """
-        As stock's `serialize` of what is no Deferred; but if it fails half way, nothing of it stays behind.
-        """
-        # Stock leaves None here, which a call made from inside a getStateToCopyFor would find.
-        outer = self.serializingPerspective, self._minted
-        minted: list[int] = []
-        self._minted = minted
-        try:
-            return super().serialize(object, perspective, method, args, kw)
-        except Exception:
-            # The client will never hear of those before the one that failed, so it would never let go of them.
-            self.takeBack(minted)
-            raise
-        finally:
-            self.serializingPerspective, self._minted = outer
-
-    def registerReference(self, object: Any) -> Any:
-        """As stock's."""
-        luid = super().registerReference(object)
-        self._minted.append(luid)
-        return luid
-
     def cacheRemotely(self, instance: Any) -> Any:
         """As stock's."""
-        luid = super().cacheRemotely(instance)
-        self._minted.append(luid)
-        return luid
-
-    def cachedRemotelyAs(self, instance: Any, incref: Any = 0) -> Any:
-        """As stock's."""
-        luid = super().cachedRemotelyAs(instance, incref)
-        if incref and luid is not None:
-            self._minted.append(luid)
-        return luid
+        try:
+            return super().cacheRemotely(instance)
+        except Exception:
+            # The table is full, which stock finds when it has taken an id.
+            self.connection.owners.pop(self.connection.currentLocalID, None)
+            raise
 
     def takeBack(self, luids: list[int]) -> None:
         """Let go of what was put into a message that is not sent."""
-        for luid in luids:
-            if luid in self.localObjects:
-                self.proto_decref(luid)
-            elif luid in self.remotelyCachedObjects:
-                self._decache(luid)
+        super().takeBack(luids)
         self.checkReleased()
 
     # Letting go.
@@ -175,31 +149,12 @@ class Tables(Calls):
 
     def proto_decache(self, objectID: Any) -> None:
         """The client let go of a cache; perhaps of the last."""
-        if objectID in self.remotelyCachedObjects:
-            if self._decache(objectID):
-                self.sendCall(b"uncache", objectID)
-            self.checkReleased()
+        super().proto_decache(objectID)
+        self.checkReleased()
 
-    def _decache(self, luid: int) -> bool:
-        """One less; True if it was the last."""
-        local = self.remotelyCachedObjects[luid]
-        if local.decref():
-            return False
-        del self.remotelyCachedObjects[luid]
-        del self.remotelyCachedLUIDs[local.object.processUniqueID()]
-        self.connection.owners.pop(luid, None)
-        self.stopObserving(local)
-        return True
-
-    def stopObserving(self, local: Any) -> None:
-        """Tell a Cacheable that this client no longer observes it."""
-        observer = pb.RemoteCacheObserver(self, local.object, local.perspective)
-        guarded(local.object.stoppedObserving, local.perspective, observer)
-
-
-def guarded(f: Callable[..., object], *args: object) -> None:
-    """Call something of the user's: what it raises is logged, and everything else goes on."""
-    try:
-        f(*args)
-    except Exception:
-        log.failure("a callback for the end of a channel raised")
+    def decache(self, luid: int) -> bool:
+        """One copy less of a Cacheable; True if it was the last."""
+        last = super().decache(luid)
+        if last:
+            self.connection.owners.pop(luid, None)
+        return last

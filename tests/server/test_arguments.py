@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.spread import jelly, pb
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit import ServerFactory, dropin, errors
+from pbkit import dropin, errors
 from pbkit.server.arguments import LoginArguments, plainUsername
 from tests.server.case import ServerCase, StockRealm
 from tests.support import LENIENT, PASSWORD, Client, Wire, serve
@@ -169,7 +169,7 @@ class NothingIsUnjelliedTests(ServerCase):
 
     def test_whatIsRefusedIsGivenBack(self) -> None:
         """Of references that came with a call that is refused nothing is kept at the client."""
-        wire = Wire(serve(self.realm, ServerFactory, clock=self.clock))
+        wire = Wire(self.lenient)
         root = self.successResultOf(wire.factory.getRootObject())
         challenge, challenger = self.successResultOf(wire.call(root, "login", b"alice"))
         for reference, method, args in (

@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from pbkit import CachingRealm, ClientFactory, LimitedRealm, ServerFactory, dropin, errors
 from tests.server.case import REFUSAL, ServerCase, StockRealm, portal
-from tests.support import PASSWORD, Client, Recorder, Wire, serve
+from tests.support import LENIENT, PASSWORD, Client, Recorder, Wire, serve
 
 CLIENTS = (pb.PBClientFactory, ClientFactory, dropin.PBClientFactory)
 SERVERS = (ServerFactory, dropin.PBServerFactory, pb.PBServerFactory)
@@ -187,7 +187,7 @@ class MindTests(ServerCase):
     def test_neitherNoneNorAReference(self) -> None:
         """Whatever is not is refused, with one line, whoever's the realm is; nobody is logged in."""
         stock = StockRealm()
-        for factory in (self.server, serve(stock)):
+        for factory in (self.lenient, serve(stock, profile=LENIENT)):
             wire = Wire(factory)
             for mind in self.MINDS:
                 self.assertRefused(wire.login("alice", mind), errors.BadMind)

@@ -2,42 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.server.patience import Patience, fadesAfter, groupOf
+from pbkit.server.patience import Patience, fadesAfter
 from pbkit.wire.profile import DROPIN, STRICT, Door
-
-
-class GroupTests(SynchronousTestCase):
-    """Which addresses are taken for one guesser."""
-
-    def group(self, host: str) -> str:
-        """The group of an IP address."""
-        return groupOf((IPv6Address if ":" in host else IPv4Address)("TCP", host, 4711))
-
-    def test_fourIsItself(self) -> None:
-        """An IPv4 address counts by itself, whatever the port, also where IPv6 carries it."""
-        self.assertEqual(groupOf(IPv4Address("TCP", "192.0.2.1", 1)), groupOf(IPv4Address("TCP", "192.0.2.1", 2)))
-        self.assertNotEqual(self.group("192.0.2.1"), self.group("192.0.2.2"))
-        self.assertEqual(self.group("::ffff:192.0.2.1"), self.group("192.0.2.1"))
-        self.assertNotEqual(self.group("::ffff:192.0.2.1"), self.group("::ffff:192.0.2.2"))
-
-    def test_sixIsItsNetwork(self) -> None:
-        """An IPv6 address counts by its first 64 bits, however it is spelled, and whatever interface it names."""
-        same = ("2001:db8:0:1::1", "2001:db8:0:1:ffff:ffff:ffff:ffff", "2001:0DB8::1:0:0:0:5")
-        self.assertEqual(len({self.group(host) for host in same}), 1)
-        self.assertNotEqual(self.group("2001:db8:0:1::1"), self.group("2001:db8:0:2::1"))
-        self.assertEqual(self.group("fe80::1%eth0"), self.group("fe80::2%lo"))
-
-    def test_whatHasNone(self) -> None:
-        """What has no IP address is one group."""
-        others: list[Any] = [None, UNIXAddress("/run/x"), UNIXAddress(None), HostnameAddress(b"example", 1), object()]
-        self.assertEqual({groupOf(address) for address in others}, {""})
 
 
 class PatienceTests(SynchronousTestCase):

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import CachingRealm, Realm, Session, SingleClientRealm
-from tests.support import Recorder, Wire, serve
+from tests.support import Recorder, Wire, serve, timers
 
 
 class Slow(CachingRealm):
@@ -93,7 +93,7 @@ class RealmTestCase(SynchronousTestCase):
         self.assertEqual((roster._byAvatar, roster._byPeer, roster._sessions), ({}, {}, {}))
         entrance = realm._entrance
         self.assertEqual((entrance._logins, entrance._leaving, entrance.arbitration._probes), (set(), set(), {}))
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
         for wire in wires:
             self.assertEqual(len(wire.server._channels), 0)
             self.assertEqual((wire.server.owners, wire.server.callers), ({}, {}))

@@ -14,7 +14,7 @@ from pbkit.errors import LoginRefused, LoginTimedOut, ServerStopping, TooManySes
 from pbkit.sessions.arbitration import ARBITRATION_TIMEOUT, Arbitration
 from pbkit.sessions.roster import Place
 from pbkit.sessions.stock import StockLogin
-from tests.support import Recorder, Wire, serve
+from tests.support import LENIENT, Recorder, Wire, serve, timers
 
 
 class ArbitrationTests(SynchronousTestCase):
@@ -24,7 +24,7 @@ class ArbitrationTests(SynchronousTestCase):
         """An empty roster."""
         self.clock = Clock()
         self.roster = Roster()
-        self.factory = serve(CachingRealm(Recorder), clock=self.clock)
+        self.factory = serve(CachingRealm(Recorder), clock=self.clock, profile=LENIENT)
 
     def reserve(
         self, arbitration: Arbitration, wire: Wire | None = None, check: Callable[[], None] = lambda: None
@@ -86,7 +86,7 @@ class ArbitrationTests(SynchronousTestCase):
         self.roster.begin(first, Session("alice", Avatar("alice"), None, None, None, lambda _: None))
         first.settle()
         self.assertEqual(self.successResultOf(second).ending, (first,))
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_takeoverOfAPendingOneThatFails(self) -> None:
         """If the pending login fails, the newcomer has its place."""
@@ -106,7 +106,7 @@ class ArbitrationTests(SynchronousTestCase):
         self.assertNoResult(second)
         self.clock.advance(0.2)
         self.failureResultOf(second, LoginTimedOut)
-        self.assertEqual((len(self.roster.view.everyone()), self.clock.getDelayedCalls()), (1, []))
+        self.assertEqual((len(self.roster.view.everyone()), timers(self.clock)), (1, []))
 
     def test_waitsForThirtySecondsInAll(self) -> None:
         """A newcomer's 30 s are for all that he waits for, not for each of those before him anew."""
@@ -131,7 +131,7 @@ class ArbitrationTests(SynchronousTestCase):
         self.roster.release(first)
         first.settle()
         self.successResultOf(third)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_checkedAfterEachWait(self) -> None:
         """What may have changed while the newcomer waited is checked before he holds a place."""
@@ -159,7 +159,7 @@ class ArbitrationTests(SynchronousTestCase):
         self.assertNoResult(second)
         wire.flush()
         self.failureResultOf(second, TooManySessions)
-        self.assertEqual((arbitration._probes, self.clock.getDelayedCalls()), ({}, []))
+        self.assertEqual((arbitration._probes, timers(self.clock)), ({}, []))
 
     def test_probedHolderThatIsSilent(self) -> None:
         """A holder that does not answer within 10 s makes way."""
@@ -170,7 +170,7 @@ class ArbitrationTests(SynchronousTestCase):
         self.assertNoResult(second)
         self.clock.advance(0.2)
         self.assertEqual(self.successResultOf(second).ending, (holder,))
-        self.assertEqual((arbitration._probes, self.clock.getDelayedCalls()), ({}, []))
+        self.assertEqual((arbitration._probes, timers(self.clock)), ({}, []))
 
     def test_probedHolderThatIsLost(self) -> None:
         """A holder whose connection is lost while it is probed makes way at once."""
@@ -210,7 +210,7 @@ class ArbitrationTests(SynchronousTestCase):
         self.assertNoResult(second)
         second.cancel()
         self.failureResultOf(second, CancelledError)
-        self.assertEqual((arbitration._probes, self.clock.getDelayedCalls()), ({}, []))
+        self.assertEqual((arbitration._probes, timers(self.clock)), ({}, []))
 
     def test_allHoldersAreAskedAtOnce(self) -> None:
         """Several holders have the same ten seconds, not ten each."""

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbkit import Avatar, Session
 from pbkit.errors import LoginTimedOut
 from pbkit.sessions.attachment import Attachment
-from tests.support import Stubborn
+from tests.support import Stubborn, timers
 
 
 class Hooked(Avatar):
@@ -63,7 +63,7 @@ class AttachmentTests(SynchronousTestCase):
         self.successResultOf(attachment.attach())
         self.successResultOf(attachment.detach())
         self.assertEqual(avatar.events, ["attached", "detached"])
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_neverAttached(self) -> None:
         """Without `attached` having begun there is no `detached`."""

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit.errors import LoginTimedOut
 from pbkit.sessions.attempt import Attempt, attempt
-from tests.support import Stubborn, collect
+from tests.support import Stubborn, collect, timers
 
 
 class AttemptFunctionTests(SynchronousTestCase):
@@ -81,7 +81,7 @@ class AttemptTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(run.wait()), "x")
         self.assertEqual(len(calls), 1)
         self.assertEqual(self.settled, ["done"])
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_oneWaiterCannotSpoilItForAnother(self) -> None:
         """What one waiter makes of the result is not what another gets."""
@@ -116,7 +116,7 @@ class AttemptTests(SynchronousTestCase):
         run = self.start(lambda: 1 / 0)
         self.assertTrue(run.done)
         self.failureResultOf(run.wait(), ZeroDivisionError)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_oneGivesUp(self) -> None:
         """A waiter that gives up cancels nothing that others wait for."""
@@ -141,7 +141,7 @@ class AttemptTests(SynchronousTestCase):
         self.assertEqual(len(cancelled), 1)
         self.assertTrue(run.done)
         self.assertEqual(self.settled, ["failure", "done"])
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_notCancellable(self) -> None:
         """A run that is not cancellable goes on when nobody waits any more."""

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbkit import CachingRealm, ClockRealm, errors
 from pbkit.sessions.clock import ClockAvatar
 from tests.sessions.slowness import SlowWire
-from tests.support import Client, Wire, serve
+from tests.support import Client, Wire, serve, timers
 
 
 class ClockTests(SynchronousTestCase):
@@ -74,7 +74,7 @@ class ClockTests(SynchronousTestCase):
                 wire.lose()
             wire.flush()
             self.assertEqual(len(self.realm.roster), 0)
-            self.assertEqual(self.clock.getDelayedCalls(), [])
+            self.assertEqual(timers(self.clock), [])
             told = len(client.told)
             self.tick(wire, 3)
             self.assertEqual(len(client.told), told)
@@ -84,13 +84,13 @@ class ClockTests(SynchronousTestCase):
         wire, avatar = self.enter(Client())
         next(iter(self.realm.roster)).end()
         self.failureResultOf(wire.call(avatar, "setperiod", 1))
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_withoutAMind(self) -> None:
         """A client without a mind is let in and told nothing."""
         wire, avatar = self.enter(None)
         self.successResultOf(wire.call(avatar, "setperiod", 2))
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_periodOfTheRealm(self) -> None:
         """The realm's period is the first one; one that no clock can have is refused when the realm is made."""
@@ -108,10 +108,10 @@ class ClockTests(SynchronousTestCase):
         entered = [self.enter(Client()) for _ in range(40)]
         for index, (wire, avatar) in enumerate(entered):
             self.successResultOf(wire.call(avatar, "setperiod", 0.5 + index))
-        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.assertEqual(len(timers(self.clock)), 1)
         for session in self.realm.roster:
             session.end()
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_noDrift(self) -> None:
         """After a thousand seconds that were each noticed a little late, the ticks are where they were."""
@@ -119,7 +119,7 @@ class ClockTests(SynchronousTestCase):
         wire, _ = self.enter(client)
         for n in range(1, 1001):
             self.clock.advance(n + 0.004 - self.clock.seconds())
-        wire.flush()
+            wire.flush()
         self.assertEqual(len(client.told), 1001)
         self.assertAlmostEqual(client.told[-1][1], 1000.004)
 

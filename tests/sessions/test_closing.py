@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from pbkit import AnonymousRealm, CachingRealm, Session, errors
 from tests.sessions.case import RealmTestCase, Slow, SlowSingle
-from tests.support import Recorder, Stubborn, collect, enter
+from tests.support import Recorder, Stubborn, collect, enter, timers
 
 
 class CloseTests(RealmTestCase):
@@ -86,7 +86,7 @@ class CloseTests(RealmTestCase):
             del closing
             collect()
             self.assertEqual(self.flushLoggedErrors(), [])
-            self.assertEqual(self.clock.getDelayedCalls(), [])
+            self.assertEqual(timers(self.clock), [])
 
     def test_pendingLoginsAreRefused(self) -> None:
         """Whoever is being built, attached, decided upon or probed for is refused as the server stops."""
@@ -199,7 +199,7 @@ class CloseTests(RealmTestCase):
         closing = realm.close()
         gate.callback(None)
         self.successResultOf(closing)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
         self.assertNothingLeft(realm)
 
     def test_overAWire(self) -> None:

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbkit import Cached, Disposable, Lingering, PerLogin
 from pbkit.errors import ConfigError, LoginTimedOut
 from pbkit.sessions.lifecycle import Lease
-from tests.support import Stubborn
+from tests.support import Stubborn, timers
 
 
 class LifecycleTests(SynchronousTestCase):
@@ -49,7 +49,7 @@ class LifecycleTests(SynchronousTestCase):
                 self.assertNoResult(login)
                 self.clock.advance(0.2)
                 self.failureResultOf(login, LoginTimedOut)
-                self.assertEqual(self.clock.getDelayedCalls(), [])
+                self.assertEqual(timers(self.clock), [])
 
     def test_disposableNeverUsesANumberAgain(self) -> None:
         """Numbers rise from 1; what has come of the earlier ones does not matter."""
@@ -142,7 +142,7 @@ class LifecycleTests(SynchronousTestCase):
         second.cancel()
         self.failureResultOf(first, CancelledError)
         self.failureResultOf(second, CancelledError)
-        self.assertEqual((len(cancelled), len(lifecycle), self.clock.getDelayedCalls()), (1, 0, []))
+        self.assertEqual((len(cancelled), len(lifecycle), timers(self.clock)), (1, 0, []))
         self.lease(lifecycle)
 
     def test_buildThatNeedsItself(self) -> None:
@@ -159,7 +159,7 @@ class LifecycleTests(SynchronousTestCase):
         first.release()
         self.clock.advance(100)
         self.assertIs(self.lease(lifecycle).avatar, second.avatar)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
         lifecycle = Lingering(5)
         first, second = self.lease(lifecycle), self.lease(lifecycle)
@@ -168,7 +168,7 @@ class LifecycleTests(SynchronousTestCase):
         self.clock.advance(4.9)
         self.assertEqual(len(lifecycle), 1)
         self.clock.advance(0.2)
-        self.assertEqual((len(lifecycle), self.clock.getDelayedCalls()), (0, []))
+        self.assertEqual((len(lifecycle), timers(self.clock)), (0, []))
         self.assertIsNot(self.lease(lifecycle).avatar, first.avatar)
 
     def test_loginWhileItLingers(self) -> None:
@@ -191,15 +191,15 @@ class LifecycleTests(SynchronousTestCase):
         first, second = self.lease(lifecycle), self.lease(lifecycle)
         first.release()
         first.release()
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
         second.release()
-        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.assertEqual(len(timers(self.clock)), 1)
 
     def test_lingersForNoTime(self) -> None:
         """0 seconds drops it at once."""
         lifecycle = Lingering(0)
         self.lease(lifecycle).release()
-        self.assertEqual((len(lifecycle), self.clock.getDelayedCalls()), (0, []))
+        self.assertEqual((len(lifecycle), timers(self.clock)), (0, []))
 
     def test_droppedWhileOthersAreToldOfIt(self) -> None:
         """
@@ -224,7 +224,7 @@ class LifecycleTests(SynchronousTestCase):
         gate.callback("avatar")
         self.successResultOf(second).release()
         self.clock.advance(5)
-        self.assertEqual((len(lifecycle), self.clock.getDelayedCalls()), (0, []))
+        self.assertEqual((len(lifecycle), timers(self.clock)), (0, []))
 
     def test_badTimes(self) -> None:
         """A time below 0 is a ConfigError."""
@@ -237,6 +237,6 @@ class LifecycleTests(SynchronousTestCase):
         self.lease(lifecycle).release()
         held = self.lease(lifecycle, avatarId="bob")
         lifecycle.close()
-        self.assertEqual((len(lifecycle), self.clock.getDelayedCalls()), (0, []))
+        self.assertEqual((len(lifecycle), timers(self.clock)), (0, []))
         held.release()
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import CachingRealm, ClientFactory, Mind, Session, Told, errors
 from pbkit.sessions.mind import CALL_TIMEOUT, checkReference
-from tests.support import Client, Recorder, Wire, collect, serve
+from tests.support import Client, Recorder, Wire, collect, serve, timers
 
 
 class Broken(pb.Copyable):
@@ -65,7 +65,7 @@ class MindTests(SynchronousTestCase):
             wire.flush()
             self.assertEqual(self.successResultOf(answer), ["an", "answer"])
             self.assertEqual(client.told, [("ask",)])
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_truth(self) -> None:
         """It is true if the client sent one."""
@@ -124,7 +124,7 @@ class MindTests(SynchronousTestCase):
         self.wire.flush()
         self.wire.cut()
         self.failureResultOf(answer, pb.PBConnectionLost)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_sessionEndedDuringACall(self) -> None:
         """A call in flight fails when the session is ended, with the reason."""
@@ -135,7 +135,7 @@ class MindTests(SynchronousTestCase):
         self.assertEqual(
             str(self.failureResultOf(answer, errors.Kicked).value), "this session was ended by the server: spam"
         )
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_afterTheEnd(self) -> None:
         """After the end of its session a call fails with the reason and is not sent, though the connection lives."""
@@ -184,7 +184,7 @@ class MindTests(SynchronousTestCase):
         self.client.answer = Deferred()
         answer = self.mind.callRemote("ask", pbtimeout=None)
         self.wire.flush()
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
         self.session.end()
         self.failureResultOf(answer, errors.Kicked)
 
@@ -222,7 +222,7 @@ class MindTests(SynchronousTestCase):
         """Neither the tables of the connection nor the clock know of a call."""
         self.assertEqual(len(self.wire.server.callers), 0)
         self.assertEqual(len(self.wire.server.waitingForAnswers), 0)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_whatWasToldLeavesNothing(self) -> None:
         """What was told is kept nowhere: nobody will ever answer it. A remote clock tells for years."""

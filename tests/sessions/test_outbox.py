@@ -16,7 +16,7 @@ from pbkit.plain import weighed
 from pbkit.sessions.outbox import Backlog
 from pbkit.sessions.slow import Wait
 from tests.sessions.slowness import SlowWire
-from tests.support import Client, Recorder, serve
+from tests.support import Client, Recorder, serve, timers
 
 
 class Careful(Recorder):
@@ -135,7 +135,7 @@ class OutboxTests(SlowTestCase):
         self.clock.advance(1)
         self.assertIsInstance(self.session.endedWith, errors.SlowConsumer)
         self.assertIs(self.mind.tell("tell", 3), Told.GONE)
-        self.assertEqual((len(self.realm.roster), self.clock.getDelayedCalls()), (0, []))
+        self.assertEqual((len(self.realm.roster), timers(self.clock)), (0, []))
         self.assertEqual((self.wire.waiters, self.session.outbox), (0, None))
         self.wire.drain()
         self.assertEqual(self.heard(), [])
@@ -147,7 +147,7 @@ class OutboxTests(SlowTestCase):
         self.mind.tell("tell", 1)
         self.clock.advance(29)
         self.wire.drain()
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
         self.wire.fill(self.session)
         self.mind.tell("tell", 2)
         self.clock.advance(29)
@@ -171,7 +171,7 @@ class OutboxTests(SlowTestCase):
         self.wire.fill(self.session)
         self.assertEqual([self.mind.tell("tell", n) for n in range(4)], [Told.QUEUED] * 3 + [Told.GONE])
         self.assertIsInstance(self.session.endedWith, errors.SlowConsumer)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_keptOnesAreNotDropped(self) -> None:
         """What waits under `kickAfter` does not go for what may be dropped."""
@@ -196,7 +196,7 @@ class OutboxTests(SlowTestCase):
         self.wire.drain()
         self.assertEqual(self.heard(), ["ask", "ask", 3, 4])
         self.assertEqual((self.successResultOf(answer), self.successResultOf(old)), (7, 7))
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_askInTime(self) -> None:
         """The deadline of a call counts from when it was asked; then it is forgotten, and is not made any more."""
@@ -218,7 +218,7 @@ class OutboxTests(SlowTestCase):
             self.failureResultOf(answer, errors.CallTimedOut)
         self.assertEqual((self.session.backlog.messages, self.wire.waiters), (0, 1))
         self.session.end()
-        self.assertEqual((self.wire.waiters, self.clock.getDelayedCalls()), (0, []))
+        self.assertEqual((self.wire.waiters, timers(self.clock)), (0, []))
 
     def test_askIsCancelledOnItsWay(self) -> None:
         """A call that had waited and was sent is forgotten when its time is up, like any other."""
@@ -239,7 +239,7 @@ class OutboxTests(SlowTestCase):
         self.failureResultOf(self.mind.ask("ask", pbslow=kickAfter(1, messages=2)), errors.SlowConsumer)
         for answer in keep:
             self.failureResultOf(answer, errors.SlowConsumer)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_askedWhenItEnds(self) -> None:
         """Calls that wait fail with the reason when the session ends, or the connection is lost."""
@@ -253,7 +253,7 @@ class OutboxTests(SlowTestCase):
         self.mind.tell("tell", 1)
         self.wire.cut()
         self.failureResultOf(answer, errors.Disconnected)
-        self.assertEqual((self.wire.waiters, self.clock.getDelayedCalls()), (0, []))
+        self.assertEqual((self.wire.waiters, timers(self.clock)), (0, []))
 
     def test_lagging(self) -> None:
         """The avatar is told once each time that a client begins to lag, when the backlog is there to be seen."""
@@ -401,7 +401,7 @@ class ModelTests(SlowTestCase):
         for answer in answers:
             self.successResultOf(answer)
         self.wire.lose()
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def tellOne(self, model: Model, kind: str, key: Any, what: Any, answers: list[Any]) -> None:
         """Tell it, and the model."""

@@ -15,7 +15,7 @@ from pbkit import AnonymousRealm, CachingRealm, ClientFactory, Session, Told, er
 from pbkit.sessions import presence as module
 from pbkit.sessions import watching
 from tests.sessions.slowness import SlowWire
-from tests.support import USERS, Client, Recorder, enter, serve
+from tests.support import USERS, Client, Recorder, enter, serve, timers
 
 #: For assertions of the machine.
 check = SynchronousTestCase()
@@ -195,7 +195,7 @@ class WatchTests(PresenceTestCase):
         self.soon(wire)
         self.assertEqual(watch.log[-1], ("ended", 3, "alice", "LoggedOut", True))
         carol.end()
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_comesBack(self) -> None:
         """Who comes back and names his version is told what has changed since, and nothing twice."""
@@ -253,7 +253,7 @@ class WatchTests(PresenceTestCase):
         self.come("alice")
         unwatch = self.realm.presence.unwatch
         self.assertEqual([unwatch(session), unwatch(session.mind)], [True, False])
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
         self.soon(wire)
         self.assertEqual(len(watch.messages), 1)
         self.realm.presence.watch(session)
@@ -326,12 +326,12 @@ class WatchTests(PresenceTestCase):
             watch.messages.clear()
         for n in range(300):
             self.come(f"user{n}")
-        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.assertEqual(len(timers(self.clock)), 1)
         self.soon(*wires)
         for _, watch, _ in watchers:
             self.assertEqual([number for _, number, _ in watch.messages], [100, 100, 100])
         self.realm.close()
-        self.assertEqual((self.clock.getDelayedCalls(), len(self.realm.presence._watching)), ([], 0))
+        self.assertEqual((timers(self.clock), len(self.realm.presence._watching)), ([], 0))
 
 
 class Coming(RuleBasedStateMachine):
@@ -433,7 +433,7 @@ class Coming(RuleBasedStateMachine):
     def nothingIsKept(self) -> None:
         """Of those who are not there nothing is kept, and there is one timer at most."""
         check.assertEqual(len(self.realm.presence._watching), sum(wire is not None for wire in self.wires))
-        check.assertLessEqual(len(self.case.clock.getDelayedCalls()), 1)
+        check.assertLessEqual(len(timers(self.case.clock)), 1)
 
 
 class StatefulTests(SynchronousTestCase):

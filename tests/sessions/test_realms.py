@@ -24,7 +24,7 @@ from pbkit import (
 )
 from pbkit.sessions.parameters import parametersOf
 from pbkit.sessions.realms import NAMED
-from tests.support import Client, Recorder, Wire, enter, serve
+from tests.support import Client, Recorder, Wire, enter, serve, timers
 
 
 class Greeter(Avatar):
@@ -88,7 +88,7 @@ class NamedTests(RealmsTestCase):
             del avatar
             wire.flush()
             self.assertEqual((len(realm.roster), realm.counters.ends), (0, {"LoggedOut": 1}))
-            self.assertEqual((wire.server.owners, self.clock.getDelayedCalls()), ({}, []))
+            self.assertEqual((wire.server.owners, timers(self.clock)), ({}, []))
 
     def avatarOf(self, name: str) -> Any:
         """The avatar class for a realm."""
@@ -236,7 +236,7 @@ class PerConnectionTests(RealmsTestCase):
         wire.cut()
         self.assertEqual(len(realm.models), 1)
         self.clock.advance(5)
-        self.assertEqual((len(realm.models), self.clock.getDelayedCalls()), (0, []))
+        self.assertEqual((len(realm.models), timers(self.clock)), (0, []))
 
     def test_linger(self) -> None:
         """With ``linger`` a model goes that long after its last client, and not while one is there."""
@@ -259,7 +259,7 @@ class PerConnectionTests(RealmsTestCase):
         for name in ("alice", "bob"):
             self.successResultOf(enter(realm, name))
         self.successResultOf(realm.close())
-        self.assertEqual((len(realm.models), self.clock.getDelayedCalls()), (0, []))
+        self.assertEqual((len(realm.models), timers(self.clock)), (0, []))
 
 
 class LimitedTests(RealmsTestCase):

@@ -28,7 +28,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbkit import LimitedRealm, Session, errors
 from pbkit.sessions.attempt import attempt
 from pbkit.sessions.lifecycle import Cached
-from tests.support import USERS, Recorder, Stubborn, Wire, serve
+from tests.support import USERS, Recorder, Stubborn, Wire, serve, timers
 
 #: What a build or a hook does: at once, raise, wait, or wait and pay no heed to being cancelled.
 MANNERS = ("atOnce", "raises", "waits", "stubborn")
@@ -451,7 +451,7 @@ class Sessions(RuleBasedStateMachine):
         entrance = realm._entrance
         check.assertEqual((entrance._logins, entrance._leaving, entrance.arbitration._probes), (set(), set(), {}))
         check.assertEqual(len(cast(Cached, realm.lifecycle)), 0)
-        check.assertEqual(self.clock.getDelayedCalls(), [])
+        check.assertEqual(timers(self.clock), [])
         # What was raised was a `Refusal`, be it in a hook that nobody waited for; nothing else went wrong.
         check.assertEqual([e["log_failure"] for e in self.failures if not e["log_failure"].check(Refusal)], [])
 

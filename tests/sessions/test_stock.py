@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 from pbkit import CachingRealm, SingleClientRealm, Told, currentSession, errors
 from pbkit.interfaces import ILogin, IPeer
 from pbkit.sessions.stock import StockLogin, loginOf
-from tests.support import Client, Recorder, Wire, serve
+from tests.support import Client, Recorder, Wire, serve, timers
 
 
 class Player(Recorder):
@@ -163,7 +163,7 @@ class StockServerTests(SynchronousTestCase):
         self.assertNoResult(wire.login("alice", Client()))
         wire.cut()
         self.assertEqual((len(self.realm.roster), self.realm.roster.pending), (0, 0))
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
         self.flushLoggedErrors(pb.Error)
 
     def test_badMind(self) -> None:

@@ -18,7 +18,7 @@ from pbkit.sessions import telling as module
 from pbkit.sessions.broadcast import GROUP
 from pbkit.sessions.slow import Drop, Kick
 from tests.sessions.slowness import MUCH, SlowWire
-from tests.support import Client, Recorder, Wire, enter, serve
+from tests.support import Client, Recorder, Wire, enter, serve, timers
 
 
 class Broken(pb.Copyable):
@@ -199,12 +199,12 @@ class SliceTests(Everybody):
         self.assertNoResult(told)
         first = len(order)
         self.assertLessEqual(first, 3 * GROUP)
-        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.assertEqual(len(timers(self.clock)), 1)
         self.clock.advance(0)
         self.assertEqual(self.successResultOf(told), Summary(sent=20 * GROUP))
         self.assertEqual(order, [f"user{n}:1" for n in range(20 * GROUP)])
         self.assertGreaterEqual(self.clock.turns, 20 // 3)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_manyInOneTurn(self) -> None:
         """Many small ones that are told in one turn of the reactor share its 5 ms, too."""
@@ -395,7 +395,7 @@ class AskTests(Everybody):
         answers = self.answers(asked)
         self.assertEqual((answers["alice"], answers["carol"]), (1, errors.NoMind))
         self.assertIn("bob", answers)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_oneDeadline(self) -> None:
         """Who has not answered by the deadline has failed, and one timer serves for all; a late answer harms nobody."""
@@ -405,7 +405,7 @@ class AskTests(Everybody):
         self.clients[1].answer = late
         self.wires[2].fill(self.sessions[2])
         asked = self.realm.ask("ask", pbtimeout=5)
-        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.assertEqual(len(timers(self.clock)), 1)
         self.heard()
         self.clock.advance(4.9)
         self.assertNoResult(asked)
@@ -435,7 +435,7 @@ class AskTests(Everybody):
         for one in (of, own):
             self.assertEqual(self.answers(one), {"carol": errors.Kicked})
         self.assertEqual(self.answers(avatar), {"alice": errors.Kicked})
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_notYetAsked(self) -> None:
         """The deadline holds for those whose turn has not come, too; and who leaves before it has failed."""
@@ -448,7 +448,7 @@ class AskTests(Everybody):
         asked, left = self.realm.ask("ask", pbtimeout=0), topic.ask("ask", pbtimeout=None)
         topic.leave(self.sessions[0])
         self.sessions[1].end(errors.Kicked)
-        self.assertEqual(len(self.clock.getDelayedCalls()), 2)
+        self.assertEqual(len(timers(self.clock)), 2)
         self.patch(module, "SLICE", 1)
         self.clock.advance(0)
         self.heard()
@@ -464,5 +464,5 @@ class AskTests(Everybody):
         self.heard()
         asked.cancel()
         self.assertEqual(self.answers(asked), dict.fromkeys(["alice", "bob"], errors.CallTimedOut))
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
         self.assertEqual([len(wire.server.callers) for wire in self.wires], [0, 0])

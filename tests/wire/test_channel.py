@@ -375,7 +375,7 @@ class LettingGoTests(WireCase):
         self.settle()
         self.assertEqual(list(self.wire.server.owners), [alice.luid])
 
-    def test_giveBackAfterTheEnd(self) -> None:
+    def testgiveBackAfterTheEnd(self) -> None:
         """References and caches of an ended session may be given back; then nothing is left of it at either end."""
         alice, session = self.login()
         held = [self.get(alice, "deep"), self.get(alice, "deep"), self.get(alice, "board"), self.get(alice, "seen")]

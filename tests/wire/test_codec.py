@@ -75,6 +75,16 @@ class _Case(SynchronousTestCase):
                 found.append(message)
         return found
 
+    def read(self, stream: bytes) -> list[Any]:
+        """What `decodePlain` says of the messages of a stream, each as soon as it is cut out."""
+        framer, found = self.framer(), []
+        framer.feed(stream)
+        while (message := framer.next()) is not None:
+            found.append(self.codec.decodePlain(message))
+            # What is known of a message from its cutting out is the same as from its bytes alone.
+            self.assertEqual(shape(found[-1]), shape(self.codec.decodePlain(bytes(bytearray(message)))))
+        return found
+
     def refused(self, stream: bytes, *bounds: int) -> tuple[str, int]:
         """Which bound a stream is over, as soon as its last byte is there, and not before; also byte by byte."""
         for chunks in ([stream], [stream[i : i + 1] for i in range(len(stream))]):
@@ -464,6 +474,8 @@ class ValueMixin:
                 self.assertFalse(self.same(found, vocabulary))
             else:
                 self.assertTrue(self.same(found, vocabulary))
+                (read,) = self.read(found)
+                self.assertEqual(shape(read), shape(self.codec.decodePlain(found)))
 
     @tried
     @given(stockwire.heads, stockwire.values, st.booleans())
@@ -519,6 +531,7 @@ class ValueMixin:
         """Where a value is made of bytes of any kind, it is the one that stock makes of the message they are."""
         try:
             messages = self.messages(data)
+            self.read(data)
         except (TooLarge, Malformed):
             messages = []
         for message in messages:
@@ -816,6 +829,34 @@ class ValueMixin:
         first[5][2]["a"].append(1)
         first[6]["b"] = 1
         self.assertEqual(second, ("message", 1, 2, "x", 1, ([], {}, {"a": []}), {}))
+        framer = self.framer()
+        framer.feed(data)
+        message = framer.next()
+        self.codec.decodePlain(message)[5][0].append(1)
+        self.assertEqual(self.codec.decodePlain(message), second)
+
+    def test_boundsOfPlain(self: Any) -> None:
+        """The bounds hold for calls and answers that are plain as for all else."""
+        values: list[Any] = [1, "text", None, [], [[1]], {"a": {"b": "c"}}, [[[None]]], (((),),), {1: ({2: "x"},)}]
+        for value in values:
+            data = stockBytes([b"answer", 5, jelly(value, globalSecurity)])
+
+            def depth(expression: Any) -> int:
+                return 1 + max(map(depth, expression), default=0) if isinstance(expression, list) else 0
+
+            def items(expression: Any) -> int:
+                return 1 + sum(map(items, expression)) if isinstance(expression, list) else 1
+
+            expression = stockExpression(data)
+            least = (len(data), items(expression), depth(expression), 10)
+            for at in range(4):
+                for wide in (1, 50):
+                    bounds = [each * wide for each in least]
+                    bounds[at] = least[at]
+                    self.assertEqual(self.messages(data * 2, bounds=tuple(bounds)), [data] * 2)
+                    bounds[at] -= 1
+                    if at < 3 and bounds[at]:
+                        self.assertRaises(TooLarge, self.messages, data, bounds=tuple(bounds))
 
 
 class PureTests(FramerMixin, ExpressionMixin, ValueMixin, _Case):

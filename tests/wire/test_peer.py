@@ -14,7 +14,7 @@ import pbkit
 from pbkit import dropin
 from pbkit.interfaces import IPeer
 from pbkit.wire.peer import NOBODY, peerOf
-from tests.support import Client, Wire, serve
+from tests.support import LENIENT, Client, Wire, serve, timers
 from tests.wire.things import Messages, WireCase
 
 
@@ -117,6 +117,12 @@ class PeerTests(WireCase):
 class PingTests(WireCase):
     """A sign of life from the other end."""
 
+    def setUp(self) -> None:
+        """At a server that lets strangers answer, who are not pinged otherwise."""
+        super().setUp()
+        self.server = serve(self.realm, clock=self.clock, profile=LENIENT)
+        self.wire = Wire(self.server)
+
     def test_works(self) -> None:
         """Any client answers, stock or ours; it costs no reference, and nothing is logged."""
         for client in (pb.PBClientFactory(), pbkit.ClientFactory(), dropin.PBClientFactory()):
@@ -127,7 +133,7 @@ class PingTests(WireCase):
             self.assertEqual(wire.client.localObjects, {})
             wire.lose()
         self.assertEqual(self.flushLoggedErrors(), [])
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_whateverIsThere(self) -> None:
         """A client that has an object of that very name is alive too."""
@@ -163,7 +169,7 @@ class PingTests(WireCase):
         self.wire.cut()
         self.assertIs(self.successResultOf(pinged), False)
         self.assertIs(self.successResultOf(self.wire.server.peer.ping(5)), False)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(timers(self.clock), [])
 
     def test_costsNoActivity(self) -> None:
         """A ping that a client sends is answered, and is not the session's activity."""

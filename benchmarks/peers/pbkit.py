@@ -1,0 +1,98 @@
+"""
+pbkit: its server, over a bare root object or with a realm and sessions, and its client.
+
+Whether the compiled core runs is told by ``PBKIT_PURE``, as everywhere.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import attrs
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred
+
+import pbkit
+from benchmarks import data
+from benchmarks.onreactor import listen, main
+from benchmarks.peers import stock
+from benchmarks.perspective import Client, Root, WithoutDelay, answersOf, checker
+from pbkit.wire.profile import STRICT
+
+#: The defaults, but for one bound: a list of 100,000 ints is more items than a message may have.
+PROFILE = attrs.evolve(STRICT, limits=attrs.evolve(STRICT.limits, items=200_000))
+
+
+class Broker(pbkit.Broker):
+    """With that profile."""
+
+    profile = PROFILE
+
+
+def codec() -> str:
+    """
+    :return: which of pbkit's codecs runs in this process.
+    """
+    try:
+        module: Any = import_module("pbkit.wire.codec")
+    except ModuleNotFoundError:
+        return "stock's: there is no pbkit.wire.codec"
+    return "compiled" if getattr(module, "compiled", False) else "pure Python"
+
+
+class Avatar(pbkit.Avatar):
+    """What a client of the realm's has."""
+
+    def perspective_echo(self, value: Any) -> Any:
+        """The same again."""
+        return value
+
+
+def notifyAll(realm: pbkit.Realm, answered: bool) -> Deferred[Any] | None:
+    """
+    Send the notice to each session of a realm. The one place to change when there is a better way to do it.
+
+    :return: with answers, a Deferred of them all; else one that all have been told, or None if they have.
+    """
+    what, details = data.NOTICE
+    minds = [session.mind for session in realm.roster]
+    if answered:
+        return answersOf([mind.callRemote("notice", what, details) for mind in minds])
+    for mind in minds:
+        mind.tell("notice", what, details)
+    return None
+
+
+class Server:
+    """
+    :param served: ``root`` or ``realm``.
+    """
+
+    def __init__(self, served: str) -> None:
+        self.about = {"version": pbkit.__version__, "codec": codec()}
+        self._root = Root()
+        self._realm = pbkit.CachingRealm(Avatar) if served == "realm" else None
+        root = self._root if self._realm is None else Portal(self._realm, [checker()])
+        self._factory = pbkit.ServerFactory(root, profile=PROFILE)
+
+    def start(self, reactor: Any) -> int:
+        """As `onreactor.Server.start`."""
+        return listen(reactor, self._factory)
+
+    def broadcast(self, answered: bool) -> Deferred[Any] | None:
+        """As `onreactor.Server.broadcast`."""
+        if self._realm is None:
+            return stock.notifyAll(self._root.minds, answered)
+        return notifyAll(self._realm, answered)
+
+
+class Factory(WithoutDelay, pbkit.ClientFactory):
+    """pbkit's."""
+
+    protocol: Any = Broker
+    profile = PROFILE
+
+
+if __name__ == "__main__":
+    main(Server, lambda served: Client(Factory, served))

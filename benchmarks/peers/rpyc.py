@@ -1,0 +1,83 @@
+"""
+RPyC: a thread for each connection, and everything but tuples of plain values by reference.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from typing import Any
+
+import rpyc
+from rpyc.utils.server import ThreadedServer
+
+from benchmarks import data
+from benchmarks.station import Answer, Station
+
+HOST = "127.0.0.1"
+
+
+class Echo(rpyc.Service):
+    """What is served."""
+
+    def exposed_echo(self, value: Any) -> Any:
+        """The same again."""
+        return value
+
+
+def serve() -> None:
+    """The server. What its listener sets, its connections inherit: the client sets TCP_NODELAY, and so does this."""
+    server = ThreadedServer(Echo, hostname=HOST, port=0)
+    server.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    Station({}).start(address=server.port, version=rpyc.__version__)
+    server.start()
+
+
+class Calls:
+    """The client: one connection, on which the calls are."""
+
+    def __init__(self) -> None:
+        self._connection: Any = None
+
+    def open(self, order: dict[str, Any], answer: Answer) -> None:
+        """Connect."""
+        stream = rpyc.SocketStream.connect(HOST, order["address"], nodelay=True)
+        self._connection = rpyc.connect_stream(stream)
+        answer({})
+
+    def calls(self, order: dict[str, Any], answer: Answer) -> None:
+        """As `benchmarks.onreactor.Pump`."""
+        echo, value = rpyc.async_(self._connection.root.echo), data.frozen(data.value(order["payload"]))
+        if self._connection.root.echo(value) != value:
+            raise ValueError(f"the echo of {value!r:.100} is something else")
+        count, pending = 0, order["inFlight"]
+        began = now = time.perf_counter()
+        until = began + order["seconds"]
+
+        def back(result: Any) -> None:
+            nonlocal count, pending, now
+            if result.error:
+                raise ValueError(f"the call failed: {result.value}")
+            count += 1
+            now = time.perf_counter()
+            if now < until:
+                echo(value).add_callback(back)
+            else:
+                pending -= 1
+
+        for _ in range(pending):
+            echo(value).add_callback(back)
+        while pending:
+            self._connection.serve(None)
+        answer({"count": count, "seconds": now - began})
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "server":
+        serve()
+    else:
+        client = Calls()
+        station = Station({"open": client.open, "calls": client.calls})
+        station.start()
+        station.wait()

@@ -1,0 +1,83 @@
+"""
+Stock Perspective Broker, as Twisted has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.cred.portal import IRealm, Portal
+from twisted.internet.defer import Deferred
+from twisted.spread import pb
+from zope.interface import implementer
+
+import twisted
+from benchmarks import data
+from benchmarks.onreactor import listen, main
+from benchmarks.perspective import Client, Minds, Root, WithoutDelay, answersOf, checker
+
+
+class Avatar(pb.Avatar):
+    """What a client of the realm's has."""
+
+    def perspective_echo(self, value: Any) -> Any:
+        """The same again."""
+        return value
+
+
+@implementer(IRealm)
+class Realm:
+    """A new avatar for each, and the minds of those who are there."""
+
+    def __init__(self) -> None:
+        self.minds = Minds()
+
+    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> tuple[Any, Avatar, Callable[[], None]]:
+        """`IRealm`."""
+        key = self.minds.add(mind)
+        return pb.IPerspective, Avatar(), lambda: self.minds.remove(key)
+
+
+def notifyAll(minds: Iterable[pb.RemoteReference], answered: bool) -> Deferred[Any] | None:
+    """
+    Send the notice to each.
+
+    :return: with answers, a Deferred of them all.
+    """
+    what, details = data.NOTICE
+    if answered:
+        return answersOf([mind.callRemote("notice", what, details) for mind in minds])
+    for mind in minds:
+        mind.callRemote("notice", what, details, pbanswer=False)
+    return None
+
+
+class Server:
+    """
+    :param served: ``root`` or ``realm``.
+    """
+
+    about = {"version": twisted.__version__}
+
+    def __init__(self, served: str) -> None:
+        self._root = Root()
+        self._realm = Realm()
+        self._minds = self._root.minds if served == "root" else self._realm.minds
+        self._factory = pb.PBServerFactory(self._root if served == "root" else Portal(self._realm, [checker()]))
+
+    def start(self, reactor: Any) -> int:
+        """As `onreactor.Server.start`."""
+        return listen(reactor, self._factory)
+
+    def broadcast(self, answered: bool) -> Deferred[Any] | None:
+        """As `onreactor.Server.broadcast`."""
+        return notifyAll(self._minds, answered)
+
+
+class Factory(WithoutDelay, pb.PBClientFactory):
+    """Stock's."""
+
+
+if __name__ == "__main__":
+    main(Server, lambda served: Client(Factory, served))

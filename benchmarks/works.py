@@ -1,0 +1,65 @@
+"""
+What is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+
+
+@attrs.frozen
+class Work:
+    """
+    One thing that is measured, of each contender that can do it.
+
+    :ivar name: for ``--work``; a prefix up to a dash names all that begin so.
+    :ivar title: for people.
+    :ivar kind: ``calls``, ``login``, ``fanout`` or ``memory``.
+    :ivar payload: of calls: what is sent and comes back.
+    :ivar inFlight: how many calls, or log-ins, are under way at a time.
+    :ivar size: how many connections; of lists, how many ints.
+    :ivar answered: of a fan-out: whether each client answers.
+    :ivar quick: whether it is part of a quick run.
+    """
+
+    name: str
+    title: str
+    kind: str
+    payload: str = ""
+    inFlight: int = 1
+    size: int = 0
+    answered: bool = False
+    quick: bool = True
+
+
+def _fanout(size: int, answered: bool) -> Work:
+    name = f"fanout-{size}" + ("-answered" if answered else "")
+    title = f"One small notice to {size:,} clients, " + ("each answers" if answered else "no answer")
+    return Work(name, title, "fanout", size=size, answered=answered, quick=size <= 100)
+
+
+WORKS: tuple[Work, ...] = (
+    Work("sequential", "Small call, one after the other", "calls", "small"),
+    Work("small", "Small call, 100 in flight", "calls", "small", 100),
+    Work("structure", "4 kB structure, 100 in flight", "calls", "structure", 100),
+    Work("blob", "64 KiB blob, 10 in flight", "calls", "blob", 10),
+    *(
+        Work(f"ints-{size}", f"List of {size:,} ints", "calls", f"ints-{size}", size=size, quick=size < 100_000)
+        for size in (1_000, 10_000, 100_000)
+    ),
+    Work("login", "Log in and leave, 10 at a time", "login", inFlight=10),
+    *(_fanout(size, answered) for answered in (False, True) for size in (100, 1_000, 5_000)),
+    *(
+        Work(f"memory-{size}", f"Memory of {size:,} idle clients", "memory", size=size, quick=size <= 1_000)
+        for size in (1_000, 5_000)
+    ),
+)
+
+
+def matches(name: str, wanted: Iterable[str]) -> bool:
+    """
+    :return: whether a name, or what it begins with up to a dash or slash, is among those wanted.
+    """
+    return any(name == one or name.startswith((f"{one}-", f"{one}/")) for one in wanted)

@@ -1,0 +1,16 @@
+"""What is sent: a pond, and the kind of it that is sent as a copy."""
+
+from twisted.spread import pb
+
+
+class LilyPond:
+    def setStuff(self, color, numFrogs):
+        self.color = color
+        self.numFrogs = numFrogs
+
+    def countFrogs(self):
+        print(f"{self.numFrogs} frogs")
+
+
+class CopyPond(LilyPond, pb.Copyable):
+    pass

@@ -1,0 +1,194 @@
+"""
+One connection before somebody has logged in on it, and after the last has logged out: the gate, the bounds, the place
+among those who wait. `pbkit.wire.gate` decides what may be said, `pbkit.wire.waiting` who may stay; here it is done.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pbkit.wire.gate import Answered, Closed, Gate, Nobody, Serve
+from pbkit.wire.place import Place
+from pbkit.wire.profile import Calls, Limits
+from pbkit.wire.waiting import NO_ROOM
+
+if TYPE_CHECKING:
+    from pbkit.wire.broker import Broker
+    from pbkit.wire.watch import Watch
+
+#: How many log-ins of one connection are served at once before the first is through; the others wait.
+LOGINS = 8
+#: How long the bounds of somebody who was logged in last when he is out, in seconds: what he was about to send was
+#: right when he began.
+GRACE = 30.0
+#: How many items what a stock peer answers to a ping may have: 79, as Twisted 26.10 has it, and some more.
+PONG = 128
+
+
+class Entrance:
+    """
+    The way in of one connection of a server.
+
+    :param broker: the connection.
+    :param watch: that of its server, or None where no clock is known.
+    :param gated: whether there is a gate. There is none for a server without a login, and in drop-in use.
+    :ivar heard: whether anything has come in since the watch looked.
+    """
+
+    __slots__ = ("_broker", "_closedAt", "_used", "_watch", "gate", "heard", "place")
+
+    def __init__(self, broker: Broker, watch: Watch | None, gated: bool) -> None:
+        self._broker = broker
+        self._watch = watch
+        self._closedAt: float | None = None
+        self.gate = Gate(lambda luid: luid in broker.localObjects) if gated else None
+        self.place: Place | None = None
+        self.heard = self._used = False
+
+    def arrive(self) -> bool:
+        """
+        The connection has been made.
+
+        :return: whether to greet it now: not if it stands in line, or there is no room at all.
+        """
+        if self._watch is None:
+            return True
+        self.place = self._watch.arrived(self, self._broker.peer.address)
+        if self.place.who is None:
+            self._broker.refuse(NO_ROOM)
+        elif self.place.held:
+            self._broker.intake.hold()
+        else:
+            return True
+        return False
+
+    def bounds(self) -> tuple[Limits, Calls]:
+        """What a message may be, and how many calls there may be, at this moment."""
+        profile, gate = self._broker.profile, self._broker.profile.gate
+        if not self.closed:
+            return profile.limits, profile.calls
+        # Whoever was logged in is pinged, as those who wait for a first login are not.
+        items = max(gate.items, PONG) if self._used else gate.items
+        limits = Limits(gate.message, items, gate.depth, gate.message)
+        return limits, Calls(LOGINS, gate.memory // 4, profile.calls.references, profile.calls.timeout)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody is logged in, so that only what a login needs is served."""
+        return self.gate is not None and not self.gate.inside
+
+    def received(self, size: int) -> None:
+        """Bytes came in."""
+        self.heard = True
+        if self.place is not None and self.place.waiting:
+            self.place.sent += size
+
+    def admits(self, expression: Any) -> bool:
+        """
+        Decide on one message, and answer it if it is not to be served.
+
+        :return: whether to serve it.
+        """
+        assert self.gate is not None
+        verdict = self.gate.admits(expression)
+        if isinstance(verdict, Serve):
+            return True
+        if isinstance(verdict, Nobody):
+            self._broker.nobody(verdict.requestID, verdict.objectID, verdict.answer, verdict.rest)
+        elif isinstance(verdict, Answered):
+            # To a ping: that it came at all is what counts.
+            self._broker.answerReceived(verdict.requestID, None)
+            self._broker.giveBack([b"list", *verdict.rest])
+        elif isinstance(verdict, Closed):
+            self._broker.refuse(verdict.why)
+        return False
+
+    # What the watch reads and does: this is what it watches.
+
+    @property
+    def transport(self) -> Any:
+        """The connection's."""
+        return self._broker.transport
+
+    @property
+    def buffered(self) -> int:
+        """How many bytes of ours wait to be read by the other end."""
+        return self._broker.outflow.buffered
+
+    @property
+    def drained(self) -> int:
+        """How often all of them have left."""
+        return self._broker.outflow.drained
+
+    @property
+    def paused(self) -> bool:
+        """Whether we do not read: then its silence says nothing."""
+        return bool(self._broker.intake.paused)
+
+    def ask(self) -> None:
+        """Have it give a sign of life. Not one that has to log in within a time of its own."""
+        if self.closed and not self._used:
+            self.heard = True
+        else:
+            self._broker.peer.ping(self._broker.profile.keepalive.wait)
+
+    def abort(self, why: str) -> None:
+        """Close the connection, with one line in the log."""
+        self._broker.refuse(why)
+
+    def letIn(self) -> None:
+        """It stood in line, and now there is room."""
+        self._broker.greet()
+        self._broker.intake.resume()
+
+    # What a login does.
+
+    def working(self) -> None:
+        """A checker or a builder of ours is at work: its time is not the client's."""
+        if self._watch is not None and self.place is not None:
+            self._watch.waiting.working(self.place)
+
+    def rested(self) -> None:
+        """It is done. Once for each `working`."""
+        if self._watch is not None and self.place is not None:
+            self._watch.act(self._watch.waiting.rested(self.place))
+
+    def enter(self) -> None:
+        """Somebody has shown who he is."""
+        if self.gate is not None and self.gate.enter():
+            self._used, self._closedAt = True, None
+            self._broker.bound(*self.bounds())
+
+    def granted(self) -> None:
+        """He has his avatar."""
+        if self._watch is not None and self.place is not None:
+            self._watch.act(self._watch.waiting.loggedIn(self.place))
+
+    def leave(self) -> None:
+        """He is out, or it came to nothing. Once for each `enter`."""
+        if self.gate is not None and self.gate.leave() and not self._broker.closed:
+            if self._watch is not None and self.place is not None:
+                self._closedAt = self._watch.seconds()
+                self._watch.act(self._watch.waiting.loggedOut(self.place))
+            else:
+                self._broker.bound(*self.bounds())
+
+    def check(self, now: float) -> str | None:
+        """
+        To be asked now and then.
+
+        :param now: the time.
+        :return: why the connection is to be closed, or None.
+        """
+        if self._closedAt is not None and now - self._closedAt >= GRACE:
+            self._closedAt = None
+            self._broker.bound(*self.bounds())
+        output = self._broker.profile.output
+        if self._broker.outflow.lasting(now, output.lasting) < output.seconds:
+            return None
+        return f"output.lasting: more than {output.lasting} bytes have waited to be read for {output.seconds:g} s"
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        if self._watch is not None and self.place is not None:
+            self._watch.lost(self, self.place)

@@ -1,0 +1,136 @@
+"""
+How a broker makes messages of objects, and objects of messages: `Jellying`, which brokers and channels derive from.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.logger import Logger
+from twisted.python.reflect import fullyQualifiedName
+
+from pbkit.errors import CannotSend
+from pbkit.wire.allowed import STOCK, Registry
+from pbkit.wire.caching import Caching
+from pbkit.wire.jellier import Jellier
+from pbkit.wire.peer import peerOf
+from pbkit.wire.sexp import handles
+from pbkit.wire.unjellier import Unjellier
+
+log = Logger()
+
+
+class Jellying(Caching):
+    """
+    A broker's jelly. Everything of it works on the tables that a broker has, and on a channel's.
+
+    :ivar registry: of the connection: which classes are made of what the other end sends.
+    """
+
+    registry: Registry = STOCK
+    jellyMethod: Any = None
+    jellyArgs: Any = None
+    jellyKw: Any = None
+
+    # Out.
+
+    def serialize(
+        self, object: Any, perspective: Any = None, method: Any = None, args: Any = None, kw: Any = None
+    ) -> Any:
+        """As stock's, of what is no Deferred."""
+        return self.jellied(object, perspective, method, args, kw)
+
+    def jellied(self, object: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
+        """
+        As stock's `serialize` of what is no Deferred; but if it fails half way, nothing of it stays behind.
+
+        :raises CannotSend: there is something in it that cannot be sent.
+        """
+        # Stock leaves None here, which a call made from inside a getStateToCopyFor would find.
+        outer = self.serializingPerspective, self.jellyMethod, self.jellyArgs, self.jellyKw, self.minted
+        minted: list[int] = []
+        self.minted = minted
+        self.serializingPerspective = perspective
+        self.jellyMethod, self.jellyArgs, self.jellyKw = method, args, kw
+        try:
+            return Jellier(self).jelly(object)
+        except Exception as error:
+            # The other end will never hear of those before the one that failed, so it would never let go of them.
+            self.takeBack(minted)
+            if isinstance(error, RecursionError) and not self.connection.profile.stockJelly:
+                raise CannotSend("what is nested so deep, or without end, cannot be sent") from None
+            if isinstance(error, CannotSend) and callable(method):
+                # The caller is told, who cannot mend it.
+                # Text: whoever keeps log events would keep all that was there when it was raised.
+                why = str(error)
+                log.warn("{method} gave {peer} no answer: {why}", method=_name(method), peer=_peer(self), why=why)
+            raise
+        finally:
+            self.serializingPerspective, self.jellyMethod, self.jellyArgs, self.jellyKw, self.minted = outer
+
+    def registerReference(self, object: Any) -> Any:
+        """As stock's."""
+        luid = super().registerReference(object)
+        self._mint(luid)
+        return luid
+
+    def takeBack(self, luids: list[int]) -> None:
+        """Let go of what was put into a message that is not sent."""
+        for luid in luids:
+            if luid in self.localObjects:
+                self.proto_decref(luid)
+            elif luid in self.remotelyCachedObjects:
+                self.decache(luid)
+
+    # In.
+
+    def unserialize(self, sexp: Any, perspective: Any = None) -> Any:
+        """
+        As stock's. If it fails, what the other end keeps for us because of it is given back.
+
+        :raises BadValue: it is not what jelly makes.
+        :raises ClassRefused: it holds an instance of a class that is not accepted.
+        """
+        outer = self.unserializingPerspective
+        self.unserializingPerspective = perspective
+        unjellier = Unjellier(self)
+        try:
+            return unjellier.unjellyFull(sexp)
+        except Exception:
+            self._returned(*unjellier.unmade())
+            raise
+        finally:
+            self.unserializingPerspective = outer
+
+    def refusing(self, name: str) -> None:
+        """An instance of a class is not accepted. The operator is told, who can change that."""
+        listed = f"allow={{{name!r}}} for this server, and " if self.connection.registry.closed else ""
+        log.warn(
+            "an instance of {name!r} from {peer} is refused; what would accept it: {listed}a class that is registered "
+            "for it with pb.setUnjellyableForClass",
+            name=name,
+            peer=_peer(self),
+            listed=listed,
+        )
+
+    def giveBack(self, sexp: Any) -> None:
+        """Let the other end forget what it keeps for an expression that nobody will make anything of."""
+        self._returned(*handles(sexp))
+
+    def _returned(self, references: list[int], caches: list[int]) -> None:
+        if not self.disconnected:
+            for luid in references:
+                self.sendDecRef(luid)
+            for luid in caches:
+                self.decCacheRef(luid)
+
+
+def _name(method: Any) -> str:
+    return str(fullyQualifiedName(getattr(method, "__func__", method)))
+
+
+def _peer(broker: Any) -> str:
+    return str(peerOf(broker))
+
+
+__all__ = ["Jellying"]

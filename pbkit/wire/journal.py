@@ -1,0 +1,98 @@
+"""
+What a connection may have written into the log.
+
+A peer's text goes into the log escaped and cut, and of one connection's lines there are only so many in a second. One
+`Journal` for a connection, made when its first line is to be written::
+
+    if self.journal.admits():
+        log.info("login refused: {reason} from {peer}", reason=self.journal.escaped(text), peer=str(self.peer))
+
+and ``journal.close()`` when it is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.logger import Logger
+
+from pbkit.wire.profile import Log
+
+log = Logger()
+
+#: What stands where something was cut off.
+CUT = "..."
+
+
+def escaped(text: str | bytes, cut: int) -> str:
+    """
+    A peer's text, as it may stand in a line of the log: what a terminal would obey (ESC, line ends, what turns the
+    direction of writing) or not show is written as in a Python string. So is a backslash, or nobody could tell.
+
+    :param text: bytes are read as UTF-8, and what is none of that is escaped too.
+    :param cut: in how many characters; `CUT` follows where that was not enough.
+    """
+    # No more is looked at than could be shown.
+    if isinstance(text, bytes):
+        text = text[: 4 * cut + 4].decode("utf-8", "surrogateescape")
+    head = text[: cut + 1]
+    if len(head) <= cut and head.isprintable() and "\\" not in head:
+        return head
+    pieces, room = [], cut
+    for character in head:
+        piece = character
+        if "\udc80" <= character <= "\udcff":
+            piece = f"\\x{ord(character) - 0xDC00:02x}"
+        elif character == "\\" or not character.isprintable():
+            piece = character.encode("unicode_escape").decode("ascii")
+        room -= len(piece)
+        if room < 0:
+            pieces.append(CUT)
+            break
+        pieces.append(piece)
+    return "".join(pieces)
+
+
+class Journal:
+    """
+    The lines of one connection.
+
+    :param limits: how many there may be, and how long a text.
+    :param seconds: the time, such as a clock's `seconds`.
+    :param who: the connection, for the line that says how many were dropped: ``str(who)``.
+    """
+
+    __slots__ = ("_dropped", "_limits", "_lines", "_seconds", "_since", "_who")
+
+    def __init__(self, limits: Log, seconds: Callable[[], float], who: object) -> None:
+        self._limits = limits
+        self._seconds = seconds
+        self._who = who
+        self._since = seconds()
+        self._lines = self._dropped = 0
+
+    def admits(self) -> bool:
+        """
+        :return: whether one more line may be written now. Ask once for each, and write it if so.
+        """
+        if self._limits.lines is None:
+            return True
+        now = self._seconds()
+        if now - self._since >= 1 or now < self._since:
+            self.close()
+            self._since, self._lines = now, 0
+        if self._lines >= self._limits.lines:
+            self._dropped += 1
+            return False
+        self._lines += 1
+        return True
+
+    def close(self) -> None:
+        """There will be no more lines: say how many were dropped, if any were."""
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            log.warn("{dropped} more lines about {peer} were not written", dropped=dropped, peer=str(self._who))
+
+    def escaped(self, text: str | bytes) -> str:
+        """As the function of that name, cut as the limits say."""
+        return escaped(text, self._limits.cut)

@@ -1,0 +1,236 @@
+"""
+The connections of one server that have not logged in.
+
+There is room for some. When it is taken, one makes room for the next: of the addresses that hold most, the one that has
+sent least, the oldest first. So silent ones keep nobody out, and who opens many hurts only his own address.
+
+A connection that has just come makes room for nobody, then for those whose address holds much less than its own, then
+for all (see `patience`): of clients that all come back at once after a restart, those that came last would otherwise
+throw out those that came first, who have had no time yet to say a word. One at whose credentials a checker of ours is
+at work makes room for nobody, and one of an address that holds less than the newcomer's does not either. If nobody can
+go, the newcomer stands in line; nothing is read of it until its turn comes, so that it costs next to nothing. First in
+line are those whose address holds least.
+
+Nothing is done here to a connection: what is to be done is returned, as `Moves`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from pbkit.wire.least import Least
+from pbkit.wire.patience import ALL, FEW, Deadlines, Youth
+from pbkit.wire.place import Group, Moves, Place, groupOf
+from pbkit.wire.profile import Gate
+
+#: Why a connection is closed that can be let in neither now nor later.
+NO_ROOM = "gate.line: too many connections stand in line to log in"
+#: How many of those in line are let in at once: each is sent a greeting, 50 to 100 microseconds. The rest at the next
+#: occasion, which is the next that logs in or goes.
+BATCH = 100
+
+
+class Waiting:
+    """
+    Who waits. Each operation is O(log n), on the average of many.
+
+    :param gate: the bounds.
+    :param seconds: the time, such as a clock's `seconds`.
+    """
+
+    def __init__(self, gate: Gate, seconds: Callable[[], float]) -> None:
+        self._gate = gate
+        self._number = 0
+        self._count = self._inLine = 0
+        self._groups: dict[Hashable, Group] = {}
+        self._deadlines = Deadlines(seconds)
+        self._youth = Youth(seconds)
+        # Groups: with somebody who could make room for few, and for all; with somebody in line, whose turn is next;
+        # whose line is longest.
+        self._ripe: tuple[Least[Group], Least[Group]] = (Least(), Least())
+        self._next: Least[Group] = Least()
+        self._longest: Least[Group] = Least()
+
+    def __len__(self) -> int:
+        """How many have a place; those in line are not counted."""
+        return self._count
+
+    @property
+    def inLine(self) -> int:
+        """How many stand in line."""
+        return self._inLine
+
+    def arrived(self, who: Any, address: Any) -> tuple[Place, Moves]:
+        """
+        A connection has been made.
+
+        :param who: the connection. Only handed back, in `Moves`.
+        :param address: its `IAddress`, or None.
+        :return: its place, and what is to be done with others. If its `Place.who` is None, there is no room for it,
+            and it is to be closed, because of `NO_ROOM`.
+        """
+        name = groupOf(address)
+        group = self._groups.get(name)
+        if group is None:
+            group = self._groups[name] = Group(name)
+        self._number += 1
+        place = Place(who, group, self._number)
+        self._deadlines.begin(place, self._gate.timeout)
+        place.held = True
+        group.line[place] = None
+        self._inLine += 1
+        self._ranked(group)
+        moves = self._served()
+        # Itself, not being let in: nobody has read or said anything yet.
+        moves.letIn[:] = [each for each in moves.letIn if each is not who]
+        while self._inLine > self._gate.line:
+            found = self._longest.least()
+            assert found is not None
+            last = next(reversed(found[1].line))
+            self._close(last, NO_ROOM, moves)
+        moves.closed[:] = [each for each in moves.closed if each[0] is not who]
+        return place, moves
+
+    def loggedIn(self, place: Place) -> Moves:
+        """Somebody has logged in on it: it makes room."""
+        self._removed(place)
+        return self._served()
+
+    def loggedOut(self, place: Place) -> Moves:
+        """The last session on it has ended: it waits again, for a login that may take `profile.Gate.again` seconds."""
+        if place.who is None or place.waiting or place.held:
+            return Moves()
+        self._number += 1
+        place.number = self._number
+        place.sent, place.yields = 0, ALL
+        place.group = self._groups.setdefault(place.group.name, place.group)
+        self._deadlines.begin(place, self._gate.again)
+        self._enter(place)
+        return self._served()
+
+    def lost(self, place: Place) -> Moves:
+        """The connection is gone."""
+        self._removed(place)
+        place.who = None
+        return self._served()
+
+    def working(self, place: Place) -> None:
+        """
+        A checker or a builder of ours is at work on it: until `rested`, its time stands still, and it makes room for
+        nobody. Not while a refusal is held back to slow down who guesses: that is its own time.
+        """
+        place.busy += 1
+        if place.busy == 1:
+            self._deadlines.pause(place)
+            if place.waiting:
+                self._ranked(place.group, place)
+
+    def rested(self, place: Place) -> Moves:
+        """The checker or builder is done. Once for each `working`, also when it failed."""
+        place.busy -= 1
+        if place.busy == 0:
+            self._deadlines.resume(place)
+            if place.waiting:
+                self._ranked(place.group, place)
+        return self._served()
+
+    def swept(self) -> Moves:
+        """Time has passed. To be called twice a second or so, while there are any."""
+        moves = Moves()
+        for place in self._deadlines.overdue():
+            self._close(place, "gate.timeout: nobody has logged in on it in time", moves)
+        for place in self._youth.ended():
+            self._ranked(place.group, place)
+        return self._served(moves)
+
+    # In and out.
+
+    def _enter(self, place: Place) -> None:
+        place.waiting = True
+        self._count += 1
+        place.group.count += 1
+        self._ranked(place.group, place)
+
+    def _removed(self, place: Place) -> None:
+        group = place.group
+        if place.held:
+            place.held = False
+            del group.line[place]
+            self._inLine -= 1
+        elif place.waiting:
+            place.waiting = False
+            self._count -= 1
+            group.count -= 1
+        else:
+            return
+        self._deadlines.end(place)
+        self._ranked(group, place)
+        if not group.count and not group.line:
+            del self._groups[group.name]
+
+    def _close(self, place: Place, why: str, moves: Moves) -> None:
+        who = place.who
+        self._removed(place)
+        place.who = None
+        moves.closed.append((who, why))
+
+    def _served(self, moves: Moves | None = None) -> Moves:
+        """Let in who stands in line, as far as there is room or somebody makes it."""
+        moves = Moves() if moves is None else moves
+        most = self._gate.connections
+        while most is not None and self._count > most and self._makesRoom(0, moves):
+            pass
+        for _ in range(BATCH):
+            found = self._next.least()
+            if found is None or (most is not None and self._count >= most and not self._makesRoom(found[0][0], moves)):
+                break
+            place = next(iter(found[1].line))
+            del place.group.line[place]
+            self._inLine -= 1
+            place.held = False
+            if most is not None:
+                self._youth.begin(place)
+            self._enter(place)
+            moves.letIn.append(place.who)
+        return moves
+
+    def _makesRoom(self, holds: int, moves: Moves) -> bool:
+        """
+        Close one that can go.
+
+        :param holds: how many places the newcomer's address has.
+        :return: whether there was one.
+        """
+        for level, above in ((FEW, 2 * holds + 2), (ALL, holds - 1)):
+            least = self._least(level)
+            if least is not None and least.group.count > above:
+                self._close(least, "gate.connections: it made room for others, having sent least", moves)
+                return True
+        return False
+
+    def _least(self, level: int) -> Place | None:
+        """Of the addresses that hold most, the place that is the first to make room."""
+        while (found := self._ripe[level - 1].least()) is not None:
+            self._ranked(found[1])
+            if self._ripe[level - 1].least() == found:
+                return found[1].least(level)
+        return None
+
+    def _ranked(self, group: Group, place: Place | None = None) -> None:
+        """Something about a group has changed, or about one of its places."""
+        if place is not None:
+            group.rank(place)
+        for level, ripe in enumerate(self._ripe, 1):
+            least = group.least(level)
+            if least is None:
+                ripe.discard(group)
+            else:
+                ripe.put(group, (-group.count, least.sent, least.number))
+        if group.line:
+            first = next(iter(group.line)).number
+            self._next.put(group, (group.count, first))
+            self._longest.put(group, (-len(group.line), first))
+        else:
+            self._next.discard(group)
+            self._longest.discard(group)

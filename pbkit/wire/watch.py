@@ -1,0 +1,188 @@
+"""
+One sweep for all connections of a server: what takes too long, and who is no longer there.
+
+There is one delayed call while there are connections, and none while there are none; a connection has no timer of its
+own. What it pays for being watched is ``self.heard = True`` when bytes come in.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from pbkit.wire.place import Moves, Place
+from pbkit.wire.profile import Profile
+from pbkit.wire.waiting import Waiting
+
+#: Seconds between two sweeps, at most; and between two looks at one connection. A bound is held to within a quarter of
+#: itself, and to within these.
+TICK, LOOK = 0.5, 5.0
+
+log = Logger()
+
+
+class Watched(Protocol):
+    """
+    What is read of a connection, and asked of it.
+
+    :ivar transport: its transport.
+    :ivar heard: set by the connection when a byte comes in; taken back here.
+    :ivar buffered: how many bytes of ours wait in our own buffer, because the other end does not read.
+    :ivar drained: how many have left that buffer, ever.
+    :ivar paused: we do not read what it sends, so that its silence says nothing.
+    """
+
+    heard: bool
+
+    @property
+    def transport(self) -> Any: ...
+
+    @property
+    def buffered(self) -> int: ...
+
+    @property
+    def drained(self) -> int: ...
+
+    @property
+    def paused(self) -> bool: ...
+
+    def ask(self) -> object:
+        """Send what every peer answers, and forget the answer: that it came is told by `heard`."""
+
+    def letIn(self) -> object:
+        """It stood in line, and is no longer `Place.held`: read it again, and greet it."""
+
+    def abort(self, why: str) -> object:
+        """Close it, without waiting for what it has not read; with one line in the log that says why, and who."""
+
+
+class _Record:
+    """What was seen of one connection when it was last looked at."""
+
+    __slots__ = ("asked", "buffered", "connection", "drained", "since")
+
+    def __init__(self, connection: Watched, now: float) -> None:
+        self.connection: Watched | None = connection
+        self.since = now
+        self.asked: float | None = None
+        self.buffered = self.drained = 0
+
+
+class Watch:
+    """
+    The watch of one factory.
+
+    :param profile: the bounds.
+    :param clock: for the sweep.
+    :param checks: each is called with a connection now and then, and returns why it is to be closed, or None.
+    :ivar seconds: the time by that clock.
+    :ivar waiting: who has not logged in. What its operations return is for `act`.
+    """
+
+    def __init__(
+        self, profile: Profile, clock: IReactorTime, checks: Sequence[Callable[[Any], str | None]] = ()
+    ) -> None:
+        self._clock = clock
+        self.seconds = clock.seconds
+        self._idle, self._wait = profile.keepalive.idle, profile.keepalive.wait
+        self._checks = tuple(checks)
+        self.waiting = Waiting(profile.gate, clock.seconds)
+        looked = [profile.output.seconds] * bool(checks) + [self._idle, self._wait] * bool(self._idle)
+        swept = [bound for bound in (profile.gate.timeout, profile.gate.again) if bound is not None]
+        self._look = min([LOOK, *(bound / 4 for bound in looked)])
+        self._tick = min([TICK, self._look, *(bound / 4 for bound in swept)])
+        #: Whether each connection is looked at; whether there is anything to sweep for.
+        self._looks = bool(looked)
+        self._sweeps = bool(looked or swept or profile.gate.connections is not None)
+        self._records: dict[Watched, _Record] = {}
+        # In the order in which they are looked at. Who has gone is dropped when it comes up.
+        self._round: deque[_Record] = deque()
+        self._credit = 0.0
+        self._call: IDelayedCall | None = None
+
+    def arrived(self, connection: Watched, address: Any) -> Place:
+        """
+        A connection has been made.
+
+        :param address: its `IAddress`, or None.
+        :return: its place in `waiting`.
+        """
+        if self._idle:
+            setTcpKeepAlive = getattr(connection.transport, "setTcpKeepAlive", None)
+            if setTcpKeepAlive is not None:
+                setTcpKeepAlive(1)
+        if self._sweeps:
+            record = self._records[connection] = _Record(connection, self._clock.seconds())
+            if self._looks:
+                self._round.append(record)
+            if self._call is None:
+                self._call = self._clock.callLater(self._tick, self._sweep)
+        place, moves = self.waiting.arrived(connection, address)
+        self.act(moves)
+        return place
+
+    def lost(self, connection: Watched, place: Place) -> None:
+        """A connection is gone."""
+        record = self._records.pop(connection, None)
+        if record is not None:
+            record.connection = None
+        if not self._records and self._call is not None:
+            self._call.cancel()
+            self._call = None
+            self._round.clear()
+        self.act(self.waiting.lost(place))
+
+    def act(self, moves: Moves) -> None:
+        """Do what is to be done."""
+        for connection, why in moves.closed:
+            _guarded(connection.abort, why)
+        for connection in moves.letIn:
+            _guarded(connection.letIn)
+
+    def _sweep(self) -> None:
+        # Whatever is done below, there is a next sweep, until the last connection takes it off.
+        self._call = self._clock.callLater(self._tick, self._sweep)
+        self.act(self.waiting.swept())
+        # Some at a time, so that thousands are not looked at all at once.
+        self._credit += len(self._records) * self._tick / self._look
+        now = self._clock.seconds()
+        while self._credit >= 1 and self._round:
+            record = self._round.popleft()
+            if record.connection is not None:
+                self._credit -= 1
+                self._round.append(record)
+                _guarded(self._lookAt, record.connection, record, now)
+        self._credit %= 1
+
+    def _lookAt(self, connection: Watched, record: _Record, now: float) -> None:
+        # What the kernel took at once shows nothing: it takes megabytes for a peer that is gone. What had to wait does.
+        moved = bool(record.buffered) and connection.drained > record.drained
+        alive = connection.heard or connection.paused or moved
+        connection.heard = False
+        record.buffered, record.drained = connection.buffered, connection.drained
+        why = None
+        if alive or not self._idle:
+            record.since, record.asked = now, None
+        elif record.asked is not None:
+            if now - record.asked >= self._wait:
+                why = f"keepalive: silent for {self._idle:g} s, and no answer within {self._wait:g} s"
+        elif now - record.since >= self._idle:
+            record.asked = now
+            connection.ask()
+        for check in self._checks:
+            why = why or check(connection)
+        if why is not None:
+            # It is said once, however long the transport takes.
+            record.connection = None
+            connection.abort(why)
+
+
+def _guarded(f: Callable[..., object], *args: object) -> None:
+    try:
+        f(*args)
+    except Exception:
+        log.failure("the watch over a connection failed")

@@ -1,0 +1,131 @@
+"""Which classes the clients of what twistd serves may send."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.cred.checkers import AllowAnonymousAccess
+from twisted.cred.portal import IRealm, Portal
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from pbkit import CachingRealm
+from pbkit.config.file import combine, parseFile
+from pbkit.config.values import Problems
+from pbkit.errors import ConfigError
+from pbkit.serving.plan import Plan, prepare
+from pbkit.serving.printed import asToml
+from pbkit.serving.service import Server
+from pbkit.tap import Options
+from pbkit.wire.allowed import STOCK
+from tests.serving.test_service import Terminal
+from tests.support import Recorder
+from tests.wire.copies import CARD, PLAIN, Card, CardCopy
+
+HERE = "tests.serving.test_allow"
+
+
+class CardRealm(CachingRealm):
+    """Its clients may send cards."""
+
+    avatarClass = Recorder
+    allow = frozenset({CardCopy})
+
+
+class LostRealm(CachingRealm):
+    """Names a class that nobody has registered."""
+
+    avatarClass = Recorder
+    allow = frozenset({"no.such.Card"})
+
+
+@implementer(IRealm)
+class StockRealm:
+    """A realm as stock has it, which may name classes all the same."""
+
+    allow = (Card,)
+
+    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+        """`IRealm`."""
+        raise NotImplementedError
+
+
+portal = Portal(StockRealm(), [AllowAnonymousAccess()])
+
+
+def planned(text: str, **flags: Any) -> Plan:
+    """What a file and flags come to."""
+    problems = Problems()
+    return prepare(combine(parseFile(text, "pbkit.toml", problems), flags, problems), MemoryReactorClock(), problems)
+
+
+class AllowTests(SynchronousTestCase):
+    """The realm's own, and those of the configuration."""
+
+    def names(self, plan: Plan) -> set[bytes]:
+        """What a server of this would make of what clients send, beside references."""
+        server = Server(plan, MemoryReactorClock(), Terminal())
+        registry = server.factory.registry
+        self.assertIs(server.factory.buildProtocol(None).registry, registry)
+        if registry is STOCK:
+            return {b"all"}
+        return set(registry.classes) - {b"remote", b"local", b"cached", b"lcache"}
+
+    def test_none(self) -> None:
+        """None but those that are named."""
+        self.assertEqual(self.names(planned("")), set())
+
+    def test_realm(self) -> None:
+        """Those of the realm, of whatever kind; in a portal too."""
+        self.assertEqual(self.names(planned(f"[server]\nrealm = '{HERE}.CardRealm'\n")), {CARD})
+        self.assertEqual(self.names(planned(f"[server]\nrealm = '{HERE}.StockRealm'\n")), {CARD})
+        self.assertEqual(self.names(planned(f"[server]\nportal = '{HERE}.portal'\n")), {CARD})
+
+    def test_configuration(self) -> None:
+        """Those of the file, beside the realm's; by class or by name. A flag takes the place of all in the file."""
+        text = f"[server]\nrealm = '{HERE}.CardRealm'\nallow = ['tests.wire.copies.PlainCopy', 'tests.Loose']\n"
+        import tests.wire.test_unjellier  # noqa: F401
+
+        self.assertEqual(self.names(planned(text)), {CARD, PLAIN, b"tests.Loose"})
+        self.assertEqual(self.names(planned(text, allow=("tests.wire.copies.Plain",))), {CARD, PLAIN})
+
+    def test_dropin(self) -> None:
+        """A drop-in server accepts all that is registered, unless some are named."""
+        self.assertEqual(self.names(planned("[server]\nprofile = 'drop-in'\n")), {b"all"})
+        self.assertEqual(
+            self.names(planned("[server]\nprofile = 'drop-in'\nallow = ['tests.wire.copies.Plain']\n")), {PLAIN}
+        )
+
+    def test_wrong(self) -> None:
+        """What cannot be is told, in its place, with all else; a server that lacks a class does not start."""
+        text = "[server]\nallow = [\n'no.such.Card',\n5,\n'pbkit.Avatar',\n'card']\n"
+        said = str(self.assertRaises(ConfigError, planned, text)).splitlines()
+        self.assertEqual([line.partition(": ")[0] for line in said], [f"pbkit.toml:{line}" for line in (3, 4, 5, 6)])
+        for line, says in zip(
+            said, ("nothing of that name", "an array of texts", "nothing is registered", "dotted path"), strict=True
+        ):
+            self.assertIn(says, line)
+        lost = str(self.assertRaises(ConfigError, planned, f"[server]\nrealm = '{HERE}.LostRealm'\n"))
+        self.assertIn("pbkit.toml:2: allow 'no.such.Card': nothing is registered for it", lost)
+
+    def test_printed(self) -> None:
+        """It is shown with where it comes from."""
+        self.assertIn("# allow: no class\n", asToml(planned("")))
+        self.assertIn(
+            "# allow: all that is registered, as in stock\n", asToml(planned("[server]\nprofile = 'drop-in'\n"))
+        )
+        realm = f"[server]\nrealm = '{HERE}.CardRealm'\n"
+        self.assertIn("# allow: the realm has tests.wire.copies.CardCopy\n", asToml(planned(realm)))
+        printed = asToml(planned(f"{realm}allow = ['tests.wire.copies.Plain']\n"))
+        self.assertIn('allow = [\n    "tests.wire.copies.Plain",  # pbkit.toml:3\n]\n', printed)
+        self.assertEqual(self.names(planned(printed)), {CARD, PLAIN})
+
+    def test_flag(self) -> None:
+        """``--allow`` can be given more than once."""
+        options = Options()
+        options.parseOptions(["--allow", "tests.wire.copies.Plain", "--allow", "tests.wire.copies.Card"])
+        assert options.plan is not None
+        self.assertEqual(self.names(options.plan), {CARD, PLAIN})
+        self.assertRaises(UsageError, Options().parseOptions, ["--allow", "no.such.Card"])

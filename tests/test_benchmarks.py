@@ -1,0 +1,269 @@
+"""The benchmarks run, and their page says what was found; nothing here says how fast anything is."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from twisted.trial.unittest import SynchronousTestCase
+
+from benchmarks import data, machine, page
+from benchmarks.__main__ import main
+from benchmarks.contenders import CONTENDERS
+from benchmarks.figures import Figures, Spread
+from benchmarks.messages import Hub
+from benchmarks.onreactor import Pump, broadcasting, checked
+from benchmarks.process import Peer, PeerFailed
+from benchmarks.rounds import measure
+from benchmarks.works import WORKS, matches
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: Far more than such a run ever takes, in seconds.
+PATIENCE = 180.0
+
+SMALL, MEMORY = (next(work for work in WORKS if work.name == name) for name in ("small", "memory-1000"))
+PEERS = {contender.name: contender for contender in CONTENDERS}
+
+
+class RunTests(SynchronousTestCase):
+    """A real run, a very short one, of the peers that need nothing but what the tests need."""
+
+    def run_(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "benchmarks", *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+
+    def test_quickRun(self) -> None:
+        """A quick run measures each peer, prints the page, and writes the same where it is told to."""
+        out = Path(self.mktemp()).resolve()
+        out.mkdir()
+        done = self.run_("--quick", "--peers", "stock,pbkit,amp,line", "--work", "small", "--out", str(out))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual((out / "benchmarks.md").read_text(encoding="utf-8"), done.stdout)
+        rows = dict(re.findall(r"^\| (.+?) \| ([\d.,]+) \([\d.,]+ to [\d.,]+\) \|", done.stdout, re.MULTILINE))
+        for name in ("stock/root", "stock/realm", "pbkit-pure/root", "pbkit-pure/realm", "pbkit-pure/stock-client"):
+            self.assertGreater(float(rows.pop(PEERS[name].title).replace(",", "")), 0)
+        self.assertLessEqual({PEERS["amp"].title, PEERS["line"].title}, set(rows))
+        # Either it ran, or the page says that it did not.
+        for name in ("pbkit-compiled/root", "pbkit-compiled/realm", "pbkit-compiled/stock-client"):
+            title = PEERS[name].title
+            self.assertTrue(title in rows or f"- {title}: pbkit has no compiled core here" in done.stdout, title)
+        self.assertIn("--work small --quick --rounds 1", done.stdout)
+        self.assertNotIn(str(out), done.stdout)
+
+    def test_fanOut(self) -> None:
+        """Notices to many are counted where they come in, with answers and without."""
+        done = self.run_("--quick", "--peers", "stock/realm,pbkit-pure/realm,amp,line", "--work", "fanout-100")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn("Not measured", done.stdout)
+        for title in ("One small notice to 100 clients, no answer", "One small notice to 100 clients, each answers"):
+            section = done.stdout.partition(f"## {title}\n")[2].partition("## ")[0]
+            for name in ("stock/realm", "pbkit-pure/realm", "amp", "line"):
+                self.assertIn(f"| {PEERS[name].title} | ", section)
+
+    def test_namesThatThereAreNot(self) -> None:
+        """A peer or a work that there is not is an error that lists those there are."""
+        for option, wrong, right in (("--peers", "sotck", "stock/root"), ("--work", "smal", "small")):
+            done = self.run_(option, wrong)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(f"{option} {wrong}: there is no such", done.stderr)
+            self.assertIn(right, done.stderr)
+
+    def test_aPeerThatFails(self) -> None:
+        """A process that ends at once is a failure that says its last words."""
+        error = self.assertRaises(PeerFailed, Peer, ("stock", "nonsense", "too many"), "server", None)
+        self.assertIn("the stock server ended: TypeError", str(error))
+
+    def test_nobodyIsLeftBehind(self) -> None:
+        """A contender's process ends by itself when the run that started it is gone."""
+        peer = Peer(("line",), "server", None)
+        self.addCleanup(peer.close)
+        assert peer._process.stdin is not None
+        peer._process.stdin.close()
+        self.assertEqual(peer._process.wait(PATIENCE), 0)
+
+    def test_whatIsMissingIsSaid(self) -> None:
+        """A peer whose package is not installed is left out with the reason, and the others are measured."""
+        missing = attrs.evolve(PEERS["line"], name="missing", needs={"no_such_module": "no-such-package"})
+        figures = measure([SMALL], [missing, PEERS["line"]], 1, 0.01, lambda text: None)
+        self.assertEqual(figures.why, {("", "missing"): "no-such-package not installed: pip install -e '.[bench]'"})
+        self.assertEqual(set(figures.samples), {("small", "line")})
+
+    def test_nothingMeasured(self) -> None:
+        """When nothing could be measured the command fails."""
+        self.patch(sys, "stdout", open(Path(self.mktemp()), "w+", encoding="utf-8"))
+        self.addCleanup(sys.stdout.close)
+        self.patch(sys, "stderr", sys.stdout)
+        self.assertEqual(main(["--peers", "amp", "--work", "blob", "--rounds", "1", "--seconds", "0.01"]), 1)
+        sys.stdout.seek(0)
+        self.assertIn("AMP: blob: a value of AMP's is at most 65,535 bytes", sys.stdout.read())
+
+
+class PageTests(SynchronousTestCase):
+    """What stands on the page."""
+
+    def figures(self) -> Figures:
+        figures = Figures()
+        for cpu, rate in ((4e-5, 9_000.0), (6e-5, 10_000.0), (5e-5, 8_000.0)):
+            figures.add(PEERS["stock/root"], SMALL, {"cpu": cpu, "rate": rate})
+            figures.add(PEERS["line"], SMALL, {"cpu": cpu / 20, "rate": rate * 30})
+        return figures
+
+    def test_medianAndRange(self) -> None:
+        """A figure is the median of the rounds, with the least and the most."""
+        self.assertEqual(Spread.of([3.0, 9.0, 4.0]), Spread(4.0, 3.0, 9.0))
+        text = page.page(self.figures(), [SMALL], machine.description(), "python -m benchmarks", False)
+        line = next(line for line in text.splitlines() if line.startswith("| stock PB, root object | 50"))
+        self.assertEqual(
+            line, "| stock PB, root object | 50.0 (40.0 to 60.0) | 1.00× | 9,000 (8,000 to 10,000) | 1.00× |"
+        )
+
+    def test_ratios(self) -> None:
+        """A ratio above 1 is better, of what should be small and of what should be large."""
+        figures = self.figures()
+        self.assertAlmostEqual(figures.ratio(SMALL, PEERS["line"], "cpu") or 0, 20)
+        self.assertAlmostEqual(figures.ratio(SMALL, PEERS["line"], "rate") or 0, 30)
+        self.assertIsNone(figures.ratio(SMALL, PEERS["amp"], "cpu"))
+        self.assertIsNone(figures.ratio(SMALL, PEERS["stock/realm"], "cpu"))
+
+    def test_growth(self) -> None:
+        """Of lists the page shows what one int costs, at each length, and how that grows."""
+        figures, lists = Figures(), [work for work in WORKS if work.name.startswith("ints")]
+        for work in lists:
+            figures.add(PEERS["stock/root"], work, {"cpu": work.size**2 * 1e-9, "rate": 1.0})
+        lines = page.growth(figures, lists)
+        self.assertIn("| stock PB, root object | 1,000 | 10,000 | 100,000 | 100 |", lines)
+
+    def test_aFailureTakesTheSamplesBack(self) -> None:
+        """A contender that cannot go on is on the page with the reason and not with a half of its figures."""
+        figures = self.figures()
+        figures.leftOut(PEERS["line"], SMALL, "it fell over")
+        text = page.page(figures, [SMALL], {}, "", False)
+        self.assertIn(f"- {PEERS['line'].title}: small: it fell over", text)
+        self.assertNotIn(f"| {PEERS['line'].title} |", text)
+
+    def test_memoryInKilobytes(self) -> None:
+        """Memory is in kilobytes for each client, and less is better."""
+        figures = Figures()
+        figures.add(PEERS["stock/root"], MEMORY, {"memory": 7000.0})
+        figures.add(PEERS["pbkit-pure/root"], MEMORY, {"memory": 3500.0})
+        text = page.page(figures, [MEMORY], {}, "", True)
+        self.assertIn("| pbkit, pure Python, root object | 3.50 (3.50 to 3.50) | 2.00× |", text)
+        self.assertIn("(benchmarks.png)", text)
+
+    def test_theMachineIsNamed(self) -> None:
+        """The page says on what machine, with which versions and on what day it was made."""
+        said = machine.description()
+        self.assertRegex(said["date"], r"^\d{4}-\d\d-\d\d$")
+        self.assertRegex(said["machine"], r".+, \d+ cores$")
+        self.assertRegex(said["versions"], r"Python [\d.]+.*, Twisted [\d.]+")
+
+
+class ChoiceTests(SynchronousTestCase):
+    """Who is measured, and at what."""
+
+    def test_families(self) -> None:
+        """A name stands for all that begin so, up to a dash or a slash, and for no other."""
+        self.assertEqual([n for n in PEERS if matches(n, ["stock"])], ["stock/root", "stock/realm"])
+        self.assertEqual(len([n for n in PEERS if matches(n, ["pbkit"])]), 6)
+        self.assertFalse(matches("small", ["s"]))
+
+    def test_everyContenderHasABaseline(self) -> None:
+        """Each is compared with a contender that does the same work."""
+        for contender in CONTENDERS:
+            for work in WORKS:
+                if contender.can(work):
+                    self.assertTrue(PEERS[contender.comparedAt(work)].can(work), (contender.name, work.name))
+
+    def test_everyContenderIsAModule(self) -> None:
+        """Each has a server and a client to run."""
+        for contender in CONTENDERS:
+            for module, *_ in (contender.server, contender.client):
+                self.assertTrue((ROOT / "benchmarks" / "peers" / f"{module}.py").is_file(), module)
+
+    def test_fourKilobytes(self) -> None:
+        """The structure is twenty records, and about 4 kB."""
+        self.assertEqual(len(data.STRUCTURE), 20)
+        self.assertTrue(3000 < len(repr(data.STRUCTURE)) < 6000, len(repr(data.STRUCTURE)))
+
+    def test_listsAreTheSameEachTime(self) -> None:
+        """Every peer and every run sends the same ints."""
+        self.assertEqual(data.value("ints-1000"), data.value("ints-1000"))
+        self.assertEqual(len(data.value("ints-1000")), 1000)
+
+    def test_tuplesOnly(self) -> None:
+        """For a peer that sends only tuples by value nothing else is left, at any depth."""
+        self.assertEqual(data.frozen([{"a": [1, [2]]}]), ((("a", (1, (2,))),),))
+
+
+class InsideTests(SynchronousTestCase):
+    """What runs in the contenders' own processes."""
+
+    def test_soManyInFlight(self) -> None:
+        """Calls are kept under way until the time is up, and the last are waited for."""
+        waiting: list[Deferred[None]] = []
+
+        def call() -> Deferred[None]:
+            waiting.append(Deferred())
+            return waiting[-1]
+
+        pump = Pump(call, 3, 3600)
+        self.assertEqual(len(waiting), 3)
+        waiting[0].callback(None)
+        self.assertEqual(len(waiting), 4)
+        pump._until = 0
+        for one in waiting[1:]:
+            self.assertNoResult(pump.done)
+            one.callback(None)
+        self.assertEqual(self.successResultOf(pump.done)["count"], 4)
+
+    def test_aCallThatFails(self) -> None:
+        """One call that fails fails the measurement, once."""
+        waiting: list[Deferred[None]] = [Deferred(), Deferred()]
+        left = iter(waiting)
+        pump = Pump(lambda: next(left), 2, 3600)
+        for one in waiting:
+            one.errback(ValueError("no"))
+        self.failureResultOf(pump.done, ValueError)
+
+    def test_aWrongEcho(self) -> None:
+        """An echo that is something else is noticed before anything is measured."""
+        checked([1, 2], [1, 2])
+        self.assertRaises(ValueError, checked, [1, 2], [1, 3])
+
+    def test_eachBroadcastHasItsTurn(self) -> None:
+        """The next broadcast comes after the answers to the last, and in a turn of its own."""
+        events: list[str] = []
+        answers: Deferred[None] = Deferred()
+
+        def broadcast(answered: bool) -> Deferred[None] | None:
+            events.append("broadcast")
+            return answers if answered else None
+
+        def turn() -> Deferred[None]:
+            events.append("turn")
+            return succeed(None)
+
+        d = Deferred.fromCoroutine(broadcasting(broadcast, turn, {"count": 2, "answered": True}))
+        self.assertEqual(events, ["broadcast"])
+        answers.callback(None)
+        self.successResultOf(d)
+        self.assertEqual(events, ["broadcast", "turn"] * 2)
+
+    def test_everyAnswerIsAwaited(self) -> None:
+        """A broadcast with answers is over when each member has answered."""
+        hub, told = Hub(), list[str]()
+        hub.members = dict.fromkeys("abc")
+        self.assertIsNone(hub.broadcast(told.append, False))
+        done = hub.broadcast(told.append, True)
+        assert done is not None
+        self.assertEqual(told, list("abcabc"))
+        hub.answered()
+        hub.answered()
+        self.assertNoResult(done)
+        hub.answered()
+        self.successResultOf(done)

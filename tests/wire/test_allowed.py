@@ -1,0 +1,192 @@
+"""Which classes a server makes of what a client sends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from twisted.spread import jelly, pb
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from pbkit import dropin
+from pbkit.errors import ClassRefused, ConfigError
+from pbkit.wire.allowed import STOCK, namesOf, registryOf
+from tests.support import Wire, collect, serve
+from tests.wire.copies import BOARD, CARD, PLAIN, Card, CardCopy, Plain, PlainCopy, RawCase, state
+from tests.wire.things import Board, BoardCopy
+
+
+class NamesTests(SynchronousTestCase):
+    """How a class is named."""
+
+    def test_either(self) -> None:
+        """By the class that is sent, by the class that is made, or by the name that crosses."""
+        for one in (Card, CardCopy, CARD, CARD.decode()):
+            self.assertEqual(namesOf(one), {CARD}, one)
+
+    def test_severalNames(self) -> None:
+        """A class that is registered for several is allowed by all of these."""
+        pb.setUnjellyableForClass("other", PlainCopy)
+        self.addCleanup(lambda: STOCK.classes.pop(b"other"))
+        self.assertEqual(namesOf(PlainCopy), {PLAIN, b"other"})
+
+    def test_factory(self) -> None:
+        """So is what `setUnjellyableFactoryForClass` was given."""
+
+        def make(state: Any) -> Any:
+            return state
+
+        pb.setUnjellyableFactoryForClass("made", make)
+        self.addCleanup(lambda: STOCK.factories.pop(b"made"))
+        self.assertEqual(registryOf(["made"]).factories, {b"made": make})
+
+    def test_whatIsNotRegistered(self) -> None:
+        """An error says what is missing; so with the names of references, which are no classes."""
+        for one in (type("Unknown", (pb.RemoteCopy,), {}), "no.such.Card", "remote", pb.RemoteReference):
+            error = self.assertRaises(ConfigError, registryOf, [one])
+            self.assertIn("call pb.setUnjellyableForClass(name, class) before the server is made", str(error))
+
+    def test_notASet(self) -> None:
+        """One class or one text is a mistake."""
+        for one in (CARD.decode(), CARD, Card):
+            self.assertIn("allow takes a set", str(self.assertRaises(ConfigError, registryOf, one)))
+
+    def test_stays(self) -> None:
+        """Somebody who registers another class for an allowed name later changes nothing for this server."""
+        registry = registryOf([Card])
+        self.addCleanup(lambda: pb.setUnjellyableForClass(Card, CardCopy))
+        pb.setUnjellyableForClass(Card, PlainCopy)
+        self.assertIs(registry.classes[CARD], CardCopy)
+
+    def test_none(self) -> None:
+        """None is all that is registered, now or later."""
+        self.assertIs(registryOf(None), STOCK)
+        self.assertIs(STOCK.classes, jelly.unjellyableRegistry)
+
+
+class AllowTests(RawCase):
+    """A server with an allow-list."""
+
+    def setUp(self) -> None:
+        """It takes cards."""
+        super().setUp()
+        self.server = serve(self.realm, clock=self.clock, allow={Card})
+        self.wire = Wire(self.server)
+        CardCopy.made.clear()
+        self.alice, self.session = self.login()
+
+    def taken(self) -> Any:
+        """What the avatar has taken last."""
+        return self.session.avatar.taken[-1]
+
+    def test_allowed(self) -> None:
+        """What is on the list is made."""
+        self.get(self.alice, "take", Card(suit="hearts"))
+        self.assertEqual((type(self.taken()), self.taken().suit), (CardCopy, "hearts"))
+
+    def test_others(self) -> None:
+        """What is not is refused, by a name that old programs know; nothing of it runs, and others are served on."""
+        for thing in (Plain(), Board(), [{"deep": (Plain(),)}]):
+            failure = self.error(self.alice, "take", thing)
+            self.assertTrue(failure.check(ClassRefused) and failure.check(jelly.InsecureJelly))
+            self.assertIn("is not accepted here", failure.value)
+        self.assertEqual(self.session.avatar.taken, [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertLive(self.alice)
+
+    def test_emptyList(self) -> None:
+        """With an empty one none is; references and plain data are no instances."""
+        self.wire = Wire(serve(self.realm, clock=self.clock, allow=()))
+        alice, session = self.login()
+        self.assertRefused(self.raw(alice, b"take", [CARD, state()]), ClassRefused, repr(CARD.decode()))
+        self.get(alice, "take", pb.Referenceable(), self.get(alice, "deep"), {"a": [1, (2.5, None)]})
+        self.assertEqual(len(session.avatar.taken), 3)
+
+    def test_withoutAList(self) -> None:
+        """Without one all that is registered is made, as in stock."""
+        for factory in (None, dropin.PBServerFactory):
+            server = serve(self.realm, clock=self.clock) if factory is None else serve(self.realm, factory)
+            self.wire = Wire(server)
+            alice, session = self.login()
+            self.get(alice, "take", Card(), Plain(), Board())
+            self.assertEqual([type(one) for one in session.avatar.taken[-3:]], [CardCopy, PlainCopy, BoardCopy])
+
+    def test_theOperatorIsTold(self) -> None:
+        """The log says what would accept it; the client is not told what else there is."""
+        messages: list[str] = []
+
+        @implementer(ILogObserver)
+        def note(event: Any) -> None:
+            messages.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(note)
+        self.addCleanup(globalLogPublisher.removeObserver, note)
+        name = PLAIN + b"\x1b[31m" + 300 * b"x"
+        said = self.assertRefused(self.raw(self.alice, b"take", [name, state()]), ClassRefused)
+        (line,) = [one for one in messages if "is refused" in one]
+        self.assertIn("allow={'tests.wire.copies.Plain\\x1b[31mxxx", line)
+        for told in (line, said):
+            self.assertNotIn("\x1b", told)
+            self.assertNotIn(250 * "x", told)
+
+    def test_globalTaster(self) -> None:
+        """Nor do classes that somebody has opened in stock's global `SecurityOptions`, by which each can be named."""
+        for name in vars(jelly.globalSecurity):
+            self.patch(jelly.globalSecurity, name, dict(getattr(jelly.globalSecurity, name)))
+        jelly.globalSecurity.allowInstancesOf(Deferred)
+        path = b"twisted.internet.defer.Deferred"
+        for expression in ([path, state()], [b"class", path], [b"module", b"twisted.internet.defer"]):
+            self.assertRefused(self.raw(self.alice, b"take", expression), ClassRefused)
+
+    def test_ownTaster(self) -> None:
+        """A taster that was given to this server holds: what it allows is made, what it does not is not."""
+        security = jelly.SecurityOptions()
+        security.allowBasicTypes()
+        self.wire = Wire(serve(self.realm, clock=self.clock, allow={Card}, security=security))
+        alice, session = self.login()
+        self.released()
+        self.assertRefused(self.raw(alice, b"take", [b"remote", 5]), ClassRefused, "'remote'")
+        self.assertRefused(self.raw(alice, b"take", [b"twisted.internet.defer.Deferred", state()]), ClassRefused)
+        security.allowInstancesOf(Deferred)
+        self.raw(alice, b"take", [b"twisted.internet.defer.Deferred", state(x=1)])
+        self.assertEqual(session.avatar.taken[0].x, 1)
+
+    def test_cached(self) -> None:
+        """An allowed Cacheable of a client's is kept in step; one that nobody sent cannot be referred to."""
+        self.wire = Wire(serve(self.realm, clock=self.clock, allow={BoardCopy}))
+        alice, session = self.login()
+        board = Board()
+        self.get(alice, "take", board, board)
+        self.assertEqual([type(one) for one in session.avatar.taken], [BoardCopy, BoardCopy])
+        board.change("x")
+        self.wire.flush()
+        self.assertEqual(session.avatar.taken[1].changes, ["x"])
+
+    def test_errorsAreReadable(self) -> None:
+        """What a client's own object fails with can be read, though no class is allowed; but not among arguments."""
+        self.wire = Wire(serve(self.realm, clock=self.clock, allow=()))
+        alice, session = self.login()
+
+        class Failing(pb.Referenceable):
+            def remote_fail(self) -> None:
+                raise pb.Error("my own")
+
+        self.get(alice, "take", Failing())
+        failed = session.avatar.taken[0].callRemote("fail")
+        self.wire.flush()
+        self.assertEqual(self.failureResultOf(failed, pb.Error).getErrorMessage(), "my own")
+        failure = pb.CopyableFailure(Failure(ValueError("no")).value)
+        self.assertTrue(self.error(alice, "take", failure).check(ClassRefused))
+
+    def test_whatItHeldIsGivenBack(self) -> None:
+        """References beside an instance that is refused, and in the other half of the call, are let go of."""
+        released = self.released()
+        kw = (b"dictionary", [b"a", [b"remote", 74]])
+        things = [b"tuple", [b"remote", 71], [PLAIN, state(x=[b"remote", 75])], [b"remote", 72], [BOARD, 73, state()]]
+        self.assertRefused(self.raw(self.alice, b"take", things, kw=kw), ClassRefused)
+        collect()
+        self.wire.flush()
+        self.assertEqual(sorted(released), [71, 72, 73, 74, 75])

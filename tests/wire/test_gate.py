@@ -1,0 +1,220 @@
+"""What a peer may say before it has logged in."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, cast
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.spread import jelly as jellymodule
+from twisted.spread import pb
+from twisted.spread.banana import BananaError
+from twisted.spread.jelly import jelly
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbkit import Broker, CachingRealm, ClientFactory
+from pbkit.errors import Error
+from pbkit.wire.gate import IGNORED, SERVE, Answered, Closed, Gate, Ignored, Nobody, Serve
+from tests.support import Client, Recorder, Wire, serve
+from tests.wire.things import WireCase
+
+CHALLENGER = 7
+KW = [b"dictionary"]
+
+
+def gate(inside: int = 0) -> Gate:
+    """A gate of a connection that was given one challenger."""
+    made = Gate({CHALLENGER: None}.__contains__)
+    for _ in range(inside):
+        made.enter()
+    return made
+
+
+def message(objectID: Any, method: Any, *args: Any, requestID: Any = 1, answer: Any = 1, kw: Any = KW) -> list[Any]:
+    """A call, as it comes off the wire."""
+    return [b"message", requestID, objectID, method, answer, [b"tuple", *args], kw]
+
+
+class CallTests(SynchronousTestCase):
+    """Calls."""
+
+    def test_login(self) -> None:
+        """What a login needs is served, whatever comes with it: it is read by hand there."""
+        for expression in (
+            message(b"root", b"login", b"alice"),
+            message(b"root", b"loginAnonymous", [b"some.Class"]),
+            message(b"root", b"nonsense", requestID=b"x", answer=0),
+            message(CHALLENGER, b"respond", b"x", [b"remote", 1]),
+            message(b"pbkit", b"hello", b"{}", kw=5),
+        ):
+            self.assertIs(gate().admits(expression), SERVE)
+
+
+class OtherTests(SynchronousTestCase):
+    """What else may be said, and what may not."""
+
+    def test_version(self) -> None:
+        """Our version is served; with another the connection is closed."""
+        self.assertIs(gate().admits([b"version", 6]), SERVE)
+        for version in ([b"version", 5], [b"version"], [b"version", b"6"], [b"version", 6, 6]):
+            self.assertIsInstance(gate().admits(version), Closed)
+
+    def test_ping(self) -> None:
+        """A call on an object that nobody has is one, whatever it is called and with what."""
+        for objectID in (b"pbkit.ping", 8, b"", 7.0, [b"x"]):
+            expression = message(objectID, b"ping", [b"some.Class", [b"remote", 3]])
+            self.assertEqual(gate().admits(expression), Nobody(1, objectID, True, [b"list", *expression[5:]]))
+
+    def test_answers(self) -> None:
+        """What answers a ping of ours is not looked into."""
+        for command in (b"answer", b"error"):
+            self.assertEqual(gate().admits([command, 3, [b"some.Class"]]), Answered(3, [[b"some.Class"]]))
+            self.assertIsInstance(gate().admits([command, [3], 1]), Closed)
+            self.assertIsInstance(gate().admits([command, 3]), Closed)
+
+    def test_decref(self) -> None:
+        """A challenger may be let go of; the id of nothing is passed over by whoever serves it."""
+        self.assertIs(gate().admits([b"decref", CHALLENGER]), SERVE)
+        self.assertIs(gate().admits([b"decref", 99]), SERVE)
+        self.assertIsInstance(gate().admits([b"decref", b"root"]), Closed)
+
+    def test_didNotUnderstand(self) -> None:
+        """It is not heeded."""
+        self.assertIs(gate().admits([b"didNotUnderstand", b"x"]), IGNORED)
+
+    def test_strangers(self) -> None:
+        """What no client says before it has logged in closes the connection, and why says nothing of the peer's."""
+        for expression in (
+            5,
+            b"x",
+            1.5,
+            [],
+            [5],
+            [[b"message"]],
+            [b"message"],
+            [b"secret", b"x"],
+            [b"cachemessage", 1, 1, b"x", 0, [b"tuple"], KW],
+            [b"decache", 1],
+            [b"uncache", 1],
+            [b"lcache", 1],
+            message(b"root", 5),
+            message(b"root", b"login", b"alice", requestID=[1]),
+            message(8, [b"ping"]),
+        ):
+            verdict = gate().admits(expression)
+            assert isinstance(verdict, Closed), expression
+            self.assertNotIn("secret", verdict.why)
+
+
+class OpenTests(SynchronousTestCase):
+    """The gate while somebody is logged in, and after."""
+
+    def test_counts(self) -> None:
+        """It opens with the first and closes with the last."""
+        made = gate()
+        self.assertEqual([made.enter(), made.enter(), made.leave(), made.leave()], [True, False, False, True])
+        self.assertTrue(made.enter())
+
+    def test_underWay(self) -> None:
+        """What was under way when the last session ended costs no connection, and is not unjellied."""
+        made = gate(1)
+        made.leave()
+        self.assertIs(made.admits([b"decache", 1]), SERVE)
+        self.assertIs(made.admits([b"uncache", 1]), SERVE)
+        changed = [b"cachemessage", 2, 1, b"x", 0, [b"tuple", [b"some.Class"]], KW]
+        self.assertEqual(made.admits(changed), Nobody(2, 1, False, [b"list", *changed[5:]]))
+        self.assertEqual(made.admits(message(8, b"x")), Nobody(1, 8, True, [b"list", [b"tuple"], KW]))
+        self.assertIsInstance(made.admits([b"lcache", 1]), Closed)
+
+
+class LoginTests(WireCase):
+    """Real clients, at a real server."""
+
+    def test_whatRealClientsSay(self) -> None:
+        """Each message of a stock client's and of pbkit's before they are logged in is served."""
+        for factory in (pb.PBClientFactory(), ClientFactory(hello={"app": "game"})):
+            said: list[Any] = []
+
+            class Heard(Broker):
+                def expressionReceived(self, expression: Any, said: list[Any] = said) -> None:
+                    said.append(expression[0])
+                    super().expressionReceived(expression)
+
+            server = serve(self.realm)
+            server.protocol = Heard
+            wire = Wire(server, factory)
+            self.successResultOf(wire.login("alice", Client()))
+            # Who comes without a name is refused by this realm.
+            self.failureResultOf(wire.login(None), Error)
+            self.assertIsNone(wire.server.refused)
+            self.assertLessEqual({b"version", b"message"}, set(said))
+
+
+WORDS = (
+    b"message answer error version decref root pbkit login loginAnonymous respond hello unicode None remote boolean "
+    b"true dictionary tuple list local lcache cachemessage decache uncache didNotUnderstand instance"
+)
+atoms = st.one_of(st.integers(-(2**80), 2**80), st.floats(), st.binary(max_size=8), st.sampled_from(WORDS.split()))
+expressions: st.SearchStrategy[Any] = st.recursive(atoms, lambda inner: st.lists(inner, max_size=8), max_leaves=30)
+texts = st.one_of(st.text(max_size=8), st.binary(max_size=8))
+plain = st.one_of(texts, st.integers(-(2**80), 2**80), st.floats(allow_nan=False), st.booleans(), st.none())
+calls: st.SearchStrategy[Any] = st.builds(
+    lambda target, args, answer, kw: [b"message", 1, *target, answer, [b"tuple", *args], kw],
+    st.sampled_from(
+        [(b"root", b"login"), (b"root", b"loginAnonymous"), (CHALLENGER, b"respond"), (b"pbkit", b"hello")]
+    ),
+    st.lists(
+        st.one_of(
+            expressions,
+            texts.map(jelly),
+            st.dictionaries(texts, plain).map(jelly),
+            st.sampled_from([[b"None"], [b"remote", 3]]),
+        ),
+        max_size=3,
+    ),
+    st.sampled_from([0, 1]),
+    st.one_of(st.just(KW), expressions),
+)
+
+
+class Opened(pb.RemoteCopy):
+    """What any module may have registered with jelly, for all connections of the process."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        type(self).made += 1
+
+    def setCopyableState(self, state: Any) -> None:
+        """Run its code."""
+        type(self).made += 1
+
+
+class AnythingTests(SynchronousTestCase):
+    """Whatever a stranger sends."""
+
+    @settings(deadline=None, max_examples=400)
+    @given(st.one_of(expressions, st.lists(expressions, min_size=1, max_size=7), calls))
+    def test_neverRaises(self, expression: Any) -> None:
+        """There is a verdict on each message, and it is one of the kinds."""
+        verdict = gate().admits(expression)
+        self.assertIsInstance(verdict, (Serve, Nobody, Answered, Ignored, Closed))
+        if isinstance(verdict, Serve):
+            self.assertIn(expression[0], (b"version", b"decref", b"message"))
+
+    @settings(deadline=None, max_examples=400)
+    @given(st.lists(st.one_of(expressions, st.lists(expressions, min_size=1, max_size=7), calls), max_size=4))
+    def test_nothingIsUnjellied(self, said: Any) -> None:
+        """A server closes the connection or answers; no class is looked up, no hook runs, no error logged."""
+        jellymodule.setUnjellyableForClass("some.Class", Opened)
+        self.addCleanup(lambda: cast(Any, jellymodule.unjellyableRegistry).pop(b"some.Class", None))
+        Opened.made = 0
+        wire = Wire(serve(CachingRealm(Recorder)))
+        for each in (*said, message(b"root", b"loginAnonymous", [b"some.Class", [b"dictionary"]])):
+            with contextlib.suppress(BananaError):
+                wire.client.sendEncoded(each)
+        wire.client.expressionReceived = lambda expression: None
+        wire.flush()
+        self.assertEqual(Opened.made, 0)
+        self.assertEqual(self.flushLoggedErrors(), [])

@@ -1,0 +1,201 @@
+"""What cannot be sent is an error, that says so to whoever wanted it."""
+
+from __future__ import annotations
+
+import collections
+import datetime
+import decimal
+import enum
+import math
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
+from twisted.spread import jelly, pb
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from pbkit import Broker, dropin
+from pbkit.errors import CannotSend
+from tests.support import Wire, collect, serve
+from tests.wire.copies import Plain, RawCase
+
+
+class Colour(enum.IntEnum):
+    """A number that is none to jelly."""
+
+    RED = 1
+
+
+class Secret:
+    """Has a text that nobody is to see."""
+
+    def __repr__(self) -> str:
+        return "hunter2"
+
+
+Point = collections.namedtuple("Point", "x y")
+
+UNSENDABLE: dict[str, Any] = {
+    "tests.wire.test_jellier.Secret": Secret(),
+    "builtins.object": object(),
+    "builtins.function": lambda: None,
+    "builtins.method": Secret().__repr__,
+    "builtins.type": Secret,
+    "builtins.module": math,
+    "builtins.generator": (one for one in "hunter2"),
+    "builtins.bytearray": bytearray(b"hunter2"),
+    "builtins.complex": 1j,
+    "builtins.range": range(5),
+    "tests.wire.test_jellier.Colour": Colour.RED,
+    "tests.wire.test_jellier.Point": Point(1, 2),
+    "collections.OrderedDict": collections.OrderedDict(),
+    "twisted.internet.defer.Deferred": [Deferred()],
+    "Decimal": decimal.Decimal("nan"),
+    "time zone": datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
+    "with a time": datetime.time(1, tzinfo=datetime.UTC),
+}
+
+
+class CannotSendTests(RawCase):
+    """Results and arguments."""
+
+    def assertCannot(self, failure: Any, name: str) -> None:
+        """It is said of what type it is, and not what."""
+        self.assertTrue(failure.check(CannotSend), failure)
+        text = str(failure.value)
+        self.assertIn(name.rpartition(" ")[2], text)
+        self.assertIn("cannot be sent", text)
+        self.assertNotIn("hunter2", text)
+        self.assertNotIn(" at 0x", text)
+
+    def test_results(self) -> None:
+        """The caller gets an error; of what else was in the answer nothing stays behind."""
+        alice, session = self.login()
+        for name, thing in UNSENDABLE.items():
+            for result in (thing, {"deep": [session.avatar.part, thing]}, Plain(thing=thing), succeed(thing)):
+                if isinstance(result, Deferred) and isinstance(thing, list):
+                    continue
+                session.avatar.result = lambda result=result: result
+                self.assertCannot(self.error(alice, "give"), name)
+        self.assertEqual(self.flushLoggedErrors(), [])
+        del alice
+        collect()
+        self.wire.flush()
+        self.assertEmpty(self.wire.server)
+
+    def test_arguments(self) -> None:
+        """A call that cannot be made fails, and is not made."""
+        alice, session = self.login()
+        minds = [pb.Referenceable()]
+        self.get(alice, "take", *minds)
+        (reference,) = session.avatar.taken
+        for name, thing in UNSENDABLE.items():
+            self.assertCannot(self.failureResultOf(reference.callRemote("x", session.avatar.part, thing)), name)
+            self.assertCannot(self.failureResultOf(reference.callRemote("x", a=session.avatar.part, b=thing)), name)
+        self.assertEqual(len(self.wire.server.owners), 1)
+
+    def test_theOperatorIsTold(self) -> None:
+        """A method that answers so is named in the log, by its name alone."""
+        lines: list[str] = []
+
+        @implementer(ILogObserver)
+        def note(event: Any) -> None:
+            lines.append(formatEvent(event))
+
+        alice, session = self.login()
+        globalLogPublisher.addObserver(note)
+        self.addCleanup(globalLogPublisher.removeObserver, note)
+        session.avatar.result = Secret()
+        self.error(alice, "give")
+        (line,) = [line for line in lines if "no answer" in line]
+        self.assertIn("tests.wire.things.Guide.perspective_give gave peer-", line)
+        self.assertIn("a tests.wire.test_jellier.Secret cannot be sent: send plain data, or derive", line)
+        self.assertNotIn("hunter2", "".join(lines))
+
+    def test_others(self) -> None:
+        """A reference to one client's object is not another's to call, nor is a copy that one client keeps in step."""
+        alice, hers = self.login("alice")
+        other = Wire(self.server)
+        bob, his = self.login("bob", other)
+        self.get(alice, "take", pb.Referenceable(), self.get(alice, "board"))
+        reference, board = hers.avatar.taken
+        self.assertIs(board, self.board)
+        his.avatar.result = [reference]
+        failure: Any = self.failureResultOf(other.call(bob, "give"))
+        self.assertTrue(failure.check(CannotSend))
+        self.assertIn("only to where it came from", failure.value)
+        hers.avatar.result = [reference]
+        (own,) = self.get(alice, "give")
+        self.assertIsInstance(own, pb.Referenceable)
+
+    def test_errorsArrive(self) -> None:
+        """An error is sent whatever somebody has hung on it."""
+        failure: Any = pb.CopyableFailure(pb.Error("no"))
+        failure.extra = object()
+        copied = Broker(0).unserialize(Broker(0).serialize(failure))
+        self.assertEqual((copied.type, copied.value), (b"twisted.spread.pb.Error", "no"))
+        self.assertIsInstance(copied.extra, jelly.Unpersistable)
+
+    def test_tasterHolds(self) -> None:
+        """What a taster of one's own allows is sent: classes, instances."""
+        security = jelly.SecurityOptions()
+        security.allowInstancesOf(Secret)
+        broker = Broker(0, security)
+        self.assertEqual(broker.serialize(Secret), [b"class", b"tests.wire.test_jellier.Secret"])
+        self.assertEqual(broker.serialize(Secret())[0], b"tests.wire.test_jellier.Secret")
+        self.assertRaises(CannotSend, broker.serialize, math.floor)
+
+    def test_dropin(self) -> None:
+        """In drop-in use, as in stock, the caller has success with an `Unpersistable`."""
+        self.wire = Wire(serve(self.realm, dropin.PBServerFactory))
+        alice, session = self.login()
+        session.avatar.result = [Secret()]
+        (result,) = self.get(alice, "give")
+        self.assertIsInstance(result, jelly.Unpersistable)
+
+
+class DepthTests(SynchronousTestCase):
+    """How deep things may be."""
+
+    def test_asDeepAsStock(self) -> None:
+        """In drop-in use too, what stock sends and reads is sent and read."""
+        for wrap in (lambda inner: [inner], lambda inner: (inner,), lambda inner: {"a": inner}):
+            value: Any = 5
+            for _ in range(250):
+                value = wrap(value)
+            expression = pb.Broker(0).serialize(value)
+            for broker in (Broker(0), dropin.Broker(0)):
+                self.assertEqual(broker.serialize(value), expression)
+                self.assertEqual(broker.unserialize(expression), value)
+
+    def test_tooDeep(self) -> None:
+        """What is deeper than Python goes is an error that says so."""
+        value: Any = 5
+        for _ in range(3000):
+            value = [value]
+        self.assertIn("nested so deep", str(self.assertRaises(CannotSend, Broker(0).serialize, value)))
+        self.assertRaises(RecursionError, dropin.Broker(0).serialize, value)
+
+
+class OrderTests(SynchronousTestCase):
+    """Messages that are put together one within another."""
+
+    def test_perspective(self) -> None:
+        """One that is made while another asks for a state leaves that one its perspective."""
+        broker = Broker(0)
+        seen: list[Any] = []
+
+        class Outer(pb.Copyable):
+            def getStateToCopyFor(self, perspective: Any) -> Any:
+                broker.serialize([1], "inner")
+                return {"inner": Inner()}
+
+        class Inner(pb.Copyable):
+            def getStateToCopyFor(self, perspective: Any) -> Any:
+                seen.append(perspective)
+                return {}
+
+        broker.serialize(Outer(), "outer")
+        self.assertEqual(seen, ["outer"])
+        self.assertIsNone(broker.serializingPerspective)

@@ -1,0 +1,116 @@
+"""What a peer may have written into the log."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbkit.wire.journal import CUT, Journal, escaped
+from pbkit.wire.profile import Log
+
+
+class EscapedTests(SynchronousTestCase):
+    """A peer's text in the log."""
+
+    def test_plain(self) -> None:
+        """What can be read is left as it is, in whatever language."""
+        for text in ("alice", "", "a b", "größe", "日本", "x" * 200):
+            self.assertEqual(escaped(text, 200), text)
+            self.assertEqual(escaped(text.encode("utf-8"), 200), text)
+
+    def test_whatATerminalWouldObey(self) -> None:
+        """Line ends, ESC and other controls, and what turns the direction of writing, are shown and not obeyed."""
+        for text, shown in (
+            ("a\nb", "a\\nb"),
+            ("a\r\x1b[2Jb", "a\\r\\x1b[2Jb"),
+            ("\0", "\\x00"),
+            ("\x9b1m", "\\x9b1m"),
+            ("\u202eevil", "\\u202eevil"),
+            ("a\u2028b", "a\\u2028b"),
+            ("\ufeff", "\\ufeff"),
+            ("a\\nb", "a\\\\nb"),
+            ("\ud800", "\\ud800"),
+            ("\U000e0001", "\\U000e0001"),
+        ):
+            self.assertEqual(escaped(text, 200), shown)
+
+    def test_notText(self) -> None:
+        """Bytes that are no UTF-8 are shown as such."""
+        self.assertEqual(escaped(b"a\xff\xfeb", 200), "a\\xff\\xfeb")
+
+    def test_cut(self) -> None:
+        """What is longer is cut, with a mark, and not in the middle of an escape."""
+        self.assertEqual(escaped("x" * 201, 200), "x" * 200 + CUT)
+        self.assertEqual(escaped("\n" * 10, 5), "\\n\\n" + CUT)
+        self.assertEqual(escaped("ü".encode() * 10, 9), "ü" * 9 + CUT)
+
+    @settings(deadline=None, max_examples=300)
+    @given(st.one_of(st.text(), st.binary()), st.integers(16, 40))
+    def test_neverMore(self, text: Any, cut: int) -> None:
+        """Whatever it is, there is no control in it, and no more of it than was asked for."""
+        shown = escaped(text, cut)
+        self.assertLessEqual(len(shown), cut + len(CUT))
+        self.assertEqual([c for c in shown if unicodedata.category(c)[0] == "C"], [])
+        self.assertTrue(shown.isprintable())
+
+
+class JournalTests(SynchronousTestCase):
+    """How many lines of one connection there are."""
+
+    def setUp(self) -> None:
+        """A journal, and what it writes itself."""
+        self.clock = Clock()
+        self.journal = Journal(Log(lines=3, cut=20), self.clock.seconds, "127.0.0.1:1")
+        self.events: list[LogEvent] = []
+        observer: Any = self.events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+    def asked(self, times: int) -> int:
+        """How many lines are admitted."""
+        return [self.journal.admits() for _ in range(times)].count(True)
+
+    def written(self) -> list[str]:
+        """What the journal wrote."""
+        return [formatEvent(event) for event in self.events]
+
+    def test_soMany(self) -> None:
+        """So many in a second are, and in the next as many again; then one line says how many were not."""
+        self.assertEqual(self.asked(3), 3)
+        self.assertEqual(self.asked(1000), 0)
+        self.clock.advance(0.9)
+        self.assertEqual(self.asked(1), 0)
+        self.assertEqual(self.written(), [])
+        self.clock.advance(0.1)
+        self.assertEqual(self.asked(5), 3)
+        self.assertEqual(self.written(), ["1001 more lines about 127.0.0.1:1 were not written"])
+
+    def test_close(self) -> None:
+        """When the connection is lost, that line comes at once, and once."""
+        self.asked(4)
+        self.journal.close()
+        self.journal.close()
+        self.assertEqual(self.written(), ["1 more lines about 127.0.0.1:1 were not written"])
+
+    def test_few(self) -> None:
+        """Where none is dropped, nothing is said."""
+        for _ in range(5):
+            self.assertEqual(self.asked(3), 3)
+            self.clock.advance(1)
+        self.journal.close()
+        self.assertEqual(self.written(), [])
+
+    def test_asManyAsThereAre(self) -> None:
+        """Without a bound each line is written."""
+        self.journal = Journal(Log(lines=None), self.clock.seconds, "x")
+        self.assertEqual(self.asked(1000), 1000)
+
+    def test_escaped(self) -> None:
+        """A journal cuts as its limits say."""
+        self.assertEqual(self.journal.escaped(b"\x1b" * 30), "\\x1b" * 5 + CUT)

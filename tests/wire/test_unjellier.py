@@ -1,0 +1,329 @@
+"""What a client sends, made into objects: what is wrong in it is an error, and what is right is as stock has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.spread import jelly, pb
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbkit import Broker, dropin
+from pbkit.errors import BadValue, ClassRefused
+from pbkit.wire.allowed import STOCK, registryOf
+from pbkit.wire.keys import COLLISIONS, Keys
+from pbkit.wire.sexp import handles
+from tests.support import collect
+from tests.wire.copies import CARD, PLAIN, P, Plain, PlainCopy, RawCase, state, text
+from tests.wire.things import WireCase
+
+
+def doubled(depth: int) -> list[Any]:
+    """A tuple of a dozen bytes a level, whose hash takes a step for each of 2**depth parts."""
+    levels: list[Any] = [[b"reference", 0, [b"tuple", 1, 2]]]
+    for level in range(1, depth):
+        below = [b"dereference", level - 1]
+        levels.append([b"reference", level, [b"tuple", below, below]])
+    return [b"list", *levels, [b"set", [b"dereference", depth - 1]]]
+
+
+#: What cannot be read, and what is said of it.
+BAD: dict[str, tuple[Any, str]] = {
+    "empty": ([], "does not say of what"),
+    "unnamed": ([5, 5], "does not say of what"),
+    "utf8": ([b"unicode", b"\xff"], "a unicode"),
+    "unicodeOfNumber": ([b"unicode", 5], "a unicode"),
+    "unicodeOfNothing": ([b"unicode"], "takes 1, and here are 0"),
+    "unicodeOfTwo": ([b"unicode", b"a", b"b"], "takes 1, and here are 2"),
+    "noneOfOne": ([b"None", 1], "takes 0"),
+    "boolean": ([b"boolean", b"maybe"], "a boolean"),
+    "hugeDecimal": ([b"decimal", 1, 1_000_000], "a decimal"),
+    "tinyDecimal": ([b"decimal", 1, -1_000_000], "a decimal"),
+    "decimalOfText": ([b"decimal", b"1", b"F"], "a decimal"),
+    "month": ([b"datetime", b"2026 13 1 0 0 0 0"], "a datetime"),
+    "short": ([b"datetime", b"2026"], "a datetime"),
+    "words": ([b"date", b"to day now"], "a date"),
+    "longest": ([b"timedelta", b"999999999999 0 0"], "a timedelta"),
+    "twoDays": ([b"timedelta", b"1 2"], "a timedelta"),
+    "hour": ([b"time", b"25 0 0 0"], "a time"),
+    "unhashable": ([b"set", [b"list"]], "a key that cannot be one"),
+    "unhashableKey": ([b"dictionary", [[b"list"], 1]], "a key that cannot be one"),
+    "notPairs": ([b"dictionary", [1, 2, 3]], "not one of pairs"),
+    "noPairs": ([b"dictionary", 5], "not one of pairs"),
+    "unresolved": ([b"dereference", 5], "what is not in it"),
+    "unresolvedInside": ([b"tuple", [b"list", [b"dereference", 5]]], "what is not in it"),
+    "itself": ([b"reference", 1, [b"dereference", 1]], "to another"),
+    "impossible": ([b"reference", 1, [b"tuple", [b"tuple", [b"dereference", 1]]]], "what is not in it"),
+    "twice": ([b"list", [b"reference", 1, 5], [b"reference", 1, 6]], "that is none"),
+    "referenceOfList": ([b"reference", [b"list"], 5], "that is none"),
+    "dereferenceOfList": ([b"dereference", [b"list"]], "that is none"),
+    "keyHoldsItself": ([b"reference", 1, [b"dictionary", [[b"dereference", 1], 1]]], "holds its dictionary"),
+    "numbers": ([b"dictionary", *([k * P, 0] for k in range(40))], "collide"),
+    "members": ([b"set", *(k * P for k in range(40))], "collide"),
+    "frozen": ([b"frozenset", *(k * P for k in range(40))], "collide"),
+    "tuples": ([b"dictionary", *([[b"tuple", k * P], 0] for k in range(40))], "collide"),
+    "decimals": ([b"set", *([b"decimal", k * P, 0] for k in range(40))], "collide"),
+    "references": ([b"set", *([b"remote", k * P] for k in range(40))], "collide"),
+    "doubled": (doubled(60), "too large"),
+    "remote": ([b"remote", b"x"], "no number"),
+    "remoteOfTwo": ([b"remote", 1, 2], "takes 1"),
+    "local": ([b"local", [b"list"]], "nothing that was sent"),
+    "lcache": ([b"lcache", 7], "nothing that was sent"),
+    "cached": ([b"cached", 7], "nothing that was sent"),
+    "cachedOfList": ([b"cached", [b"list"]], "no number"),
+    "stateOfNumber": ([PLAIN, 5], "no dictionary"),
+    "stateOfList": ([PLAIN, [b"list"]], "no dictionary"),
+    "noState": ([PLAIN], "takes 1, and here are 0"),
+    "stateThatComes": ([b"reference", 1, [PLAIN, [b"dereference", 1]]], "no dictionary"),
+    "keyOfNumber": ([PLAIN, [b"dictionary", [5, 5]]], "a name that is no text"),
+    "keyOfBytes": ([PLAIN, [b"dictionary", [b"\xff", 5]]], "a name that is no text"),
+    "method": ([PLAIN, state(double=5)], "'double'"),
+    "methodInBytes": ([PLAIN, [b"dictionary", [b"double", 5]]], "'double'"),
+    "property": ([PLAIN, state(half=5)], "'half'"),
+    "inherited": ([PLAIN, state(setCopyableState=5)], "'setCopyableState'"),
+    "python": ([PLAIN, state(__class__=5)], "'__class__'"),
+    "unknownToPython": ([PLAIN, state(__conform__=5)], "'__conform__'"),
+    "handedOn": ([CARD, state(colour=text("green"))], "'colour'"),
+    "failure": ([b"tuple", [b"remote", -1], [b"unicode", b"\xff"]], "a unicode"),
+}
+
+
+class BadTests(RawCase):
+    """Each is one error to whoever sent it, in a connection that goes on."""
+
+    def test_strict(self) -> None:
+        """With a class of its own, a text that says what is wrong, and nothing in the log."""
+        alice, session = self.login()
+        self.released()
+        for name, (expression, says) in BAD.items():
+            if name == "references":
+                # It takes the whole budget of the log and of references otherwise.
+                expression = expression[:40]
+            self.assertIn(says, self.assertRefused(self.raw(alice, b"take", expression), BadValue), name)
+            collect()
+            self.wire.flush()
+        self.assertEqual(session.avatar.taken, [])
+        self.assertLive(alice)
+
+    def test_argumentsThatAreNone(self) -> None:
+        """So with arguments that are no tuple or no dictionary, and a state that is a failure's and is none."""
+        alice, _ = self.login()
+        for kw in ((b"list",), (b"tuple",), (b"None",)):
+            self.assertRefused(self.raw(alice, b"take", kw=kw), BadValue)
+        for key in (5, b"\xff", [b"tuple"]):
+            self.assertRefused(self.raw(alice, b"take", kw=(b"dictionary", [key, 5])), BadValue, "no text")
+        for odd in ([b"dictionary"], [b"list"], [b"None"]):
+            failed = self.raw(alice, b"take", kw=(b"twisted.spread.pb.CopyableFailure", odd))
+            self.assertRefused(failed, BadValue)
+
+    def test_depth(self) -> None:
+        """What is nested too deep for Python is one short error, in drop-in use too."""
+        deep: Any = 5
+        for _ in range(1000):
+            deep = [b"list", deep]
+        for broker in (Broker(0), dropin.Broker(0)):
+            error = self.assertRaises(BadValue, broker.unserialize, deep)
+            self.assertEqual(str(error), "what was sent cannot be read: it is nested too deep")
+            self.assertIsNone(error.__cause__)
+            self.assertTrue(error.__suppress_context__)
+        chain = [b"list", *([b"reference", i, [b"tuple", [b"dereference", i - 1]]] for i in range(1, 5000))]
+        self.assertRaises(BadValue, Broker(0).unserialize, [*chain, [b"reference", 0, 5]])
+
+    def test_dropin(self) -> None:
+        """In drop-in use it fails as in stock, but for what would take all of the time."""
+        broker: Any = dropin.Broker(0)
+        broker.sendCall = lambda *message: None
+        for name in ("numbers", "members", "tuples", "decimals", "references"):
+            self.assertIn("collide", str(self.assertRaises(BadValue, broker.unserialize, BAD[name][0])), name)
+        # Its bounds are wider: this many parts are let through.
+        self.assertIsInstance(broker.unserialize(doubled(15)), list)
+        self.assertRaises(UnicodeDecodeError, broker.unserialize, [b"unicode", b"\xff"])
+        self.assertRaises(jelly.InsecureJelly, broker.unserialize, [b"nothing", 5])
+        copy = broker.unserialize([PLAIN, state(double=5)])
+        self.assertEqual(copy.double, 5)
+
+
+class KeysTests(SynchronousTestCase):
+    """What may be keys."""
+
+    def test_bound(self) -> None:
+        """So many may collide, and one more may not; those that are equal count too."""
+        keys = Keys(1000)
+        keys.check([k * P for k in range(COLLISIONS + 1)])
+        self.assertRaises(BadValue, keys.check, [k * P for k in range(COLLISIONS + 2)])
+
+    def test_honest(self) -> None:
+        """Any number that do not is no matter: numbers, text, pairs of these, and -1 beside -2."""
+        keys = Keys(100_000)
+        for many in (range(-5000, 5000), map(str, range(5000)), ((k, str(k)) for k in range(5000))):
+            keys.check(list(many))
+
+    def test_work(self) -> None:
+        """The parts of all keys of a message are counted together, before one hash is computed."""
+        keys = Keys(10)
+        keys.check([(1, 2, 3)])
+        keys.check([(1, 2), 5, "text"])
+        self.assertRaises(BadValue, keys.check, [(1, 2, 3)])
+
+
+class StateTests(WireCase):
+    """The state of copies."""
+
+    def test_defaultsAreHidden(self) -> None:
+        """A default of the class is there to be otherwise, and None is no state."""
+        alice, session = self.login()
+        self.get(alice, "take", Plain(number=21, numbers=[1], other="x"))
+        (copy,) = session.avatar.taken
+        self.assertEqual((copy.double(), copy.half, copy.numbers, copy.other), (42, 10.5, [1], "x"))
+
+    def test_cycles(self) -> None:
+        """A copy that holds itself does so on the other end. In stock it holds a placeholder."""
+        plain: Any = Plain()
+        plain.me, plain.list = plain, [plain, (plain,)]
+        expression = Broker(0).serialize(plain)
+        stuck = jelly.unjelly(expression, jelly.globalSecurity, None, pb.Broker(0))
+        self.assertNotIsInstance(stuck.me, PlainCopy)
+        for broker in (Broker(0), dropin.Broker(0)):
+            copy = broker.unserialize(expression)
+            self.assertIs(copy.me, copy)
+            self.assertIs(copy.list[0], copy)
+            self.assertIs(copy.list[1][0], copy)
+
+    def test_sharedTupleOfACycle(self) -> None:
+        """A tuple of a cycle that is there twice, which stock cannot read."""
+        outer: list[Any] = []
+        pair = (outer,)
+        outer += [pair, pair]
+        expression = Broker(0).serialize([outer, pair])
+        self.assertRaises(AssertionError, jelly.unjelly, expression, jelly.globalSecurity, None, pb.Broker(0))
+        for broker in (Broker(0), dropin.Broker(0)):
+            first, second = broker.unserialize(expression)
+            self.assertIs(first[0], second)
+            self.assertIs(first[1], second)
+            self.assertIs(second[0], first)
+
+    def test_postUnjelly(self) -> None:
+        """The class's own hook is called, in the end; one that came in the state is not."""
+        called: list[Any] = []
+
+        class Hooked(pb.RemoteCopy):
+            def postUnjelly(self) -> None:
+                called.append(vars(self))
+
+        pb.setUnjellyableForClass("tests.Hooked", Hooked)
+        self.addCleanup(lambda: STOCK.classes.pop(b"tests.Hooked"))
+        Broker(0).unserialize([b"list", [b"tests.Hooked", state(x=1)]])
+        self.assertEqual(called, [{"x": 1}])
+        dropin.Broker(0).unserialize([PLAIN, state(postUnjelly=5)])
+
+
+class Loose(pb.RemoteCopy):
+    """Takes any state."""
+
+    state: Any = None
+
+    def setCopyableState(self, state: Any) -> None:
+        """Keep it."""
+        self.state = state
+
+
+pb.setUnjellyableForClass("tests.Loose", Loose)
+
+PLAIN_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**200), 2**200)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=5)
+    | st.binary(max_size=5)
+    | st.decimals(allow_nan=False, allow_infinity=False)
+    | st.datetimes()
+    | st.dates()
+    | st.times()
+    | st.timedeltas(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.dictionaries(st.text(max_size=3) | st.integers() | st.tuples(st.integers()), inner, max_size=4)
+        | st.sets(st.integers() | st.binary(max_size=3), max_size=4)
+        | st.frozensets(st.text(max_size=3), max_size=4)
+        | inner.map(lambda value: [value, value, (value,)])
+        | inner.map(lambda value: Plain(number=value))
+    ),
+    max_leaves=12,
+)
+
+ATOMS = [
+    *(b"None", b"unicode", b"boolean", b"decimal", b"datetime", b"date", b"time", b"timedelta", b"unpersistable"),
+    *(b"persistent", b"list", b"tuple", b"set", b"frozenset", b"dictionary", b"reference", b"dereference", b"remote"),
+    *(b"local", b"cached", b"lcache", b"twisted.spread.pb.CopyableFailure", b"class", b"module", b"function"),
+    *(b"instance", b"method", b"os.system", b"\xff", b"", b".", PLAIN, b"tests.Loose"),
+]
+LEAVES = st.sampled_from([0, 1, 2, -1, P, 2**70, 1.5, b"", b"x", b"true", b"double", b"\xff", b"2020 1 1", 10**18])
+
+
+def _anything(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    atom = st.sampled_from(ATOMS)
+    pairs = st.lists(st.tuples(inner, inner).map(list), max_size=3)
+    number = st.integers(0, 3)
+    return (
+        st.tuples(atom, st.lists(inner, max_size=3)).map(lambda made: [made[0], *made[1]])
+        | pairs.map(lambda made: [b"dictionary", *made])
+        | st.tuples(number, inner).map(lambda made: [b"reference", *made])
+        | number.map(lambda made: [b"dereference", made])
+        | pairs.map(lambda made: [PLAIN, [b"dictionary", *made]])
+        | st.lists(inner, max_size=3)
+    )
+
+
+def shape(value: Any, seen: dict[int, int] | None = None) -> Any:
+    """What a value is, with the types of all its parts, and what of it is the same object."""
+    seen = {} if seen is None else seen
+    if isinstance(value, list | tuple | dict | set | frozenset | PlainCopy):
+        if id(value) in seen:
+            return ("again", seen[id(value)])
+        seen[id(value)] = len(seen)
+    if isinstance(value, PlainCopy):
+        return (type(value), shape(vars(value), seen))
+    if isinstance(value, dict):
+        return (dict, [(shape(key, seen), shape(item, seen)) for key, item in value.items()])
+    if isinstance(value, set | frozenset):
+        return (type(value), sorted(map(repr, value)))
+    if isinstance(value, list | tuple):
+        return (type(value), [shape(item, seen) for item in value])
+    return (type(value), repr(value))
+
+
+class PropertyTests(SynchronousTestCase):
+    """Whatever comes."""
+
+    @settings(deadline=None, max_examples=300)
+    @given(PLAIN_VALUES)
+    def test_asStock(self, value: Any) -> None:
+        """What is right is made into what stock makes of it: values, types, and what is shared."""
+        expression = Broker(0).serialize(value)
+        self.assertEqual(expression, pb.Broker(0).serialize(value))
+        right = shape(jelly.unjelly(expression, jelly.globalSecurity, None, pb.Broker(0)))
+        for broker in (Broker(0), dropin.Broker(0)):
+            self.assertEqual(shape(broker.unserialize(expression)), right)
+
+    @settings(deadline=None, max_examples=600)
+    @given(st.recursive(LEAVES, _anything, max_leaves=15), st.booleans())
+    def test_whatever(self, expression: Any, closed: bool) -> None:
+        """What is wrong is an error of ours, whatever it is, and each reference in it is given back, once."""
+        broker: Any = Broker(0)
+        sent: list[tuple[bytes, int]] = []
+        broker.sendCall = lambda *message: sent.append(message)
+        if closed:
+            broker.registry = registryOf([Plain, "tests.Loose"])
+        try:
+            broker.unserialize(expression)
+        except (BadValue, ClassRefused):
+            pass
+        references, caches = handles(expression)
+        if references or caches:
+            # What refers to itself is let go of by the collector only.
+            collect()
+        released = {kind: sorted(luid for command, luid in sent if command == kind) for kind in (b"decref", b"decache")}
+        self.assertEqual(released, {b"decref": sorted(references), b"decache": sorted(caches)})

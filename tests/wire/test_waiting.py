@@ -1,0 +1,636 @@
+"""The connections that have not logged in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbkit.wire.patience import ALL, FEW, NOBODY, SHY, SILENT, SWEEPS, YOUNG
+from pbkit.wire.place import Moves, Place, groupOf
+from pbkit.wire.profile import Gate
+from pbkit.wire.waiting import BATCH, Waiting
+
+
+def address(host: str) -> Any:
+    """Of a host."""
+    return (IPv6Address if ":" in host else IPv4Address)("TCP", host, 4711)
+
+
+class GroupTests(SynchronousTestCase):
+    """What counts as one address."""
+
+    def test_hosts(self) -> None:
+        """A host is one, whatever the port; of IPv6, 64 bits are; a mapped IPv4 address is that address."""
+        for one, other, same in (
+            (address("10.0.0.1"), IPv4Address("TCP", "10.0.0.1", 1), True),
+            (address("10.0.0.1"), address("10.0.0.2"), False),
+            (address("2001:db8::1"), address("2001:db8::2:1"), True),
+            (address("2001:db8::1"), address("2001:db8:0:1::1"), False),
+            (address("fe80::1%eth0"), address("fe80::1%eth1"), True),
+            (address("::ffff:10.0.0.1"), address("10.0.0.1"), True),
+            (address("::ffff:10.0.0.1"), address("::ffff:10.0.0.2"), False),
+            (UNIXAddress(b"/run/pb"), UNIXAddress(None), True),
+            (UNIXAddress(b"/run/pb"), None, False),
+            (None, None, True),
+            (None, address("10.0.0.1"), False),
+        ):
+            self.assertEqual(groupOf(one) == groupOf(other), same, (one, other))
+
+
+class WaitingCase(SynchronousTestCase):
+    """A table with room for four, and two more in line."""
+
+    gate = Gate(connections=4, line=2, timeout=30.0, again=600.0)
+
+    def setUp(self) -> None:
+        """The table."""
+        self.clock = Clock()
+        self.waiting = Waiting(self.gate, self.clock.seconds)
+
+    def arrived(self, *names: str, host: str = "10.0.0.1") -> list[Place]:
+        """Some come, and nobody has to go for them."""
+        places = []
+        for name in names:
+            place, moves = self.waiting.arrived(name, address(host))
+            self.assertEqual(moves, Moves())
+            places.append(place)
+        return places
+
+    def sweep(self, seconds: float = YOUNG + 1) -> Moves:
+        """Time passes, in sweeps, and by default until those that are there make room for all."""
+        made = Moves()
+        for _ in range(round(seconds * 2)):
+            self.clock.advance(0.5)
+            moves = self.waiting.swept()
+            made.closed += moves.closed
+            made.letIn += moves.letIn
+        return made
+
+    def closed(self, moves: Moves) -> list[str]:
+        """Who is closed."""
+        return [who for who, _ in moves.closed]
+
+
+class RoomTests(WaitingCase):
+    """Who makes room for whom."""
+
+    def test_full(self) -> None:
+        """Of the address that holds most, the one that has sent least goes, the oldest first."""
+        (other,) = self.arrived("other", host="10.0.0.2")
+        a, b, c = self.arrived("a", "b", "c")
+        a.sent += 10
+        self.sweep()
+        place, moves = self.waiting.arrived("new", address("10.0.0.3"))
+        self.assertEqual(self.closed(moves), ["b"])
+        self.assertTrue(place.waiting and other.waiting and a.waiting and c.waiting)
+        self.assertFalse(b.waiting)
+        self.assertEqual(len(self.waiting), 4)
+        self.assertIn("gate.connections", moves.closed[0][1])
+
+    def test_whatHasBeenSentSince(self) -> None:
+        """What counts is what each has sent by now, in its own address and beside the others."""
+        a, _, c, d = self.arrived("a", "b") + self.arrived("c", "d", host="10.0.0.2")
+        self.assertEqual(self.sweep(), Moves())
+        a.sent += 1
+        _, moves = self.waiting.arrived("e", address("10.0.0.3"))
+        self.assertEqual(self.closed(moves), ["b"])
+        for place in (a, c, d):
+            place.sent += 1
+        c.sent += 1
+        _, moves = self.waiting.arrived("f", address("10.0.0.3"))
+        self.assertEqual(self.closed(moves), ["d"])
+
+    def test_ofTwoAddresses(self) -> None:
+        """Of two that hold as many, it is that of the one that has sent least."""
+        a, b, _, _ = self.arrived("a", "b") + self.arrived("c", "d", host="10.0.0.2")
+        self.sweep()
+        a.sent = b.sent = 7
+        _, moves = self.waiting.arrived("e", address("10.0.0.3"))
+        self.assertEqual(self.closed(moves), ["c"])
+
+    def test_youngOnesStay(self) -> None:
+        """One that has just come has had no time to speak: the newcomer stands in line until it has."""
+        self.arrived("a", "b", "c", "d")
+        (e,) = self.arrived("e")
+        self.assertTrue(e.held)
+        self.assertEqual(self.sweep(SHY), Moves())
+        moves = self.sweep(1.0)
+        self.assertEqual((self.closed(moves), moves.letIn), (["a"], ["e"]))
+        self.assertFalse(e.held)
+
+    def test_thoseWithMany(self) -> None:
+        """Silent ones make room sooner for one of an address that holds much less than theirs."""
+        self.arrived("a", "b", "c", "d")
+        self.arrived("e")
+        self.arrived("few", host="10.0.0.2")
+        self.assertEqual(self.sweep(SILENT), Moves())
+        moves = self.sweep(1.0)
+        self.assertEqual((self.closed(moves), moves.letIn), (["a"], ["few"]))
+
+    def test_speakersWithMany(self) -> None:
+        """Those that have said something do so too, but later."""
+        for place in self.arrived("a", "b", "c", "d"):
+            place.sent += 1
+        self.arrived("few", host="10.0.0.2")
+        self.assertEqual(self.sweep(SHY), Moves())
+        self.assertEqual(self.sweep(1.0).letIn, ["few"])
+
+    def test_notMuchLess(self) -> None:
+        """Not for one that would hold half as many: of many who come at once, nobody has more right than another."""
+        self.waiting = Waiting(Gate(connections=2, line=1), self.clock.seconds)
+        self.arrived("a", "b")
+        self.arrived("c", host="10.0.0.2")
+        self.assertEqual(self.sweep(SHY), Moves())
+        self.assertEqual(self.sweep(1.0).letIn, ["c"])
+
+    def test_busyReactor(self) -> None:
+        """Nobody is silent whom we had no time to hear: while sweeps are seconds apart, it takes as many of them."""
+        places = self.arrived("a", "b", "c", "d")
+        self.arrived("e")
+        for _ in range(SWEEPS):
+            self.clock.advance(2)
+            self.assertEqual(self.waiting.swept(), Moves())
+        for place in places[1:]:
+            place.sent += 1
+        self.clock.advance(1)
+        self.assertEqual(self.closed(self.waiting.swept()), ["a"])
+
+    def test_speakers(self) -> None:
+        """One that has said something is left alone for longer, but not for ever."""
+        for place in self.arrived("a", "b", "c", "d"):
+            place.sent += 1
+        self.arrived("e")
+        self.assertEqual(self.sweep(YOUNG), Moves())
+        self.assertEqual(self.closed(self.sweep(1.0)), ["a"])
+
+    def test_whoLogsInMakesRoom(self) -> None:
+        """The next in line has the place of one that has logged in, or has gone."""
+        a, b, _, _ = self.arrived("a", "b", "c", "d")
+        self.arrived("e", "f")
+        self.assertEqual(self.waiting.loggedIn(a).letIn, ["e"])
+        self.assertEqual(self.waiting.lost(b).letIn, ["f"])
+
+    def test_whoHoldsLeastIsFirst(self) -> None:
+        """One from another address is let in before those that came earlier from the one that fills the table."""
+        a, *_ = self.arrived("a", "b", "c", "d", "e")
+        self.arrived("new", host="10.0.0.2")
+        self.assertEqual(self.waiting.loggedIn(a).letIn, ["new"])
+
+    def test_noneThatHoldsMore(self) -> None:
+        """Nobody of an address with few makes room for one of an address with many."""
+        self.arrived("few")
+        self.sweep()
+        self.arrived("a", "b", "c", "d", host="10.0.0.2")
+        self.assertEqual(self.waiting.swept(), Moves())
+        self.assertEqual(self.waiting.inLine, 1)
+
+    def test_lineIsFull(self) -> None:
+        """Beyond the line the last of the address with most in it goes; it may be the newcomer."""
+        self.arrived("a", "b", "c", "d", "e", "f")
+        place, moves = self.waiting.arrived("g", address("10.0.0.1"))
+        self.assertEqual((place.who, place.held, moves), (None, False, Moves()))
+        place, moves = self.waiting.arrived("other", address("10.0.0.2"))
+        self.assertEqual(self.closed(moves), ["f"])
+        self.assertIn("gate.line", moves.closed[0][1])
+        self.assertTrue(place.held)
+        self.assertEqual(self.waiting.inLine, 2)
+
+    def test_checkersAtWork(self) -> None:
+        """Nobody goes whose credentials a checker holds."""
+        for place in self.arrived("a", "b", "c", "d"):
+            self.waiting.working(place)
+        self.sweep()
+        self.arrived("e")
+        self.assertEqual(self.waiting.swept(), Moves())
+        self.assertEqual(self.waiting.inLine, 1)
+
+    def test_refusedMakesRoom(self) -> None:
+        """When the checker has said no, it may have to go."""
+        places = self.arrived("a", "b", "c", "d")
+        for place in places:
+            self.waiting.working(place)
+        self.sweep()
+        self.arrived("e")
+        moves = self.waiting.rested(places[2])
+        self.assertEqual((self.closed(moves), moves.letIn), (["c"], ["e"]))
+
+    def test_comesBack(self) -> None:
+        """One whose last session has ended takes a place again; if there is none, one makes room, itself perhaps."""
+        a, *_ = self.arrived("a", "b")
+        self.waiting.loggedIn(a)
+        self.arrived("c", "d", "e", host="10.0.0.2")
+        self.assertEqual(self.closed(self.waiting.loggedOut(a)), ["a"])
+        self.assertIsNone(a.who)
+        self.assertEqual(self.waiting.loggedOut(a), Moves())
+
+    def test_comesBackAnew(self) -> None:
+        """What it has sent until then does not count, and it came last."""
+        a, b = self.arrived("a", "b")
+        a.sent += 10**6
+        b.sent += 1
+        self.waiting.loggedIn(a)
+        self.waiting.loggedOut(a)
+        self.arrived("c", "d")
+        self.sweep()
+        _, moves = self.waiting.arrived("e", address("10.0.0.2"))
+        self.assertEqual(self.closed(moves), ["a"])
+
+    def test_withoutBound(self) -> None:
+        """There may be as many as there are."""
+        self.waiting = Waiting(Gate(connections=None, line=0), self.clock.seconds)
+        self.arrived(*map(str, range(1000)))
+        self.assertEqual(len(self.waiting), 1000)
+
+    def test_notAllAtOnce(self) -> None:
+        """When many could be let in, some are, and the others at the next occasion."""
+        n = 2 * BATCH + 1
+        self.waiting = Waiting(Gate(connections=n, line=n, timeout=None), self.clock.seconds)
+        self.arrived(*map(str, range(2 * n)))
+        self.assertEqual(self.sweep(SHY), Moves())
+        self.assertEqual([len(self.sweep(0.5).letIn) for _ in range(4)], [BATCH, BATCH, 1, 0])
+
+
+class DeadlineTests(WaitingCase):
+    """How long there is to log in."""
+
+    def test_inTime(self) -> None:
+        """One that has not logged in in time is closed, if in line or not; one that has, is not."""
+        a, b, *_ = self.arrived("a", "b", "c", "d", "e")
+        self.waiting.loggedIn(a)
+        self.clock.advance(29.9)
+        self.assertEqual(self.waiting.swept(), Moves())
+        self.waiting.lost(b)
+        self.clock.advance(0.1)
+        moves = self.waiting.swept()
+        self.assertEqual(self.closed(moves), ["c", "d", "e"])
+        self.assertIn("gate.timeout", moves.closed[0][1])
+        self.assertEqual((len(self.waiting), self.waiting.inLine), (0, 0))
+
+    def test_inLine(self) -> None:
+        """Time runs for those in line, too."""
+        for place in self.arrived("a", "b", "c", "d"):
+            self.waiting.working(place)
+        (e,) = self.arrived("e")
+        self.clock.advance(30)
+        self.assertEqual(self.closed(self.waiting.swept()), ["e"])
+        self.assertIsNone(e.who)
+
+    def test_checkersTimeDoesNotCount(self) -> None:
+        """What a checker or builder takes is added, however many are at work."""
+        (a,) = self.arrived("a")
+        self.clock.advance(10)
+        self.waiting.working(a)
+        self.waiting.working(a)
+        self.clock.advance(100)
+        self.waiting.rested(a)
+        self.clock.advance(100)
+        self.assertEqual(self.waiting.swept(), Moves())
+        self.waiting.rested(a)
+        self.clock.advance(19.9)
+        self.assertEqual(self.waiting.swept(), Moves())
+        self.clock.advance(0.2)
+        self.assertEqual(self.closed(self.waiting.swept()), ["a"])
+
+    def test_again(self) -> None:
+        """After the last session there is another time; a checker that is at work then stops it, too."""
+        a, b = self.arrived("a", "b")
+        for place in (a, b):
+            self.waiting.loggedIn(place)
+        self.clock.advance(1000)
+        self.waiting.working(b)
+        for place in (a, b):
+            self.waiting.loggedOut(place)
+        self.clock.advance(599.9)
+        self.assertEqual(self.waiting.swept(), Moves())
+        self.clock.advance(0.1)
+        self.assertEqual(self.closed(self.waiting.swept()), ["a"])
+        self.waiting.rested(b)
+        self.clock.advance(600)
+        self.assertEqual(self.closed(self.waiting.swept()), ["b"])
+
+    def test_none(self) -> None:
+        """Without one there is all the time."""
+        self.waiting = Waiting(Gate(timeout=None, again=None), self.clock.seconds)
+        (a,) = self.arrived("a")
+        self.waiting.working(a)
+        self.waiting.rested(a)
+        self.clock.advance(10**6)
+        self.assertEqual(self.waiting.swept(), Moves())
+
+    def test_lostAtWork(self) -> None:
+        """A checker may come to its end after the connection is gone, or after it was logged in by another."""
+        a, b = self.arrived("a", "b")
+        for place in (a, b):
+            self.waiting.working(place)
+        self.waiting.lost(a)
+        self.waiting.loggedIn(b)
+        for place in (a, b):
+            self.waiting.rested(place)
+        self.clock.advance(1000)
+        self.assertEqual(self.waiting.swept(), Moves())
+        self.assertEqual(len(self.waiting), 0)
+
+
+class HerdTests(SynchronousTestCase):
+    """Many at once."""
+
+    def logIn(
+        self, hosts: Callable[[int], str], number: int, silent: int, after: float, cost: float = 0.0003
+    ) -> tuple[list[int], int]:
+        """
+        So many clients that all connect in one moment, and log in as fast as a server lets them that reads each in
+        turn; each after three things that it has to say.
+
+        :param hosts: whence each comes.
+        :param silent: how many silent connections are there when they come.
+        :param after: for how long these have been.
+        :param cost: the seconds that the server takes for each thing said.
+        :return: who is logged in, and how many of the silent ones are left.
+        """
+        clock = Clock()
+        waiting = Waiting(Gate(), clock.seconds)
+        for n in range(silent):
+            waiting.arrived(-1 - n, address("10.0.0.1"))
+        for _ in range(round(after * 2)):
+            clock.advance(0.5)
+            waiting.swept()
+        gone: set[int] = set()
+        places: dict[int, Place] = {}
+        said: dict[int, int] = {}
+        speaking: list[int] = []
+        inside: list[int] = []
+
+        def act(moves: Moves) -> None:
+            gone.update(who for who, _ in moves.closed)
+            speaking.extend(who for who in moves.letIn if who >= 0)
+
+        for n in range(number):
+            place, moves = waiting.arrived(n, address(hosts(n)))
+            places[n] = place
+            self.assertLessEqual(len(waiting), 500)
+            if place.who is None:
+                gone.add(n)
+            elif not place.held:
+                speaking.append(n)
+            act(moves)
+        while (speaking or waiting.inLine) and clock.seconds() < 60:
+            turn, speaking[:] = [n for n in speaking if n not in gone], []
+            for n in turn:
+                places[n].sent += 100
+                said[n] = said.get(n, 0) + 1
+                clock.advance(cost)
+                if said[n] < 3:
+                    speaking.append(n)
+                else:
+                    inside.append(n)
+                    act(waiting.loggedIn(places[n]))
+            act(waiting.swept())
+            if not speaking:
+                clock.advance(0.5)
+                act(waiting.swept())
+        self.assertEqual(waiting.inLine, 0)
+        return sorted(inside), sum(-1 - n not in gone for n in range(silent))
+
+    def test_behindSilentOnes(self) -> None:
+        """300 silent connections, old or new, keep none of 2,000 clients out that come at once from another address."""
+        for after in (0.0, 1.0, 5.0, 20.0):
+            inside, _ = self.logIn(lambda n: "10.0.0.2", 2000, 300, after)
+            self.assertEqual(inside, list(range(2000)))
+
+    def test_ofTheSameAddress(self) -> None:
+        """Nor from the same."""
+        inside, _ = self.logIn(lambda n: "10.0.0.1", 2000, 300, 5.0)
+        self.assertEqual(inside, list(range(2000)))
+
+    def test_slowServer(self) -> None:
+        """Nor from a server that takes 20 s for all of them, so that the first wait 5 s for it."""
+        inside, _ = self.logIn(lambda n: "10.0.0.2", 2000, 300, 5.0, 0.0033)
+        self.assertEqual(inside, list(range(2000)))
+
+    def test_fromEverywhere(self) -> None:
+        """Nor do they keep out one another, wherever they come from, and when 500 silent ones hold each place."""
+        for many in (20, 2000):
+            inside, _ = self.logIn(lambda n, many=many: f"10.1.{n % many // 256}.{n % 256}", 2000, 500, 1.0)  # type: ignore[misc]
+            self.assertEqual(inside, list(range(2000)))
+
+    def test_cost(self) -> None:
+        """A newcomer for whom another has to go costs no more when there are ten times as many."""
+
+        def calls(connections: int) -> float:
+            """How many functions are called for each, of Python or not."""
+            clock, called = Clock(), 0
+            waiting = Waiting(Gate(connections=connections, timeout=None), clock.seconds)
+
+            def count(frame: Any, event: str, argument: Any) -> None:
+                nonlocal called
+                called += event in ("call", "c_call")
+
+            places = [waiting.arrived(n, address(f"10.0.0.{n % 100}"))[0] for n in range(connections)]
+            for _ in range(SWEEPS + 1):
+                clock.advance(YOUNG)
+                waiting.swept()
+            before = sys.getprofile()
+            sys.setprofile(count)
+            try:
+                for n in range(connections):
+                    # Each that is there has sent something since it was looked at.
+                    places[n].sent += 1
+                    waiting.arrived(n, address(f"10.0.1.{n % 100}"))
+            finally:
+                sys.setprofile(before)
+            self.assertEqual(len(waiting), connections)
+            return called / connections
+
+        self.assertLess(calls(5000), 1.5 * calls(500))
+
+
+@attrs.define(eq=False)
+class Naive:
+    """A connection of the model."""
+
+    who: int
+    host: str
+    number: int
+    state: str = "held"
+    sent: int = 0
+    busy: int = 0
+    due: float | None = None
+    yields: int = NOBODY
+    stage: int = 0
+    came: tuple[float, int] | None = None
+
+
+class Model:
+    """The same rules, by looking at everybody each time."""
+
+    def __init__(self, gate: Gate, clock: Clock) -> None:
+        self.gate, self.clock = gate, clock
+        self.all: list[Naive] = []
+        self.numbers = self.sweeps = 0
+        self.moves = Moves()
+
+    def those(self, state: str, host: str | None = None) -> list[Naive]:
+        """By state and host."""
+        return [each for each in self.all if each.state == state and host in (None, each.host)]
+
+    def close(self, each: Naive) -> None:
+        """It goes."""
+        each.state = "gone"
+        self.moves.closed.append((each.who, ""))
+
+    def makesRoom(self, holds: int) -> bool:
+        """Somebody goes."""
+        for level in (FEW, ALL):
+            can = [each for each in self.those("in") if not each.busy and each.yields >= level]
+            if can:
+                best = min(can, key=lambda each: (-len(self.those("in", each.host)), each.sent, each.number))
+                theirs = len(self.those("in", best.host))
+                if theirs > 2 * (holds + 1) if level == FEW else theirs >= holds:
+                    self.close(best)
+                    return True
+        return False
+
+    def serve(self) -> None:
+        """Let in who can be."""
+        most = self.gate.connections
+        assert most is not None
+        while len(self.those("in")) > most and self.makesRoom(0):
+            pass
+        while line := self.those("held"):
+            first = min(line, key=lambda each: (len(self.those("in", each.host)), each.number))
+            if len(self.those("in")) >= most and not self.makesRoom(len(self.those("in", first.host))):
+                break
+            first.state = "in"
+            self.moves.letIn.append(first.who)
+
+    def expect(self, each: Naive, timeout: float | None) -> None:
+        """A deadline; what is left of it, while a checker is at work."""
+        each.due = timeout
+        if timeout is not None and not each.busy:
+            each.due = timeout + self.clock.seconds()
+
+    def arrived(self, who: int, host: str) -> None:
+        """One comes."""
+        self.numbers += 1
+        new = Naive(who, host, self.numbers)
+        self.all.append(new)
+        self.expect(new, self.gate.timeout)
+        self.serve()
+        while len(line := self.those("held")) > self.gate.line:
+            worst = min(line, key=lambda each: (-len(self.those("held", each.host)), each.number))
+            self.close(max(self.those("held", worst.host), key=lambda each: each.number))
+        self.moves.letIn = [each for each in self.moves.letIn if each != who]
+        self.moves.closed = [each for each in self.moves.closed if each[0] != who]
+
+    def loggedIn(self, each: Naive) -> None:
+        """One logs in."""
+        if each.state in ("in", "held"):
+            each.state, each.due = "out", None
+        self.serve()
+
+    def loggedOut(self, each: Naive) -> None:
+        """One logs out."""
+        if each.state == "out":
+            self.numbers += 1
+            each.state, each.number, each.sent, each.yields = "in", self.numbers, 0, ALL
+            self.expect(each, self.gate.again)
+            self.serve()
+
+    def lost(self, each: Naive) -> None:
+        """One goes."""
+        each.state, each.due = "gone", None
+        self.serve()
+
+    def working(self, each: Naive) -> None:
+        """A checker begins."""
+        each.busy += 1
+        if each.busy == 1 and each.due is not None:
+            each.due -= self.clock.seconds()
+
+    def rested(self, each: Naive) -> None:
+        """A checker ends."""
+        each.busy -= 1
+        if not each.busy and each.due is not None:
+            each.due += self.clock.seconds()
+        self.serve()
+
+    def swept(self) -> None:
+        """Time has passed."""
+        waiting = [each for each in self.those("in") + self.those("held") if each.due is not None and not each.busy]
+        for each in sorted(waiting, key=lambda each: (each.due, each.number)):
+            if each.due is not None and each.due <= self.clock.seconds():
+                self.close(each)
+        now = self.clock.seconds()
+        self.sweeps += 1
+        for each in self.those("in"):
+            if each.came is None:
+                each.came = (now, self.sweeps)
+            when, sweep = each.came
+            if sweep > self.sweeps - SWEEPS:
+                continue
+            for stage, (seconds, silent, speaks) in enumerate(((SILENT, 1, 0), (SHY, 2, 1), (YOUNG, 2, 2))):
+                if stage == each.stage and when <= now - seconds:
+                    each.stage += 1
+                    each.yields = max(each.yields, speaks if each.sent else silent)
+        self.serve()
+
+
+moves = st.one_of(
+    st.tuples(st.just("arrived"), st.integers(1, 3)),
+    st.tuples(st.sampled_from("loggedIn loggedOut lost working rested sent".split()), st.integers(0, 12)),
+    st.tuples(st.just("advance"), st.sampled_from([1, 3, 5, 10])),
+    st.tuples(st.just("swept"), st.integers(1, 6)),
+)
+
+
+class ModelTests(SynchronousTestCase):
+    """The table, against the model."""
+
+    @settings(deadline=None, max_examples=500)
+    @given(st.lists(moves, max_size=60), st.integers(1, 4), st.integers(0, 3))
+    def test_sameAsTheModel(self, steps: list[tuple[str, int]], connections: int, line: int) -> None:
+        """Whatever happens in whatever order, the same go and the same are let in."""
+        clock = Clock()
+        gate = Gate(connections=connections, line=line, timeout=12.0, again=20.0)
+        table, model = Waiting(gate, clock.seconds), Model(gate, clock)
+        places: list[Place] = []
+        for name, n in steps:
+            model.moves, made = Moves(), Moves()
+            if name == "advance":
+                clock.advance(n)
+            elif name == "arrived":
+                place, made = table.arrived(len(places), address(f"10.0.0.{n}"))
+                model.arrived(len(places), f"10.0.0.{n}")
+                places.append(place)
+            elif name == "swept":
+                for _ in range(n):
+                    clock.advance(0.5)
+                    one = table.swept()
+                    made.letIn += one.letIn
+                    made.closed += one.closed
+                    model.swept()
+            elif places:
+                each, place = model.all[n % len(places)], places[n % len(places)]
+                if name == "sent":
+                    place.sent += 1
+                    each.sent += 1
+                elif name != "rested" or each.busy:
+                    made = getattr(table, name)(place) or Moves()
+                    getattr(model, name)(each)
+            self.assertEqual(made.letIn, model.moves.letIn)
+            self.assertEqual([who for who, _ in made.closed], [who for who, _ in model.moves.closed])
+            for each, place in zip(model.all, places, strict=True):
+                self.assertEqual((place.waiting, place.held), (each.state == "in", each.state == "held"))
+                self.assertEqual(place.who is None, each.state == "gone")
+            self.assertEqual((len(table), table.inLine), (len(model.those("in")), len(model.those("held"))))
+        for place in places:
+            table.lost(place)
+        self.assertEqual((table._groups, len(table._deadlines)), ({}, 0))

@@ -1,0 +1,307 @@
+"""One sweep for all connections of a server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbkit.wire.patience import SHY
+from pbkit.wire.place import Place
+from pbkit.wire.profile import DROPIN, STRICT, Gate, Keepalive
+from pbkit.wire.watch import LOOK, Watch
+
+ADDRESS = IPv4Address("TCP", "10.0.0.1", 4711)
+
+
+class Transport:
+    """Has TCP's keepalive."""
+
+    kept: int | None = None
+
+    def setTcpKeepAlive(self, on: int) -> None:
+        """Write it down."""
+        self.kept = on
+
+
+class Connection:
+    """A connection, as far as the watch looks at it."""
+
+    heard = paused = False
+    buffered = drained = 0
+    place: Place
+
+    def __init__(self, watch: Watch, transport: Any = None) -> None:
+        self.transport = transport
+        self.watch = watch
+        self.asked = 0
+        self.entered = 0
+        self.why: list[str] = []
+        self.answers = False
+
+    def ask(self) -> None:
+        """Be asked, and answer if it does."""
+        self.asked += 1
+        self.heard = self.answers
+
+    def letIn(self) -> None:
+        """Be let in."""
+        self.entered += 1
+
+    def abort(self, why: str) -> None:
+        """Be closed; it is lost at once, as in memory."""
+        self.why.append(why)
+        self.watch.lost(self, self.place)
+
+
+class WatchCase(SynchronousTestCase):
+    """A watch of a strict server, and connections that are logged in unless said otherwise."""
+
+    profile = attrs.evolve(STRICT, gate=Gate(connections=2, line=1))
+    checks: Any = ()
+
+    def setUp(self) -> None:
+        """The watch."""
+        self.clock = Clock()
+        self.watch = Watch(self.profile, self.clock, self.checks)
+
+    def connected(self, loggedIn: bool = True, transport: Any = None) -> Connection:
+        """One comes."""
+        connection = Connection(self.watch, transport)
+        connection.place = self.watch.arrived(connection, ADDRESS)
+        if loggedIn:
+            self.watch.act(self.watch.waiting.loggedIn(connection.place))
+        return connection
+
+    def later(self, seconds: float) -> None:
+        """Time passes, in small steps."""
+        for _ in range(round(seconds * 10)):
+            self.clock.advance(0.1)
+
+
+class TimerTests(WatchCase):
+    """What the reactor is asked for."""
+
+    def test_one(self) -> None:
+        """There is one delayed call while there are connections, and none while there are none."""
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        connections = [self.connected() for _ in range(10)]
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.later(10)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        for connection in connections:
+            self.watch.lost(connection, connection.place)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(len(self.watch._round), 0)
+        # Again.
+        self.connected()
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+
+    def test_dropIn(self) -> None:
+        """There is none at all where nothing is bounded."""
+        self.watch = Watch(DROPIN, self.clock)
+        connection = self.connected(transport=Transport())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertIsNone(connection.transport.kept)
+        self.watch.lost(connection, connection.place)
+
+    def test_lastOneIsDroppedByTheSweep(self) -> None:
+        """A sweep that closes the last connection is the last."""
+        connection = self.connected(loggedIn=False)
+        self.later(32)
+        self.assertEqual(len(connection.why), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_keepsNoConnection(self) -> None:
+        """Those that come and go between two looks leave nothing behind."""
+        self.connected()
+        for _ in range(1000):
+            connection = self.connected()
+            self.watch.lost(connection, connection.place)
+        self.later(3 * LOOK)
+        self.assertEqual((len(self.watch._records), len(self.watch._round)), (1, 1))
+
+
+class KeepaliveTests(WatchCase):
+    """Whether the other end is still there."""
+
+    def test_tcp(self) -> None:
+        """TCP's own keepalive is turned on, where there is one."""
+        self.assertEqual(self.connected(transport=Transport()).transport.kept, 1)
+        self.connected(transport=object())
+
+    def test_silent(self) -> None:
+        """A connection that is silent for 60 s is asked once, and closed 20 s later."""
+        connection = self.connected()
+        self.later(59.9)
+        self.assertEqual(connection.asked, 0)
+        self.later(LOOK + 0.2)
+        self.assertEqual(connection.asked, 1)
+        self.later(20 - LOOK)
+        self.assertEqual((connection.asked, connection.why), (1, []))
+        self.later(2 * LOOK)
+        self.assertEqual(connection.why, ["keepalive: silent for 60 s, and no answer within 20 s"])
+
+    def test_answers(self) -> None:
+        """One that answers is asked again after another 60 s, and kept."""
+        connection = self.connected()
+        connection.answers = True
+        self.later(600)
+        self.assertEqual(connection.why, [])
+        self.assertIn(connection.asked, (8, 9))
+
+    def test_heard(self) -> None:
+        """One that says something now and then is not asked."""
+        connection = self.connected()
+        for _ in range(20):
+            self.later(50)
+            connection.heard = True
+        self.assertEqual((connection.asked, connection.why), (0, []))
+
+    def test_answersLate(self) -> None:
+        """Anything that comes before it is closed will do."""
+        connection = self.connected()
+        self.later(78)
+        self.assertEqual(connection.asked, 1)
+        connection.heard = True
+        self.later(50)
+        self.assertEqual((connection.asked, connection.why), (1, []))
+
+    def test_reads(self) -> None:
+        """One that says nothing and reads what we have for it, bit by bit, is there."""
+        connection = self.connected()
+        connection.buffered = 10**6
+        for _ in range(20):
+            self.later(30)
+            connection.drained += 1
+        self.assertEqual((connection.asked, connection.why), (0, []))
+
+    def test_whatTheKernelTook(self) -> None:
+        """What did not have to wait shows nothing: the kernel takes it for a peer that is gone."""
+        connection = self.connected()
+        for _ in range(50):
+            self.later(2)
+            connection.drained += 100
+        self.assertEqual(len(connection.why), 1)
+
+    def test_doesNotRead(self) -> None:
+        """What waits and does not move is no sign of life."""
+        connection = self.connected()
+        connection.buffered = 10**6
+        self.later(100)
+        self.assertEqual(len(connection.why), 1)
+
+    def test_paused(self) -> None:
+        """Where we do not read, its silence says nothing; from when we do, it has its time."""
+        connection = self.connected()
+        connection.paused = True
+        self.later(600)
+        connection.paused = False
+        self.later(59 - LOOK)
+        self.assertEqual((connection.asked, connection.why), (0, []))
+        self.later(1 + 2 * LOOK)
+        self.assertEqual(connection.asked, 1)
+
+    def test_many(self) -> None:
+        """However many there are, each is looked at as often, and a few at a time."""
+        connections = [self.connected() for _ in range(103)]
+        seen = []
+        for _ in range(80):
+            self.clock.advance(1)
+            seen.append(sum(connection.asked for connection in connections))
+        self.assertEqual(seen[-1], 103)
+        self.assertLessEqual(max(after - before for before, after in zip(seen, seen[1:], strict=False)), 21)
+
+    def test_off(self) -> None:
+        """With an idle time of 0 nobody is asked."""
+        self.watch = Watch(attrs.evolve(self.profile, keepalive=Keepalive(idle=0.0)), self.clock)
+        connection = self.connected(transport=Transport())
+        self.later(300)
+        self.assertEqual((connection.asked, connection.why, connection.transport.kept), (0, [], None))
+
+    def test_short(self) -> None:
+        """Short times are held to as well: to within a quarter."""
+        self.watch = Watch(attrs.evolve(self.profile, keepalive=Keepalive(idle=0.8, wait=0.4)), self.clock)
+        connection = self.connected()
+        self.later(1.2)
+        self.assertEqual((connection.asked, connection.why), (1, []))
+        self.later(0.5)
+        self.assertEqual(len(connection.why), 1)
+
+
+class WaitingTests(WatchCase):
+    """Those that have not logged in."""
+
+    def test_deadline(self) -> None:
+        """One that does not log in is closed after its time."""
+        connection = self.connected(loggedIn=False)
+        self.later(29.9)
+        self.assertEqual(connection.why, [])
+        self.later(1.2)
+        self.assertEqual(connection.why, ["gate.timeout: nobody has logged in on it in time"])
+
+    def test_line(self) -> None:
+        """One that stands in line is let in by the sweep, when one of those before it has been silent for a while."""
+        first, second, third = (self.connected(loggedIn=False) for _ in range(3))
+        self.assertTrue(third.place.held)
+        self.later(SHY + 1)
+        self.assertEqual((len(first.why), second.why, third.entered), (1, [], 1))
+
+    def test_noRoom(self) -> None:
+        """One for which there is no room is told so by its place, and costs nobody else."""
+        connections = [self.connected(loggedIn=False) for _ in range(4)]
+        self.assertEqual([connection.place.who is None for connection in connections], [False, False, False, True])
+        last = connections[-1]
+        self.watch.lost(last, last.place)
+        self.assertEqual(self.watch.waiting.inLine, 1)
+
+    def test_lostInLine(self) -> None:
+        """One that goes makes room for the next in line at once."""
+        first, _, third = (self.connected(loggedIn=False) for _ in range(3))
+        self.watch.lost(first, first.place)
+        self.assertEqual(third.entered, 1)
+
+
+class CheckTests(WatchCase):
+    """What else is looked at."""
+
+    def setUp(self) -> None:
+        """With a check, and one that fails."""
+        self.full: list[Connection] = []
+        self.checks = (self.check,)
+        super().setUp()
+
+    def check(self, connection: Connection) -> str | None:
+        """Whether it is full."""
+        if connection.buffered < 0:
+            raise LookupError("the check's own affair")
+        return "output.most: it does not read" if connection in self.full else None
+
+    def test_closes(self) -> None:
+        """One that a check objects to is closed, once, and the others are not."""
+        connections = [self.connected() for _ in range(3)]
+        self.full.append(connections[1])
+        self.later(2 * LOOK)
+        self.assertEqual([len(connection.why) for connection in connections], [0, 1, 0])
+
+    def test_saidOnce(self) -> None:
+        """A connection whose transport takes its time to go is closed once."""
+        connection = self.connected()
+        setattr(connection, "abort", connection.why.append)  # noqa: B010
+        self.full.append(connection)
+        self.later(10 * LOOK)
+        self.assertEqual(len(connection.why), 1)
+        self.watch.lost(connection, connection.place)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_whatRaises(self) -> None:
+        """A check that raises is logged, and the watch goes on."""
+        connections = [self.connected() for _ in range(3)]
+        connections[0].buffered = -1
+        self.full.append(connections[2])
+        self.later(2 * LOOK)
+        self.assertEqual(len(connections[2].why), 1)
+        self.assertEqual({type(f.value) for f in self.flushLoggedErrors(LookupError)}, {LookupError})
