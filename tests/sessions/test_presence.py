@@ -262,6 +262,18 @@ class WatchTests(PresenceTestCase):
         self.assertIs(self.realm.presence.watch(self.come()), Told.GONE)
         self.assertEqual(len(self.realm.presence._watching), 0)
 
+    def test_whatCannotBeTold(self) -> None:
+        """A change that cannot be sent is logged, and who would have missed it is taken off."""
+        wire, watch, session = self.watcher()
+        broken = self.come("half of a pair: \ud800")
+        self.soon(wire)
+        self.assertEqual((len(watch.messages), self.realm.presence.unwatch(session)), (1, False))
+        self.assertEqual(len(self.flushLoggedErrors(UnicodeEncodeError)), 1)
+        broken.end()
+        self.assertIs(self.realm.presence.watch(session), Told.SENT)
+        wire.flush()
+        self.assertEqual([*watch.here.values()], self.truth())
+
     def test_largeState(self) -> None:
         """A large state comes in parts of bounded size, of which only the last names a version; what changes meanwhile
         comes in its place."""
