@@ -57,6 +57,7 @@ class Broadcast:
     :param deliver: tells it to one, and says what became of it; None if that is counted later.
     :param without: those who are not told.
     :param still: whether one is still to be told, asked when it is its turn.
+    :param together: tells it to some who have nothing waiting and room for it, and says what became of each.
     :ivar size: what waits with it, in bytes.
     """
 
@@ -64,12 +65,14 @@ class Broadcast:
         "_ahead",
         "_at",
         "_counts",
+        "_late",
         "audience",
         "deliver",
         "done",
         "error",
         "size",
         "still",
+        "together",
         "without",
     )
 
@@ -79,15 +82,18 @@ class Broadcast:
         deliver: Callable[[Session], Told],
         without: frozenset[Session],
         still: Callable[[Session], bool] | None,
+        together: Callable[[list[Session]], list[Told]] | None = None,
     ) -> None:
         self.audience = audience
         self.deliver = deliver
         self.without = without
         self.still = still
+        self.together = together
         self.done: Deferred[Summary] = Deferred()
         self.error: Failure | None = None
         self._at = 0
         self._ahead: set[Session] = set()
+        self._late: dict[Session, None] = {}
         self._counts = dict.fromkeys(Told, 0)
         self.size = 0
 
@@ -102,23 +108,42 @@ class Broadcast:
         return Summary(*self._counts.values())
 
     def step(self) -> None:
-        """Tell the next few."""
+        """Tell the next few: first those who can be told at once, all together, and then each of the others."""
+        ready: list[Session] = []
         for _ in range(min(GROUP, len(self.audience.sessions) - self._at)):
             session = self.audience.sessions[self._at]
-            # Before it is told: what its avatar's hooks then tell it comes after this.
             self._at += 1
             if session in self._ahead:
                 self._ahead.discard(session)
             elif session not in self.without:
-                self._tell(session)
-            if self.error is not None:
-                break
+                if self.together is not None and session.mind and session.ready and self._isMeant(session):
+                    ready.append(session)
+                else:
+                    self._late[session] = None
+        if ready and self.together is not None:
+            try:
+                for told in self.together(ready):
+                    self._counts[told] += 1
+            except Exception:
+                # The arguments cannot be sent: to nobody.
+                self.error = Failure()
+        # Hooks run in between, and what they tell those who are still to come has to come after this.
+        while self._late and self.error is None:
+            session = next(iter(self._late))
+            del self._late[session]
+            self._tell(session)
 
     def tellAhead(self, session: Session) -> None:
         """Tell one of them out of turn, if it is to be told at all and has not been."""
-        if self.audience.placeOf(session) >= self._at and session not in self._ahead and session not in self.without:
+        if session in self._late:
+            del self._late[session]
+            self._tell(session)
+        elif self.audience.placeOf(session) >= self._at and session not in self._ahead and session not in self.without:
             self._ahead.add(session)
             self._tell(session)
+
+    def _isMeant(self, session: Session) -> bool:
+        return session.endedWith is None and (self.still is None or self.still(session))
 
     def dropRest(self) -> None:
         """Nobody else is told."""
@@ -127,7 +152,7 @@ class Broadcast:
         self._at = len(self.audience.sessions)
 
     def _tell(self, session: Session) -> None:
-        if session.endedWith is not None or (self.still is not None and not self.still(session)):
+        if not self._isMeant(session):
             told = Told.GONE
         else:
             try:

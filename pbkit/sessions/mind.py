@@ -117,7 +117,7 @@ class Mind:
     def put(self, method: str, args: Any, kw: Any, policy: Policy | None = None) -> Told:
         """As `tell`, whatever may be waiting to be told to others."""
         session = self.session
-        # The connection may be gone a moment before the session has heard of it.
+        # The connection may be gone a moment before the session has heard of it, and nothing is to wait for it then.
         if self.reference is None or session.endedWith is not None or self.reference.broker.disconnected:
             return Told.GONE
         if session.ready:
@@ -150,6 +150,8 @@ class Mind:
     def send(self, method: str, args: Any, kw: Any) -> Told:
         """Onto the wire, now, without an answer. :raises Exception: what is wrong with the arguments."""
         assert self.reference is not None
+        if self.reference.broker.disconnected:
+            return Told.GONE
         try:
             failed = self.reference.callRemote(method, *args, pbanswer=False, **kw)
         except pb.DeadReferenceError:

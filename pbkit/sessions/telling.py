@@ -79,12 +79,16 @@ class Telling:
         """
         without = excepted(kw.pop("except_", ()))
         policy = kw.pop("pbslow", None)
-        told = [args, kw]
+        told: list[Any] = [args, kw]
 
         def deliver(session: Session) -> Told:
             return session.mind.put(method, told[0], told[1], policy)
 
-        broadcast = Broadcast(audience, deliver, without, still)
+        def together(sessions: list[Session]) -> list[Told]:
+            # One call for all of them: this is where the wire can encode once.
+            return cast(sessions, method, told[0], told[1])
+
+        broadcast = Broadcast(audience, deliver, without, still, together)
         self._start(broadcast, told)
         return broadcast.done
 
@@ -107,7 +111,7 @@ class Telling:
         policy = kw.pop("pbslow", None)
         timeout = kw.pop("pbtimeout", CALL_TIMEOUT)
         asking = Asking([session for session in audience.sessions if session not in without])
-        asked = [args, kw]
+        asked: list[Any] = [args, kw]
 
         def deliver(session: Session) -> Told:
             asking.ask(session, session.mind.putCall(method, asked[0], asked[1], policy))
@@ -170,3 +174,14 @@ class Telling:
             self._running = False
         if self._queue and clock is not None and self._timer is None:
             self._timer = clock.callLater(0, self._turn)
+
+
+def cast(sessions: list[Session], method: str, args: tuple[Any, ...], kw: dict[str, Any]) -> list[Told]:
+    """
+    Onto the wire of each, now.
+
+    :param sessions: live ones with minds, who have nothing waiting and room for it.
+    :return: what became of it, in their order.
+    :raises Exception: what is wrong with the arguments.
+    """
+    return [session.mind.send(method, args, kw) for session in sessions]
