@@ -42,7 +42,8 @@ class Chatter(Avatar):
         room = self.realm.topic(name)
         if self.session in room:
             # Of use at once or not at all: to who does not keep up, the latest will do.
-            room.tell("typing", name, self.avatarId, pbslow=coalesce(("typing", name, self.avatarId)))
+            latest = coalesce(("typing", name, self.avatarId))
+            room.tell("typing", name, self.avatarId, except_=self.session, pbslow=latest)
 
 
 class ChatRealm(Realm):
