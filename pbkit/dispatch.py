@@ -7,13 +7,40 @@ that does not fit: passwords among them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from inspect import iscoroutine, signature
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.spread import pb
 
 from pbkit.errors import BadArguments, BadValue, NoSuchMethod
+from pbkit.interfaces import current
+
+#: Whatever can be called. (Not only a function: a method may have been decorated by others.)
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MARK = "_pbkitCancelWithSession"
+
+
+def cancelWithSession(method: F) -> F:
+    """
+    Decorate a ``perspective_``, ``remote_`` or ``view_`` method that is ``async`` or returns a Deferred: a call of it
+    that is running when its session ends is cancelled, as by ``Deferred.cancel``.
+
+    Without this it runs on, and its answer is dropped: half-done work is worse than work that nobody waits for. It is
+    for methods that only wait or only read::
+
+        @pbkit.cancelWithSession
+        async def perspective_nextMessage(self):
+            return await self.queue.get()
+
+    :param method: it should go above other decorators.
+    :return: the method.
+    """
+    setattr(method, _MARK, True)
+    return method
+
 
 _REFERENCEABLE: Any = pb.Referenceable.remoteMessageReceived
 _VIEWPOINT: Any = pb.ViewPoint.remoteMessageReceived
@@ -97,8 +124,12 @@ def dispatch(
         raise BadArguments(f"the arguments do not fit {name:.100}: {wrong:.100}") from None
     if iscoroutine(result):
         result = Deferred.fromCoroutine(result)
+    if isinstance(result, Deferred):
+        if getattr(method, _MARK, False) and current.get() is not None:
+            result = current.get().cancelAtEnd(result)
+        return broker.serialize(result, perspective, method, args, kw)
     answered = getattr(broker, "answered", None)
-    if answered is not None and not isinstance(result, Deferred):
+    if answered is not None:
         return answered(result, perspective, method, args, kw)
     return broker.serialize(result, perspective, method, args, kw)
 

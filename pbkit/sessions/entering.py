@@ -14,6 +14,7 @@ from twisted.spread import pb
 
 from pbkit.errors import (
     Disconnected,
+    Draining,
     LoggedOut,
     LoginInterrupted,
     LoginRefused,
@@ -25,6 +26,7 @@ from pbkit.errors import (
 from pbkit.sessions.arbitration import Arbitration
 from pbkit.sessions.attachment import Attachment
 from pbkit.sessions.avatar import Avatar
+from pbkit.sessions.handover import Departures, handOver
 from pbkit.sessions.lifecycle import Lease
 from pbkit.sessions.mind import checkReference
 from pbkit.sessions.refusing import refusalFor
@@ -43,15 +45,16 @@ class Entrance:
 
     :param realm: whose it is.
     :param arbitration: gives a login its place.
-    :ivar shut: whether it is open to nobody any more.
+    :ivar refusing: what everybody is refused with, or None.
     """
 
     def __init__(self, realm: Realm, arbitration: Arbitration) -> None:
         self.arbitration = arbitration
         self._realm = realm
-        self.shut = False
+        self.refusing: type[LoginRefused] | None = None
         self._logins: set[Deferred[Any]] = set()
         self._leaving: set[Deferred[Any]] = set()
+        self._departures = Departures()
 
     def enter(self, avatarId: object, login: Any) -> Deferred[Any]:
         """
@@ -69,14 +72,17 @@ class Entrance:
 
         def done(result: Any) -> Any:
             stop()
+            if isinstance(result, Failure):
+                login.channel.end(SessionEnded("the login failed"))
             self._logins.discard(d)
             return result
 
         return d.addBoth(done)
 
-    def shutDown(self) -> None:
-        """No newcomers from now on; those who are coming in are refused."""
-        self.shut = True
+    def refuse(self, kind: type[LoginRefused]) -> None:
+        """No newcomers from now on; those who are coming in are refused too. For good: who stops drains no more."""
+        if self.refusing is not ServerStopping:
+            self.refusing = kind
         for login in tuple(self._logins):
             login.cancel()
 
@@ -89,8 +95,8 @@ class Entrance:
             return await self._enter(avatarId, login)
         except Exception as error:
             refusal: LoginRefused
-            if isinstance(error, CancelledError) and (self.shut or login.lost):
-                refusal = ServerStopping() if self.shut else LoginInterrupted("the connection was lost")
+            if isinstance(error, CancelledError) and (self.refusing is not None or login.lost):
+                refusal = self.refusing() if self.refusing else LoginInterrupted("the connection was lost")
             else:
                 refusal = refusalFor(Failure(error))
             self._realm.loginRefused(refusal)
@@ -100,11 +106,15 @@ class Entrance:
         realm = self._realm
         self._check(login)
         name = realm.identify(avatarId)
+        self._check(login, name)
         reference = checkReference(login.reference)
         clock = self._clockOf(login)
-        place = await self.arbitration.reserve(name, login, clock, lambda: self._check(login))
+        place = await self.arbitration.reserve(name, login, clock, lambda: self._check(login, name))
         try:
             try:
+                if place.handover == "after":
+                    await handOver(place, self._departures, clock, _replace)
+                    self._check(login, name)
                 lease = await realm.acquire(name, clock)
             except BaseException:
                 realm.roster.release(place)
@@ -116,31 +126,44 @@ class Entrance:
                 reference if realm.hooks else None,
                 login.peer,
                 clock,
-                lambda session: self._ended(session, place, lease, attachment, login.channel),
-                realm.hall,
+                lambda session: self._ended(session, place, lease, attachment, login),
+                realm.goodbye,
+                login.channel,
+                hall=realm.hall,
             )
             attachment = Attachment(session, realm.hooks)
             try:
-                self._check(login)
-                await attachment.attach()
-                self._check(login)
+                self._check(login, name)
+                try:
+                    await attachment.attach()
+                except CancelledError:
+                    # It gave up: the client is gone, the realm is shut, or the session was ended meanwhile.
+                    self._check(login, name)
+                    self._checkLive(session)
+                    raise
+                self._check(login, name)
                 self._checkLive(session)
+                if place.refusal is not None:
+                    raise place.refusal
             except BaseException:
-                lost = Disconnected if login.lost else Shutdown if self.shut else SessionEnded
+                shut = Shutdown if self.refusing is ServerStopping else Draining
+                lost = Disconnected if login.lost else shut if self.refusing else SessionEnded
                 session.end(lost, "its login failed")
                 raise
             self._begin(place, session, login)
         finally:
             place.settle()
         self._checkLive(session)
+        session.begun = True
         return pb.IPerspective, session, lambda: session.end(Disconnected if login.lost else LoggedOut)
 
-    def _check(self, login: Any) -> None:
+    def _check(self, login: Any, name: str | None = None) -> None:
         """What may have changed at each await."""
-        if self.shut:
-            raise ServerStopping()
+        if self.refusing is not None:
+            raise self.refusing()
         if login.lost:
             raise LoginInterrupted("the connection was lost")
+        self._realm._operations.bans.check(name, None if login.peer is None else login.peer.address)
 
     def _checkLive(self, session: Session) -> None:
         if session.endedWith is not None:
@@ -171,19 +194,19 @@ class Entrance:
         )
         realm.roster.tell("begin", session)
         for old in place.ending:
-            if old.session is not None:
-                old.session.end(Replaced)
+            _replace(old)
         place.ending = ()
 
-    def _ended(self, session: Session, place: Place, lease: Lease, attachment: Attachment, channel: Any) -> None:
+    def _ended(self, session: Session, place: Place, lease: Lease, attachment: Attachment, login: Any) -> None:
         """A session has just been marked as ended; everything that follows, in order."""
         realm = self._realm
         begun = place.session is session
+        self._departures.begin(place)
         realm.roster.release(place)
         if isinstance(session.avatar, Avatar):
             session.avatar._sessionEnded(session)
-        if channel is not None:
-            channel.end(session.endedWith)
+        login.channel.end(session.endedWith)
+        session.running.cancel()
         if begun:
             reason = type(session.endedWith).__name__
             realm.counters.ends[reason] += 1
@@ -204,6 +227,14 @@ class Entrance:
         # `called` would not tell whether it is through: it is True of one that waits for another, too.
         self._leaving.add(done)
         done.addBoth(lambda _: self._leaving.discard(done))
+        done.addBoth(lambda _: self._departures.end(place))
+        # Not before `detached` has begun, or the next would be told of the avatar before this one is.
+        self.arbitration.changes.left(session.avatarId)
+
+
+def _replace(old: Place) -> None:
+    if old.session is not None:
+        old.session.end(Replaced)
 
 
 def _copy(d: Deferred[Any]) -> Deferred[Any]:

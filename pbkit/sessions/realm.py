@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, ClassVar
 
 from twisted.cred.checkers import ANONYMOUS
@@ -14,7 +13,14 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.spread import pb
 from zope.interface import implementer
 
-from pbkit.errors import AnonymousRefused, BadAvatarId, ConfigError, LoginRefused, Shutdown
+from pbkit.errors import (
+    AnonymousRefused,
+    BadAvatarId,
+    ConfigError,
+    LoginRefused,
+    ServerStopping,
+    Shutdown,
+)
 from pbkit.interfaces import ISessionRealm
 from pbkit.sessions.admission import Admit, Policy, allOf
 from pbkit.sessions.arbitration import Arbitration
@@ -22,21 +28,22 @@ from pbkit.sessions.attempt import attempt
 from pbkit.sessions.broadcast import Summary
 from pbkit.sessions.counters import Counters
 from pbkit.sessions.entering import Entrance
+from pbkit.sessions.goodbye import ALWAYS, MODES
 from pbkit.sessions.hall import Hall
-from pbkit.sessions.lifecycle import Lease, Lifecycle, PerLogin
-from pbkit.sessions.parameters import bind
+from pbkit.sessions.lifecycle import GUESTS, Lease, Lifecycle, PerLogin
+from pbkit.sessions.operations import Operated, Operations
+from pbkit.sessions.parameters import bind, param
 from pbkit.sessions.presence import Presence
-from pbkit.sessions.reconfiguring import reconfigured
+from pbkit.sessions.reconfiguring import enforce, reconfigured
 from pbkit.sessions.roster import Roster
 from pbkit.sessions.slow import Policy as Slow
 from pbkit.sessions.stock import loginOf
+from pbkit.sessions.sweep import Sweep
 from pbkit.sessions.topics import Topic
-
-_KEPT_FOR_GUESTS = re.compile(r"anonymous#\d+\Z")
 
 
 @implementer(IRealm, ISessionRealm)
-class Realm:
+class Realm(Operated):
     """
     The base of all realms: a new avatar for each login, and no limit. Used in three ways::
 
@@ -61,6 +68,13 @@ class Realm:
 
     avatarClass: Any = None
     slow: Slow | None = None  #: What is done for clients that do not keep up.
+    goodbye: str = param(
+        ALWAYS,
+        "which clients are told why the server ends their session: always all; those that declared it; never any",
+        choices=MODES,
+    )
+    idleTimeout: float = param(0.0, "end a session that has made no call for so many seconds; 0 never does", minimum=0)
+    maxSessionAge: float = param(0.0, "end a session so many seconds after its login; 0 never does", minimum=0)
     hooks: ClassVar[bool] = True  #: Whether avatars are told of their clients, and sessions keep a mind.
     allow: ClassVar[frozenset[Any]] = frozenset()  #: The classes that clients may send, as `ServerFactory` takes them.
     fixed: ClassVar[frozenset[str]] = frozenset({"linger"})  #: The parameters that `reconfigure` cannot change.
@@ -95,6 +109,8 @@ class Realm:
         self.lifecycle = self.makeLifecycle()
         self._admission = () if admission is None else (admission,)
         self._entrance = Entrance(self, Arbitration(self.roster, allOf(self.makePolicy(), *self._admission)))
+        self._operations = Operations(self)
+        self._sweep = Sweep(self)
 
     # What subclasses say.
 
@@ -140,7 +156,7 @@ class Realm:
                 raise BadAvatarId("a user name must be UTF-8") from None
         if not isinstance(avatarId, str) or not avatarId:
             raise BadAvatarId()
-        if _KEPT_FOR_GUESTS.match(avatarId):
+        if GUESTS.match(avatarId):
             raise BadAvatarId("user names of this form are kept for guests")
         return avatarId
 
@@ -220,14 +236,32 @@ class Realm:
         """`ISessionRealm`: count a refusal."""
         self.counters.refusals[type(error).__name__] += 1
 
-    def reconfigure(self, **parameters: Any) -> None:
-        """Change parameters, for newcomers. :raises ConfigError: one cannot be, or not now; nothing is changed."""
+    def reconfigure(self, *, now: bool = False, **parameters: Any) -> tuple[str, ...]:
+        """
+        Change parameters: for newcomers, or for everybody `now`, see `enforce`. `idleTimeout` and `maxSessionAge` are
+        for all anyway.
+
+        :return: the ids of the sessions that were ended.
+        :raises ConfigError: one cannot be, or not while the realm is at work; nothing is changed.
+        """
         self._entrance.arbitration.policy = allOf(reconfigured(self, parameters), *self._admission)
+        self._sweep.limitsChanged()
+        return self.enforce() if now else ()
+
+    def enforce(self) -> tuple[str, ...]:
+        """
+        Kick the sessions that would not be let in now: of those that are too many the oldest. Guests are the affair of
+        the anonymous realm.
+
+        :return: their ids.
+        :raises Exception: what a policy of the user's raises; nobody is kicked then.
+        """
+        return enforce(self.roster, self._entrance.arbitration.policy)
 
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return self._entrance.shut
+        return self._entrance.refusing is ServerStopping
 
     def close(self, timeout: float = 5.0) -> Deferred[None]:
         """
@@ -237,7 +271,7 @@ class Realm:
         :return: a Deferred that fires when the hooks are done or the time is up; never fails.
         """
         entrance = self._entrance
-        entrance.shutDown()
+        entrance.refuse(ServerStopping)
         for session in self.roster:
             session.end(Shutdown)
         self.lifecycle.close()

@@ -17,15 +17,16 @@ from zope.interface import implementer
 from pbkit.dispatch import dispatch, takesValues
 from pbkit.errors import Kicked, SessionEnded
 from pbkit.interfaces import ISession, current
-from pbkit.plain import checked
-from pbkit.sessions.broadcast import Audience, Summary
+from pbkit.sessions.goodbye import ALWAYS, GRACE, Goodbye
 from pbkit.sessions.hall import Hall
 from pbkit.sessions.mind import Mind, checkReference
-from pbkit.sessions.outbox import Backlog, Outbox
+from pbkit.sessions.reached import Reached
+from pbkit.sessions.running import Running
+from pbkit.sessions.stock import StockChannel
 
 
 @implementer(ISession)
-class Session:
+class Session(Reached):
     """
     One login. The client's reference points at this, not at the avatar: when it ends, that reference is dead,
     though the avatar and the connection may live on.
@@ -39,31 +40,31 @@ class Session:
     :ivar startedAt: when it was made, in seconds of its clock.
     :ivar lastActive: when the client last called, in seconds of its clock. Pings do not count.
     :ivar data: a dict for the user's own; emptied when the session has ended and `detached` has run.
-    :ivar hall: what it has in common with the others of its realm; `telling`, its part for telling, stands here too.
-    :ivar outbox: the `pbkit.sessions.outbox.Outbox` of what waits, or None while its client keeps up.
-    :ivar topicNames: the names of the topics that it is in, or None.
     :ivar endedWith: None while it lives, then the `SessionEnded` that says why it ended.
+    :ivar begun: whether its login has succeeded.
+    :ivar channel: the `IChannel` of its own.
+    :ivar goodbye: for realms, how it is left.
+    :ivar running: for realms, calls that are cancelled when it ends.
     """
 
     __slots__ = (
         "__weakref__",
         "_onEnd",
         "_seconds",
-        "_declared",
         "avatar",
         "avatarId",
+        "begun",
+        "channel",
         "clock",
         "data",
         "endedWith",
-        "hall",
+        "goodbye",
         "lastActive",
         "mind",
-        "outbox",
         "peer",
+        "running",
         "sessionId",
         "startedAt",
-        "telling",
-        "topicNames",
     )
 
     def __init__(
@@ -74,6 +75,8 @@ class Session:
         peer: Any,
         clock: IReactorTime | None,
         onEnd: Callable[[Session], None],
+        goodbye: str = ALWAYS,
+        channel: Any = None,
         hall: Hall | None = None,
     ) -> None:
         """
@@ -82,6 +85,8 @@ class Session:
         :param mind: a RemoteReference or None.
         :param hall: the realm's; without one, one of its own.
         :param onEnd: called once, when this session has just been marked as ended.
+        :param goodbye: which clients are told why their session ends, see `Realm`.
+        :param channel: the `IChannel` of this session; or None for one that no connection leads to.
         :raises BadMind: the mind is neither.
         """
         self.sessionId = secrets.token_hex(8)
@@ -94,12 +99,12 @@ class Session:
         self.startedAt = self.lastActive = self._seconds()
         self.data: dict[Any, Any] = {}
         self.endedWith: SessionEnded | None = None
+        self.begun = False
         self._onEnd = onEnd
-        self.hall = Hall(clock) if hall is None else hall
-        self.telling = self.hall.telling
-        self.outbox: Outbox | None = None
-        self.topicNames: set[str] | None = None
-        self._declared: dict[str, Any] | None = None
+        self.goodbye = Goodbye(self, goodbye)
+        self.running = Running(self)
+        self.channel = channel
+        self._reachedBy(clock, hall)
 
     def __repr__(self) -> str:
         state = "live" if self.endedWith is None else type(self.endedWith).__name__
@@ -113,82 +118,58 @@ class Session:
     def end(self, reason: type[SessionEnded] = Kicked, detail: str = "") -> None:
         """
         End this session: from now on its reference answers with the error, and `detached` runs. Synchronous
-        and idempotent: the first reason stays.
+        and idempotent: the first reason stays. The client is not told before it calls, and its connection stays.
 
         :param reason: `SessionEnded` or a subclass: what the client's later calls raise.
         :param detail: a sentence for people, which the client is told too.
-        :raises TypeError: the reason is not such a class.
+        :raises TypeError: the reason is not such a class, or the detail is not a str.
         """
-        if not (isinstance(reason, type) and issubclass(reason, SessionEnded)):
-            raise TypeError(f"a session ends with a subclass of pbkit.errors.SessionEnded, not {reason!r}")
+        self.checkReason(reason, detail)
         if self.endedWith is None:
             self.endedWith = reason(detail)
-            self.hall.left(self)
-            calls = [] if self.outbox is None else self.outbox.close()
-            self.outbox = None
+            calls = self._unreached()
             self._onEnd(self)
             for call in calls:
                 if not call.called:
                     call.errback(self.endedWith.again())
+            self.goodbye.ended()
 
-    # What its client is told.
+    def kick(self, reason: type[SessionEnded] = Kicked, detail: str = "", *, grace: float = GRACE) -> Deferred[None]:
+        """
+        End this session, tell the client, and close the connection.
+
+        It ends at once, as by `end`. Then the mind is told ``goodbye(reason, detail)``, with the name of the class.
+        Then, if no other session and no pending login rides on the connection, that is closed once all is sent, and cut
+        off if it is still open 5 s later. A login that is not through yet is refused, which is its goodbye.
+
+        :param reason: `SessionEnded` or a subclass: what the client's later calls raise.
+        :param detail: a sentence for people, which the client is told too.
+        :param grace: how long the client has to answer, in seconds.
+        :return: a Deferred that fires, with None, when the client is out: its connection is gone, or, with others
+            riding on that, it has answered or its time is up. Never fails. Kicking again waits for the same; the first
+            reason stays. For a session that has ended otherwise it has fired already.
+        :raises TypeError: the reason is not such a class, or the detail is not a str.
+        """
+        return self.goodbye.kick(reason, detail, grace)
 
     @property
-    def backlog(self) -> Backlog:
-        """How far behind its client is; all of it zero for one that keeps up."""
-        box = self.outbox
-        return Backlog() if box is None else Backlog(box.messages, box.bytes, box.dropped)
+    def busy(self) -> bool:
+        """Whether a call of the client's is being served; under a stock factory, one on the session itself."""
+        return self.channel is not None and self.channel.busy
 
-    @property
-    def ready(self) -> bool:
-        """Whether what is told now goes to the wire at once: nothing waits, and there is room."""
-        return self.outbox is None and (self.peer is None or self.peer.writable)
+    def cancelAtEnd(self, running: Deferred[Any]) -> Deferred[Any]:
+        """`ISession`: cancel a call that is being served when this session ends."""
+        return self.running.add(running)
 
-    def lag(self) -> Outbox:
-        """The outbox; made if there is none, because the client does not keep up."""
-        if self.outbox is None:
-            self.outbox = Outbox(self)
-        return self.outbox
-
-    def tell(self, method: str, *args: Any, **kw: Any) -> Deferred[Summary]:
+    @staticmethod
+    def checkReason(reason: object, detail: object) -> None:
         """
-        Tell its client, as `Realm.tell`. `Mind.tell` says at once what became of it.
+        :raises TypeError: a session cannot end with these.
         """
-        return self.telling.tell(Audience((self,)), method, args, kw)
-
-    def ask(self, method: str, *args: Any, **kw: Any) -> Deferred[dict[str, Any]]:
-        """
-        Ask its client, as `Realm.ask`. `Mind.ask` gives the answer itself.
-        """
-        return self.telling.ask(Audience((self,)), method, args, kw)
-
-    @property
-    def topics(self) -> tuple[str, ...]:
-        """The names of the topics that it is in, sorted."""
-        return tuple(sorted(self.topicNames or ()))
-
-    @property
-    def declared(self) -> dict[str, Any]:
-        """
-        What its client says of itself: in its hello, when it connected, and later by way of `declare`. A copy.
-        """
-        if self._declared is not None:
-            return dict(self._declared)
-        hello = {} if self.peer is None else self.peer.hello
-        # The first word of each feature that pbkit's own peers declare of themselves.
-        return {key: value for key, value in hello.items() if key.partition(".")[0] != "pbkit"}
-
-    def declare(self, declared: dict[str, Any]) -> None:
-        """
-        From now on that is what its client says of itself; who watches the realm's presence is told. For an avatar's
-        method, say ``perspective_status``, that lets its client change it.
-
-        :param declared: a small dict of str to plain values: at most 32, of at most 256 characters.
-        :raises Error: it is something else; nothing changes.
-        """
-        self._declared = dict(checked(declared, "declare"))
-        if self.endedWith is None:
-            self.hall.declared(self)
+        if not (isinstance(reason, type) and issubclass(reason, SessionEnded)):
+            raise TypeError(f"a session ends with a subclass of pbkit.errors.SessionEnded, not {reason!r}")
+        if not isinstance(detail, str):
+            raise TypeError(f"the detail is a str, a sentence for people, not {detail!r}")
 
     def called(self) -> None:
         """`ISession`: the client has called."""
@@ -208,6 +189,8 @@ class Session:
         self.called()
         before = current.set(self)
         try:
+            if isinstance(self.channel, StockChannel):
+                return self.channel.serving(lambda: self._serve(broker, message, args, kw))
             return self._serve(broker, message, args, kw)
         finally:
             current.reset(before)

@@ -19,7 +19,6 @@ from pbkit.errors import Disconnected
 from pbkit.interfaces import current
 from pbkit.wire import codec
 from pbkit.wire.calls import shared
-from pbkit.wire.entrance import Entrance
 from pbkit.wire.hello import NAME, Hello
 from pbkit.wire.intake import Intake
 from pbkit.wire.journal import Journal
@@ -27,6 +26,7 @@ from pbkit.wire.peer import Peer, peerOf
 from pbkit.wire.profile import STRICT, Limits, Profile
 from pbkit.wire.profile import Calls as CallBounds
 from pbkit.wire.routes import Routes
+from pbkit.wire.threshold import Threshold
 
 #: The most that a refused message may say of itself in the log, in characters.
 CUT = 200
@@ -63,7 +63,7 @@ class Broker(Routes):
     profile: Profile = STRICT
     refused: str | None = None
     intake: Any = None
-    entrance: Entrance
+    threshold: Threshold
     _journal: Journal | None = None
     #: Whether plain data takes the fast way, and whether the vocabulary of the dialect `pb` is spoken.
     plain = vocabulary = False
@@ -97,10 +97,10 @@ class Broker(Routes):
         # A server of ours has a watch, and may have a gate.
         watchOf = getattr(self.factory, "watchOf", None)
         watch = None if watchOf is None or clock is None else watchOf(clock)
-        self.entrance = Entrance(self, watch, getattr(self.factory, "gated", False))
+        self.threshold = Threshold(self, watch, getattr(self.factory, "gated", False))
         self.setPrefixLimit(banana._PREFIX_LIMIT)
         self.currentDialect = None
-        if self.entrance.arrive():
+        if self.threshold.arrive():
             self.greet()
 
     def greet(self) -> None:
@@ -114,7 +114,7 @@ class Broker(Routes):
         """As stock's, which calls it when the connection is made."""
         super().setPrefixLimit(limit)
         if self.intake is None:
-            self.intake = Intake(self, *self.entrance.bounds())
+            self.intake = Intake(self, *self.threshold.bounds())
 
     def bound(self, limits: Limits, calls: CallBounds) -> None:
         """Other bounds from now on."""
@@ -122,7 +122,7 @@ class Broker(Routes):
 
     def dataReceived(self, chunk: bytes) -> None:
         """As stock's, but linear, and bounded."""
-        self.entrance.received(len(chunk))
+        self.threshold.received(len(chunk))
         self.intake.received(chunk)
 
     def _selectDialect(self, dialect: Any) -> None:
@@ -134,9 +134,9 @@ class Broker(Routes):
     def messageReceived(self, message: bytes) -> None:
         """One whole message came in."""
         try:
-            if self.entrance.closed:
+            if self.threshold.closed:
                 expression = codec.decode(message, self.vocabulary)
-                if not self.currentDialect or self.entrance.admits(expression):
+                if not self.currentDialect or self.threshold.admits(expression):
                     self.callExpressionReceived(expression)
                 return
             if self.plain:
@@ -232,7 +232,7 @@ class Broker(Routes):
         """The channels go first, while the connection's own tables are still there."""
         self.disconnected = 1
         self.intake.close()
-        self.entrance.lost()
+        self.threshold.lost()
         if self._journal is not None:
             self._journal.close()
         if self._deadlines is not None:

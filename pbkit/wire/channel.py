@@ -53,6 +53,7 @@ class Channel(Tables):
         self._serving: dict[Any, Any] = {}
         self._granted = False
         self._onReleased: list[Callable[[], object]] = []
+        self._draining: tuple[SessionEnded, Callable[[], object]] | None = None
 
     # Calls in.
 
@@ -85,6 +86,9 @@ class Channel(Tables):
 
     def serve(self, find: Any, requestID: Any, objectID: Any, message: Any, answer: Any, args: Any, kw: Any) -> None:
         """Serve one call of the client's on an object of this session."""
+        if self._draining is not None:
+            self.connection.decline(self._draining[0].again(), requestID, answer, args, kw)
+            return
         before = current.set(self.session)
         if self.session is not None:
             self.session.called()
@@ -135,6 +139,17 @@ class Channel(Tables):
 
     # Letting go.
 
+    @property
+    def busy(self) -> bool:
+        """As `IChannel.busy`."""
+        return bool(self._serving)
+
+    def drain(self, error: SessionEnded, idle: Callable[[], object]) -> None:
+        """As `IChannel.drain`."""
+        if self.error is None:
+            self._draining = (error, idle)
+            self.checkReleased()
+
     def grant(self, avatar: Any) -> Any:
         """
         What a login gives the client: a reference to an avatar, in jelly.
@@ -153,6 +168,10 @@ class Channel(Tables):
         """A session is logged out when its client holds nothing of it any more, and waits for nothing."""
         if self._granted and not (self.localObjects or self.remotelyCachedObjects or self._serving):
             self._call(self._onReleased)
+        if self._draining is not None and self.error is None and not self._serving:
+            error, idle = self._draining
+            self._draining = (error, _nothing)
+            guarded(idle)
 
     def _call(self, callbacks: list[Callable[[], object]]) -> None:
         while callbacks:
@@ -198,6 +217,10 @@ class Channel(Tables):
             self.stopObserving(local)
         self._call(self.disconnects)
         self._call(self._onReleased)
+
+
+def _nothing() -> None:
+    """What is left to do for one that has been told."""
 
 
 def _key(requestID: Any) -> Any:

@@ -16,14 +16,15 @@ from twisted.spread import pb
 
 from pbkit.errors import Error, NoSuchMethod
 from pbkit.plain import ENTRIES, LENGTH, checked
+from pbkit.wire.peer import NAME as NAME
 from pbkit.wire.peer import Peer
 
-__all__ = ["ENTRIES", "FEATURES", "LENGTH", "NAME", "Hello", "checked", "sayHello"]
+__all__ = ["ENTRIES", "FEATURES", "LENGTH", "NAME", "PROGRAM", "Hello", "checked", "sayHello"]
 
-#: The name of the local object.
-NAME = b"pbkit"
 #: What this end declares.
 FEATURES = {"pbkit": 1}
+#: Under this key a client says which running program it is, so that it may take the place of its own dead connection.
+PROGRAM = "program"
 
 
 class Hello(pb.Referenceable):

@@ -173,9 +173,9 @@ class WheelTests(SynchronousTestCase):
     @given(
         st.lists(
             st.one_of(
-                st.tuples(st.just("every"), st.sampled_from([0.01, 0.25, 1.0, 1.5, 60.0])),
+                st.tuples(st.just("every"), st.sampled_from([1 / 64, 0.25, 1.0, 1.5, 60.0])),
                 st.tuples(st.just("stop"), st.integers(0, 20)),
-                st.tuples(st.just("advance"), st.sampled_from([0.0, 0.005, 0.25, 1.0, 7.0])),
+                st.tuples(st.just("advance"), st.sampled_from([0.0, 1 / 128, 0.25, 1.0, 7.0])),
             ),
             max_size=60,
         )
