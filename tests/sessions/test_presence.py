@@ -142,8 +142,10 @@ class EventTests(PresenceTestCase):
         self.assertEqual((len(self.seen), len(self.flushLoggedErrors(LookupError))), (1, 1))
 
     def test_declared(self) -> None:
-        """What a client says in its hello is there at its beginning; what is too much or not plain is refused."""
-        wire = SlowWire(self.server, ClientFactory(clock=self.clock, hello={"name": "Al", "pbkit": 1, "pbkit.x": 2}))
+        """What a client says in its hello is there at its beginning, but for what is between it and pbkit."""
+        wire = SlowWire(
+            self.server, ClientFactory(clock=self.clock, hello={"name": "Al", "pbkit": 1, "pbkit.x": 2, "program": "x"})
+        )
         self.kept.append(self.successResultOf(wire.login("alice", Client())))
         (session,) = self.realm.roster
         self.assertEqual(session.declared, {"name": "Al"})
