@@ -4,14 +4,16 @@ Encode once, send to many.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.spread import banana, pb
 
 from pbkit.wire import codec
-from pbkit.wire.calls import Calls
+
+if TYPE_CHECKING:
+    from pbkit.wire.calls import Calls
 
 
 class Cast:
@@ -41,9 +43,10 @@ class Cast:
         :return: whether it was sent: not to who is gone.
         :raises Exception: what is wrong with the arguments, if they cannot be sent.
         """
-        tables = reference.broker
-        if isinstance(tables, Calls):
-            connection = tables.connection
+        # A channel's or a connection of ours; stock's brokers have no such thing.
+        tables: Calls = reference.broker
+        connection = getattr(tables, "connection", None)
+        if connection is not None:
             if tables.dead() is not None or connection.closed:
                 return False
             if connection.plain:
