@@ -104,7 +104,7 @@ class SessionBroker(Broker):
         self._break(f"{type(error).__name__}: {safe_str(error):.200}")
 
     def _break(self, why: str) -> None:
-        self.refused = why
+        self.refused, self.closed = why, True
         self.broken = ProtocolMismatch(f"what answers there does not speak Perspective Broker: {why}")
         if self.factory.loggedIn:
             log.warn("the server broke the protocol, the connection is closed: {why!r}", why=why)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.spread import pb
 
-from pbkit.dispatch import dispatch
+from pbkit.dispatch import dispatch, plainly
 from pbkit.sessions.broadcast import Audience, Summary
 
 if TYPE_CHECKING:
@@ -57,11 +57,10 @@ class Avatar(pb.Avatar):
             return succeed({})
         return sessions[0].telling.ask(Audience(sessions), method, args, kw)
 
+    @plainly
     def perspectiveMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
         """`pb.IPerspective`."""
         return dispatch(self, f"perspective_{message}", broker, args, kw, self)
-
-    perspectiveMessageReceived.takesValues = True  # type: ignore[attr-defined]
 
     def _sessionBegan(self, session: Session) -> None:
         if self._live is None:

@@ -11,10 +11,9 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.spread import pb
 from zope.interface import implementer
 
-from pbkit.dispatch import dispatch, takesValues
+from pbkit.dispatch import serve, takesValues
 from pbkit.errors import Kicked, SessionEnded
 from pbkit.interfaces import ISession, current
 from pbkit.sessions.goodbye import ALWAYS, GRACE, Goodbye
@@ -175,6 +174,7 @@ class Session(Reached):
         """`ISession`: the client has called."""
         self.lastActive = self._seconds()
 
+    @takesValues
     def perspectiveMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
         """
         `pb.IPerspective`: serve one call of the client's.
@@ -184,24 +184,13 @@ class Session(Reached):
         if self.endedWith is not None:
             raise self.endedWith.again()
         if current.get() is self:
-            return self._serve(broker, message, args, kw)
+            return serve(self.avatar, broker, message, args, kw)
         # Under a stock factory no channel has said whose call this is.
         self.called()
         before = current.set(self)
         try:
             if isinstance(self.channel, StockChannel):
-                return self.channel.serving(lambda: self._serve(broker, message, args, kw))
-            return self._serve(broker, message, args, kw)
+                return self.channel.serving(lambda: serve(self.avatar, broker, message, args, kw))
+            return serve(self.avatar, broker, message, args, kw)
         finally:
             current.reset(before)
-
-    def _serve(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
-        # Stock's own method logs the arguments of a call that does not fit. Whoever overrides it means it.
-        own = getattr(type(self.avatar), "perspectiveMessageReceived", None)
-        if own is pb.Avatar.perspectiveMessageReceived:
-            return dispatch(self.avatar, f"perspective_{message}", broker, args, kw, self.avatar)
-        if type(args) is tuple and not takesValues(own):
-            args, kw = broker.inJelly()
-        return self.avatar.perspectiveMessageReceived(broker, message, args, kw)
-
-    perspectiveMessageReceived.takesValues = True  # type: ignore[attr-defined]

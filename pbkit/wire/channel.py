@@ -94,19 +94,22 @@ class Channel(Tables):
             self.session.called()
         # Held while it is being served: a client may drop its last reference while it waits for an
         # answer, as `login().addCallback(lambda p: p.callRemote(...))` does, and is not logged out yet.
-        self._serving[_key(requestID)] = requestID
+        key = requestID if type(requestID) is int else _key(requestID)
+        self._serving[key] = requestID
         try:
             self._recvMessage(find, requestID, objectID, message, answer, args, kw)
         finally:
             current.reset(before)
         if not answer:
-            self._serving.pop(_key(requestID), None)
+            self._serving.pop(key, None)
             self.checkReleased()
 
     def _sendAnswer(self, netResult: Any, requestID: Any) -> None:
-        if self._serving.pop(_key(requestID), None) is not None:
+        key = requestID if type(requestID) is int else _key(requestID)
+        if self._serving.pop(key, None) is not None:
             super()._sendAnswer(netResult, requestID)
-            self.checkReleased()
+            if not self.localObjects:
+                self.checkReleased()
 
     def _sendError(self, fail: Any, requestID: Any) -> None:
         # One that stands for an answer that could not be sent comes when the call is no longer being served.
@@ -225,4 +228,4 @@ def _nothing() -> None:
 
 def _key(requestID: Any) -> Any:
     """A client may choose its request ids as it likes; a list cannot be looked up."""
-    return requestID if isinstance(requestID, int | bytes | str) else repr(requestID)
+    return requestID if isinstance(requestID, (int, bytes, str)) else repr(requestID)
