@@ -204,9 +204,8 @@ class Broker(Routes):
 
     def sendEncoded(self, obj: Any) -> None:
         """As stock's."""
-        pieces: list[bytes] = []
-        self._encode(obj, pieces.append)
-        self.outflow.write(b"".join(pieces))
+        prefix: Any = self.prefixLimit
+        self.outflow.write(codec.encode(obj, self.currentDialect == b"pb", banana.SIZE_LIMIT, prefix))
 
     def registerPageProducer(self, pager: Any) -> None:
         """As stock's; pagers take their turns in the way out."""
