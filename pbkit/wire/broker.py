@@ -134,9 +134,12 @@ class Broker(Routes):
     def messageReceived(self, message: bytes) -> None:
         """One whole message came in."""
         try:
+            if not self.currentDialect:
+                self._agree(codec.decode(message, False))
+                return
             if self.entrance.closed:
                 expression = codec.decode(message, self.vocabulary)
-                if not self.currentDialect or self.entrance.admits(expression):
+                if self.entrance.admits(expression):
                     self.callExpressionReceived(expression)
                 return
             if self.plain:
@@ -149,6 +152,15 @@ class Broker(Routes):
             if not self.profile.hideErrors or isinstance(error, codec.Malformed):
                 raise
             self.malformed(error)
+
+    def _agree(self, said: Any) -> None:
+        """The first thing that is said: which dialect is spoken, or which are offered."""
+        offered = said if self.isClient and isinstance(said, list) else [said]
+        if self.profile.hideErrors and not any(each in self.knownDialects for each in offered):
+            # Stock writes all of it into the log, and goes on to the next.
+            self.refuse("it speaks no dialect of Banana's that is spoken here")
+        else:
+            self.callExpressionReceived(said)
 
     def _plainReceived(self, message: bytes, command: str, requestID: Any, *values: Any) -> None:
         before = current.set(None)
