@@ -85,10 +85,10 @@ class Calls(Jellying):
             self._notServed(Failure(), requestID, answerRequired)
             return
         if isinstance(result, Deferred):
-            self.connection.intake.began()
+            weighs = self.connection.intake.began()
             call = requestID, answerRequired
             result.addCallbacks(self._served, self._notServed, callbackArgs=call, errbackArgs=call)
-            result.addBoth(self.connection.intake.done)
+            result.addBoth(self.connection.intake.done, weighs)
         elif answerRequired:
             self._sendAnswer(result, requestID)
 

@@ -29,7 +29,23 @@ OBJECT = 64
 #: have more to be served than that share it.
 SLICE = 0.005
 
+#: What the arguments of calls that are being served may take, beside what waits, as a multiple of `Calls.queued`.
+SERVED = 4
+
 log = Logger()
+
+
+def weight(message: bytes) -> int:
+    """
+    What a message takes when it is read, in bytes, and not much less: an empty set of seven bytes takes 224, a string
+    of two 56.
+    """
+    if len(message) < 1024:
+        return 64 * len(message)
+    # Bytes within strings are counted too; so much does not matter.
+    return (
+        len(message) + 224 * message.count(b"\x80") + 56 * sum(map(message.count, (b"\x81", b"\x82", b"\x84", b"\x85")))
+    )
 
 
 class Intake:
@@ -57,6 +73,8 @@ class Intake:
         "_limits",
         "_queue",
         "_queued",
+        "_serving",
+        "_weight",
         "paused",
         "served",
     )
@@ -68,6 +86,9 @@ class Intake:
         self._framer = codec.Framer(*self._bounds())
         self._queue: deque[bytes] | None = None
         self._queued = self.served = 0
+        # What is being served at this moment, and what all those weigh whose Deferred has not fired.
+        self._serving = b""
+        self._weight = 0
         self._busy = self.paused = False
         # The reactor that reads for us. A connection in memory has none, and is served at once.
         clock = getattr(broker.transport, "reactor", None)
@@ -115,7 +136,7 @@ class Intake:
         try:
             while not broker.closed:
                 if self._queue and not self._full():
-                    broker.messageReceived(self._dequeue())
+                    self._serve(self._dequeue())
                 elif self.paused:
                     break
                 else:
@@ -125,7 +146,7 @@ class Intake:
                     if self._queue or self._full():
                         self._enqueue(message)
                     else:
-                        broker.messageReceived(message)
+                        self._serve(message)
                 if until is not None and self._clock.seconds() >= until:
                     self._rest()
                     break
@@ -134,6 +155,10 @@ class Intake:
         finally:
             self._busy = False
             broker.outflow.uncork()
+
+    def _serve(self, message: bytes) -> None:
+        self._serving = message
+        self._broker.messageReceived(message)
 
     def _rest(self) -> None:
         # Nothing is read meanwhile, or what is to be served would pile up here.
@@ -164,7 +189,9 @@ class Intake:
 
     def _full(self) -> bool:
         most = self._calls.served
-        return most is not None and self.served >= most
+        if most is None:
+            return False
+        return self.served >= most or (self._weight > SERVED * self._calls.queued and self.served > 1)
 
     def _enqueue(self, message: bytes) -> None:
         expression = codec.decode(message)
@@ -174,7 +201,7 @@ class Intake:
             or command not in _ORDERED
             or (command == b"message" and not self._broker.serves(expression))
         ):
-            self._broker.messageReceived(message)
+            self._serve(message)
             return
         if self._queue is None:
             self._queue = deque()
@@ -196,13 +223,21 @@ class Intake:
         if self._later is None:
             self._read(not paused)
 
-    def began(self) -> None:
-        """A call is being served whose Deferred has not fired."""
-        self.served += 1
+    def began(self) -> int:
+        """
+        A call is being served whose Deferred has not fired.
 
-    def done(self, result: Any) -> Any:
+        :return: what it weighs, for `done`.
+        """
+        weighs = weight(self._serving)
+        self.served += 1
+        self._weight += weighs
+        return weighs
+
+    def done(self, result: Any, weighs: int) -> Any:
         """One less. To be added to that Deferred."""
         self.served -= 1
+        self._weight -= weighs
         if self._queue:
             self._run()
         return result
