@@ -142,9 +142,12 @@ class Broker(Routes):
                 if call is not None:
                     self._plainReceived(message, call)
                     return
+            elif not self.currentDialect:
+                self._agree(codec.decode(message, False))
+                return
             elif self.threshold.closed:
                 expression = codec.decode(message, self.vocabulary)
-                if not self.currentDialect or self.threshold.admits(expression):
+                if self.threshold.admits(expression):
                     self.callExpressionReceived(expression)
                 return
             self.callExpressionReceived(codec.decode(message, self.vocabulary))
@@ -152,6 +155,15 @@ class Broker(Routes):
             if not self.profile.hideErrors or isinstance(error, codec.Malformed):
                 raise
             self.malformed(error)
+
+    def _agree(self, said: Any) -> None:
+        """The first thing that is said: which dialect is spoken, or which are offered."""
+        offered = said if self.isClient and isinstance(said, list) else [said]
+        if self.profile.hideErrors and not any(each in self.knownDialects for each in offered):
+            # Stock writes all of it into the log, and goes on to the next.
+            self.refuse("it speaks no dialect of Banana's that is spoken here")
+        else:
+            self.callExpressionReceived(said)
 
     def _plainReceived(self, message: bytes, call: Any) -> None:
         if call[0] == "message":

@@ -17,6 +17,7 @@ from pbkit.dispatch import receive
 from pbkit.errors import BadArguments, CallTimedOut, Error, InternalError, NoSuchMethod
 from pbkit.wire import codec
 from pbkit.wire.jellying import Jellying
+from pbkit.wire.journal import presentable
 from pbkit.wire.sexp import handles
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Calls(Jellying):
     ) -> None:
         """Serve a call. As stock's, but what is no `pb.Error` stays in this house."""
         try:
-            name = message if type(message) is str else message.decode("utf-8")
+            name = message if type(message) is str else _name(message)
             target = findObjMethod(objectID)
             if target is None:
                 raise pb.Error("Invalid Object ID")
@@ -70,10 +71,10 @@ class Calls(Jellying):
             self._notServed(Failure(), requestID, answerRequired)
             return
         if type(result) is not memoryview and isinstance(result, Deferred):
-            self.connection.intake.began()
+            weighs = self.connection.intake.began()
             call = requestID, answerRequired
             result.addCallbacks(self._served, self._notServed, callbackArgs=call, errbackArgs=call)
-            result.addBoth(self.connection.intake.done)
+            result.addBoth(self.connection.intake.done, weighs)
         elif answerRequired:
             self._sendAnswer(result, requestID)
 
@@ -90,7 +91,7 @@ class Calls(Jellying):
         if answerRequired:
             self._sendFailureOrError(failure, requestID)
         elif not failure.check(pb.Error) and self.connection.journal.admits():
-            log.failure("a call that wants no answer failed", failure)
+            log.failure("a call that wants no answer failed", presentable(failure))
 
     def answered(self, result: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
         """
@@ -120,7 +121,7 @@ class Calls(Jellying):
             return
         number = secrets.token_hex(4)
         if self.connection.journal.admits():
-            log.failure("a call failed: internal error {number}", fail, number=number)
+            log.failure("a call failed: internal error {number}", presentable(fail), number=number)
         self._sendError(Failure(InternalError(f"internal error {number}")), requestID)
 
     def _sendError(self, fail: Any, requestID: Any) -> None:
@@ -141,7 +142,7 @@ class Calls(Jellying):
             super()._sendAnswer(netResult, requestID)
         except Exception as error:
             if self.connection.journal.admits():
-                log.failure("an answer cannot be sent")
+                log.failure("an answer cannot be sent", presentable(Failure()))
             self._sendError(Failure(Error(f"the answer cannot be sent: {safe_str(error):.{CUT}}")), requestID)
             # Last: it may have been all that the session held, which then ends.
             self.takeBack(sum(handles(netResult), []))
@@ -282,6 +283,13 @@ def shared(result: Any) -> Deferred[Any]:
         known = _Shared(result)
         result._pbkitShared = known  # type: ignore[attr-defined]
     return known.wait()
+
+
+def _name(message: Any) -> str:
+    try:
+        return message if isinstance(message, str) else str(message, "utf-8")
+    except (TypeError, UnicodeDecodeError):
+        raise NoSuchMethod("no such method: a name is a text") from None
 
 
 def _same(result: Any) -> Any:

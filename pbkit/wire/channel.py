@@ -27,6 +27,7 @@ from pbkit.errors import Disconnected, SessionEnded
 from pbkit.interfaces import IChannel, current
 from pbkit.wire.caching import guarded
 from pbkit.wire.calls import shared
+from pbkit.wire.journal import presentable
 from pbkit.wire.tables import Tables
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class Channel(Tables):
         if _key(requestID) in self._serving:
             super()._sendFailureOrError(fail, requestID)
         elif not fail.check(pb.Error) and self.connection.journal.admits():
-            log.failure("a call failed after its session had ended", fail)
+            log.failure("a call failed after its session had ended", presentable(fail))
 
     # Calls out.
 

@@ -121,7 +121,7 @@ class Outflow:
                 self._waiting = deque()
             self._waiting.append(data)
             self.buffered += len(data)
-            most = self._broker.profile.output.most
+            most = self._broker.threshold.output
             if self.buffered > most:
                 self._broker.refuse(f"more than {most} bytes wait for it to be read")
             return
