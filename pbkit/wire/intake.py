@@ -4,6 +4,7 @@ The way in of a connection: bytes become messages, within bounds; calls that are
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -211,7 +212,8 @@ class Intake:
             or command not in _ORDERED
             or (command == b"message" and not self._broker.serves(expression))
         ):
-            self._serve(message)
+            self._serving = message
+            self._broker.messageReceived(message)
             return
         if self._queue is None:
             self._queue = deque()
