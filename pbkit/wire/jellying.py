@@ -59,7 +59,7 @@ class Jellying(Caching):
             self.takeBack(minted)
             if isinstance(error, RecursionError) and not self.connection.profile.stockJelly:
                 raise CannotSend("what is nested so deep, or without end, cannot be sent") from None
-            if isinstance(error, CannotSend) and callable(method):
+            if isinstance(error, CannotSend) and callable(method) and self.connection.journal.admits():
                 # The caller is told, who cannot mend it.
                 # Text: whoever keeps log events would keep all that was there when it was raised.
                 why = str(error)
@@ -104,6 +104,8 @@ class Jellying(Caching):
 
     def refusing(self, name: str) -> None:
         """An instance of a class is not accepted. The operator is told, who can change that."""
+        if not self.connection.journal.admits():
+            return
         listed = f"allow={{{name!r}}} for this server, and " if self.connection.registry.closed else ""
         log.warn(
             "an instance of {name!r} from {peer} is refused; what would accept it: {listed}a class that is registered "

@@ -15,6 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.reflect import safe_str
+from twisted.spread import pb
 
 from pbkit.wire.profile import Log
 
@@ -22,6 +25,10 @@ log = Logger()
 
 #: What stands where something was cut off.
 CUT = "..."
+
+#: How much of the text of an exception is written, in characters, and into how many lines more than one: it is the
+#: program's own, and may hold some of the peer's.
+TEXT, LINES = 1000, 20
 
 
 def escaped(text: str | bytes, cut: int) -> str:
@@ -51,6 +58,36 @@ def escaped(text: str | bytes, cut: int) -> str:
             break
         pieces.append(piece)
     return "".join(pieces)
+
+
+def presentable(failure: Failure) -> Failure:
+    """
+    A failure, as its traceback may stand in the log. A method says in its exceptions what it was called with.
+
+    :return: itself; or a copy with the text of its exception escaped as by `escaped`, but for line ends, which the log
+        indents, and cut.
+    """
+    copied = isinstance(failure, pb.CopiedFailure)
+    name = escaped(safe_str(failure.type), TEXT) if copied else ""
+    text = safe_str(failure.value)
+    shown = "\n".join(
+        line if line.isprintable() else escaped(line, TEXT) for line in text[: TEXT + 1].split("\n", LINES)
+    )
+    shown = shown if len(shown) <= TEXT else f"{shown[:TEXT]}{CUT}"
+    if shown == text and not copied:
+        return failure
+    copy = failure.__class__.__new__(failure.__class__)
+    copy.__dict__.update(failure.__dict__)
+    if copied:
+        # It writes these two and nothing else, if they are texts.
+        copy.type, copy.value = name, shown  # type: ignore[assignment]
+    else:
+        copy.value = _Text(shown)
+    return copy
+
+
+class _Text(Exception):
+    """Stands for an exception whose text cannot be shown as it is."""
 
 
 class Journal:
