@@ -20,6 +20,10 @@ from tests.transcripts import PATIENCE, ROOT, Terminal, environment, transcript
 DOCS = ROOT / "docs"
 EXAMPLES = DOCS / "examples"
 
+#: What is said at a prompt to a program that runs there.
+KILL = "kill -9 %1"
+SIGNALS = {"fg": signal.SIGCONT, "^C": signal.SIGINT, KILL: signal.SIGKILL}
+
 
 class TranscriptTests(SynchronousTestCase):
     """
@@ -41,21 +45,24 @@ class TranscriptTests(SynchronousTestCase):
             if step.command == "^Z":
                 terminals[step.terminal].signal(signal.SIGSTOP)
                 continue
-            if step.command in ("fg", "^C"):
-                terminals[step.terminal].signal(signal.SIGCONT if step.command == "fg" else signal.SIGINT)
+            if step.command in SIGNALS:
+                terminals[step.terminal].signal(SIGNALS[step.command])
+            elif step.typed:
+                terminals[step.terminal].type(step.command)
             elif step.command:
-                terminals[step.terminal] = self.start(step.command, path, server.port)
+                keyboard = any(other.typed and other.terminal == step.terminal for other in steps)
+                terminals[step.terminal] = self.start(step.command, path, server.port, keyboard)
                 expected[step.terminal] = []
             terminal, lines = terminals[step.terminal], expected[step.terminal]
             lines += step.output
             later = next((other for other in steps[index + 1 :] if other.terminal == step.terminal), None)
-            if later is not None and later.command in ("", "^Z", "^C", "fg"):
+            if later is not None and (later.typed or later.command in ("", "^Z", *SIGNALS)):
                 terminal.waitForLines(len(lines))
                 self.assertEqual(terminal.lines, lines, terminal.text)
             else:
                 status = terminal.waitForEnd()
                 self.assertEqual(terminal.lines, lines, server.text)
-                self.assertEqual(status, 0)
+                self.assertEqual(status, -signal.SIGKILL if step.command == KILL else 0)
         # Only once it has seen all clients leave: it is to say so, not to say that it is stopping.
         server.waitForLines(len(steps[0].output))
         server.signal(signal.SIGTERM)
@@ -63,9 +70,9 @@ class TranscriptTests(SynchronousTestCase):
         self.assertEqual(server.lines, expected[steps[0].terminal], server.text)
         self.assertNotIn("Traceback", server.text)
 
-    def start(self, command: str, path: Path, port: str) -> Terminal:
+    def start(self, command: str, path: Path, port: str, keyboard: bool = False) -> Terminal:
         """Run one command of a transcript; it is gone when the test is over."""
-        terminal = Terminal(command, path.parent, port)
+        terminal = Terminal(command, path.parent, port, keyboard)
         self.addCleanup(terminal.close)
         return terminal
 
@@ -80,6 +87,14 @@ class TranscriptTests(SynchronousTestCase):
     def test_caching(self) -> None:
         """The greeting counter goes on from login to login."""
         self.play(EXAMPLES / "caching.txt")
+
+    def test_chat_rooms(self) -> None:
+        """A chat: rooms, who comes and goes, and what each says."""
+        self.play(EXAMPLES / "chat" / "rooms.txt")
+
+    def test_chat_slow(self) -> None:
+        """Who does not read is told of, and ended; nobody waits for him."""
+        self.play(EXAMPLES / "chat" / "slow.txt")
 
     def test_clientless(self) -> None:
         """An avatar that is oblivious of its clients lives on between them."""
@@ -112,6 +127,18 @@ class TranscriptTests(SynchronousTestCase):
     def test_connections(self) -> None:
         """Connections are counted, whichever way they end."""
         self.play(EXAMPLES / "connections.txt")
+
+    def test_cancel(self) -> None:
+        """A call that only waits ends with its session."""
+        self.play(EXAMPLES / "cancel.txt")
+
+    def test_draining(self) -> None:
+        """A drained server finishes what it has begun, and takes nothing new."""
+        self.play(EXAMPLES / "draining.txt")
+
+    def test_ending(self) -> None:
+        """A moderator kicks and bans."""
+        self.play(EXAMPLES / "ending.txt")
 
     def test_door(self) -> None:
         """Who guesses waits, others do not, and in the end the connection is closed."""
@@ -169,9 +196,21 @@ class TranscriptTests(SynchronousTestCase):
         """A second client is refused."""
         self.play(EXAMPLES / "single.txt")
 
+    def test_single_exclusive(self) -> None:
+        """A second client takes over once the first one's hooks are through."""
+        self.play(EXAMPLES / "single_exclusive.txt")
+
+    def test_single_frozen(self) -> None:
+        """A second client takes over from one that is frozen, at once."""
+        self.play(EXAMPLES / "single_frozen.txt")
+
     def test_single_kick(self) -> None:
         """A second client takes over."""
         self.play(EXAMPLES / "single_kick.txt")
+
+    def test_single_reclaim(self) -> None:
+        """A client is not locked out by its own dead connection."""
+        self.play(EXAMPLES / "single_reclaim.txt")
 
     def test_single_stale(self) -> None:
         """A second client is refused while the first is alive, and takes over from one that is frozen."""
@@ -184,6 +223,10 @@ class TranscriptTests(SynchronousTestCase):
     def test_stock_realm(self) -> None:
         """A stock realm works under a factory of pbkit's."""
         self.play(EXAMPLES / "stock_realm.txt")
+
+    def test_users(self) -> None:
+        """Limits by user, from a configuration file."""
+        self.play(EXAMPLES / "users.txt")
 
     def test_unattachable(self) -> None:
         """An avatar refuses clients that it has no use for."""
@@ -277,7 +320,7 @@ class ListingTests(SynchronousTestCase):
         """
         found = {EXAMPLES / "tutorial" / f"{name}.py" for name in ("test_game", "test_trouble", "test_with_pytest")}
         for path in EXAMPLES.rglob("*.txt"):
-            for command in [step.command for step in transcript(path) if step.command]:
+            for command in [step.command for step in transcript(path) if step.command and not step.typed]:
                 found |= {
                     path.parent / f"{name}.py" for name in re.findall(r"(?:python|--realm|--avatar) (\w+)\.", command)
                 }

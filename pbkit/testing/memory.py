@@ -76,7 +76,7 @@ class MemoryServer:
         clock: Clock | None = None,
         allow: Iterable[type[Exception]] = (),
     ) -> None:
-        if getattr(realm, "_closing", False):
+        if getattr(realm, "closed", False):
             raise ValueError("this realm has been closed, with the server of another test say: make a new one for each")
         if clock is None:
             clock = realm.clock if isinstance(getattr(realm, "clock", None), Clock) else Clock()

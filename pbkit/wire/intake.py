@@ -4,6 +4,7 @@ The way in of a connection: bytes become messages, within bounds; calls that are
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -28,6 +29,9 @@ OBJECT = 64
 #: of 64 KiB may hold 3,000 calls that are all to be refused, and what waits behind 256 calls 50,000. Connections that
 #: have more to be served than that share it.
 SLICE = 0.005
+
+#: After how many bytes of messages it looks at the time, and as how many the shortest counts.
+LOOK, LEAST = 4096, 256
 
 #: What the arguments of calls that are being served may take, beside what waits, as a multiple of `Calls.queued`.
 SERVED = 4
@@ -71,6 +75,7 @@ class Intake:
         "_framer",
         "_later",
         "_limits",
+        "_most",
         "_queue",
         "_queued",
         "_serving",
@@ -83,6 +88,7 @@ class Intake:
         self._broker = broker
         self._limits = limits
         self._calls = calls
+        self._most = sys.maxsize if calls.served is None else calls.served
         self._framer = codec.Framer(*self._bounds())
         self._queue: deque[bytes] | None = None
         self._queued = self.served = 0
@@ -106,6 +112,7 @@ class Intake:
     def limit(self, limits: Limits, calls: Calls) -> None:
         """Other bounds, from the next message on."""
         self._limits, self._calls = limits, calls
+        self._most = sys.maxsize if calls.served is None else calls.served
         self._framer.limit(*self._bounds())
         if self._queue:
             self._run()
@@ -131,34 +138,37 @@ class Intake:
             return  # While a message is being served, or others have their turn; these are next.
         self._busy = True
         until = None if self._clock is None else self._clock.seconds() + SLICE / (Intake.resting + 1)
+        look = LOOK
         broker, framer = self._broker, self._framer
         broker.outflow.cork()
         try:
             while not broker.closed:
                 if self._queue and not self._full():
-                    self._serve(self._dequeue())
+                    self._serving = message = self._dequeue()
+                    broker.messageReceived(message)
                 elif self.paused:
                     break
                 else:
-                    message = framer.next()
-                    if message is None:
+                    following = framer.next()
+                    if following is None:
                         break
-                    if self._queue or self._full():
+                    message = following
+                    if self._queue or (self.served and self._full()):
                         self._enqueue(message)
                     else:
-                        self._serve(message)
-                if until is not None and self._clock.seconds() >= until:
-                    self._rest()
-                    break
+                        self._serving = message
+                        broker.messageReceived(message)
+                look -= LEAST + len(message)
+                if look <= 0:
+                    look = LOOK
+                    if until is not None and self._clock.seconds() >= until:
+                        self._rest()
+                        break
         except (codec.TooLarge, codec.Malformed) as error:
             broker.malformed(error)
         finally:
             self._busy = False
             broker.outflow.uncork()
-
-    def _serve(self, message: bytes) -> None:
-        self._serving = message
-        self._broker.messageReceived(message)
 
     def _rest(self) -> None:
         # Nothing is read meanwhile, or what is to be served would pile up here.
@@ -188,10 +198,11 @@ class Intake:
     # Calls that wait.
 
     def _full(self) -> bool:
-        most = self._calls.served
-        if most is None:
-            return False
-        return self.served >= most or (self._weight > SERVED * self._calls.queued and self.served > 1)
+        if self.served <= 1:
+            return self.served >= self._most
+        return self.served >= self._most or (
+            self._calls.served is not None and self._weight > SERVED * self._calls.queued
+        )
 
     def _enqueue(self, message: bytes) -> None:
         expression = codec.decode(message)
@@ -201,7 +212,8 @@ class Intake:
             or command not in _ORDERED
             or (command == b"message" and not self._broker.serves(expression))
         ):
-            self._serve(message)
+            self._serving = message
+            self._broker.messageReceived(message)
             return
         if self._queue is None:
             self._queue = deque()

@@ -9,8 +9,8 @@ from itertools import count
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.components import registerAdapter
 from twisted.python.failure import Failure
@@ -18,9 +18,12 @@ from twisted.spread import pb
 from zope.interface import implementer
 
 from pbkit.interfaces import IPeer
+from pbkit.wire.fanout import Cast
 
 #: An object that nobody has. Every PB peer answers a call on it with an error, and logs nothing.
 NOBODY = b"pbkit.ping"
+#: The object on which pbkit's peers say to one another what is not stock's.
+NAME = b"pbkit"
 
 _numbers = count(1)
 
@@ -36,7 +39,12 @@ class Peer:
     def __init__(self, broker: Any) -> None:
         self._broker = broker
         self._callbacks: dict[int, Callable[[], object]] | None = None
+        self._writers: dict[int, Callable[[], object]] | None = None
+        self._asked = False
         self._keys = count()
+        self._aboard: set[int] = set()
+        self._aborting: IDelayedCall | None = None
+        self.closing = False
         self.peerId = f"peer-{next(_numbers)}"
         self.hello: dict[str, Any] = {}
 
@@ -67,6 +75,46 @@ class Peer:
             clock = getattr(self._broker.transport, "reactor", None)
         return clock if IReactorTime.providedBy(clock) else None
 
+    def fanOut(self, method: str, args: tuple[Any, ...], kw: dict[str, Any]) -> Cast:
+        """As `IPeer.fanOut`."""
+        return Cast(method, args, kw)
+
+    @property
+    def buffered(self) -> int:
+        """As `IPeer.buffered`. Stock keeps no count."""
+        outflow = getattr(self._broker, "outflow", None)
+        return 0 if outflow is None else int(outflow.buffered)
+
+    @property
+    def writable(self) -> bool:
+        """As `IPeer.writable`: as much again may wait here as the transport was given."""
+        outflow = getattr(self._broker, "outflow", None)
+        return outflow is None or outflow.buffered <= outflow.window
+
+    def onWritable(self, f: Callable[[], object]) -> Callable[[], None]:
+        """As `IPeer.onWritable`. It is called when nothing waits any more, and not as soon as a little less does."""
+        if self._writers is None:
+            self._writers = {}
+        writers, key = self._writers, next(self._keys)
+        writers[key] = f
+        if not self._asked:
+            # One callback for all: whoever takes his off leaves nothing behind.
+            self._asked = True
+            self._broker.outflow.onWritable(self._room)
+
+        def stop() -> None:
+            writers.pop(key, None)
+
+        return stop
+
+    def _room(self) -> None:
+        writers = self._writers or {}
+        while writers and self.writable:
+            _guarded(writers.pop(next(iter(writers))))
+        self._asked = bool(writers)
+        if writers:
+            self._broker.outflow.onWritable(self._room)
+
     def onLost(self, f: Callable[[], object]) -> Callable[[], None]:
         """As `IPeer.onLost`."""
         if not self.alive:
@@ -90,17 +138,41 @@ class Peer:
             # One at a time: a callback may take others off.
             _guarded(callbacks.pop(next(iter(callbacks))))
 
+    def board(self) -> Callable[[], None]:
+        """As `IPeer.board`."""
+        key = next(self._keys)
+        self._aboard.add(key)
+        return lambda: self._aboard.discard(key)
+
+    @property
+    def riders(self) -> int:
+        """As `IPeer.riders`. A stock broker knows of none by itself."""
+        return len(getattr(self._broker, "_channels", ())) + len(self._aboard)
+
     def ping(self, timeout: float) -> Deferred[bool]:
         """As `IPeer.ping`."""
+        return self._ask(NOBODY, "ping", (), timeout)
+
+    def goodbye(self, reference: Any, reason: str, detail: str, timeout: float) -> Deferred[bool]:
+        """As `IPeer.goodbye`."""
+        if reference is None and self.hello.get("goodbye") is not True:
+            return succeed(False)
+        # The mind's own way is its session's channel, on which nothing is sent any more.
+        luid = NAME if reference is None else reference.luid
+        told = self._ask(luid, "goodbye", (reason, detail), timeout)
+        return told if self.clock is not None else succeed(False)
+
+    def _ask(self, luid: Any, method: str, args: tuple[Any, ...], timeout: float) -> Deferred[bool]:
+        """Call an object of the other end's on the connection itself; whatever comes back is an answer."""
         answer: Deferred[Any]
         # Its deadline is kept below, whosever broker it is.
         kw = {"pbtimeout": None} if getattr(self._broker, "keepsDeadlines", False) else {}
         try:
-            answer = self._broker.remoteForName(NOBODY).callRemote("ping", **kw)
+            answer = self._broker.remoteForName(luid).callRemote(method, *args, **kw)
         except pb.DeadReferenceError:
             answer = fail(Failure())
-        pinged: Deferred[bool] = Deferred()
-        answer.addBoth(lambda result: None if pinged.called else pinged.callback(self.alive))
+        asked: Deferred[bool] = Deferred()
+        answer.addBoth(lambda result: None if asked.called else asked.callback(self.alive))
         clock = self.clock
 
         def silent(result: Any, timeout: float) -> bool:
@@ -109,15 +181,51 @@ class Peer:
             return False
 
         if clock is not None:
-            pinged.addTimeout(timeout, clock, silent)
-        return pinged
+            asked.addTimeout(timeout, clock, silent)
+        return asked
+
+    def close(self, abortAfter: float) -> Deferred[None]:
+        """As `IPeer.close`."""
+        closed: Deferred[None] = Deferred()
+        self.onLost(lambda: None if closed.called else closed.callback(None))
+        if self.alive:
+            if not self.closing:
+                self.closing = True
+                self.onLost(self._stopWaiting)
+                self._broker.transport.loseConnection()
+            if self.alive:
+                self._abortAfter(abortAfter)
+        return closed
+
+    def _abortAfter(self, seconds: float) -> None:
+        clock = self.clock
+        if seconds <= 0:
+            self._stopWaiting()
+            self._abort()
+        elif clock is not None:
+            if self._aborting is not None and self._aborting.getTime() <= clock.seconds() + seconds:
+                return
+            self._stopWaiting()
+            self._aborting = clock.callLater(seconds, self._abort)
+
+    def _abort(self) -> None:
+        self._aborting = None
+        # Not every transport can.
+        abort = getattr(self._broker.transport, "abortConnection", None)
+        if abort is not None:
+            abort()
+
+    def _stopWaiting(self) -> None:
+        if self._aborting is not None:
+            self._aborting.cancel()
+            self._aborting = None
 
 
 def _guarded(f: Callable[[], object]) -> None:
     try:
         f()
     except Exception:
-        log.failure("a callback for the loss of a connection raised")
+        log.failure("a callback for what became of a connection raised")
 
 
 def peerOf(broker: Any) -> Peer:
