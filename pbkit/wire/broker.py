@@ -287,7 +287,8 @@ class Broker(Routes):
 
     def localObjectForID(self, luid: Any) -> Any:
         """As stock's; and the object on which pbkit's peers say hello, which takes no room in the table."""
-        found = super().localObjectForID(luid)
+        # An id need not be one.
+        found = super().localObjectForID(luid) if isinstance(luid, int | bytes | str) else None
         return Hello(self.peer) if found is None and luid in (NAME, NAME.decode()) else found
 
     def serialize(

@@ -122,7 +122,7 @@ class Channel(Tables):
     def _sendFailureOrError(self, fail: Failure, requestID: Any) -> None:
         if _key(requestID) in self._serving:
             super()._sendFailureOrError(fail, requestID)
-        elif not fail.check(pb.Error) and self.connection.journal.admits():
+        elif not fail.check(pb.Error, pb.PBConnectionLost) and self.connection.journal.admits():
             log.failure("a call failed after its session had ended", presentable(fail))
 
     # Calls out.
