@@ -18,14 +18,16 @@ from pbkit.errors import BadArguments, BadValue, NoSuchMethod
 _REFERENCEABLE: Any = pb.Referenceable.remoteMessageReceived
 _VIEWPOINT: Any = pb.ViewPoint.remoteMessageReceived
 #: What does nothing to the arguments but to unserialize them. Ours say so of themselves, with `takesValues`.
-_TAKE_VALUES = frozenset((pb.Avatar.perspectiveMessageReceived, pb.RemoteCache.remoteMessageReceived))
+_AVATAR: Any = pb.Avatar.perspectiveMessageReceived
+_COPY: Any = pb.RemoteCache.remoteMessageReceived
+_TAKE_VALUES = frozenset((_AVATAR, _COPY))
 
 
 def receive(target: Any, broker: Any, message: str, args: Any, kw: Any) -> Any:
     """
     Serve one call on an object that was handed out.
 
-    :param broker: whoever has the tables of references.
+    :param broker: whoever has the tables of references: a connection of ours, or a channel of one.
     :param message: the name of the method, without a prefix.
     :param args: in jelly; or a tuple of values already, if all of them are plain.
     :param kw: in jelly, or a dict of values, likewise.
@@ -39,6 +41,13 @@ def receive(target: Any, broker: Any, message: str, args: Any, kw: Any) -> Any:
     if function is _VIEWPOINT and own is None:
         perspective = target.perspective
         return dispatch(target.object, f"view_{message}", broker, args, kw, perspective, (perspective,))
+    if broker.connection.profile.hideErrors:
+        # In drop-in use what these raise, and log, is what stock's do.
+        if function is _AVATAR and own is not None:
+            avatar = own.__self__
+            return dispatch(avatar, f"perspective_{message}", broker, args, kw, avatar)
+        if function is _COPY and own is None:
+            return dispatch(target, f"observe_{message}", broker, args, kw)
     if type(args) is tuple and not takesValues(function):
         args, kw = broker.inJelly()
     return target.remoteMessageReceived(broker, message, args, kw)

@@ -52,7 +52,8 @@ the connection and its caller waits for ever. As subclasses of `pb.Error` they a
 from __future__ import annotations
 
 import secrets
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 from twisted.cred.error import LoginDenied, LoginFailed, UnauthorizedLogin, UnhandledCredentials
 from twisted.logger import Logger
@@ -353,13 +354,15 @@ def _table(base: type[Error]) -> dict[str, type[Error]]:
 BY_NAME: dict[str, type[Error]] = _table(Error)
 
 
-def refusalFor(failure: Failure) -> LoginRefused:
+def refusalFor(failure: Failure, peer: Any = None) -> LoginRefused:
     """
     What the client is told of an error that ended its login.
 
     The text of a `pb.Error` or `LoginDenied` is meant for it. That of a checker is not: it might tell whether the
     name or the password was wrong. Anything else is the server's own affair, and goes into the log, under a
     number that the client is told.
+
+    :param peer: the `IPeer` that logs in, if it is known: then the log has no more of it than that admits.
     """
     error = failure.value
     if isinstance(error, LoginRefused):
@@ -371,5 +374,6 @@ def refusalFor(failure: Failure) -> LoginRefused:
     if isinstance(error, LoginFailed):
         return BadCredentials()
     number = secrets.token_hex(4)
-    log.failure("a login failed, error {number}", failure, number=number)
+    write = log.failure if peer is None else partial(peer.logFailure, log)
+    write("a login failed, error {number}", failure, number=number)
     return LoginUnavailable(f"{LoginUnavailable.text} (error {number})")

@@ -234,7 +234,7 @@ class Realm:
             if isinstance(error, CancelledError) and (self._closing or login.lost):
                 refusal = ServerStopping() if self._closing else LoginInterrupted("the connection was lost")
             else:
-                refusal = refusalFor(Failure(error))
+                refusal = refusalFor(Failure(error), login.peer)
             self.loginRefused(refusal)
             raise refusal from None
 
@@ -301,7 +301,7 @@ class Realm:
             session.avatar._sessionBegan(session)
         self.counters.logins += 1
         log.info(
-            "login: {avatarId!r} from {peer}, session {sessionId}",
+            "login: {avatarId!r:.200} from {peer}, session {sessionId}",
             avatarId=session.avatarId,
             # Text: whoever keeps log events would keep the connection too.
             peer=str(session.peer or "somewhere"),
@@ -325,7 +325,7 @@ class Realm:
             reason = type(session.endedWith).__name__
             self.counters.ends[reason] += 1
             log.info(
-                "logout: {avatarId!r}, session {sessionId}, {reason}",
+                "logout: {avatarId!r:.200}, session {sessionId}, {reason}",
                 avatarId=session.avatarId,
                 sessionId=session.sessionId,
                 reason=reason,

@@ -150,6 +150,15 @@ class Broker(Routes):
                 raise
             self.malformed(error)
 
+    def callExpressionReceived(self, obj: Any) -> None:
+        """As stock's; which would say of each dialect that it does not know, in a line of its own, that it does not."""
+        if not self.currentDialect and self.profile.hideErrors:
+            offered = obj if self.isClient and isinstance(obj, list) else [obj]
+            if not any(one in self.knownDialects for one in offered):
+                self.malformed(codec.Malformed("a dialect that is not spoken here"))
+                return
+        super().callExpressionReceived(obj)
+
     def _plainReceived(self, message: bytes, command: str, requestID: Any, *values: Any) -> None:
         before = current.set(None)
         try:
@@ -182,7 +191,7 @@ class Broker(Routes):
             "the connection of {peer} is closed: {why!r}; logged in on it: {users!r}",
             peer=str(self.peer),
             why=why,
-            users=users[:10],
+            users=[self.journal.escaped(user) for user in users[:10]],
         )
         # Not in good order: that waits until the other end has read all, which it may never do.
         abort = getattr(self.transport, "abortConnection", None) or cast(Any, self.transport).loseConnection
@@ -233,8 +242,6 @@ class Broker(Routes):
         self.disconnected = 1
         self.intake.close()
         self.entrance.lost()
-        if self._journal is not None:
-            self._journal.close()
         if self._deadlines is not None:
             self._deadlines.stop()
         before = current.set(None)
@@ -246,6 +253,9 @@ class Broker(Routes):
             current.reset(before)
         self.callers.clear()
         self._tombstones.clear()
+        if self._journal is not None:
+            # Last: what is called above has things to say, too.
+            self._journal.close()
 
     def notifyOnDisconnect(self, notifier: Any) -> None:
         """As stock's; at once if the connection is lost already, where stock raises AttributeError."""

@@ -25,7 +25,6 @@ from zope.interface import implementer
 
 from pbkit.errors import Disconnected, SessionEnded
 from pbkit.interfaces import IChannel, current
-from pbkit.wire.caching import guarded
 from pbkit.wire.calls import shared
 from pbkit.wire.tables import Tables
 
@@ -114,8 +113,8 @@ class Channel(Tables):
     def _sendFailureOrError(self, fail: Failure, requestID: Any) -> None:
         if _key(requestID) in self._serving:
             super()._sendFailureOrError(fail, requestID)
-        elif not fail.check(pb.Error) and self.connection.journal.admits():
-            log.failure("a call failed after its session had ended", fail)
+        elif not fail.check(pb.Error):
+            self.connection.journal.failure(log, "a call failed after its session had ended", fail)
 
     # Calls out.
 
@@ -156,7 +155,7 @@ class Channel(Tables):
 
     def _call(self, callbacks: list[Callable[[], object]]) -> None:
         while callbacks:
-            guarded(callbacks.pop(0))
+            self.guarded(callbacks.pop(0))
 
     # The end.
 
@@ -193,7 +192,7 @@ class Channel(Tables):
         self._localCleanup = {}
         self.connection.bury(self, granted, observed, waiting)
         for answer in waiting.values():
-            guarded(answer.errback, why())
+            self.guarded(answer.errback, why())
         for local in observed.values():
             self.stopObserving(local)
         self._call(self.disconnects)
