@@ -89,8 +89,8 @@ def shown(failure: Failure, cut: int) -> Failure:
     """
     A failure as it may stand in the log. The text of what was raised often quotes what the peer sent.
 
-    :param cut: in how many characters that text is told. Of where it was raised a long traceback has the first and the last
-        `LINES`: what a peer sends can have a method recurse as deep as Python goes.
+    :param cut: in how many characters that text is told. Of where it was raised a long traceback has the first and the
+        last `LINES`: what a peer sends can have a method recurse as deep as Python goes.
     """
     text = safe_str(failure.value)
     whole = escaped(text, cut) == text and not isinstance(failure, pb.CopiedFailure)
