@@ -250,9 +250,9 @@ def parseRealm(text: str) -> RealmSpec:
     return RealmSpec(first[0], MappingProxyType(parameters))
 
 
-#: How many connections may wait for a listener to accept them, unless its description says so. Twisted's own default of
-#: 50 is less than the clients that come back at once after a restart; past it Linux answers with SYN cookies and forgets
-#: the end of the handshake, and since in PB it is the server that speaks first, such a client waits until TCP gives up.
+#: How many connections may wait for a listener to accept them, unless its description says so. Twisted's own default is
+#: 50, and a restart brings back more clients than that at once. Past it Linux answers with SYN cookies and forgets the
+#: end of the handshake; and as it is the server that speaks first in PB, such a client waits until TCP gives up.
 #: The kernel takes no more than its ``net.core.somaxconn``, which is 4096 too since Linux 5.4.
 BACKLOG = 4096
 
