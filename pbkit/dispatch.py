@@ -41,13 +41,16 @@ def receive(target: Any, broker: Any, message: str, args: Any, kw: Any) -> Any:
     if function is _VIEWPOINT and own is None:
         perspective = target.perspective
         return dispatch(target.object, f"view_{message}", broker, args, kw, perspective, (perspective,))
-    if broker.connection.profile.hideErrors:
-        # In drop-in use what these raise, and log, is what stock's do.
-        if function is _AVATAR and own is not None:
-            avatar = own.__self__
-            return dispatch(avatar, f"perspective_{message}", broker, args, kw, avatar)
-        if function is _COPY and own is None:
-            return dispatch(target, f"observe_{message}", broker, args, kw)
+    strict = broker.connection.profile.hideErrors
+    # In drop-in use a method of these that is not there is stock's affair: an AttributeError.
+    if function is _AVATAR and own is not None:
+        avatar, name = own.__self__, f"perspective_{message}"
+        if strict or hasattr(avatar, name):
+            return dispatch(avatar, name, broker, args, kw, avatar)
+    elif function is _COPY and own is None:
+        name = f"observe_{message}"
+        if strict or hasattr(target, name):
+            return dispatch(target, name, broker, args, kw)
     if type(args) is tuple and not takesValues(function):
         args, kw = broker.inJelly()
     return target.remoteMessageReceived(broker, message, args, kw)

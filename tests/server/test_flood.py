@@ -12,7 +12,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.spread import banana, pb, util
 
-from pbkit import CachingRealm, ServerFactory
+from pbkit import CachingRealm, ServerFactory, dropin
 from pbkit.errors import Kicked
 from tests.server.case import ServerCase, StockRealm, portal
 from tests.support import Wire, serve
@@ -276,6 +276,18 @@ class FloodTests(ServerCase):
             for _ in range(TIMES):
                 self.failureResultOf(self.wire.call(avatar, method, NASTY))
         self.assertEqual(self.lines(), [])
+
+    def test_stockRealmDropIn(self) -> None:
+        """A drop-in server logs such calls, as stock does, but not what they were called with."""
+        self.wire = Wire(serve(StockRealm(), dropin.PBServerFactory, clock=self.clock))
+        avatar = self.successResultOf(self.wire.login())
+        self.assertEqual(self.successResultOf(self.wire.call(avatar, "whoami")), b"alice")
+        self.lines()
+        for method, kind in (("whoami", TypeError), ("nothing", AttributeError)):
+            failure = self.failureResultOf(self.wire.call(avatar, method, "s3same"))
+            self.assertTrue(failure.check(kind))
+            self.assertNotIn("s3same", "".join([*self.lines(), failure.getTraceback()]))
+            self.assertEqual(len(self.flushLoggedErrors(kind)), 1)
 
     def test_dialects(self) -> None:
         """Who speaks no dialect of ours is cut off at the first word."""
