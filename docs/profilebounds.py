@@ -1,16 +1,15 @@
 """
-``.. profile-bounds:: TABLE``: the bounds of one table of the profile, as its class declares them; without a name, what is
-in no table.
+``.. profile-bounds:: TABLE``: the bounds of one table of the profile, as its class declares them; without a name, what
+is in no table.
 """
 
 from typing import Any
 
+from boundstable import TABLES, about, rows
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
-
-from boundstable import TABLES, about, rows
 
 
 class ProfileBounds(SphinxDirective):

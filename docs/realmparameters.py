@@ -27,6 +27,8 @@ class RealmParameters(SphinxDirective):
 
     def _entry(self, parameter: Parameter) -> nodes.definition_list_item:
         kind = " | ".join(map(str, parameter.choices)) or parameter.type.__name__
+        if parameter.perUser:
+            kind += ", or by user"
         term = nodes.term("", "", nodes.literal(text=f"{parameter.name}={parameter.default}"))
         meaning = nodes.definition("", nodes.paragraph(text=f"{parameter.doc}."))
         entry = nodes.definition_list_item("", term, nodes.classifier(text=kind), meaning)

@@ -7,11 +7,15 @@ A map of the code, for whoever comes new::
     errors.py       every error, one class for each reason
     dispatch.py     how a call reaches a method
     sessions/       WHO IS HERE. Knows no socket, no byte
-        realm.py        how a login becomes a session, and how a session ends
+        realm.py        what users override and what portals call
+        entering.py     how a login becomes a session, and what follows when that ends
         realms.py       the eight named realms, each a few lines
         session.py      what the client's reference points at; ends once, from anywhere
+        goodbye.py      how the server takes its leave of a client
+        operations.py   kick, ban, drain;  bans.py: who is not let in;  sweep.py: who is idle, or here, for too long
         roster.py       the index of live sessions and of held places
         admission.py    who may be in: pure decisions
+        arbitration.py  what is between a login and its place;  changes.py: no wars;  handover.py: first out, then in
         lifecycle.py    how long an avatar lives
         avatar.py       what users subclass;  mind.py: a safe hold on a client
     wire/           BYTES. Knows no session
@@ -39,9 +43,10 @@ from pbkit import errors
 from pbkit.client.connecting import connect
 from pbkit.client.factory import ClientFactory
 from pbkit.client.session import ClientSession
+from pbkit.dispatch import cancelWithSession
 from pbkit.interfaces import currentSession
 from pbkit.server import ServerFactory
-from pbkit.sessions.admission import Admit, Probe, Refuse, allOf, atMost, perAvatar, perPeer, probe, total
+from pbkit.sessions.admission import Admit, Probe, Refuse, allOf, atMost, kick, perAvatar, perPeer, probe, total
 from pbkit.sessions.avatar import Avatar
 from pbkit.sessions.lifecycle import Cached, Disposable, Lingering, PerLogin
 from pbkit.sessions.mind import Mind, Told
@@ -91,9 +96,11 @@ __all__ = [
     "Told",
     "allOf",
     "atMost",
+    "cancelWithSession",
     "connect",
     "currentSession",
     "errors",
+    "kick",
     "param",
     "perAvatar",
     "perPeer",

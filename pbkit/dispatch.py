@@ -7,20 +7,50 @@ that does not fit: passwords among them.
 
 from __future__ import annotations
 
-from inspect import iscoroutine, signature
-from typing import Any
+from collections.abc import Callable
+from inspect import signature
+from types import CoroutineType
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.spread import pb
 
 from pbkit.errors import BadArguments, BadValue, NoSuchMethod
+from pbkit.interfaces import current
+
+#: Whatever can be called. (Not only a function: a method may have been decorated by others.)
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MARK = "_pbkitCancelWithSession"
+
+
+def cancelWithSession(method: F) -> F:
+    """
+    Decorate a ``perspective_``, ``remote_`` or ``view_`` method that is ``async`` or returns a Deferred: a call of it
+    that is running when its session ends is cancelled, as by ``Deferred.cancel``.
+
+    Without this it runs on, and its answer is dropped: half-done work is worse than work that nobody waits for. It is
+    for methods that only wait or only read::
+
+        @pbkit.cancelWithSession
+        async def perspective_nextMessage(self):
+            return await self.queue.get()
+
+    :param method: it should go above other decorators.
+    :return: the method.
+    """
+    setattr(method, _MARK, True)
+    return method
+
 
 _REFERENCEABLE: Any = pb.Referenceable.remoteMessageReceived
 _VIEWPOINT: Any = pb.ViewPoint.remoteMessageReceived
-#: What does nothing to the arguments but to unserialize them. Ours say so of themselves, with `takesValues`.
 _AVATAR: Any = pb.Avatar.perspectiveMessageReceived
 _COPY: Any = pb.RemoteCache.remoteMessageReceived
-_TAKE_VALUES = frozenset((_AVATAR, _COPY))
+#: Avatars with one of these have nothing to say in how their methods are called.
+_AVATARS: set[Any] = {_AVATAR}
+#: What does nothing to the arguments but to unserialize them: stock's, and ours, which say so with `takesValues`.
+_TAKE_VALUES: set[Any] = {_AVATAR, _COPY}
 
 
 def receive(target: Any, broker: Any, message: str, args: Any, kw: Any) -> Any:
@@ -33,35 +63,55 @@ def receive(target: Any, broker: Any, message: str, args: Any, kw: Any) -> Any:
     :param kw: in jelly, or a dict of values, likewise.
     :return: as `dispatch`.
     """
-    # Some have one of their own in their `__dict__`, such as stock's AsReferenceable. Who overrides it means it.
-    own = vars(target).get("remoteMessageReceived")
-    function = type(target).remoteMessageReceived if own is None else getattr(own, "__func__", None)
-    if function is _REFERENCEABLE and own is None:
-        return dispatch(target, f"remote_{message}", broker, args, kw, target.perspective)
-    if function is _VIEWPOINT and own is None:
+    function = getattr(target.remoteMessageReceived, "__func__", None)
+    if function is _REFERENCEABLE:
+        return dispatch(target, "remote_" + message, broker, args, kw, target.perspective)
+    if function is _VIEWPOINT:
         perspective = target.perspective
-        return dispatch(target.object, f"view_{message}", broker, args, kw, perspective, (perspective,))
-    strict = broker.connection.profile.hideErrors
-    # In drop-in use a method of these that is not there is stock's affair: an AttributeError.
-    if function is _AVATAR and own is not None:
-        avatar, name = own.__self__, f"perspective_{message}"
-        if strict or hasattr(avatar, name):
-            return dispatch(avatar, name, broker, args, kw, avatar)
-    elif function is _COPY and own is None:
-        name = f"observe_{message}"
-        if strict or hasattr(target, name):
-            return dispatch(target, name, broker, args, kw)
-    if type(args) is tuple and not takesValues(function):
+        return dispatch(target.object, "view_" + message, broker, args, kw, perspective, (perspective,))
+    if function is _AVATAR or function is _COPY:
+        # Stock's log the arguments of a call that does not fit. In drop-in use, a method that is not there is their
+        # affair: an AttributeError.
+        whose = target.remoteMessageReceived.__self__
+        name = ("perspective_" if function is _AVATAR else "observe_") + message
+        if broker.connection.profile.hideErrors or hasattr(whose, name):
+            return dispatch(whose, name, broker, args, kw, whose if function is _AVATAR else None)
+    # Who overrides it means it; as stock's AsReferenceable does, which has that of another object.
+    if type(args) is tuple and function not in _TAKE_VALUES:
         args, kw = broker.inJelly()
     return target.remoteMessageReceived(broker, message, args, kw)
 
 
-def takesValues(function: Any) -> bool:
+def takesValues(function: F) -> F:
     """
-    Whether a `remoteMessageReceived` or `perspectiveMessageReceived` may be given values in the place of jelly.
-    Somebody's own is given what stock would give it.
+    Decorate a `remoteMessageReceived` or `perspectiveMessageReceived` that may be given values in the place of jelly.
+    Any other, such as somebody's own, is given what stock would give it.
     """
-    return function in _TAKE_VALUES or getattr(function, "takesValues", False)
+    _TAKE_VALUES.add(function)
+    return function
+
+
+def plainly(function: F) -> F:
+    """
+    Decorate a `perspectiveMessageReceived` that only dispatches to methods: `serve` passes it by.
+    """
+    _AVATARS.add(function)
+    return takesValues(function)
+
+
+def serve(target: Any, broker: Any, message: str, args: Any, kw: Any) -> Any:
+    """
+    Serve one call on an avatar.
+
+    :param target: the avatar, an `IPerspective`.
+    :return: as `dispatch`.
+    """
+    function = getattr(type(target), "perspectiveMessageReceived", None)
+    if function in _AVATARS:
+        return dispatch(target, "perspective_" + message, broker, args, kw, target)
+    if type(args) is tuple and function not in _TAKE_VALUES:
+        args, kw = broker.inJelly()
+    return target.perspectiveMessageReceived(broker, message, args, kw)
 
 
 def dispatch(
@@ -107,10 +157,14 @@ def dispatch(
             raise
         # The caller's mistake, and no traceback of ours.
         raise BadArguments(f"the arguments do not fit {name:.100}: {wrong:.100}") from None
-    if iscoroutine(result):
+    if type(result) is CoroutineType:
         result = Deferred.fromCoroutine(result)
+    if isinstance(result, Deferred):
+        if getattr(method, _MARK, False) and current.get() is not None:
+            result = current.get().cancelAtEnd(result)
+        return broker.serialize(result, perspective, method, args, kw)
     answered = getattr(broker, "answered", None)
-    if answered is not None and not isinstance(result, Deferred):
+    if answered is not None:
         return answered(result, perspective, method, args, kw)
     return broker.serialize(result, perspective, method, args, kw)
 

@@ -36,3 +36,4 @@ class PBClientFactory(client.ClientFactory):
 
     protocol: Any = Broker
     profile = DROPIN
+    introduces = False

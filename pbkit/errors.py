@@ -16,12 +16,18 @@ Every error of pbkit, in one place; one class for each reason.
         |   |-- LoginTimedOut          building or attaching took longer than 30 s
         |   |-- LoginInterrupted       the session ended before it had begun
         |   |-- LoginUnavailable       something broke in the server; its log says what
+        |   |-- LoginBanned            this user, or this address, is banned for some time
+        |   |-- ServerDraining         this server takes nobody in any more: try another
         |   `-- ServerStopping         the server is going down
         |-- SessionEnded               also pb.DeadReferenceError
         |   |-- LoggedOut              the client let go of all it held
         |   |-- Disconnected           the connection is gone
         |   |-- Replaced               a newer login took the place
         |   |-- Kicked                 the server ended it
+        |   |-- Banned                 the server ended it, and lets the user or the address in no more for some time
+        |   |-- Idle                   the client did not call for too long
+        |   |-- TooOld                 no session of this server may be as old
+        |   |-- Draining               this server lets everybody go: log in to another
         |   `-- Shutdown               the server is going down
         |-- NoSuchMethod               also pb.NoSuchMethod
         |-- BadValue                   what was sent cannot be read
@@ -151,6 +157,18 @@ class LoginUnavailable(LoginRefused):
     text = "the server could not log you in, try again later"
 
 
+class LoginBanned(LoginRefused):
+    """This user, or this address, is banned; the detail says for how long."""
+
+    text = "banned"
+
+
+class ServerDraining(LoginRefused):
+    """This server takes nobody in any more, for it is about to go. A client that knows another may try that."""
+
+    text = "this server takes no more log-ins, try another"
+
+
 class ServerStopping(LoginRefused):
     """The server is going down."""
 
@@ -196,6 +214,30 @@ class Kicked(SessionEnded):
     """The server ended the session."""
 
     text = "this session was ended by the server"
+
+
+class Banned(SessionEnded):
+    """The server ended the session, and until the ban is over refuses the user, or the address, with `LoginBanned`."""
+
+    text = "this session was ended by a ban"
+
+
+class Idle(SessionEnded):
+    """The client had not called for as long as the realm's `idleTimeout`."""
+
+    text = "this session ended because it was idle"
+
+
+class TooOld(SessionEnded):
+    """The session had lasted for as long as the realm's `maxSessionAge`."""
+
+    text = "this session had reached the age at which a new login is needed"
+
+
+class Draining(SessionEnded):
+    """The server lets everybody go, such as before an upgrade. A client that knows another may log in there at once."""
+
+    text = "this session ended because the server is being drained"
 
 
 class Shutdown(SessionEnded):

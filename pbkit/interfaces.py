@@ -30,7 +30,7 @@ class ILogin(Interface):
 
     reference = Attribute("The mind: a `RemoteReference`, or None; anything else is to be refused.")
     peer = Attribute("The `IPeer` that logs in; None where stock PB does not tell (no mind was sent).")
-    channel = Attribute("The `IChannel` that the session will have; None under a stock factory.")
+    channel = Attribute("The `IChannel` that the session will have.")
     hello = Attribute("What the client declared of itself, a dict; empty for a stock client.")
     lost = Attribute("True once the connection is gone. Look again after each await.")
     reachedRealm = Attribute("Set by a session realm, which counts its own refusals: he has shown who he is.")
@@ -53,6 +53,18 @@ class IPeer(Interface):
     alive = Attribute("False once the connection is lost.")
     clock = Attribute("The `IReactorTime` of the connection, or None: then there are no deadlines.")
     hello = Attribute("What the other end declared of itself, a dict; empty for a stock peer.")
+    riders = Attribute(
+        "How many sessions and pending log-ins ride on it. A login counts from the moment that it is being served: a "
+        "challenge that has not been answered is none yet."
+    )
+    closing = Attribute("True once `close` was called: whoever logs in now is too late.")
+
+    def board() -> Callable[[], None]:
+        """
+        Ride on it, for whom the connection itself does not know: a login at a stock broker, a goodbye under way.
+
+        :return: a callable that ends that; harmless at any time.
+        """
 
     def onLost(f: Callable[[], object]) -> Callable[[], None]:
         """
@@ -79,11 +91,41 @@ class IPeer(Interface):
         :return: a Deferred that always fires, with True if anything came back in time.
         """
 
+    def goodbye(reference: Any, reason: str, detail: str, timeout: float) -> Any:
+        """
+        Tell a client that its session is over: ``goodbye(reason, detail)``. It goes beside the session, whose own
+        references may be dead by now.
+
+        :param reference: the mind, a `RemoteReference`. None: then only a client is told that declared in its hello
+            that it knows it, with ``{"goodbye": True}``; on the object named ``pbkit``.
+        :param reason: the name of a class of `pbkit.errors`.
+        :param detail: a sentence for people.
+        :param timeout: how long it has to answer, in seconds. Without a clock it is not waited for.
+        :return: a Deferred that always fires, with True if it answered in time, be it with an error.
+        """
+
+    def close(abortAfter: float) -> Any:
+        """
+        Close the connection once all that was written is sent. Idempotent; if asked for more than once, the
+        soonest end counts.
+
+        :param abortAfter: if it is still open then, in seconds, it is cut off; 0 does so at once.
+        :return: a Deferred that fires when the connection is lost, with None; never fails.
+        """
+
 
 class IChannel(Interface):
     """The part of a connection that is one session's."""
 
     session = Attribute("The `ISession` whose channel this is, or None before login.")
+    busy = Attribute("Whether a call of the client's is being served whose answer is still to come.")
+
+    def drain(error: SessionEnded, idle: Callable[[], object]) -> None:
+        """
+        From now on new calls are answered `error`; those that are being served go on, and are answered.
+
+        :param idle: called once when none is being served, at once if none is now; not if the channel ends before.
+        """
 
     def end(error: SessionEnded) -> None:
         """
@@ -105,6 +147,7 @@ class ISession(pb.IPerspective):
     avatarId = Attribute("A str.")
     avatar = Attribute("The object that acts for the avatar id.")
     peer = Attribute("The `IPeer` that this session rides on, or None under stock without a mind.")
+    endedWith = Attribute("None while it lives, then the `SessionEnded` that says why it ended.")
 
     def end(reason: type[SessionEnded], detail: str = "") -> None:
         """
@@ -116,6 +159,14 @@ class ISession(pb.IPerspective):
 
     def called() -> None:
         """The client has called: on this session, or on an object that it got through it."""
+
+    def cancelAtEnd(running: Any) -> Any:
+        """
+        Cancel a call that is being served when this session ends; at once if it has ended.
+
+        :param running: the Deferred that the method returned.
+        :return: a Deferred of the same.
+        """
 
 
 #: The session whose call is being served. Set at every entry of a message, to None too: a timer that

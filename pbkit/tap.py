@@ -15,7 +15,7 @@ from twisted.python import usage
 from twisted.spread.pb import IUsernameMD5Password
 
 from pbkit import __version__
-from pbkit.config.values import DEFAULT_GRACE, DEFAULT_PROFILE, DEFAULT_REALM, SETTINGS
+from pbkit.config.values import DEFAULT_GRACE, DEFAULT_PROFILE, DEFAULT_REALM, NEWCOMERS, SETTINGS
 from pbkit.errors import ConfigError
 from pbkit.serving.plan import Plan
 from pbkit.serving.printed import asToml
@@ -33,6 +33,7 @@ _DEFAULTS = {
     "portal": "one of realm and auth",
     "profile": DEFAULT_PROFILE,
     "grace": DEFAULT_GRACE,
+    "enforce": NEWCOMERS,
 }
 
 

@@ -48,7 +48,7 @@ PASSWORD = b"sesame"
 LENIENT = attrs.evolve(
     STRICT,
     door=attrs.evolve(STRICT.door, delay=0.0, failures=None),
-    gate=attrs.evolve(STRICT.gate, message=1_000_000, items=1000, timeout=None),
+    gate=attrs.evolve(STRICT.gate, message=1_000_000, items=1000, timeout=None, connections=None),
     log=attrs.evolve(STRICT.log, lines=None),
 )
 

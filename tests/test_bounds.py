@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from types import ModuleType
+from typing import Any
 
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
@@ -34,7 +35,7 @@ class BoundsTests(SynchronousTestCase):
     def test_eachFieldIsThere(self) -> None:
         """Each field of the profile and of its tables has a row, with both values and with what it means."""
         for table in ("", *self.module.TABLES):
-            strict = getattr(STRICT, table) if table else STRICT
+            strict: Any = getattr(STRICT, table) if table else STRICT
             fields = {field.name for field in attrs.fields(type(strict))}
             if not table:
                 self.assertTrue(fields.issuperset({"name", *self.module.TABLES}))
@@ -49,7 +50,8 @@ class BoundsTests(SynchronousTestCase):
 
     def test_noDocstringTellsOfMore(self) -> None:
         """No docstring speaks of a field that there is not."""
-        for cls in (Profile, *(type(getattr(STRICT, table)) for table in self.module.TABLES)):
+        classes: list[Any] = [Profile, *(type(getattr(STRICT, table)) for table in self.module.TABLES)]
+        for cls in classes:
             self.assertEqual(set(self.module.meanings(cls)) - {field.name for field in attrs.fields(cls)}, set())
 
     def test_eachTableIsShown(self) -> None:

@@ -33,7 +33,7 @@ DOORS: dict[str, set[str]] = {
     "command": {"client"},
     "cli": {"command", MAP},
     "testing": {"server", "client"},
-    MAP: {"sessions", "wire", "server", "client", "dropin"},
+    MAP: {"dispatch", "sessions", "wire", "server", "client", "dropin"},
 }
 
 #: Who may import the reactor; elsewhere a clock or a reactor is an argument. `connect` takes one, too, and imports the
@@ -41,7 +41,8 @@ DOORS: dict[str, set[str]] = {
 REACTOR = {"tap", "cli", "client.connecting"}
 
 LINES = 350
-#: The codec is one pass over two formats, and cutting it would cost what it is for; errors are in one place.
+#: The codec is one pass over two formats, and cutting it would cost what it is for.
+#: The errors are a list, one class for each reason, and stay in one place.
 LONGER = {"wire/purecodec.py", "errors.py"}
 
 

@@ -113,6 +113,18 @@ class TranscriptTests(SynchronousTestCase):
         """Connections are counted, whichever way they end."""
         self.play(EXAMPLES / "connections.txt")
 
+    def test_cancel(self) -> None:
+        """A call that only waits ends with its session."""
+        self.play(EXAMPLES / "cancel.txt")
+
+    def test_draining(self) -> None:
+        """A drained server finishes what it has begun, and takes nothing new."""
+        self.play(EXAMPLES / "draining.txt")
+
+    def test_ending(self) -> None:
+        """A moderator kicks and bans."""
+        self.play(EXAMPLES / "ending.txt")
+
     def test_door(self) -> None:
         """Who guesses waits, others do not, and in the end the connection is closed."""
         self.play(EXAMPLES / "door.txt")
@@ -169,9 +181,21 @@ class TranscriptTests(SynchronousTestCase):
         """A second client is refused."""
         self.play(EXAMPLES / "single.txt")
 
+    def test_single_exclusive(self) -> None:
+        """A second client takes over once the first one's hooks are through."""
+        self.play(EXAMPLES / "single_exclusive.txt")
+
+    def test_single_frozen(self) -> None:
+        """A second client takes over from one that is frozen, at once."""
+        self.play(EXAMPLES / "single_frozen.txt")
+
     def test_single_kick(self) -> None:
         """A second client takes over."""
         self.play(EXAMPLES / "single_kick.txt")
+
+    def test_single_reclaim(self) -> None:
+        """A client is not locked out by its own dead connection."""
+        self.play(EXAMPLES / "single_reclaim.txt")
 
     def test_single_stale(self) -> None:
         """A second client is refused while the first is alive, and takes over from one that is frozen."""
@@ -184,6 +208,10 @@ class TranscriptTests(SynchronousTestCase):
     def test_stock_realm(self) -> None:
         """A stock realm works under a factory of pbkit's."""
         self.play(EXAMPLES / "stock_realm.txt")
+
+    def test_users(self) -> None:
+        """Limits by user, from a configuration file."""
+        self.play(EXAMPLES / "users.txt")
 
     def test_unattachable(self) -> None:
         """An avatar refuses clients that it has no use for."""

@@ -20,6 +20,7 @@ from pbkit.client.factory import ClientFactory
 from pbkit.client.remote import exceptionFrom, refusalFrom
 from pbkit.errors import BY_NAME, Disconnected, ProtocolMismatch, SessionEnded
 from pbkit.wire.broker import Broker
+from pbkit.wire.hello import NAME
 from pbkit.wire.sexp import handles
 
 #: How long the server has to answer a call, in seconds; as the server's own calls on minds.
@@ -34,6 +35,9 @@ OTHERS = (
     (b"SSH-", "an SSH server"),
     (b"\x15\x03", "a TLS server: use a tls: endpoint"),
 )
+
+#: What each of these clients declares: that it remembers a goodbye.
+FEATURES = {"goodbye": True}
 
 log = Logger()
 
@@ -100,7 +104,7 @@ class SessionBroker(Broker):
         self._break(f"{type(error).__name__}: {safe_str(error):.200}")
 
     def _break(self, why: str) -> None:
-        self.refused = why
+        self.refused, self.closed = why, True
         self.broken = ProtocolMismatch(f"what answers there does not speak Perspective Broker: {why}")
         if self.factory.loggedIn:
             log.warn("the server broke the protocol, the connection is closed: {why!r}", why=why)
@@ -155,11 +159,13 @@ class SessionBroker(Broker):
     def proto_message(
         self, requestID: Any, objectID: Any, message: Any, answerRequired: Any, netArgs: Any, netKw: Any
     ) -> None:
-        """As stock's; a goodbye that is said to the mind is noted."""
+        """As stock's; a goodbye that is said to the mind, or to pbkit where there is no mind, is noted."""
         mind = self.factory.mind
-        if message in (b"goodbye", "goodbye") and mind is not None and _isIn(objectID, self.localObjects):
-            if self.localObjectForID(objectID) is mind and self._goodbye(netArgs):
-                if not hasattr(mind, "remote_goodbye"):
+        if message in (b"goodbye", "goodbye"):
+            named = objectID in (NAME, NAME.decode())
+            known = mind is not None and _isIn(objectID, self.localObjects)
+            if named or (known and self.localObjectForID(objectID) is mind):
+                if self._goodbye(netArgs) and (named or not hasattr(mind, "remote_goodbye")):
                     if answerRequired:
                         self._sendAnswer(self.serialize(None), requestID)
                     return
@@ -220,9 +226,11 @@ class SessionFactory(ClientFactory):
         mind: Any,
         allowed: dict[str, type[Exception]],
         lost: Callable[[Any, Failure], None],
+        *,
+        hello: dict[str, Any] | None = None,
         **kw: Any,
     ) -> None:
-        super().__init__(clock=clock, **kw)
+        super().__init__(clock=clock, hello={**FEATURES, **(hello or {})}, **kw)
         self.mind = mind
         self.allowed = allowed
         self.lost: Callable[[Any, Failure], None] | None = lost

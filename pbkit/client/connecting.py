@@ -60,7 +60,8 @@ def connect(
     :param reactor: by default the one that is installed.
     :param allow: exception classes of yours that come back as what they were when the server raises them, told by
         their qualified names; pbkit's and Python's do anyway.
-    :param hello: what to declare of this client to a server of pbkit's: a small dict of str to plain values.
+    :param hello: what to declare of this client to a server of pbkit's: a small dict of str to plain values. Which
+        running program it is, is said besides (``program``): see `pbkit.client.program`.
     :return: a Deferred of a `ClientSession`. It always fires, and fails with `ConnectFailed`, `TlsFailed`,
         `ProtocolMismatch`, `TimedOut`, a subclass of `LoginRefused`, or with `ConfigError`, `TypeError` or
         `ValueError` for arguments that cannot be. Nothing is left behind then, nor when it is cancelled.

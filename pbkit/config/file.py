@@ -3,7 +3,7 @@ From the text of a configuration file, and the flags above it, to a `ServerConfi
 
 ::
 
-    [server]        # what the flags say: realm, avatar, portal, listen, auth, allow, profile, grace
+    [server]        # what the flags say: realm, avatar, portal, listen, auth, allow, profile, grace, enforce
     [realm]         # parameters of the realm
     [profile]       # fields of the profile that are to be otherwise
 
@@ -22,10 +22,12 @@ from typing import Any
 
 from pbkit.config.lines import locate
 from pbkit.config.values import (
+    DEFAULT,
     DEFAULT_GRACE,
     DEFAULT_LISTEN,
     DEFAULT_PROFILE,
     DEFAULT_REALM,
+    NEWCOMERS,
     SETTINGS,
     WRONG,
     Origin,
@@ -206,6 +208,11 @@ def combine(file: FileSettings, flags: Mapping[str, Any], problems: Problems) ->
             problems.add("server.auth: --print-config has hidden what stands here: put the description back", origin)
     if isinstance(values.get("grace"), str):
         values["grace"] = _seconds(values["grace"], problems)
+    for setting in SETTINGS:
+        said = values.get(setting.name)
+        if setting.choices and said is not None and said not in setting.choices:
+            text = f"{setting.name} {said!r}: it is one of {', '.join(setting.choices)}"
+            problems.add(text, origins.get(("server", setting.name), DEFAULT))
     spec, taken = _realm(file, flags, problems)
     origins |= {path: one for path, one in file.origins.items() if path[0] == "profile" or path[:2] in taken}
     origins |= {("realm", name): Origin("--realm") for name in spec.parameters if "realm" in flags}
@@ -219,6 +226,7 @@ def combine(file: FileSettings, flags: Mapping[str, Any], problems: Problems) ->
         profile=values.get("profile", DEFAULT_PROFILE),
         bounds=file.profile,
         grace=float(values.get("grace", DEFAULT_GRACE)),
+        enforce=values.get("enforce", NEWCOMERS),
         origins=MappingProxyType(origins),
     )
 

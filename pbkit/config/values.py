@@ -30,6 +30,9 @@ DEFAULT_PROFILE = "strict"
 #: How long `detached` hooks have when the server stops, in seconds: `Realm.close`'s own figure.
 DEFAULT_GRACE = 5.0
 
+#: Whom other limits are for when the file is read again; newcomers unless told.
+NEWCOMERS, EVERYBODY = "newcomers", "everybody"
+
 #: Stands for a text that is wrong, which has been told already. No flag and no file can have it.
 WRONG = "\0"
 
@@ -70,6 +73,7 @@ class Setting:
     :ivar kind: `str`, `float`, or `tuple` for several texts (a flag that is repeated, an array).
     :ivar example: a value of it, as it is written in a file.
     :ivar secret: whether it may hold passwords.
+    :ivar choices: the only texts there are, or ().
     """
 
     name: str
@@ -77,6 +81,7 @@ class Setting:
     doc: str
     example: str
     secret: bool = False
+    choices: tuple[str, ...] = ()
 
 
 #: Declared once: the flags, the keys of ``[server]``, and what ``--print-config`` shows are made from these.
@@ -88,7 +93,14 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("auth", tuple, "Who may log in: memory:NAME:PASSWORD, file:PATH, anonymous...", '["file:passwd"]', True),
     Setting("allow", tuple, "A Copyable or Cacheable class that clients may send, or its name.", '["game.Card"]'),
     Setting("profile", str, "How strict the server is: strict, or drop-in for what stock has.", '"strict"'),
-    Setting("grace", float, "Seconds that the avatars' hooks have when the server stops.", "5.0"),
+    Setting("grace", float, "Seconds for running calls and the avatars' hooks when the server stops.", "5.0"),
+    Setting(
+        "enforce",
+        str,
+        "Whom other limits are for when the file is read again: newcomers, or everybody.",
+        f'"{NEWCOMERS}"',
+        choices=(NEWCOMERS, EVERYBODY),
+    ),
 )
 
 
@@ -125,7 +137,8 @@ class ServerConfig:
     :ivar allow: the dotted paths of classes that clients may send, or the names that these are registered for.
     :ivar profile: the name of the profile.
     :ivar bounds: fields of the profile that are to be otherwise, nested as the profile is.
-    :ivar grace: how long `detached` hooks have when the server stops, in seconds.
+    :ivar grace: how long running calls and `detached` hooks have when the server stops, in seconds.
+    :ivar enforce: whom other limits are for when the file is read again.
     :ivar origins: where each value comes from, by its place in a file; the default, if it is not in here.
     """
 
@@ -138,6 +151,7 @@ class ServerConfig:
     profile: str = DEFAULT_PROFILE
     bounds: Mapping[str, Any] = field(default_factory=nothing)
     grace: float = DEFAULT_GRACE
+    enforce: str = NEWCOMERS
     origins: Mapping[Path, Origin] = field(default_factory=nothing, compare=False, repr=False)
 
     def origin(self, *path: str | int) -> Origin:

@@ -21,9 +21,9 @@ from pbkit.server.arguments import LoginArguments, StockArguments
 from pbkit.server.tries import Try
 from pbkit.wire.broker import Broker
 from pbkit.wire.channel import Channel
-from pbkit.wire.entrance import Entrance
 from pbkit.wire.profile import Profile
 from pbkit.wire.shared import SharedTables
+from pbkit.wire.threshold import Threshold
 
 log = Logger()
 
@@ -61,8 +61,8 @@ class Login:
 
     @property
     def lost(self) -> bool:
-        """True once the connection is gone."""
-        return not self.peer.alive
+        """True once the connection is gone, or about to be closed."""
+        return self.peer.closing or not self.peer.alive
 
 
 class Entry:
@@ -100,7 +100,7 @@ class Entry:
         d: Deferred[Any]
         login: Any = None
         made: Any = None
-        entered = _Entered(self._broker.entrance)
+        entered = _Entered(self._broker.threshold)
 
         def passes() -> None:
             passed()
@@ -203,10 +203,10 @@ class _Once:
 class _Entered:
     """One login's way through the gate: in at most once, and out as often as it was in."""
 
-    def __init__(self, entrance: Entrance) -> None:
-        self._entrance = entrance
+    def __init__(self, threshold: Threshold) -> None:
+        self._entrance = threshold
         self._inside = False
-        entrance.working()
+        threshold.working()
 
     def rested(self, result: Any) -> Any:
         """Checkers and builders are done."""

@@ -82,7 +82,7 @@ class ServerFactory(pb.PBServerFactory):
                 profile = attrs.evolve(profile, gate=Gate(closed=False, timeout=None, again=None, connections=None))
             # In drop-in use there is no such bound, and no timer for it.
             bounded = profile.output.lasting < profile.output.most
-            self._watch = Watch(profile, clock, [lambda entrance: entrance.check(clock.seconds())] if bounded else ())
+            self._watch = Watch(profile, clock, [lambda threshold: threshold.check(clock.seconds())] if bounded else ())
         return self._watch
 
 

@@ -94,7 +94,14 @@ class LoginRoot(pb.Referenceable):
             arguments.letGo(broker)
             return failure
 
-        return self._tries.begin(_octets(username)).addCallbacks(check, tooMany)
+        # It may have to wait for its turn: nobody is to close the connection on it meanwhile.
+        leave = self._broker.peer.board()
+
+        def begun(result: Any) -> Any:
+            leave()
+            return result
+
+        return self._tries.begin(_octets(username)).addBoth(begun).addCallbacks(check, tooMany)
 
     def _challenge(self, broker: Any, args: Any, kw: Any) -> Any:
         """Serve ``login(username)``: a challenge, and what waits for the answer, in jelly."""

@@ -5,7 +5,7 @@ What is in force, as a configuration file that says of each value where it comes
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pbkit.config.bounds import leaves
@@ -70,6 +70,7 @@ def _server(config: ServerConfig, plan: Plan, auth: list[str]) -> Iterator[str]:
         yield f"# allow: {_plain(f'the realm has {named}' if named else 'no class')}"
     yield _line("profile", config.profile, config.origin("server", "profile"))
     yield _line("grace", config.grace, config.origin("server", "grace"))
+    yield _line("enforce", config.enforce, config.origin("server", "enforce"))
 
 
 def _realm(plan: Plan) -> Iterator[str]:
@@ -83,6 +84,9 @@ def _realm(plan: Plan) -> Iterator[str]:
         if origin is None and name in plan.config.realm.parameters:
             origin = plan.config.origin("server", "realm")
         source = str(origin or "default") if not mark else f"where {maker} is made"
+        if callable(value):
+            yield f"# {key(name)}: a function of the user, {_plain(getattr(value, '__qualname__', '?'))}"
+            continue
         yield f"{mark}{key(name)} = {toml(value)}  # {_plain(source)}"
 
 
@@ -126,10 +130,12 @@ def key(name: str) -> str:
     return name if name.isascii() and name.replace("_", "").isalnum() else toml(name)
 
 
-def toml(value: str | float) -> str:
+def toml(value: str | float | Mapping[str, Any]) -> str:
     """
-    :return: a simple value as TOML has it.
+    :return: a simple value, or a table of such, as TOML has it on one line.
     """
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key(name)} = {toml(one)}" for name, one in value.items()) + " }"
     if isinstance(value, str):
         # JSON's way of writing a text is TOML's, but for one character that TOML wants escaped as well.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pbkit.config.file import FileSettings, combine, parseFile
-from pbkit.config.values import Problems, ServerConfig, loopbackOnly, nearest
+from pbkit.config.values import EVERYBODY, Problems, ServerConfig, loopbackOnly, nearest
 from pbkit.errors import ConfigError
 from pbkit.serving.plan import Plan, prepare
 from pbkit.serving.resolve import findRealm
@@ -88,7 +88,7 @@ class Reload(Service):
     Reads the configuration again on SIGHUP, and applies what can change while the server runs.
 
     If anything in it is wrong, or a new listener cannot be opened, all stays as it was. No session is ended by it, and
-    no connection closed.
+    no connection closed; unless its limits are for everybody, when those go who are too many.
 
     :param server: what it changes.
     :param source: what it reads.
@@ -216,6 +216,9 @@ class Reload(Service):
             changed.append(f"auth: other checkers, {len(plan.checkers)} of them")
         if new.grace != old.grace:
             changed.append(f"grace {old.grace} -> {new.grace}")
+        if new.enforce == EVERYBODY and isinstance(running.realm, Realm):
+            # Last of all: whoever is thrown out cannot be put back, if a listener could not be opened, say.
+            changed += _enforced(running.realm)
         kept = replace(
             new,
             realm=new.realm if _who(new) == _who(old) else old.realm,
@@ -235,6 +238,15 @@ class Reload(Service):
 def _who(config: ServerConfig) -> str:
     """What says who may log in to what: the realm, unless a portal has one."""
     return f"realm {config.realm.name}" if config.portal is None else f"portal {config.portal}"
+
+
+def _enforced(realm: Realm) -> list[str]:
+    try:
+        gone = realm.enforce()
+    except Exception:
+        log.failure("the limits could not be enforced: a policy raised; nobody was ended")
+        return []
+    return [f"sessions ended by the limits: {len(gone)}"] if gone else []
 
 
 def _told(profile: str, bounds: Mapping[str, Any]) -> str:

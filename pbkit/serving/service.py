@@ -22,6 +22,7 @@ from twisted.python.reflect import qual
 
 from pbkit import __version__
 from pbkit.auth import AnyOf
+from pbkit.errors import Shutdown
 from pbkit.server import ServerFactory
 from pbkit.serving import announce
 from pbkit.serving.plan import Plan, prepare
@@ -30,6 +31,10 @@ from pbkit.sessions.realm import Realm
 from pbkit.wire.codec import compiled
 
 __all__ = ["Listener", "Plan", "Server", "StartFailed", "Terminal", "prepare"]
+
+#: How much of the grace is for clients and their running calls. What is left is for connections that have to be cut
+#: off, and for `detached` hooks.
+DRAINING = 0.8
 
 log = Logger()
 
@@ -132,8 +137,9 @@ class Server(MultiService):
     """
     A PB server as a service: its listeners are its children.
 
-    Starting it opens all of them, or none and raises. Stopping it closes them, then ends every session and
-    waits for their `detached` hooks, as long as the plan's grace at most.
+    Starting it opens all of them, or none and raises. Stopping it closes them, then drains the realm: tells every
+    client goodbye, lets running calls be answered, ends every session and waits for the `detached` hooks, all within
+    the plan's grace.
 
     :param plan: from `prepare`.
     :param reactor: for its clock.
@@ -282,7 +288,12 @@ class Server(MultiService):
         if not isinstance(realm, Realm):
             log.info("pbkit stopped")
             return
-        await realm.close(self.plan.config.grace)
+        # First those who are in are let go, each when its calls are answered; the rest of the time is for their hooks.
+        grace = self.plan.config.grace
+        until = self._reactor.seconds() + grace
+        if grace:
+            await realm.drain(grace * DRAINING, Shutdown)
+        await realm.close(max(0.0, until - self._reactor.seconds()))
         counters = [one.counters for one in (realm, realm.anonymous) if one is not None]
         log.info(
             "pbkit stopped: {logins} log-ins, {refusals} refused; sessions ended: {ends}",

@@ -33,13 +33,14 @@ class Attachment:
         self._session = session
         self._hooks = hooks
         self._returned: Deferred[bool] | None = None
+        self._waiting: Deferred[Any] | None = None
 
     def attach(self) -> Deferred[Any]:
         """
         Run `attached`.
 
         :return: a Deferred that fires when it has returned, or fails as it does or with `LoginTimedOut`. A waiter
-            that gives up does not cancel the hook: half-done work is worse.
+            that gives up does not cancel the hook: half-done work is worse. It does when the session ends, and fails.
         """
         hook = getattr(self._session.avatar, "attached", None) if self._hooks else None
         if hook is None:
@@ -54,13 +55,16 @@ class Attachment:
             running.addCallbacks(lambda _: returned.callback(True), self._failed)
             return running
 
-        return Attempt(
+        self._waiting = Attempt(
             run,
             clock=self._session.clock,
             timeout=ATTACH_TIMEOUT,
             onTimeout=LoginTimedOut,
             cancellable=False,
         ).wait()
+        if self._session.endedWith is not None:
+            self._giveUp()
+        return self._waiting
 
     def _failed(self, failure: Failure) -> Failure:
         assert self._returned is not None
@@ -73,9 +77,15 @@ class Attachment:
 
         :return: a Deferred that fires when that is done; never fails. What the hook raises is logged.
         """
+        self._giveUp()
         if self._returned is None:
             return succeed(None)
         return self._returned.addCallback(self._detach)
+
+    def _giveUp(self) -> None:
+        """A login whose session has ended waits no more: its client is refused now, not when the hook returns."""
+        if self._waiting is not None and not self._waiting.called:
+            self._waiting.cancel()
 
     def _detach(self, attached: bool) -> Deferred[Any] | None:
         hook = getattr(self._session.avatar, "detached", None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.spread import pb
 
-from pbkit.dispatch import dispatch
+from pbkit.dispatch import dispatch, plainly
 
 if TYPE_CHECKING:
     from pbkit.sessions.session import Session
@@ -40,11 +40,10 @@ class Avatar(pb.Avatar):
         """The live sessions of this avatar, oldest login first."""
         return tuple(self._live.values()) if self._live else ()
 
+    @plainly
     def perspectiveMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
         """`pb.IPerspective`."""
         return dispatch(self, f"perspective_{message}", broker, args, kw, self)
-
-    perspectiveMessageReceived.takesValues = True  # type: ignore[attr-defined]
 
     def _sessionBegan(self, session: Session) -> None:
         if self._live is None:

@@ -7,6 +7,7 @@ has ended or the login has failed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Any, Protocol, TypeAlias
@@ -79,6 +80,10 @@ class PerLogin:
 
     def close(self) -> None:
         """As `Lifecycle.close`."""
+
+
+#: The avatar ids that are kept for guests.
+GUESTS = re.compile(r"anonymous#\d+\Z")
 
 
 class Disposable(PerLogin):

@@ -8,18 +8,28 @@ A realm class declares its parameters as class attributes::
 
 and the constructor, the command line, the configuration file and the docs are derived from that. A
 subclass gives another default by assigning a plain value: ``max = 5``.
+
+One that is declared with ``perUser=True`` may depend on the avatar id. Then it takes a table as well,
+``{"default": 1, "alice": 5}``, in which whoever is not named has the default; or a function of the avatar id.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, TypeVar, cast
 
 import attrs
 
 from pbkit.errors import ConfigError
 
 T = TypeVar("T", int, float, str)
+
+#: A value of a parameter that may depend on the avatar id.
+PerUser: TypeAlias = T | Mapping[str, T] | Callable[[str], Any]
+
+#: In a table by avatar id: what holds for those who are not named.
+DEFAULT = "default"
 
 
 @attrs.define
@@ -32,6 +42,7 @@ class Parameter:
     :ivar choices: the only values there are, or an empty tuple.
     :ivar minimum: the least number that makes sense, or None.
     :ivar maximum: the greatest, or None.
+    :ivar perUser: whether it may be a table by avatar id, or a function of that.
     """
 
     default: Any
@@ -40,14 +51,16 @@ class Parameter:
     minimum: float | None = None
     maximum: float | None = None
     name: str = ""
+    perUser: bool = False
+    _kind: Any = None
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
     @property
     def type(self) -> type[int] | type[float] | type[str]:
-        """The type of the value, as the default has it."""
-        return cast("type[int] | type[float] | type[str]", type(self.default))
+        """The type of the value, as the first default has it: a subclass may have a table for another."""
+        return cast("type[int] | type[float] | type[str]", self._kind or type(self.default))
 
     def parse(self, text: str) -> Any:
         """
@@ -68,6 +81,21 @@ class Parameter:
 
         :raises ConfigError: it cannot; the message says what would be right.
         """
+        if self.perUser and isinstance(value, Mapping):
+            return self._table(value)
+        # What a function returns is looked at when it is asked.
+        return value if self.perUser and callable(value) else self._one(value, self.name)
+
+    def _table(self, table: Mapping[Any, Any]) -> dict[str, Any]:
+        usual = self.default.get(DEFAULT) if isinstance(self.default, Mapping) else self.default
+        found = {DEFAULT: usual, **table}
+        for name, value in found.items():
+            if not isinstance(name, str):
+                raise ConfigError(f"{self.name}: {name!r} is not the name of a user: that is a text")
+            found[name] = self._one(value, f"{self.name}.{name}")
+        return found
+
+    def _one(self, value: Any, name: str) -> Any:
         wanted = (int, float) if self.type is float else (self.type,)
         right = isinstance(value, wanted) and not isinstance(value, bool)
         if right and self.choices:
@@ -78,16 +106,18 @@ class Parameter:
             right = self.minimum is None or value >= self.minimum
             right = right and (self.maximum is None or value <= self.maximum)
         if not right:
-            raise ConfigError(f"{self.name}={value}: {self._wanted()}")
+            raise ConfigError(f"{name}={value}: {self._wanted()}")
         return self.type(value)
 
     def _wanted(self) -> str:
         if self.choices:
-            return f"{self.name} is one of {', '.join(map(str, self.choices))}"
+            table = ", or a table of these by user" if self.perUser else ""
+            return f"{self.name} is one of {', '.join(map(str, self.choices))}{table}"
         kind = {int: "a whole number", float: "a number", str: "a text"}[self.type]
         least = "" if self.minimum is None else f" of at least {self.minimum:g}"
         most = "" if self.maximum is None else f" and at most {self.maximum:g}"
-        return f"{self.name} takes {kind}{least}{most}, for example {self.name}={self.default}"
+        table = ", or a table of these by user" if self.perUser else ""
+        return f"{self.name} takes {kind}{least}{most}{table}, for example {self.name}={self.default}"
 
 
 def param(
@@ -97,6 +127,7 @@ def param(
     choices: tuple[T, ...] = (),
     minimum: float | None = None,
     maximum: float | None = None,
+    perUser: bool = False,
 ) -> T:
     """
     Declare a parameter in the body of a realm class.
@@ -106,9 +137,10 @@ def param(
     :param choices: the only values there are.
     :param minimum: the least number that makes sense.
     :param maximum: the greatest.
+    :param perUser: whether it may depend on the avatar id; `forUser` says what holds for one.
     :return: to the type checker, the value; in truth a `Parameter`, which `bind` turns into one.
     """
-    return cast(T, Parameter(default, doc, choices, minimum, maximum))
+    return cast(T, Parameter(default, doc, choices, minimum, maximum, "", perUser, type(default)))
 
 
 def parametersOf(realmClass: type) -> dict[str, Parameter]:
@@ -140,3 +172,14 @@ def bind(realm: object, given: dict[str, Any]) -> None:
             raise ConfigError(f"{type(realm).__name__} has no parameter {name!r}: {choices}")
     for name, parameter in known.items():
         setattr(realm, name, parameter.check(given[name]) if name in given else parameter.default)
+
+
+def forUser(value: Any, avatarId: str) -> Any:
+    """
+    What holds for one avatar id, of a parameter that may depend on that.
+
+    :param value: the plain value, a table, or a function.
+    """
+    if isinstance(value, Mapping):
+        return value.get(avatarId, value[DEFAULT])
+    return value(avatarId) if callable(value) else value

@@ -9,10 +9,10 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
-from pbkit.sessions.admission import CONFLICTS, Policy, atMost, perAvatar, total
+from pbkit.sessions.admission import CONFLICTS, HANDOVERS, Policy, Rule, atMost, perAvatar, total
 from pbkit.sessions.clock import LONGEST, SHORTEST, ClockAvatar
 from pbkit.sessions.lifecycle import Cached, Disposable, Lease, Lifecycle, Lingering
-from pbkit.sessions.parameters import param
+from pbkit.sessions.parameters import PerUser, forUser, param
 from pbkit.sessions.realm import Realm
 
 
@@ -85,34 +85,64 @@ class PerConnectionRealm(Realm):
 class LimitedRealm(CachingRealm):
     """
     At most so many sessions of one user at a time.
+
+    `max` and `conflict` may depend on the user: each takes a table, ``{"default": 1, "alice": 5}``, or a function of
+    the avatar id. The function for `max` may return the conflict rule as well: ``lambda avatarId: (5, "kick")``. A
+    rule that a function returns may be one such as ``probe(3.0)``, too.
     """
 
-    max: int = param(3, "how many sessions one user may have at a time", minimum=1)
-    conflict: str = param(
+    max: PerUser[int] = param(3, "how many sessions one user may have at a time", minimum=1, perUser=True)
+    conflict: PerUser[str] = param(
         "refuse",
         "one too many: refuse him, kick the oldest, or probe and kick one that does not answer",
         choices=tuple(CONFLICTS),
+        perUser=True,
+    )
+    handover: str = param(
+        "before",
+        "one who replaces another gets the avatar before that one goes, or after he is out, for exclusive avatars",
+        choices=HANDOVERS,
     )
 
     def makePolicy(self) -> Policy:
         """So many for each avatar id."""
-        return perAvatar(atMost(self.max, self.conflict))
+        return perAvatar(_limit(self.max, self.conflict, self.handover))
 
 
 class SingleClientRealm(CachingRealm):
     """
     One client at a time: refuse the second, kick the first, or probe the first and kick it if it is dead.
+
+    `conflict` may depend on the user, as that of `LimitedRealm`.
     """
 
-    conflict: str = param(
+    conflict: PerUser[str] = param(
         "refuse",
         "a second client: refuse him, kick the first, or probe the first and kick it if it does not answer",
         choices=tuple(CONFLICTS),
+        perUser=True,
+    )
+    handover: str = param(
+        "before",
+        "a second client gets the avatar before the first goes, or after he is out, for avatars that own something",
+        choices=HANDOVERS,
     )
 
     def makePolicy(self) -> Policy:
         """One for each avatar id."""
-        return perAvatar(atMost(1, self.conflict))
+        return perAvatar(_limit(1, self.conflict, self.handover))
+
+
+def _limit(limit: PerUser[int], conflict: PerUser[str], handover: str) -> Rule:
+    """A rule whose limit and conflict rule may depend on the avatar id."""
+    if isinstance(limit, int) and isinstance(conflict, str):
+        return atMost(limit, conflict, handover)
+
+    def limitOf(avatarId: str) -> Any:
+        most = forUser(limit, avatarId)
+        return most if isinstance(most, tuple) else (most, forUser(conflict, avatarId))
+
+    return atMost(limitOf, handover=handover)
 
 
 class MultiClientRealm(CachingRealm):

@@ -7,13 +7,18 @@ Every look-up, reservation, begin and end is O(1) in the number of sessions (one
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
+from pbkit.sessions.waiting import Waiting
+
 if TYPE_CHECKING:
+    from pbkit.errors import LoginRefused
+    from pbkit.sessions.admission import Candidate
     from pbkit.sessions.session import Session
 
 log = Logger()
@@ -27,44 +32,54 @@ class Place:
     :ivar peerId: the connection's, or "" where it is not known.
     :ivar session: the live `Session`, or None while the login is pending.
     :ivar leaving: a pending newcomer will end this one, so it no longer counts.
+    :ivar program: what its client calls its own running program, or "" if it said nothing.
+    :ivar handover: when those whom the newcomer replaces go: once he has the avatar ("before"), or first ("after").
+    :ivar candidate: who holds it, while the login is pending; then None.
+    :ivar refusal: why the pending login is to be refused after all, or None.
     """
 
-    __slots__ = ("_waiters", "avatarId", "ending", "leaving", "peerId", "session")
+    __slots__ = (
+        "_waiting",
+        "avatarId",
+        "candidate",
+        "ending",
+        "handover",
+        "leaving",
+        "peerId",
+        "program",
+        "refusal",
+        "session",
+    )
 
-    def __init__(self, avatarId: str, peerId: str, ending: tuple[Place, ...] = ()) -> None:
+    def __init__(self, avatarId: str, peerId: str, ending: tuple[Place, ...] = (), program: str = "") -> None:
         self.avatarId = avatarId
         self.peerId = peerId
         self.ending = ending
+        self.program = program
         self.session: Session | None = None
         self.leaving = False
-        self._waiters: list[Deferred[None]] | None = []
+        self.handover = "before"
+        self.candidate: Candidate | None = None
+        self.refusal: LoginRefused | None = None
+        self._waiting: Waiting | None = Waiting()
 
     @property
     def pending(self) -> bool:
         """True until the login has succeeded or failed."""
-        return self._waiters is not None
+        return self._waiting is not None
 
     def settled(self) -> Deferred[None]:
         """
         :return: a Deferred that fires when the login that holds this place has succeeded or failed.
         """
-        waiter: Deferred[None] = Deferred(self._giveUp)
-        if self._waiters is None:
-            waiter.callback(None)
-        else:
-            self._waiters.append(waiter)
-        return waiter
-
-    def _giveUp(self, waiter: Deferred[None]) -> None:
-        if self._waiters is not None:
-            self._waiters.remove(waiter)
+        return succeed(None) if self._waiting is None else self._waiting.wait()
 
     def settle(self) -> None:
         """The login that held this place has succeeded or failed: tell those who wait for that."""
-        waiters, self._waiters = self._waiters or [], None
-        for waiter in waiters:
-            if not waiter.called:  # An earlier one's callbacks may have made it give up.
-                waiter.callback(None)
+        self.candidate = None
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.tell()
 
 
 class Group:
@@ -116,9 +131,10 @@ class View:
 
 class Roster:
     """
-    The live sessions of one realm.
+    The live sessions of one realm, guests apart: these are in the roster of its `anonymous` realm.
 
-    ``len(roster)`` is their number; iterating gives them, oldest login first.
+    ``len(roster)`` is their number; iterating gives them, oldest login first, as they are at that moment: sessions may
+    begin and end in the course of it. ``session in roster`` tells whether one lives.
     """
 
     def __init__(self) -> None:
@@ -135,6 +151,12 @@ class Roster:
 
     def __iter__(self) -> Iterator[Session]:
         return iter(tuple(self._sessions.values()))
+
+    def __contains__(self, session: object) -> bool:
+        return self._sessions.get(getattr(session, "sessionId", "")) is session
+
+    def __repr__(self) -> str:
+        return f"<Roster: {len(self)} sessions, {self.pending} pending log-ins>"
 
     @property
     def pending(self) -> int:
@@ -183,19 +205,35 @@ class Roster:
                 except Exception:
                     log.failure("a listener to the {event} of sessions raised", event=event)
 
-    def reserve(self, avatarId: str, peerId: str, ending: tuple[Place, ...] = ()) -> Place:
+    def reserve(self, avatarId: str, peerId: str, ending: tuple[Place, ...] = (), program: str = "") -> Place:
         """
         Hold a place for a login that is not through yet; for the realm.
 
         :param ending: places of live sessions that this login takes over if it succeeds. From now on they
             do not count, so that nobody else is let in, or refused, on their account.
+        :param program: what the client calls its own running program.
         """
-        place = Place(avatarId, peerId, ending)
+        place = Place(avatarId, peerId, ending, program)
         for group in self._groups(place, make=True):
             group._places[place] = None
         for old in ending:
             self._mark(old, True)
         return place
+
+    @contextmanager
+    def asIfGone(self, places: tuple[Place, ...]) -> Iterator[None]:
+        """
+        While it lasts these do not count: to ask a policy what it would say without them.
+
+        :param places: none of which is leaving already.
+        """
+        for place in places:
+            self._mark(place, True)
+        try:
+            yield
+        finally:
+            for place in places:
+                self._mark(place, False)
 
     def begin(self, place: Place, session: Session) -> None:
         """The login has succeeded: the place is the session's, and those taken over are out."""

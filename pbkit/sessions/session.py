@@ -9,14 +9,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.spread import pb
 from zope.interface import implementer
 
-from pbkit.dispatch import dispatch, takesValues
+from pbkit.dispatch import serve, takesValues
 from pbkit.errors import Kicked, SessionEnded
 from pbkit.interfaces import ISession, current
+from pbkit.sessions.goodbye import ALWAYS, GRACE, Goodbye
 from pbkit.sessions.mind import Mind, checkReference
+from pbkit.sessions.running import Running
+from pbkit.sessions.stock import StockChannel
 
 
 @implementer(ISession)
@@ -35,6 +38,10 @@ class Session:
     :ivar lastActive: when the client last called, in seconds of its clock. Pings do not count.
     :ivar data: a dict for the user's own; emptied when the session has ended and `detached` has run.
     :ivar endedWith: None while it lives, then the `SessionEnded` that says why it ended.
+    :ivar begun: whether its login has succeeded.
+    :ivar channel: the `IChannel` of its own.
+    :ivar goodbye: for realms, how it is left.
+    :ivar running: for realms, calls that are cancelled when it ends.
     """
 
     __slots__ = (
@@ -43,12 +50,16 @@ class Session:
         "_seconds",
         "avatar",
         "avatarId",
+        "begun",
+        "channel",
         "clock",
         "data",
         "endedWith",
+        "goodbye",
         "lastActive",
         "mind",
         "peer",
+        "running",
         "sessionId",
         "startedAt",
     )
@@ -61,12 +72,16 @@ class Session:
         peer: Any,
         clock: IReactorTime | None,
         onEnd: Callable[[Session], None],
+        goodbye: str = ALWAYS,
+        channel: Any = None,
     ) -> None:
         """
         For realms.
 
         :param mind: a RemoteReference or None.
         :param onEnd: called once, when this session has just been marked as ended.
+        :param goodbye: which clients are told why their session ends, see `Realm`.
+        :param channel: the `IChannel` of this session; or None for one that no connection leads to.
         :raises BadMind: the mind is neither.
         """
         self.sessionId = secrets.token_hex(8)
@@ -79,7 +94,11 @@ class Session:
         self.startedAt = self.lastActive = self._seconds()
         self.data: dict[Any, Any] = {}
         self.endedWith: SessionEnded | None = None
+        self.begun = False
         self._onEnd = onEnd
+        self.goodbye = Goodbye(self, goodbye)
+        self.running = Running(self)
+        self.channel = channel
 
     def __repr__(self) -> str:
         state = "live" if self.endedWith is None else type(self.endedWith).__name__
@@ -93,22 +112,60 @@ class Session:
     def end(self, reason: type[SessionEnded] = Kicked, detail: str = "") -> None:
         """
         End this session: from now on its reference answers with the error, and `detached` runs. Synchronous
-        and idempotent: the first reason stays.
+        and idempotent: the first reason stays. The client is not told before it calls, and its connection stays.
 
         :param reason: `SessionEnded` or a subclass: what the client's later calls raise.
         :param detail: a sentence for people, which the client is told too.
-        :raises TypeError: the reason is not such a class.
+        :raises TypeError: the reason is not such a class, or the detail is not a str.
         """
-        if not (isinstance(reason, type) and issubclass(reason, SessionEnded)):
-            raise TypeError(f"a session ends with a subclass of pbkit.errors.SessionEnded, not {reason!r}")
+        self.checkReason(reason, detail)
         if self.endedWith is None:
             self.endedWith = reason(detail)
             self._onEnd(self)
+            self.goodbye.ended()
+
+    def kick(self, reason: type[SessionEnded] = Kicked, detail: str = "", *, grace: float = GRACE) -> Deferred[None]:
+        """
+        End this session, tell the client, and close the connection.
+
+        It ends at once, as by `end`. Then the mind is told ``goodbye(reason, detail)``, with the name of the class.
+        Then, if no other session and no pending login rides on the connection, that is closed once all is sent, and cut
+        off if it is still open 5 s later. A login that is not through yet is refused, which is its goodbye.
+
+        :param reason: `SessionEnded` or a subclass: what the client's later calls raise.
+        :param detail: a sentence for people, which the client is told too.
+        :param grace: how long the client has to answer, in seconds.
+        :return: a Deferred that fires, with None, when the client is out: its connection is gone, or, with others
+            riding on that, it has answered or its time is up. Never fails. Kicking again waits for the same; the first
+            reason stays. For a session that has ended otherwise it has fired already.
+        :raises TypeError: the reason is not such a class, or the detail is not a str.
+        """
+        return self.goodbye.kick(reason, detail, grace)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call of the client's is being served; under a stock factory, one on the session itself."""
+        return self.channel is not None and self.channel.busy
+
+    def cancelAtEnd(self, running: Deferred[Any]) -> Deferred[Any]:
+        """`ISession`: cancel a call that is being served when this session ends."""
+        return self.running.add(running)
+
+    @staticmethod
+    def checkReason(reason: object, detail: object) -> None:
+        """
+        :raises TypeError: a session cannot end with these.
+        """
+        if not (isinstance(reason, type) and issubclass(reason, SessionEnded)):
+            raise TypeError(f"a session ends with a subclass of pbkit.errors.SessionEnded, not {reason!r}")
+        if not isinstance(detail, str):
+            raise TypeError(f"the detail is a str, a sentence for people, not {detail!r}")
 
     def called(self) -> None:
         """`ISession`: the client has called."""
         self.lastActive = self._seconds()
 
+    @takesValues
     def perspectiveMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
         """
         `pb.IPerspective`: serve one call of the client's.
@@ -118,22 +175,13 @@ class Session:
         if self.endedWith is not None:
             raise self.endedWith.again()
         if current.get() is self:
-            return self._serve(broker, message, args, kw)
+            return serve(self.avatar, broker, message, args, kw)
         # Under a stock factory no channel has said whose call this is.
         self.called()
         before = current.set(self)
         try:
-            return self._serve(broker, message, args, kw)
+            if isinstance(self.channel, StockChannel):
+                return self.channel.serving(lambda: serve(self.avatar, broker, message, args, kw))
+            return serve(self.avatar, broker, message, args, kw)
         finally:
             current.reset(before)
-
-    def _serve(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
-        # Stock's own method logs the arguments of a call that does not fit. Whoever overrides it means it.
-        own = getattr(type(self.avatar), "perspectiveMessageReceived", None)
-        if own is pb.Avatar.perspectiveMessageReceived:
-            return dispatch(self.avatar, f"perspective_{message}", broker, args, kw, self.avatar)
-        if type(args) is tuple and not takesValues(own):
-            args, kw = broker.inJelly()
-        return self.avatar.perspectiveMessageReceived(broker, message, args, kw)
-
-    perspectiveMessageReceived.takesValues = True  # type: ignore[attr-defined]

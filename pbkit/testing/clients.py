@@ -183,9 +183,12 @@ class MemoryClient:
 
     def _gone(self, failure: Failure) -> Failure:
         # As a client of pbkit's has it. A stock one is told what stock tells.
-        lost = failure.check(pb.DeadReferenceError, pb.PBConnectionLost) and not failure.check(SessionEnded)
+        lost = failure.check(pb.DeadReferenceError, pb.PBConnectionLost)
+        if failure.check(SessionEnded) and not failure.check(Disconnected):
+            return failure
         if lost and not self.connection.link.connected and not self.connection.stock:
-            return Failure(Disconnected())
+            told = self.session is not None and self.session.goodbye.told
+            return Failure(self.session.endedWith.again() if told else Disconnected())
         return failure
 
     def logout(self) -> None:

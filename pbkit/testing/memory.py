@@ -81,7 +81,7 @@ class MemoryServer:
         allow: Iterable[type[Exception]] = (),
         classes: Iterable[type | str | bytes] = (),
     ) -> None:
-        if getattr(realm, "_closing", False):
+        if getattr(realm, "closed", False):
             raise ValueError("this realm has been closed, with the server of another test say: make a new one for each")
         if clock is None:
             clock = realm.clock if isinstance(getattr(realm, "clock", None), Clock) else Clock()

@@ -85,6 +85,9 @@ class RecordingMind(pb.Referenceable):
             result = Deferred.fromCoroutine(result)
         return broker.serialize(result, None, method, args, kw)
 
+    def remote_goodbye(self, reason: str, detail: str = "") -> None:
+        """Every client may be told this when the server ends its session; it is written down."""
+
     def _declare(self, target: Any) -> None:
         isClass = isinstance(target, type)
         for attribute in dir(target):
@@ -95,9 +98,11 @@ class RecordingMind(pb.Referenceable):
                 self._methods[attribute.removeprefix("remote_")] = _Method(method, int(plain), answer)
 
     def _known(self) -> str:
-        if not self._methods:
+        if not self._methods.keys() - {"goodbye"}:
             return "nothing was declared; say what it may be told, such as RecordingMind(scoreIs=lambda score: None)"
-        return "it has " + ", ".join(f"{name}{method.shape}" for name, method in sorted(self._methods.items()))
+        return "it has " + ", ".join(
+            f"{name}{method.shape}" for name, method in sorted(self._methods.items()) if name != "goodbye"
+        )
 
     def _complaint(self, text: str) -> Error:
         self._complaints.append(text)

@@ -19,7 +19,6 @@ from pbkit.errors import Disconnected
 from pbkit.interfaces import current
 from pbkit.wire import codec
 from pbkit.wire.calls import shared
-from pbkit.wire.entrance import Entrance
 from pbkit.wire.hello import NAME, Hello
 from pbkit.wire.intake import Intake
 from pbkit.wire.journal import Journal
@@ -27,6 +26,7 @@ from pbkit.wire.peer import Peer, peerOf
 from pbkit.wire.profile import STRICT, Limits, Profile
 from pbkit.wire.profile import Calls as CallBounds
 from pbkit.wire.routes import Routes
+from pbkit.wire.threshold import Threshold
 
 #: The most that a refused message may say of itself in the log, in characters.
 CUT = 200
@@ -58,15 +58,21 @@ class Broker(Routes):
     :param isClient: whether this end connected.
     :param security: as stock's.
     :ivar refused: why we closed the connection, or None.
+    :ivar closed: whether nothing that comes in is served any more.
     """
 
     profile: Profile = STRICT
     refused: str | None = None
+    closed = False
     intake: Any = None
-    entrance: Entrance
+    threshold: Threshold
     _journal: Journal | None = None
     #: Whether plain data takes the fast way, and whether the vocabulary of the dialect `pb` is spoken.
     plain = vocabulary = False
+    #: Whether what comes in takes the fast way too: not while the gate is closed.
+    fast = False
+    #: The request that is being served, if it is to be answered.
+    answering: Any = None
     #: The call that is being served, as it came.
     message = b""
 
@@ -84,11 +90,6 @@ class Broker(Routes):
             self._journal = Journal(self.profile.log, seconds, self.peer)
         return self._journal
 
-    @property
-    def closed(self) -> bool:
-        """Whether nothing that comes in is served any more."""
-        return bool(self.disconnected) or self.refused is not None
-
     # Bytes.
 
     def connectionMade(self) -> None:
@@ -97,10 +98,10 @@ class Broker(Routes):
         # A server of ours has a watch, and may have a gate.
         watchOf = getattr(self.factory, "watchOf", None)
         watch = None if watchOf is None or clock is None else watchOf(clock)
-        self.entrance = Entrance(self, watch, getattr(self.factory, "gated", False))
+        self.threshold = Threshold(self, watch, getattr(self.factory, "gated", False))
         self.setPrefixLimit(banana._PREFIX_LIMIT)
         self.currentDialect = None
-        if self.entrance.arrive():
+        if self.threshold.arrive():
             self.greet()
 
     def greet(self) -> None:
@@ -114,36 +115,38 @@ class Broker(Routes):
         """As stock's, which calls it when the connection is made."""
         super().setPrefixLimit(limit)
         if self.intake is None:
-            self.intake = Intake(self, *self.entrance.bounds())
+            self.intake = Intake(self, *self.threshold.bounds())
 
     def bound(self, limits: Limits, calls: CallBounds) -> None:
-        """Other bounds from now on."""
+        """Other bounds from now on: the gate has opened, or closed."""
+        self.fast = self.plain and not self.threshold.closed
         self.intake.limit(limits, calls)
 
     def dataReceived(self, chunk: bytes) -> None:
         """As stock's, but linear, and bounded."""
-        self.entrance.received(len(chunk))
+        self.threshold.received(len(chunk))
         self.intake.received(chunk)
 
     def _selectDialect(self, dialect: Any) -> None:
         """As stock's. From now on plain data takes the fast way, if nobody has a say in what is plain."""
         self.vocabulary = dialect == b"pb"
         self.plain = type(self).expressionReceived is Broker.expressionReceived and allowsPlain(self.security)
+        self.fast = self.plain and not self.threshold.closed
         super()._selectDialect(dialect)
 
     def messageReceived(self, message: bytes) -> None:
         """One whole message came in."""
         try:
-            if self.entrance.closed:
-                expression = codec.decode(message, self.vocabulary)
-                if not self.currentDialect or self.entrance.admits(expression):
-                    self.callExpressionReceived(expression)
-                return
-            if self.plain:
+            if self.fast:
                 call = codec.decodePlain(message, self.vocabulary)
                 if call is not None:
-                    self._plainReceived(message, *call)
+                    self._plainReceived(message, call)
                     return
+            elif self.threshold.closed:
+                expression = codec.decode(message, self.vocabulary)
+                if not self.currentDialect or self.threshold.admits(expression):
+                    self.callExpressionReceived(expression)
+                return
             self.callExpressionReceived(codec.decode(message, self.vocabulary))
         except Exception as error:
             if not self.profile.hideErrors or isinstance(error, codec.Malformed):
@@ -159,17 +162,27 @@ class Broker(Routes):
                 return
         super().callExpressionReceived(obj)
 
-    def _plainReceived(self, message: bytes, command: str, requestID: Any, *values: Any) -> None:
-        before = current.set(None)
-        try:
-            if command == "message":
-                objectID, name, answerRequired, args, kw = values
-                self.message = message
-                self.proto_message(requestID, objectID, name, answerRequired, tuple(args), kw)
-            else:
-                self.answerReceived(requestID, values[0])
-        finally:
-            current.reset(before)
+    def _plainReceived(self, message: bytes, call: Any) -> None:
+        if call[0] == "message":
+            _, requestID, objectID, name, answerRequired, args, kw = call
+            if type(args) is list:
+                args = tuple(args)
+            self.message = message
+            owner = self.owners.get(objectID) if type(objectID) is int else None
+            if owner is not None:
+                owner.serve(owner.ownObject, requestID, objectID, name, answerRequired, args, kw)
+                return
+            before = current.set(None)
+            try:
+                self.proto_message(requestID, objectID, name, answerRequired, args, kw)
+            finally:
+                current.reset(before)
+        else:
+            before = current.set(None)
+            try:
+                self.answerReceived(call[1], call[2])
+            finally:
+                current.reset(before)
 
     def malformed(self, error: Exception) -> None:
         """
@@ -186,6 +199,7 @@ class Broker(Routes):
         if self.closed:
             return
         self.refused = why
+        self.closed = True
         users = sorted({each.session.avatarId for each in self._channels if each.session is not None})
         log.warn(
             "the connection of {peer} is closed: {why!r}; logged in on it: {users!r}",
@@ -240,8 +254,9 @@ class Broker(Routes):
     def connectionLost(self, reason: Any) -> None:  # type: ignore[override]
         """The channels go first, while the connection's own tables are still there."""
         self.disconnected = 1
+        self.closed = True
         self.intake.close()
-        self.entrance.lost()
+        self.threshold.lost()
         if self._deadlines is not None:
             self._deadlines.stop()
         before = current.set(None)

@@ -25,23 +25,7 @@ if TYPE_CHECKING:
 #: How much is told of an error that could not be sent as it was, in characters.
 CUT = 1000
 
-#: How an answer begins, with and without the vocabulary of the dialect `pb`: a list of three.
-ANSWER = {True: b"\x03\x80\x1b\x87", False: b"\x03\x80\x06\x82answer"}
-
 log = Logger()
-
-
-class Encoded:
-    """
-    The jelly of something plain, as it goes on the wire.
-
-    :ivar data: the bytes.
-    """
-
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
 
 
 class Calls(Jellying):
@@ -74,16 +58,18 @@ class Calls(Jellying):
     ) -> None:
         """Serve a call. As stock's, but what is no `pb.Error` stays in this house."""
         try:
-            name = message if isinstance(message, str) else message.decode("utf-8")
+            name = message if type(message) is str else message.decode("utf-8")
             target = findObjMethod(objectID)
             if target is None:
                 raise pb.Error("Invalid Object ID")
+            # For what is answered at once.
+            self.connection.answering = requestID if answerRequired else None
             result = receive(target, self, name, netArgs, netKw)
         except BaseException:
             # SystemExit too: a peer's call must not be able to stop the server.
             self._notServed(Failure(), requestID, answerRequired)
             return
-        if isinstance(result, Deferred):
+        if type(result) is not memoryview and isinstance(result, Deferred):
             self.connection.intake.began()
             call = requestID, answerRequired
             result.addCallbacks(self._served, self._notServed, callbackArgs=call, errbackArgs=call)
@@ -108,13 +94,14 @@ class Calls(Jellying):
 
     def answered(self, result: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
         """
-        What a method has returned, for `_sendAnswer`: `Encoded` if it is plain, else its jelly.
+        What a method has returned at once, for `_sendAnswer`: the jelly; or, if it is plain, a view of the bytes of
+        the whole answer, which no jelly ever is.
         """
         connection = self.connection
-        if connection.plain:
-            data = codec.encodePlain(result, connection.vocabulary, banana.SIZE_LIMIT)
+        if connection.plain and connection.answering is not None:
+            data = codec.encodeAnswer(connection.answering, result, connection.vocabulary, banana.SIZE_LIMIT)
             if data is not None:
-                return Encoded(data)
+                return memoryview(data)
         return self.serialize(result, perspective, method, args, kw)
 
     def inJelly(self) -> tuple[Any, Any]:
@@ -154,13 +141,9 @@ class Calls(Jellying):
     def _sendAnswer(self, netResult: Any, requestID: Any) -> None:
         """As stock's; of one that cannot be sent the caller is told, where in stock it waits for ever."""
         try:
-            if type(netResult) is Encoded:
-                connection = self.connection
-                head = codec.encodePlain(requestID, connection.vocabulary, banana.SIZE_LIMIT)
-                if head is not None and not isinstance(requestID, list):
-                    connection.outflow.write(ANSWER[connection.vocabulary] + head + netResult.data)
-                    return
-                netResult = codec.decode(netResult.data, connection.vocabulary)
+            if type(netResult) is memoryview:
+                self.connection.outflow.write(cast(bytes, netResult.obj))
+                return
             super()._sendAnswer(netResult, requestID)
         except Exception as error:
             self.connection.journal.failure(log, "an answer cannot be sent")

@@ -52,6 +52,7 @@ class Channel(Tables):
         self._serving: dict[Any, Any] = {}
         self._granted = False
         self._onReleased: list[Callable[[], object]] = []
+        self._draining: tuple[SessionEnded, Callable[[], object]] | None = None
 
     # Calls in.
 
@@ -84,24 +85,30 @@ class Channel(Tables):
 
     def serve(self, find: Any, requestID: Any, objectID: Any, message: Any, answer: Any, args: Any, kw: Any) -> None:
         """Serve one call of the client's on an object of this session."""
+        if self._draining is not None:
+            self.connection.decline(self._draining[0].again(), requestID, answer, args, kw)
+            return
         before = current.set(self.session)
         if self.session is not None:
             self.session.called()
         # Held while it is being served: a client may drop its last reference while it waits for an
         # answer, as `login().addCallback(lambda p: p.callRemote(...))` does, and is not logged out yet.
-        self._serving[_key(requestID)] = requestID
+        key = requestID if type(requestID) is int else _key(requestID)
+        self._serving[key] = requestID
         try:
             self._recvMessage(find, requestID, objectID, message, answer, args, kw)
         finally:
             current.reset(before)
         if not answer:
-            self._serving.pop(_key(requestID), None)
+            self._serving.pop(key, None)
             self.checkReleased()
 
     def _sendAnswer(self, netResult: Any, requestID: Any) -> None:
-        if self._serving.pop(_key(requestID), None) is not None:
+        key = requestID if type(requestID) is int else _key(requestID)
+        if self._serving.pop(key, None) is not None:
             super()._sendAnswer(netResult, requestID)
-            self.checkReleased()
+            if not self.localObjects:
+                self.checkReleased()
 
     def _sendError(self, fail: Any, requestID: Any) -> None:
         # One that stands for an answer that could not be sent comes when the call is no longer being served.
@@ -134,6 +141,17 @@ class Channel(Tables):
 
     # Letting go.
 
+    @property
+    def busy(self) -> bool:
+        """As `IChannel.busy`."""
+        return bool(self._serving)
+
+    def drain(self, error: SessionEnded, idle: Callable[[], object]) -> None:
+        """As `IChannel.drain`."""
+        if self.error is None:
+            self._draining = (error, idle)
+            self.checkReleased()
+
     def grant(self, avatar: Any) -> Any:
         """
         What a login gives the client: a reference to an avatar, in jelly.
@@ -152,6 +170,10 @@ class Channel(Tables):
         """A session is logged out when its client holds nothing of it any more, and waits for nothing."""
         if self._granted and not (self.localObjects or self.remotelyCachedObjects or self._serving):
             self._call(self._onReleased)
+        if self._draining is not None and self.error is None and not self._serving:
+            error, idle = self._draining
+            self._draining = (error, _nothing)
+            self.guarded(idle)
 
     def _call(self, callbacks: list[Callable[[], object]]) -> None:
         while callbacks:
@@ -199,6 +221,10 @@ class Channel(Tables):
         self._call(self._onReleased)
 
 
+def _nothing() -> None:
+    """What is left to do for one that has been told."""
+
+
 def _key(requestID: Any) -> Any:
     """A client may choose its request ids as it likes; a list cannot be looked up."""
-    return requestID if isinstance(requestID, int | bytes | str) else repr(requestID)
+    return requestID if isinstance(requestID, (int, bytes, str)) else repr(requestID)

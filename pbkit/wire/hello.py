@@ -15,12 +15,13 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.spread import pb
 
 from pbkit.errors import Error, NoSuchMethod
+from pbkit.wire.peer import NAME as NAME
 from pbkit.wire.peer import Peer
 
-#: The name of the local object.
-NAME = b"pbkit"
 #: What this end declares.
 FEATURES = {"pbkit": 1}
+#: Under this key a client says which running program it is, so that it may take the place of its own dead connection.
+PROGRAM = "program"
 #: How much a peer may declare: entries, and characters or bytes in each key and text.
 ENTRIES, LENGTH = 32, 256
 

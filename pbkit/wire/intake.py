@@ -4,6 +4,7 @@ The way in of a connection: bytes become messages, within bounds; calls that are
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +35,13 @@ class Intake:
     :ivar paused: whether nothing is read until there is room. Not the other end's fault, so that counts as life.
     """
 
-    __slots__ = ("_broker", "_busy", "_calls", "_framer", "_limits", "_queue", "_queued", "paused", "served")
+    __slots__ = ("_broker", "_busy", "_calls", "_framer", "_limits", "_most", "_queue", "_queued", "paused", "served")
 
     def __init__(self, broker: Broker, limits: Limits, calls: Calls) -> None:
         self._broker = broker
         self._limits = limits
         self._calls = calls
+        self._most = sys.maxsize if calls.served is None else calls.served
         self._framer = codec.Framer(*self._bounds())
         self._queue: deque[bytes] | None = None
         self._queued = self.served = 0
@@ -55,6 +57,7 @@ class Intake:
     def limit(self, limits: Limits, calls: Calls) -> None:
         """Other bounds, from the next message on."""
         self._limits, self._calls = limits, calls
+        self._most = sys.maxsize if calls.served is None else calls.served
         self._framer.limit(*self._bounds())
         if self._queue:
             self._run()
@@ -83,7 +86,7 @@ class Intake:
         broker.outflow.cork()
         try:
             while not broker.closed:
-                if self._queue and not self._full():
+                if self._queue and self.served < self._most:
                     broker.messageReceived(self._dequeue())
                 elif self.paused:
                     break
@@ -91,7 +94,7 @@ class Intake:
                     message = framer.next()
                     if message is None:
                         break
-                    if self._queue or self._full():
+                    if self._queue or self.served >= self._most:
                         self._enqueue(message)
                     else:
                         broker.messageReceived(message)
@@ -102,10 +105,6 @@ class Intake:
             broker.outflow.uncork()
 
     # Calls that wait.
-
-    def _full(self) -> bool:
-        most = self._calls.served
-        return most is not None and self.served >= most
 
     def _enqueue(self, message: bytes) -> None:
         expression = codec.decode(message)

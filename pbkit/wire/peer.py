@@ -9,8 +9,8 @@ from itertools import count
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.components import registerAdapter
 from twisted.python.failure import Failure
@@ -23,6 +23,8 @@ from pbkit.wire.profile import Log
 
 #: An object that nobody has. Every PB peer answers a call on it with an error, and logs nothing.
 NOBODY = b"pbkit.ping"
+#: The object on which pbkit's peers say to one another what is not stock's.
+NAME = b"pbkit"
 
 _numbers = count(1)
 
@@ -39,6 +41,9 @@ class Peer:
         self._broker = broker
         self._callbacks: dict[int, Callable[[], object]] | None = None
         self._keys = count()
+        self._aboard: set[int] = set()
+        self._aborting: IDelayedCall | None = None
+        self.closing = False
         self.peerId = f"peer-{next(_numbers)}"
         self.hello: dict[str, Any] = {}
 
@@ -100,17 +105,41 @@ class Peer:
             # One at a time: a callback may take others off.
             _guarded(callbacks.pop(next(iter(callbacks))))
 
+    def board(self) -> Callable[[], None]:
+        """As `IPeer.board`."""
+        key = next(self._keys)
+        self._aboard.add(key)
+        return lambda: self._aboard.discard(key)
+
+    @property
+    def riders(self) -> int:
+        """As `IPeer.riders`. A stock broker knows of none by itself."""
+        return len(getattr(self._broker, "_channels", ())) + len(self._aboard)
+
     def ping(self, timeout: float) -> Deferred[bool]:
         """As `IPeer.ping`."""
+        return self._ask(NOBODY, "ping", (), timeout)
+
+    def goodbye(self, reference: Any, reason: str, detail: str, timeout: float) -> Deferred[bool]:
+        """As `IPeer.goodbye`."""
+        if reference is None and self.hello.get("goodbye") is not True:
+            return succeed(False)
+        # The mind's own way is its session's channel, on which nothing is sent any more.
+        luid = NAME if reference is None else reference.luid
+        told = self._ask(luid, "goodbye", (reason, detail), timeout)
+        return told if self.clock is not None else succeed(False)
+
+    def _ask(self, luid: Any, method: str, args: tuple[Any, ...], timeout: float) -> Deferred[bool]:
+        """Call an object of the other end's on the connection itself; whatever comes back is an answer."""
         answer: Deferred[Any]
         # Its deadline is kept below, whosever broker it is.
         kw = {"pbtimeout": None} if getattr(self._broker, "keepsDeadlines", False) else {}
         try:
-            answer = self._broker.remoteForName(NOBODY).callRemote("ping", **kw)
+            answer = self._broker.remoteForName(luid).callRemote(method, *args, **kw)
         except pb.DeadReferenceError:
             answer = fail(Failure())
-        pinged: Deferred[bool] = Deferred()
-        answer.addBoth(lambda result: None if pinged.called else pinged.callback(self.alive))
+        asked: Deferred[bool] = Deferred()
+        answer.addBoth(lambda result: None if asked.called else asked.callback(self.alive))
         clock = self.clock
 
         def silent(result: Any, timeout: float) -> bool:
@@ -119,8 +148,44 @@ class Peer:
             return False
 
         if clock is not None:
-            pinged.addTimeout(timeout, clock, silent)
-        return pinged
+            asked.addTimeout(timeout, clock, silent)
+        return asked
+
+    def close(self, abortAfter: float) -> Deferred[None]:
+        """As `IPeer.close`."""
+        closed: Deferred[None] = Deferred()
+        self.onLost(lambda: None if closed.called else closed.callback(None))
+        if self.alive:
+            if not self.closing:
+                self.closing = True
+                self.onLost(self._stopWaiting)
+                self._broker.transport.loseConnection()
+            if self.alive:
+                self._abortAfter(abortAfter)
+        return closed
+
+    def _abortAfter(self, seconds: float) -> None:
+        clock = self.clock
+        if seconds <= 0:
+            self._stopWaiting()
+            self._abort()
+        elif clock is not None:
+            if self._aborting is not None and self._aborting.getTime() <= clock.seconds() + seconds:
+                return
+            self._stopWaiting()
+            self._aborting = clock.callLater(seconds, self._abort)
+
+    def _abort(self) -> None:
+        self._aborting = None
+        # Not every transport can.
+        abort = getattr(self._broker.transport, "abortConnection", None)
+        if abort is not None:
+            abort()
+
+    def _stopWaiting(self) -> None:
+        if self._aborting is not None:
+            self._aborting.cancel()
+            self._aborting = None
 
 
 def _guarded(f: Callable[[], object]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from twisted.spread import pb
 from twisted.spread.jelly import globalSecurity
 
+from pbkit.errors import SessionEnded
 from pbkit.wire.calls import Calls
 from pbkit.wire.channel import Channel
 from pbkit.wire.deadlines import Deadlines
@@ -196,6 +197,14 @@ class Routes(Calls):
                 self.sendCall(b"uncache", objectID)
         elif type(objectID) is int and objectID in self.remotelyCachedObjects:
             super().proto_decache(objectID)
+
+    def decline(self, error: SessionEnded, requestID: Any, answerRequired: Any, netArgs: Any, netKw: Any) -> None:
+        """Answer a call with an error, and do nothing else of it."""
+        if answerRequired:
+            self._sendError(pb.CopyableFailure(error), requestID)
+        # What came with the call would be kept at the client for ever.
+        rest = self.inJelly() if type(netArgs) is tuple else (netArgs, netKw)
+        self.giveBack([b"list", *rest])
 
 
 def _brokerOf(pager: Any) -> Any:

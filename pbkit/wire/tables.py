@@ -102,7 +102,8 @@ class Tables(Calls):
 
     def ownObject(self, luid: Any) -> Any:
         """What this session was given, to be called, or None."""
-        return super().localObjectForID(luid)
+        local = self.localObjects.get(luid)
+        return None if local is None else local.object
 
     def localObjectForID(self, luid: Any) -> Any:
         """

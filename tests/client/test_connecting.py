@@ -347,7 +347,8 @@ class LoginTests(MemoryTestCase):
         """What is declared of this client reaches a server of pbkit's."""
         self.me(hello={"app": "game"})
         (session,) = self.realm.roster
-        self.assertEqual(session.peer.hello, {"app": "game"})
+        program = session.peer.hello["program"]
+        self.assertEqual(session.peer.hello, {"goodbye": True, "app": "game", "program": program})
 
 
 class StepTests(MemoryTestCase):

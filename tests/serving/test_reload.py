@@ -20,6 +20,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbkit.errors import Kicked
 from pbkit.serving.reload import Reload, Source
 from pbkit.serving.service import Server
 from tests.support import Wire
@@ -167,6 +168,46 @@ class ReloadTests(SynchronousTestCase):
             said, ["configuration pbkit.toml read again: realm.max 2 -> 3, realm.conflict 'refuse' -> 'kick'"]
         )
         self.assertEqual(len(server.plan.realm.roster), 2)
+
+    def test_limitsByUser(self) -> None:
+        """A table by user comes and goes, and is said to."""
+        server = self.serve()
+        held = [self.login(server)]
+        said = self.again(FIRST.replace("max = 1", "max = { default = 1, alice = 2 }"))
+        self.assertEqual(said, ["configuration pbkit.toml read again: realm.max 1 -> {'default': 1, 'alice': 2}"])
+        held.append(self.login(server))
+        self.assertIn("2 of 2", self.refused(server))
+        again = FIRST.replace("max = 1", "max = { alice = 2, default = 1 }")
+        self.assertEqual(self.again(again), ["configuration pbkit.toml read again: nothing changed"])
+        self.assertEqual(
+            self.again(FIRST), ["configuration pbkit.toml read again: realm.max {'default': 1, 'alice': 2} -> 1"]
+        )
+        del held
+
+    def test_limitsForEverybody(self) -> None:
+        """If told to, those who are too many by the new limits go at once, the oldest; it is said how many."""
+        first = FIRST.replace("max = 1", "max = 3")
+        server = self.serve(first)
+        held = [self.login(server) for _ in range(3)]
+        told = FIRST.replace("[server]", '[server]\nenforce = "everybody"')
+        oldest = list(server.plan.realm.roster)[:2]
+        said = self.again(told)
+        self.assertEqual(
+            said, ["configuration pbkit.toml read again: realm.max 3 -> 1, sessions ended by the limits: 2"]
+        )
+        self.assertEqual([type(session.endedWith) for session in oldest], [Kicked, Kicked])
+        self.assertEqual(len(server.plan.realm.roster), 1)
+        self.assertEqual(self.again(told), ["configuration pbkit.toml read again: nothing changed"])
+        del held
+
+    def test_nobodyGoesWhereNotAllIsApplied(self) -> None:
+        """If a new listener cannot be opened, nobody is ended by limits that do not hold."""
+        server = self.serve(FIRST.replace("max = 1", "max = 3"))
+        held = [self.login(server) for _ in range(3)]
+        told = FIRST.replace("[server]", '[server]\nenforce = "everybody"')
+        self.again(told.replace("tcp:1:", "tcp:99:"))
+        self.assertEqual((len(server.plan.realm.roster), server.plan.realm.max), (3, 3))
+        del held
 
     def test_newcomersMeetTheNewCheckers(self) -> None:
         """Users come and go, without a word of who or with which password; who is in stays in."""

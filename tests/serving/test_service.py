@@ -215,8 +215,10 @@ class MakeRealmTests(SynchronousTestCase):
 
     def test_describesWhatIsInForce(self) -> None:
         """A realm is described by its short name or its path, with its parameters as they are."""
+        every = {"goodbye": "always", "idleTimeout": 0.0, "maxSessionAge": 0.0}
         self.assertEqual(
-            describe(realmOf("limited:max=2")), ("limited", {"linger": 0.0, "max": 2, "conflict": "refuse"})
+            describe(realmOf("limited:max=2")),
+            ("limited", {**every, "linger": 0.0, "max": 2, "conflict": "refuse", "handover": "before"}),
         )
         name, parameters = describe(aRealm)
         self.assertEqual((name, parameters["max"], parameters["motto"]), (spell("GameRealm"), 7, "none"))
@@ -575,6 +577,7 @@ class ServerTests(SynchronousTestCase):
             stopping = server.stopService()
             self.assertEqual(told, ["Shutdown"])
             self.assertFalse(endpoint.port.open)
+            self.pump.flush()
             self.assertNoResult(stopping)
             hook.callback(None)
         self.successResultOf(stopping)

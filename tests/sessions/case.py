@@ -91,7 +91,8 @@ class RealmTestCase(SynchronousTestCase):
         roster = realm.roster
         self.assertEqual((len(roster), roster.pending, len(roster.view.everyone())), (0, 0, 0))
         self.assertEqual((roster._byAvatar, roster._byPeer, roster._sessions), ({}, {}, {}))
-        self.assertEqual((realm._logins, realm._leaving, realm._arbitration._probes), (set(), set(), {}))
+        entrance = realm._entrance
+        self.assertEqual((entrance._logins, entrance._leaving, entrance.arbitration._probes), (set(), set(), {}))
         self.assertEqual(timers(self.clock), [])
         for wire in wires:
             self.assertEqual(len(wire.server._channels), 0)

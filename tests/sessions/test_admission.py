@@ -7,7 +7,7 @@ from typing import Any, cast
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit import Admit, Avatar, Probe, Refuse, Roster, Session, allOf, atMost, perAvatar, perPeer, probe, total
+from pbkit import Admit, Avatar, Probe, Refuse, Roster, Session, allOf, atMost, kick, perAvatar, perPeer, probe, total
 from pbkit.errors import ConfigError, TooManySessions
 from pbkit.sessions.admission import Candidate, Decision, Policy
 from pbkit.sessions.roster import Place
@@ -96,6 +96,75 @@ class AdmissionTests(SynchronousTestCase):
         first, second = self.live(), self.live()
         self.roster.reserve("alice", "p2", (first,))
         self.assertEqual(self.ask(perAvatar(atMost(2, "kick"))), Admit((second,)))
+
+    def test_kickTakesTheVictim(self) -> None:
+        """Whom else than the oldest is said by a function; it is asked again as long as more have to go."""
+        first, second, third = self.live(), self.live(), self.live()
+        seen: list[tuple[Place, ...]] = []
+
+        def youngest(places: tuple[Place, ...]) -> Place:
+            seen.append(places)
+            return places[-1]
+
+        self.assertEqual(self.ask(perAvatar(atMost(3, kick(youngest)))), Admit((third,)))
+        del seen[:]
+        policy = perAvatar(atMost(2, kick(youngest)))
+        self.assertEqual(policy(self.roster.view, Candidate("alice")), Admit((third, second)))
+        self.assertEqual(seen, [(first, second, third), (first, second)])
+
+    def test_severalVictims(self) -> None:
+        """The function may name several, more than have to go too; or nobody, which refuses the newcomer."""
+        places = (self.live(), self.live(), self.live())
+        self.assertEqual(self.ask(perAvatar(atMost(3, kick(lambda places: places)))), Admit(places))
+        self.assertEqual(self.ask(perAvatar(atMost(3, kick(lambda places: iter(places[1:]))))), Admit(places[1:]))
+        self.assertRefused(self.ask(perAvatar(atMost(3, kick(lambda places: ())))), "alice has 3 of 3 connections")
+
+    def test_victimsOfThoseThereAre(self) -> None:
+        """A function that names somebody else is an error; those who go already are not offered."""
+        first, second, stranger = self.live(), self.live(), self.live("bob")
+        policy = perAvatar(atMost(2, kick(lambda places: stranger)))
+        self.assertRaises(ValueError, policy, self.roster.view, Candidate("alice"))
+        self.assertEqual(
+            self.ask(allOf(perAvatar(atMost(2, "kick")), perAvatar(atMost(1, kick(lambda places: places[0]))))),
+            Admit((first, second)),
+        )
+
+    def test_victimOfNobody(self) -> None:
+        """A limit of 0 refuses everyone, and the function is not asked."""
+        self.assertRefused(
+            self.ask(perAvatar(atMost(0, kick(lambda places: places[0])))), "alice has 0 of 0 connections"
+        )
+
+    def test_limitByUser(self) -> None:
+        """A limit may be a function of the avatar id, and say the conflict rule as well."""
+        policy = perAvatar(atMost(lambda avatarId: (2, "kick") if avatarId == "alice" else 1))
+        first = self.live()
+        self.assertEqual(self.ask(policy), Admit())
+        self.live()
+        self.assertEqual(self.ask(policy), Admit((first,)))
+        self.live("bob")
+        self.assertRefused(self.ask(policy, "bob"), "bob has 1 of 1 connections")
+        probing = perAvatar(atMost(lambda avatarId: (1, probe(2.0))))
+        self.assertIsInstance(self.ask(probing, "bob"), Probe)
+
+    def test_limitByUserThatIsNone(self) -> None:
+        """What such a function returns is looked at: no limit of nonsense lets anybody in."""
+        said: dict[str, Any] = {}
+        policy = perAvatar(atMost(lambda avatarId: said[avatarId]))
+        odd: Any
+        for odd in (None, "3", -1, 1.5, True, (1,), (1, "push"), (1, 2), (1, "kick", 3)):
+            said["alice"] = odd
+            self.assertRaises(ConfigError, policy, self.roster.view, Candidate("alice"))
+
+    def test_handover(self) -> None:
+        """A rule says it in each admission, and `allOf` of several says "after" if one does."""
+        after = perAvatar(atMost(1, "kick", "after"))
+        self.assertEqual(self.ask(after), Admit((), "after"))
+        first = self.live()
+        self.assertEqual(self.ask(after), Admit((first,), "after"))
+        self.assertEqual(self.ask(allOf(total(atMost(9)), after)), Admit((first,), "after"))
+        self.assertEqual(self.ask(allOf(after, total(atMost(9)))), Admit((first,), "after"))
+        self.assertEqual(self.ask(allOf(allOf(after), total(atMost(9)))), Admit((first,), "after"))
 
     def test_probeAsksFirst(self) -> None:
         """Probe wants to know of each live holder whether it lives, with its timeout."""

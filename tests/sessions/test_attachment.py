@@ -85,26 +85,29 @@ class AttachmentTests(SynchronousTestCase):
             self.assertEqual(avatar.events, ["attached"])
 
     def test_endsWhileAttaching(self) -> None:
-        """A session that ends while `attached` runs has its `detached` when that returns, once."""
+        """
+        Who waits for `attached` of a session that ends gives up at once; its `detached` runs when that returns, once.
+        """
         gate: Deferred[None] = Deferred()
         avatar = Hooked(lambda: gate)
         attachment = self.attachment(avatar)
         attaching, detaching = attachment.attach(), attachment.detach()
+        self.failureResultOf(attaching, CancelledError)
         self.assertNoResult(detaching)
         self.assertEqual(avatar.events, ["attached"])
         gate.callback(None)
-        self.successResultOf(attaching)
         self.successResultOf(detaching)
         self.assertEqual(avatar.events, ["attached", "detached"])
 
     def test_endsWhileAttachingWhichThenRaises(self) -> None:
-        """A session that ends while `attached` runs has no `detached` if that raises."""
+        """A session that ends while `attached` runs has no `detached` if that raises, which is logged."""
         gate: Deferred[None] = Deferred()
         avatar = Hooked(lambda: gate)
         attachment = self.attachment(avatar)
         attaching, detaching = attachment.attach(), attachment.detach()
         gate.errback(LookupError())
-        self.failureResultOf(attaching, LookupError)
+        self.failureResultOf(attaching, CancelledError)
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
         self.successResultOf(detaching)
         self.assertEqual(avatar.events, ["attached"])
 

@@ -116,18 +116,19 @@ class HookTests(RealmTestCase):
         self.assertNothingLeft(realm)
 
     def test_kickedWhileAttachingWhichRaises(self) -> None:
-        """It does not run if `attached` raises."""
+        """It does not run if `attached` raises, which nobody waits for and is logged."""
         login, realm = self.kickedWhileAttaching(lambda: self.gate.errback(pb.Error("no")))
-        self.failureResultOf(login, errors.LoginRefused)
+        self.failureResultOf(login, errors.LoginInterrupted)
+        self.assertEqual(len(self.flushLoggedErrors(pb.Error)), 1)
         self.assertEqual(self.events(), ["attached"])
         self.assertNothingLeft(realm)
 
     def test_kickedWhileAttachingWhichHangs(self) -> None:
-        """Nor if it never returns; the place was free at once."""
+        """Nor if it never returns; the login was refused, and the place was free, at once."""
         login, realm = self.kickedWhileAttaching(lambda: None)
         self.assertEqual(len(realm.roster.view.everyone()), 0)
+        self.assertIn("was ended by the server", str(self.failureResultOf(login, errors.LoginInterrupted).value))
         self.clock.advance(30)
-        self.failureResultOf(login, errors.LoginTimedOut)
         self.assertEqual(self.events(), ["attached"])
         self.assertNothingLeft(realm)
 
@@ -138,7 +139,7 @@ class HookTests(RealmTestCase):
         wire.login().addErrback(lambda _: None)
         wire.cut()
         # The place is free at once: the user may come back before the hook is done.
-        self.assertEqual((len(realm.roster.view.everyone()), realm._logins), (0, set()))
+        self.assertEqual((len(realm.roster.view.everyone()), realm._entrance._logins), (0, set()))
         self.assertEqual(self.events(), ["attached"])
         return realm, wire
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import CachingRealm, LimitedRealm, Realm, errors
-from pbkit.sessions.parameters import Parameter, bind, param, parametersOf
+from pbkit.sessions.parameters import Parameter, bind, forUser, param, parametersOf
 from tests.support import Recorder
 
 
@@ -110,8 +112,13 @@ class ParametersOfTests(SynchronousTestCase):
         self.assertRaises(errors.ConfigError, parametersOf, Wrong)
 
     def test_classWithoutAny(self) -> None:
-        """A class that declares none has none."""
-        self.assertEqual(parametersOf(Realm), {})
+        """A class that declares none has none; what every realm has is declared by the base of all."""
+
+        class Plain:
+            """Declares none."""
+
+        self.assertEqual(parametersOf(Plain), {})
+        self.assertEqual(list(parametersOf(Realm)), ["goodbye", "idleTimeout", "maxSessionAge"])
 
     def test_redeclared(self) -> None:
         """A subclass that declares a parameter anew has that one."""
@@ -141,9 +148,50 @@ class BindTests(SynchronousTestCase):
     def test_unknownNameNamesThoseThereAre(self) -> None:
         """An unknown name is a ConfigError with the names that there are."""
         error = self.assertRaises(errors.ConfigError, LimitedRealm, Recorder, maximum=3)
-        self.assertEqual(str(error), "LimitedRealm has no parameter 'maximum': it takes linger, max, conflict")
-        error = self.assertRaises(errors.ConfigError, Realm, Recorder, max=3)
-        self.assertIn("it takes none", str(error))
+        self.assertEqual(
+            str(error),
+            "LimitedRealm has no parameter 'maximum': it takes goodbye, idleTimeout, maxSessionAge, "
+            "linger, max, conflict, handover",
+        )
+
+        class Plain:
+            """Declares none."""
+
+        self.assertIn("it takes none", str(self.assertRaises(errors.ConfigError, bind, Plain(), {"max": 3})))
+
+    def test_byUser(self) -> None:
+        """One that may differ by user takes a table, in which the default holds for who is not named, or a function."""
+        realm = LimitedRealm(Recorder, max={"alice": 5}, conflict={"default": "kick", "bob": "probe"})
+        self.assertEqual(realm.max, {"default": 3, "alice": 5})
+        self.assertEqual([forUser(realm.max, name) for name in ("alice", "bob")], [5, 3])
+        self.assertEqual([forUser(realm.conflict, name) for name in ("alice", "bob")], ["kick", "probe"])
+        self.assertEqual(forUser(LimitedRealm(Recorder, max=len).max, "alice"), 5)
+        self.assertEqual(forUser(7, "alice"), 7)
+
+    def test_byUserInASubclass(self) -> None:
+        """A subclass may have a table for its default, which what is given is added to."""
+
+        class StaffRealm(LimitedRealm):
+            """Five for staff."""
+
+            max = {"default": 1, "alice": 5}
+
+        self.assertEqual(StaffRealm(Recorder).max, {"default": 1, "alice": 5})
+        self.assertEqual(StaffRealm(Recorder, max={"bob": 2}).max, {"default": 1, "bob": 2})
+        self.assertEqual(StaffRealm(Recorder, max=2).max, 2)
+        self.assertEqual(parametersOf(StaffRealm)["max"].parse("4"), 4)
+
+    def test_byUserThatCannotBe(self) -> None:
+        """Each value of a table is looked at, and others take none."""
+        odd: Any
+        for odd in ({"alice": 0}, {"default": "3"}, {1: 1}, {"alice": None}):
+            self.assertRaises(errors.ConfigError, LimitedRealm, Recorder, max=odd)
+        error = self.assertRaises(errors.ConfigError, LimitedRealm, Recorder, max={"alice": 0})
+        self.assertIn("max.alice=0: max takes a whole number of at least 1, or a table", str(error))
+        error = self.assertRaises(errors.ConfigError, LimitedRealm, Recorder, conflict={"alice": "Kick"})
+        self.assertIn("conflict.alice=Kick: conflict is one of refuse, kick, probe", str(error))
+        for odd in ({"alice": 1.0}, lambda avatarId: 1.0):
+            self.assertRaises(errors.ConfigError, LimitedRealm, Recorder, linger=odd)
 
     def test_valuesOfTheWrongType(self) -> None:
         """A bool is no number, a float no count, a text no number: ConfigError, not a surprise later."""

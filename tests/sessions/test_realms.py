@@ -21,6 +21,7 @@ from pbkit import (
     Session,
     SingleClientRealm,
     errors,
+    kick,
 )
 from pbkit.sessions.parameters import parametersOf
 from pbkit.sessions.realms import NAMED
@@ -305,6 +306,33 @@ class LimitedTests(RealmsTestCase):
         self.assertRaises(errors.ConfigError, LimitedRealm, Recorder, max=0)
         error = self.assertRaises(errors.ConfigError, LimitedRealm, Recorder, conflict="push")
         self.assertIn("refuse, kick, probe", str(error))
+
+    def test_byUser(self) -> None:
+        """Five for staff, one for guests: the limit and what happens beyond it depend on the user."""
+        staff = {"alice"}
+        realms = [
+            LimitedRealm(Recorder, max={"default": 1, "alice": 2}, conflict={"alice": "kick"}, clock=self.clock),
+            LimitedRealm(Recorder, max=lambda name: (2, "kick") if name in staff else 1, clock=self.clock),
+            LimitedRealm(
+                Recorder,
+                max=lambda name: 2 if name in staff else 1,
+                conflict=lambda name: kick() if name in staff else "refuse",
+                clock=self.clock,
+            ),
+        ]
+        for realm in realms:
+            kept = [self.enter(realm, name) for name in ("alice", "alice", "alice", "bob")]
+            failure = self.failureResultOf(self.login(realm, "bob")[1])
+            self.assertEqual(failure.getErrorMessage(), "bob has 1 of 1 connections")
+            self.assertEqual([session.avatarId for session in realm.roster], ["alice", "alice", "bob"])
+            del kept
+
+    def test_byUserThatCannotBe(self) -> None:
+        """A function that returns no limit is the server's own mistake: nobody is let in on it, and it is logged."""
+        realm = LimitedRealm(Recorder, max=lambda name: "many", clock=self.clock)
+        failure = self.failureResultOf(self.login(realm)[1])
+        self.assertTrue(failure.check("pbkit.errors.LoginUnavailable"))
+        self.assertEqual(len(self.flushLoggedErrors(errors.ConfigError)), 1)
 
 
 class SingleTests(RealmsTestCase):

@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import Admit, AnonymousRealm, ClockRealm, LimitedRealm, Refuse, SingleClientRealm, param
 from pbkit.errors import ConfigError, LoginRefused, TooManySessions
-from tests.support import Recorder, Wire, serve
+from tests.sessions.case import Slow
+from tests.support import Recorder, Wire, enter, serve
 
 
 class FailingRealm(LimitedRealm):
@@ -102,6 +103,70 @@ class ReconfigureTests(SynchronousTestCase):
             self.assertEqual((realm.max, realm.conflict, realm.linger, realm.motto), (1, "refuse", 0.0, "none"))
         self.enter(realm)
         self.assertIn(TooManySessions.__name__, self.refused(realm))
+
+    def test_now(self) -> None:
+        """When told to, those who are too many go at once: the oldest, as many as it takes, and nobody else."""
+        realm = LimitedRealm(Recorder, max=3, clock=Clock())
+        wires = [self.enter(realm, name) for name in ("alice", "alice", "bob", "alice")]
+        alices = realm.roster.ofAvatar("alice")
+        self.assertEqual(realm.reconfigure(max=2), ())
+        self.assertEqual(len(realm.roster), 4)
+        self.assertEqual(realm.reconfigure(max=1, now=True), tuple(each.sessionId for each in alices[:2]))
+        self.assertEqual(realm.roster.ofAvatar("alice"), alices[2:])
+        self.assertEqual(len(realm.roster.ofAvatar("bob")), 1)
+        self.assertEqual(realm.counters.ends, {"Kicked": 2})
+        self.assertIn("was changed", str(alices[0].endedWith))
+        self.assertEqual(realm.enforce(), ())
+        del wires
+
+    def test_nowByAnyPolicy(self) -> None:
+        """A user's own policy is enforced too, whatever it looks at, a probe or a kick is not done for it."""
+        closed: list[str] = []
+
+        def policy(view: Any, candidate: Any) -> Any:
+            return Refuse(LoginRefused("closed")) if candidate.avatarId in closed else Admit()
+
+        for conflict in ("refuse", "kick", "probe"):
+            realm = LimitedRealm(Recorder, admission=policy, conflict=conflict, clock=Clock())
+            wires = [self.enter(realm, name) for name in ("alice", "alice", "bob")]
+            self.assertEqual(realm.enforce(), ())
+            closed.append("bob")
+            bob = realm.roster.ofAvatar("bob")
+            self.assertEqual(realm.enforce(), (bob[0].sessionId,))
+            self.assertEqual(len(realm.reconfigure(max=1, now=True)), 1)
+            self.assertEqual([session.avatarId for session in realm.roster], ["alice"])
+            del wires, closed[:]
+
+    def test_nowReachesThePending(self) -> None:
+        """A login that is under way and has no place any more is refused when it is through, and never begins."""
+
+        class SlowLimited(Slow, LimitedRealm):
+            """So many at a time, and slow."""
+
+        realm = SlowLimited(clock=Clock())
+        logins = [enter(realm) for _ in range(3)]
+        self.assertEqual(realm.reconfigure(max=1, now=True), ())
+        realm.builds[0].callback(Recorder("alice"))
+        for each in logins[:2]:
+            self.failureResultOf(each, TooManySessions)
+        self.assertEqual(list(realm.roster), [self.successResultOf(logins[2])])
+        self.assertEqual(realm.counters.logins, 1)
+
+    def test_nowEndsNobodyIfThePolicyRaises(self) -> None:
+        """All is decided before anybody goes."""
+        broken: list[bool] = []
+
+        def policy(view: Any, candidate: Any) -> Any:
+            if broken and candidate.avatarId == "alice":
+                raise ValueError("broken")
+            return Refuse(LoginRefused("no")) if broken else Admit()
+
+        realm = LimitedRealm(Recorder, admission=policy, clock=Clock())
+        wires = [self.enter(realm, name) for name in ("alice", "bob")]
+        broken.append(True)
+        self.assertRaises(ValueError, realm.enforce)
+        self.assertEqual(len(realm.roster), 2)
+        del wires
 
     def test_whatIsFixedMayBeGivenAsItIs(self) -> None:
         """A parameter that is looked at only once does not stand in the way when it does not change."""

@@ -127,6 +127,8 @@ class Sessions(RuleBasedStateMachine):
         self.ended: set[str] = set()
         self.alive: dict[str, Session] = {}
         self.closing: list[Any] = []
+        #: By avatar id, when a session of a client that does not say which program it is was last replaced.
+        self.replacedAt: dict[str, float] = {}
         self.failures: list[LogEvent] = []
         self._observer = cast(ILogObserver, self._logged)
         globalLogPublisher.addObserver(self._observer)
@@ -167,23 +169,31 @@ class Sessions(RuleBasedStateMachine):
 
     @initialize(
         limit=st.sampled_from([1, 2, 1000]),
-        conflict=st.sampled_from(["refuse", "kick", "probe"]),
+        conflict=st.sampled_from(["refuse", "kick", "kick", "probe"]),
+        handover=st.sampled_from(["before", "after"]),
         linger=st.sampled_from([0.0, 40.0]),
     )
-    def start(self, limit: int, conflict: str, linger: float) -> None:
+    def start(self, limit: int, conflict: str, handover: str, linger: float) -> None:
         """A server."""
         self.limit = limit
+        self.handover = handover
         self.linger = linger
-        self.realm = Machines(Recorder, max=limit, conflict=conflict, linger=linger, clock=self.clock)
+        self.realm = Machines(
+            Recorder, max=limit, conflict=conflict, handover=handover, linger=linger, clock=self.clock
+        )
         self.realm.machine = self
         self.realm.roster.onBegin(self.begun)
         self.realm.roster.onEnd(self.over)
         self.server = serve(self.realm, clock=self.clock)
-        self.connect()
+        self.connect("")
 
     def begun(self, session: Session) -> None:
         """A session begins."""
         check.assertNotIn(session.sessionId, {*self.live, *self.ended}, "begun twice")
+        if self.handover == "after" and self.limit == 1:
+            # Nobody is in beside one who is not out.
+            busy = [avatar for avatar in self.avatars if avatar.avatarId == session.avatarId and avatar.busy]
+            check.assertEqual(busy, [])
         self.live[session.sessionId] = session.avatarId
 
     def over(self, session: Session) -> None:
@@ -192,14 +202,21 @@ class Sessions(RuleBasedStateMachine):
         del self.live[session.sessionId]
         self.ended.add(session.sessionId)
         if isinstance(session.endedWith, errors.Replaced):
-            # By somebody who is in by now: a login that fails ends nobody.
-            check.assertIn(session.avatarId, self.live.values())
+            if self.handover == "before":
+                # By somebody who is in by now: a login that fails ends nobody.
+                check.assertIn(session.avatarId, self.live.values())
+            if not session.peer.hello:
+                last = self.replacedAt.get(session.avatarId)
+                check.assertTrue(last is None or self.clock.seconds() >= last + 5, "a war")
+                self.replacedAt[session.avatarId] = self.clock.seconds()
 
     @precondition(lambda self: len(self.wires) < 4)
-    @rule()
-    def connect(self) -> None:
-        """A new connection."""
-        self.wires.append(Wire(self.server))
+    @rule(program=st.sampled_from(["", "", "p", "q"]))
+    def connect(self, program: str) -> None:
+        """A new connection, of a client that says which running program it is, or does not."""
+        wire = Wire(self.server)
+        wire.server.peer.hello = {"program": program} if program else {}
+        self.wires.append(wire)
 
     @rule(what=st.sampled_from(["build", "attached", "detached"]), manner=st.sampled_from(MANNERS))
     def behaveLike(self, what: str, manner: str) -> None:
@@ -300,7 +317,7 @@ class Sessions(RuleBasedStateMachine):
         self.frozen ^= {self.wires[which % len(self.wires)]}
         self.settle()
 
-    @rule(seconds=st.sampled_from([1, 10, 31, 100]))
+    @rule(seconds=st.sampled_from([1, 5, 10, 31, 100]))
     def wait(self, seconds: int) -> None:
         """Time passes."""
         self.clock.advance(seconds)
@@ -424,8 +441,8 @@ class Sessions(RuleBasedStateMachine):
             self.open(0, False)
             for login in self.logins:
                 login.reference = None
-        # Whoever waits for a decision or a probe has waited long enough.
-        for _ in range(3):
+        # Whoever waits for a decision, a probe or a handover has waited long enough.
+        for _ in range(6):
             self.clock.advance(31)
             self.settle()
             for login in self.logins:
@@ -447,8 +464,12 @@ class Sessions(RuleBasedStateMachine):
         check.assertEqual(self.alive.keys() & self.attachedDone.keys(), set())
         realm, roster = self.realm, self.realm.roster
         check.assertEqual((len(roster), roster.pending, len(roster.view.everyone())), (0, 0, 0))
+        arbitration = realm._entrance.arbitration
+        check.assertEqual((arbitration.changes._pending, arbitration.changes._lines), ({}, {}))
+        check.assertEqual(realm._entrance._departures._byAvatar, {})
         check.assertEqual((roster._byAvatar, roster._byPeer, roster._all._places), ({}, {}, {}))
-        check.assertEqual((realm._logins, realm._leaving, realm._arbitration._probes), (set(), set(), {}))
+        entrance = realm._entrance
+        check.assertEqual((entrance._logins, entrance._leaving, entrance.arbitration._probes), (set(), set(), {}))
         check.assertEqual(len(cast(Cached, realm.lifecycle)), 0)
         check.assertEqual(timers(self.clock), [])
         # What was raised was a `Refusal`, be it in a hook that nobody waited for; nothing else went wrong.

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from pbkit import CachingRealm, SingleClientRealm, Told, currentSession, errors
-from pbkit.interfaces import ILogin, IPeer
+from pbkit.interfaces import IChannel, ILogin, IPeer
 from pbkit.sessions.stock import StockLogin, loginOf
 from tests.support import Client, Recorder, Wire, serve, timers
 
@@ -31,9 +31,8 @@ class LoginOfTests(SynchronousTestCase):
         """A raw mind becomes a whole `ILogin`; one that is there already stays."""
         login = loginOf(None)
         verifyObject(ILogin, login)
-        self.assertEqual(
-            (login.reference, login.peer, login.channel, login.hello, login.lost), (None, None, None, {}, False)
-        )
+        verifyObject(IChannel, login.channel)
+        self.assertEqual((login.reference, login.peer, login.hello, login.lost), (None, None, {}, False))
         self.assertIs(loginOf(login), login)
 
     def test_anyMindIsKeptForTheRealmToJudge(self) -> None:

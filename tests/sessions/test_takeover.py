@@ -136,11 +136,13 @@ class TakeoverTests(RealmTestCase):
         self.assertEqual(list(realm.roster), [self.successResultOf(first)])
 
     def test_twoRaceUnderKick(self) -> None:
-        """Under kick they come in one after the other; each replaces the one before, and one is left."""
+        """Under kick they come in one after the other, 5 s apart; each replaces the one before, and one is left."""
         realm = SlowSingle(conflict="kick", clock=self.clock)
         logins = [enter(realm) for _ in range(3)]
         avatar = Recorder("alice")
         realm.builds[0].callback(avatar)
+        self.assertNoResult(logins[2])
+        self.clock.advance(5)
         for each in logins[:2]:
             # Replaced before it had its answer, or after.
             each.addErrback(lambda failure: failure.trap(errors.LoginInterrupted))

@@ -25,7 +25,7 @@ GRACE = 30.0
 PONG = 128
 
 
-class Entrance:
+class Threshold:
     """
     The way in of one connection of a server.
 

@@ -1,0 +1,15 @@
+"""Alice waits for news for half a second, and leaves."""
+
+from twisted.internet import task
+
+from stock import login
+
+
+async def main(reactor):
+    alice = await login(reactor)
+    alice.callRemote("next").addErrback(lambda failure: None)
+    await task.deferLater(reactor, 0.5)
+    print("alice leaves")
+
+
+task.react(main)

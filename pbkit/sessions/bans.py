@@ -1,0 +1,161 @@
+"""
+Who is not let in for some time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any, TypeAlias
+
+import attrs
+from twisted.logger import Logger
+
+from pbkit.errors import ConfigError, LoginBanned
+
+Network: TypeAlias = IPv4Network | IPv6Network
+
+#: How many bans a realm keeps. One of them takes about half a kilobyte.
+MOST = 10_000
+
+log = Logger()
+
+
+@attrs.frozen
+class Ban:
+    """
+    A user, or an address, that is not let in.
+
+    :ivar avatarId: whose log-ins are refused, or None.
+    :ivar address: a host or a network as text, such as ``192.0.2.7/32``, or None.
+    :ivar left: for how long still, in seconds.
+    :ivar reason: a sentence for people, or "".
+    """
+
+    avatarId: str | None
+    address: str | None
+    left: float
+    reason: str
+
+
+def networkOf(address: Any) -> Network:
+    """
+    :param address: an `IAddress` of TCP, an IP address, or a network such as ``192.0.2.0/24``.
+    :raises ConfigError: it is none of these.
+    """
+    text = getattr(address, "host", address)
+    try:
+        if not isinstance(text, str):
+            raise ValueError
+        # "fe80::1%eth0": what stands behind is a name of ours for a wire of ours.
+        network = ip_network(text.partition("%")[0])
+    except ValueError:
+        raise ConfigError(
+            f"address {text!r}: give an IP address such as 192.0.2.7, or a network such as 192.0.2.0/24"
+        ) from None
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    if mapped is not None and network.prefixlen >= 96:
+        # As a server that listens on "::" sees clients that come by IPv4.
+        return IPv4Network((mapped, network.prefixlen - 96))
+    return network
+
+
+def hostOf(address: Any) -> IPv4Address | IPv6Address | None:
+    """
+    :param address: an `IAddress`, or None.
+    :return: the IP address in it, or None: a Unix socket has none.
+    """
+    try:
+        host = ip_address(getattr(address, "host", "").partition("%")[0])
+    except (ValueError, AttributeError):
+        return None
+    mapped = host.ipv4_mapped if isinstance(host, IPv6Address) else None
+    return host if mapped is None else mapped
+
+
+class Bans:
+    """
+    The bans of a realm. Those that are over are forgotten when they are come upon, and when there are many: there is
+    no timer.
+
+    :param seconds: the time, in seconds.
+    """
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._bans: dict[str | Network, tuple[float, str]] = {}
+        # By version and length of prefix, how many networks: as many look-ups as there are of these find a host.
+        self._prefixes: dict[tuple[int, int], int] = {}
+        self._tidyAt = 64
+
+    def __iter__(self) -> Iterator[Ban]:
+        self._tidy()
+        now = self._seconds()
+        for who, (until, reason) in self._bans.items():
+            isUser = isinstance(who, str)
+            yield Ban(who if isinstance(who, str) else None, None if isUser else str(who), until - now, reason)
+
+    def add(self, who: str | Network, seconds: float, reason: str) -> None:
+        """
+        Ban somebody from now on; one who is banned already, anew.
+
+        :param who: an avatar id, or a network.
+        :raises ConfigError: the time is none.
+        """
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+            raise ConfigError(f"a ban takes a number of seconds above 0, not {seconds!r}")
+        self.remove(who)
+        if len(self._bans) >= self._tidyAt:
+            self._tidy()
+        self._bans[who] = (self._seconds() + seconds, reason)
+        if not isinstance(who, str):
+            prefix = (who.version, who.prefixlen)
+            self._prefixes[prefix] = self._prefixes.get(prefix, 0) + 1
+
+    def remove(self, who: str | Network) -> bool:
+        """
+        :return: whether there was such a ban.
+        """
+        found = self._bans.pop(who, None)
+        if found is not None and not isinstance(who, str):
+            prefix = (who.version, who.prefixlen)
+            self._prefixes[prefix] -= 1
+            if not self._prefixes[prefix]:
+                del self._prefixes[prefix]
+        return found is not None and found[0] > self._seconds()
+
+    def check(self, avatarId: str | None, address: Any) -> None:
+        """
+        :param address: the `IAddress` of who wants to come in, or None.
+        :raises LoginBanned: the user or the address is banned; with the time left.
+        """
+        if not self._bans:
+            return
+        if avatarId is not None:
+            self._check(avatarId)
+        host = hostOf(address) if self._prefixes else None
+        if host is not None:
+            for version, length in tuple(self._prefixes):
+                if version == host.version:
+                    self._check(ip_network((host, length), strict=False))
+
+    def _check(self, who: str | Network) -> None:
+        until, reason = self._bans.get(who, (-math.inf, ""))
+        left = until - self._seconds()
+        if left > 0:
+            raise LoginBanned(f"banned for another {math.ceil(left)} s" + (f": {reason}" if reason else ""))
+        if until > -math.inf:
+            self.remove(who)
+
+    def _tidy(self) -> None:
+        now = self._seconds()
+        for who in [who for who, (until, _) in self._bans.items() if until <= now]:
+            self.remove(who)
+        if len(self._bans) >= MOST:
+            # Memory is bounded; whoever would have been let in next is let in now.
+            soonest = min(self._bans, key=lambda who: self._bans[who][0])
+            log.warn("there are {most} bans, that of {who} is forgotten before its time", most=MOST, who=str(soonest))
+            self.remove(soonest)
+        # So that looking for those that are over costs little for each that is added.
+        self._tidyAt = min(MOST, max(64, 2 * len(self._bans)))

@@ -1,0 +1,166 @@
+"""Which running program a client says it is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.spread import pb
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbkit import CachingRealm, ClientFactory, dropin
+from pbkit.client.program import REMEMBERED, Seats
+from tests.support import Recorder, Wire, serve
+from tests.transcripts import environment
+
+FORK = """
+import os
+from pbkit.client import program
+here = program._seats.take(b"alice", "")[0]
+read, write = os.pipe()
+if not os.fork():
+    os.write(write, program._seats.take(b"alice", "")[0].encode())
+    os._exit(0)
+os.wait()
+print(here, os.read(read, 100).decode())
+"""
+
+
+class SeatTests(SynchronousTestCase):
+    """`Seats`."""
+
+    def test_aProgramIsNotGuessed(self) -> None:
+        """Each program has 128 bits of its own."""
+        texts = {Seats().take(b"alice", "")[0] for _ in range(50)}
+        self.assertEqual(len(texts), 50)
+        self.assertEqual({len(text.partition(".")[0]) for text in texts}, {32})
+
+    def test_liveConnectionsAreApart(self) -> None:
+        """No two live connections of one user say the same; one that comes after a lost one says what that did."""
+        seats = Seats()
+        (first, loseFirst), (second, loseSecond) = seats.take(b"alice", "s"), seats.take(b"alice", "s")
+        self.assertNotEqual(first, second)
+        loseFirst()
+        self.assertEqual(seats.take(b"alice", "s")[0], first)
+        loseSecond()
+        loseSecond()
+        third, _ = seats.take(b"alice", "s")
+        self.assertEqual(third, second)
+        self.assertNotIn(seats.take(b"alice", "s")[0], {first, second})
+
+    def test_whoWasLostLastHasTheGhost(self) -> None:
+        """Of several that are free it is the seat of the connection that was lost last."""
+        seats = Seats()
+        taken = [seats.take(b"alice", "s") for _ in range(4)]
+        for number in (1, 3, 0):
+            taken[number][1]()
+        self.assertEqual([seats.take(b"alice", "s")[0] for _ in range(3)], [taken[n][0] for n in (0, 3, 1)])
+
+    def test_usersAreApart(self) -> None:
+        """What one user's connections say does not depend on another's, nor on who comes back first."""
+        seats = Seats()
+        alice, _ = seats.take(b"alice", "s")
+        bob, _ = seats.take(b"bob", "s")
+        self.assertEqual(alice, bob)
+
+    def test_serversFindTheirOwnGhosts(self) -> None:
+        """If the connections to two servers break at once, each server is told the same as before, in any order."""
+        seats = Seats()
+        (one, loseOne), (two, loseTwo) = seats.take(b"alice", "one"), seats.take(b"alice", "two")
+        loseOne()
+        loseTwo()
+        self.assertEqual(seats.take(b"alice", "two")[0], two)
+        self.assertEqual(seats.take(b"alice", "one")[0], one)
+
+    def test_bounded(self) -> None:
+        """Names that have no connection any more are forgotten in the end, those that have are not."""
+        seats = Seats()
+        mine, _ = seats.take(b"alice", "s")
+        for number in range(2 * REMEMBERED):
+            seats.take(b"user%d" % number, "s")[1]()
+        self.assertEqual(len(seats), REMEMBERED)
+        self.assertNotEqual(seats.take(b"alice", "s")[0], mine)
+
+    def test_forkedChildIsAnotherProgram(self) -> None:
+        """A child process that goes on from where its parent was is not taken for it."""
+        command = [sys.executable, "-c", FORK]
+        run = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=True)
+        parent, child = run.stdout.split()
+        self.assertNotEqual(parent.partition(".")[0], child.partition(".")[0])
+
+
+class IntroductionTests(SynchronousTestCase):
+    """What a `ClientFactory` says."""
+
+    def setUp(self) -> None:
+        """A server that writes down what it is told with each login."""
+        self.seen: list[Any] = []
+        seen = self.seen
+
+        class Asking(CachingRealm):
+            """Writes down."""
+
+            def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+                """Write it down."""
+                seen.append(dict(mind.hello))
+                return super().requestAvatar(avatarId, mind, *interfaces)
+
+        self.server = serve(Asking(Recorder, clock=Clock()))
+
+    def test_beforeTheLogin(self) -> None:
+        """A login comes with it; a second one on the same connection with the same."""
+        wire = Wire(self.server, ClientFactory())
+        kept = [self.successResultOf(wire.login("alice")), self.successResultOf(wire.login("bob"))]
+        self.assertEqual(len(self.seen[0]["program"].partition(".")[0]), 32)
+        self.assertEqual(self.seen[0], self.seen[1])
+        del kept
+
+    def test_again(self) -> None:
+        """The next connection says the same once the one before is lost, and something else while that lives."""
+        first = Wire(self.server, ClientFactory())
+        first.login("alice")
+        Wire(self.server, ClientFactory()).login("alice")
+        first.lose()
+        Wire(self.server, ClientFactory()).login("alice")
+        one, two, three = (each["program"] for each in self.seen)
+        self.assertNotEqual(one, two)
+        self.assertEqual(one, three)
+
+    def test_oneFactoryManyConnections(self) -> None:
+        """A factory that connects again says it on each connection."""
+        factory = ClientFactory()
+        for _ in range(2):
+            wire = Wire(self.server, factory)
+            wire.login("alice")
+            wire.lose()
+            factory.clientConnectionLost(None, None)
+        one, two = (each["program"] for each in self.seen)
+        self.assertEqual(one, two)
+
+    def test_onesOwn(self) -> None:
+        """A client may say what it likes, or nothing."""
+        for program in ("me", ""):
+            Wire(self.server, ClientFactory(hello={"program": program})).login("alice")
+        self.assertEqual(self.seen, [{"program": "me"}, {"program": ""}])
+
+    def test_guestsAndDropInsSayNothing(self) -> None:
+        """An anonymous login has no place to take; and the drop-in's factory says what stock's does."""
+        Wire(self.server, dropin.PBClientFactory()).login("alice")
+        self.assertEqual(self.seen, [{}])
+        wire = Wire(self.server, ClientFactory())
+        self.failureResultOf(wire.login(None))
+        self.assertEqual(wire.server.peer.hello, {})
+
+    def test_full(self) -> None:
+        """Where the hello has no room for it, it is left out."""
+        hello = {f"key{number}": 1 for number in range(32)}
+        Wire(self.server, ClientFactory(hello=hello)).login("alice")
+        self.assertEqual(self.seen, [hello])
+
+    def test_stockServer(self) -> None:
+        """A stock server is not disturbed by it."""
+        wire = Wire(serve(CachingRealm(Recorder, clock=Clock()), pb.PBServerFactory), ClientFactory())
+        avatar = self.successResultOf(wire.login("alice"))
+        self.assertEqual(self.successResultOf(wire.call(avatar, "whoami")), "alice")
