@@ -137,6 +137,10 @@ class TranscriptTests(SynchronousTestCase):
         """One login too many is refused."""
         self.play(EXAMPLES / "limited.txt")
 
+    def test_limits(self) -> None:
+        """Who runs into a bound is told, or cut off."""
+        self.play(EXAMPLES / "limits.txt")
+
     def test_moving(self) -> None:
         """A program that was moved serves old clients and new ones."""
         self.play(EXAMPLES / "moving.txt")
