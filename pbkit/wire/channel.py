@@ -25,9 +25,7 @@ from zope.interface import implementer
 
 from pbkit.errors import Disconnected, SessionEnded, TooManyReferences
 from pbkit.interfaces import IChannel, current
-from pbkit.wire.caching import guarded
 from pbkit.wire.calls import shared
-from pbkit.wire.journal import presentable
 from pbkit.wire.tables import Tables
 
 if TYPE_CHECKING:
@@ -122,8 +120,8 @@ class Channel(Tables):
     def _sendFailureOrError(self, fail: Failure, requestID: Any) -> None:
         if _key(requestID) in self._serving:
             super()._sendFailureOrError(fail, requestID)
-        elif not fail.check(pb.Error, pb.PBConnectionLost) and self.connection.journal.admits():
-            log.failure("a call failed after its session had ended", presentable(fail))
+        elif not fail.check(pb.Error, pb.PBConnectionLost):
+            self.connection.journal.failure(log, "a call failed after its session had ended", fail)
 
     # Calls out.
 
@@ -190,11 +188,11 @@ class Channel(Tables):
         if self._draining is not None and self.error is None and not self._serving:
             error, idle = self._draining
             self._draining = (error, _nothing)
-            guarded(idle)
+            self.guarded(idle)
 
     def _call(self, callbacks: list[Callable[[], object]]) -> None:
         while callbacks:
-            guarded(callbacks.pop(0))
+            self.guarded(callbacks.pop(0))
 
     # The end.
 
@@ -231,7 +229,7 @@ class Channel(Tables):
         self._localCleanup = {}
         self.connection.bury(self, granted, observed, waiting)
         for answer in waiting.values():
-            guarded(answer.errback, why())
+            self.guarded(answer.errback, why())
         for local in observed.values():
             self.stopObserving(local)
         self._call(self.disconnects)
