@@ -112,8 +112,8 @@ class Broker(Routes):
         super().connectionMade()
 
     def setPrefixLimit(self, limit: Any) -> None:
-        """As stock's, which calls it when the connection is made."""
-        super().setPrefixLimit(limit)
+        """As stock's, which calls it when the connection is made. It would make two numbers of 80 bytes, for nothing."""
+        self.prefixLimit = limit
         if self.intake is None:
             self.intake = Intake(self, *self.threshold.bounds())
 
@@ -284,6 +284,8 @@ class Broker(Routes):
         """As stock's; harmless after the loss."""
         if self.disconnects is not None:
             super().dontNotifyOnDisconnect(notifier)
+            if not self.disconnects:
+                del self.disconnects
 
     def localObjectForID(self, luid: Any) -> Any:
         """As stock's; and the object on which pbkit's peers say hello, which takes no room in the table."""

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.spread import pb
 
 from pbkit.errors import Error
+from pbkit.wire.lazily import Lazily
 from pbkit.wire.observer import Observer
 
 log = Logger()
@@ -28,6 +29,19 @@ class Caching(pb.Broker):
     connection: Any
     serializingPerspective: Any = None
     minted: list[int] | None = None
+    # All that stock makes in `__init__`, which is not called: 3.5 KB for each connection. What each has, its own
+    # `__init__` sets.
+    disconnected = 0
+    currentRequestID = currentLocalID = 0
+    unserializingPerspective: Any = None
+    disconnects: Any = Lazily(list)
+    localObjects: Any = Lazily(dict)
+    luids: Any = Lazily(dict)
+    remotelyCachedObjects: Any = Lazily(dict)
+    remotelyCachedLUIDs: Any = Lazily(dict)
+    locallyCachedObjects: Any = Lazily(dict)
+    waitingForAnswers: Any = Lazily(dict)
+    _localCleanup: Any = Lazily(dict)
 
     def _mint(self, luid: Any) -> None:
         if self.minted is not None:

@@ -38,7 +38,6 @@ class Calls(Jellying):
     """
 
     connection: Broker
-    waitingForAnswers: Any
 
     @property
     def keepsDeadlines(self) -> bool:

@@ -27,6 +27,7 @@ from pbkit.errors import Disconnected, SessionEnded
 from pbkit.interfaces import IChannel, current
 from pbkit.wire.caching import guarded
 from pbkit.wire.calls import shared
+from pbkit.wire.lazily import Lazily
 from pbkit.wire.journal import presentable
 from pbkit.wire.tables import Tables
 
@@ -46,15 +47,13 @@ class Channel(Tables):
     """
 
     session: Any = None
+    _granted = False
+    _onReleased: Any = Lazily(list)
+    _draining: tuple[SessionEnded, Callable[[], object]] | None = None
 
     def __init__(self, connection: Broker) -> None:
         super().__init__(connection)
-        self.disconnects: list[Callable[[], object]] = []
-        self.waitingForAnswers: Any = {}
         self._serving: dict[Any, Any] = {}
-        self._granted = False
-        self._onReleased: list[Callable[[], object]] = []
-        self._draining: tuple[SessionEnded, Callable[[], object]] | None = None
 
     # Calls in.
 

@@ -26,18 +26,9 @@ class Tables(Calls):
     error: SessionEnded | None = None
 
     def __init__(self, connection: Broker) -> None:
-        # Not pb.Broker's own: it would make what only a connection needs, and a kilobyte of it.
         self.connection = connection
-        self.factory = connection.factory
-        self.security = connection.security
-        self.disconnected = connection.disconnected
-        self.localObjects: dict[Any, Any] = {}
-        self.luids: dict[Any, Any] = {}
-        self.remotelyCachedObjects: dict[Any, Any] = {}
-        self.remotelyCachedLUIDs: dict[Any, Any] = {}
-        self.unserializingPerspective = None
-        self.serializingPerspective = None
-        self._localCleanup: dict[Any, Any] = {}
+        if connection.disconnected:
+            self.disconnected = connection.disconnected
 
     # Equal to itself only, and with an order: observers of Cacheables compare brokers by it.
 
@@ -48,6 +39,16 @@ class Tables(Calls):
         return id(self) > id(other)
 
     # What the connection has.
+
+    @property
+    def factory(self) -> Any:  # type: ignore[override]
+        """The connection's."""
+        return self.connection.factory
+
+    @property
+    def security(self) -> Any:
+        """The connection's."""
+        return self.connection.security
 
     @property
     def transport(self) -> Any:  # type: ignore[override]
