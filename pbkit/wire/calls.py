@@ -17,6 +17,7 @@ from pbkit.dispatch import receive
 from pbkit.errors import BadArguments, CallTimedOut, Error, InternalError, NoSuchMethod
 from pbkit.wire import codec
 from pbkit.wire.jellying import Jellying
+from pbkit.wire.lazily import EMPTY
 from pbkit.wire.journal import presentable
 from pbkit.wire.sexp import handles
 
@@ -36,6 +37,8 @@ class Calls(Jellying):
     :ivar connection: the broker that has the socket.
     :ivar waitingForAnswers: calls of ours, by request id.
     """
+
+    __slots__ = ()
 
     connection: Broker
 
@@ -177,6 +180,8 @@ class Calls(Jellying):
             requestID = connection.newRequestID()
             if answerRequired:
                 answer = Deferred(lambda _: self._givenUp(requestID))
+                if self.waitingForAnswers is EMPTY:
+                    self.waitingForAnswers = {}
                 self.waitingForAnswers[requestID] = answer
                 connection.callers[requestID] = self
             data = None

@@ -13,6 +13,7 @@ from pbkit.errors import CannotSend
 from pbkit.wire.allowed import STOCK, Registry
 from pbkit.wire.caching import Caching
 from pbkit.wire.jellier import Jellier
+from pbkit.wire.lazily import EMPTY
 from pbkit.wire.peer import peerOf
 from pbkit.wire.sexp import handles
 from pbkit.wire.unjellier import Unjellier
@@ -27,10 +28,9 @@ class Jellying(Caching):
     :ivar registry: of the connection: which classes are made of what the other end sends.
     """
 
+    __slots__ = ()
+
     registry: Registry = STOCK
-    jellyMethod: Any = None
-    jellyArgs: Any = None
-    jellyKw: Any = None
 
     # Out.
 
@@ -70,9 +70,19 @@ class Jellying(Caching):
 
     def registerReference(self, object: Any) -> Any:
         """As stock's."""
+        if self.luids is EMPTY:
+            self.luids = {}
+        if self.localObjects is EMPTY:
+            self.localObjects = {}
         luid = super().registerReference(object)
         self._mint(luid)
         return luid
+
+    def setNameForLocal(self, name: Any, object: Any) -> None:
+        """As stock's."""
+        if self.localObjects is EMPTY:
+            self.localObjects = {}
+        super().setNameForLocal(name, object)
 
     def takeBack(self, luids: list[int]) -> None:
         """Let go of what was put into a message that is not sent."""

@@ -14,7 +14,7 @@ from pbkit.errors import SessionEnded
 from pbkit.wire.calls import Calls
 from pbkit.wire.channel import Channel
 from pbkit.wire.deadlines import Deadlines
-from pbkit.wire.lazily import Lazily
+from pbkit.wire.lazily import EMPTY, Lazily
 from pbkit.wire.outflow import Outflow
 from pbkit.wire.tombstones import Tombstones
 
@@ -28,28 +28,42 @@ class Routes(Calls):
     stock: the login root, and sessions that share its tables.
     """
 
+    __slots__ = (
+        "_channels",
+        "callers",
+        "connects",
+        "currentLocalID",
+        "currentRequestID",
+        "isClient",
+        "outflow",
+        "owners",
+        "security",
+    )
+
     _deadlines: Deadlines | None = None
-    #: Whose each call is that waits for an answer: a channel's, or our own.
-    callers: Any = Lazily(dict)
     #: The channel of each copy of a Cacheable of the other end's.
-    cachers: Any = Lazily(dict)
-    _channels: Any = Lazily(dict)
-    _tombstones: Any = Lazily(Tombstones)
+    cachers: Any = EMPTY
+    _tombstones: Any = EMPTY
     # Stock's. Its own copy of the vocabulary, which nothing ever changes, is 1.2 KB.
     outgoingSymbols: Any = MappingProxyType(banana.Banana.outgoingVocabulary)
     outgoingSymbolCount = 0
     listStack: Any = Lazily(list)
     failures: Any = Lazily(list)
-    connects: Any = Lazily(list)
-    pageProducers: Any = Lazily(list)
+    pageProducers: Any = ()
 
     def __init__(self, isClient: Any = 1, security: Any = globalSecurity) -> None:
-        # Not stock's, see `Caching`: of what it makes, this is what each connection has.
+        super().__init__()
+        # Stock's, which lets go of these when it is ready.
+        self.connects: Any = []
         self.isClient = isClient
         self.security = security
+        self.currentRequestID = self.currentLocalID = 0
         self.outflow = Outflow(self.connection)
         #: The channel of each id that was handed out in one.
         self.owners: dict[int, Channel] = {}
+        #: Whose each call is that waits for an answer: a channel's, or our own.
+        self.callers: dict[int, Calls] = {}
+        self._channels: dict[Channel, None] = {}
 
     @property
     def connection(self) -> Broker:  # type: ignore[override]
@@ -82,7 +96,10 @@ class Routes(Calls):
         if self.disconnected:
             return
         assert channel.error is not None
-        self._tombstones.put(channel.error, (*granted.items(), *observed.items()))
+        if granted or observed:
+            if self._tombstones is EMPTY:
+                self._tombstones = Tombstones()
+            self._tombstones.put(channel.error, (*granted.items(), *observed.items()))
         if self.pageProducers:
             # A pager has nobody to page for now. It would run on, to nowhere.
             self.pageProducers = [p for p in self.pageProducers if _brokerOf(p) is not channel]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pbkit.errors import Error, SessionEnded
 from pbkit.wire.calls import Calls
+from pbkit.wire.lazily import EMPTY
 
 if TYPE_CHECKING:
     from pbkit.wire.broker import Broker
@@ -23,9 +24,12 @@ class Tables(Calls):
     :ivar error: None while it lives, then what calls on its references are answered.
     """
 
+    __slots__ = ("connection",)
+
     error: SessionEnded | None = None
 
     def __init__(self, connection: Broker) -> None:
+        super().__init__()
         self.connection = connection
         if connection.disconnected:
             self.disconnected = connection.disconnected
@@ -90,6 +94,8 @@ class Tables(Calls):
         Keep a copy of a client's Cacheable. On the connection: the client sends it once, whichever of its sessions
         it gives it to.
         """
+        if self.connection.cachers is EMPTY:
+            self.connection.cachers = {}
         self.connection.cachers[cid] = cast("Channel", self)
         self.connection.cacheLocally(cid, instance)
 
