@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.spread import pb
 
 from pbkit.errors import Error
-from pbkit.wire.lazily import EMPTY, Lazily
+from pbkit.wire.lazily import EMPTY
 from pbkit.wire.observer import Observer
 
 log = Logger()
@@ -42,9 +42,9 @@ class Caching(pb.Broker):
 
     connection: Any
     disconnected: Any = 0
-    remotelyCachedObjects: Any = Lazily(dict)
-    remotelyCachedLUIDs: Any = Lazily(dict)
-    locallyCachedObjects: Any = Lazily(dict)
+    remotelyCachedObjects: Any = EMPTY
+    remotelyCachedLUIDs: Any = EMPTY
+    locallyCachedObjects: Any = EMPTY
 
     def __init__(self) -> None:
         # Not stock's, which makes 3.5 KB for each connection. All of that is here, or of the class; or of `Routes`, if
@@ -72,7 +72,17 @@ class Caching(pb.Broker):
         most = self.connection.profile.calls.references
         if most is not None and cid not in self.locallyCachedObjects and len(self.locallyCachedObjects) >= most:
             raise Error(f"more than {most} copies of Cacheables are kept here for this connection")
+        if self.locallyCachedObjects is EMPTY:
+            self.locallyCachedObjects = {}
         super().cacheLocally(cid, instance)
+
+    def full(self, most: int) -> Exception:
+        """
+        The other end would have more references than it may have: that is the end of its session, or connection.
+
+        :return: what is wrong.
+        """
+        raise NotImplementedError
 
     def hasLocally(self, luid: Any, copy: Any = None) -> bool:
         """
@@ -106,7 +116,12 @@ class Caching(pb.Broker):
         return luid
 
     def cacheRemotely(self, instance: Any) -> Any:
-        """As stock's, for whom a message is being put together."""
+        """As stock's, for whom a message is being put together, and within the bound for references."""
+        most = self.connection.profile.calls.references
+        if most is not None and len(self.localObjects) + len(self.remotelyCachedObjects) >= most:
+            raise self.full(most)
+        if self.remotelyCachedObjects is EMPTY:
+            self.remotelyCachedObjects, self.remotelyCachedLUIDs = {}, {}
         luid = super().cacheRemotely(instance)
         key = self.cacheKey(instance, self.serializingPerspective)
         self.remotelyCachedLUIDs[key] = self.remotelyCachedLUIDs.pop(instance.processUniqueID())

@@ -17,8 +17,8 @@ from pbkit.dispatch import receive
 from pbkit.errors import BadArguments, CallTimedOut, Error, InternalError, NoSuchMethod
 from pbkit.wire import codec
 from pbkit.wire.jellying import Jellying
-from pbkit.wire.lazily import EMPTY
 from pbkit.wire.journal import presentable
+from pbkit.wire.lazily import EMPTY
 from pbkit.wire.sexp import handles
 
 if TYPE_CHECKING:

@@ -21,6 +21,33 @@ from pbkit.wire.unjellier import Unjellier
 log = Logger()
 
 
+class Local:
+    """
+    What stock's `pb.Local` is, in half of the memory: an object that the other end has, and how often.
+    """
+
+    __slots__ = ("object", "refcount")
+
+    perspective: Any = None
+
+    def __init__(self, object: Any) -> None:
+        self.object = object
+        self.refcount = 1
+
+    def __repr__(self) -> str:
+        return f"<Local {self.object!r} ref:{self.refcount}>"
+
+    def incref(self) -> int:
+        """One more."""
+        self.refcount += 1
+        return self.refcount
+
+    def decref(self) -> int:
+        """One less."""
+        self.refcount -= 1
+        return self.refcount
+
+
 class Jellying(Caching):
     """
     A broker's jelly. Everything of it works on the tables that a broker has, and on a channel's.
@@ -69,12 +96,29 @@ class Jellying(Caching):
             self.serializingPerspective, self.jellyMethod, self.jellyArgs, self.jellyKw, self.minted = outer
 
     def registerReference(self, object: Any) -> Any:
-        """As stock's."""
+        """
+        As stock's, but with a bound of the profile's: over stock's the whole connection is lost, with all its sessions.
+
+        :raises Error: the other end has as many as it may have.
+        """
         if self.luids is EMPTY:
             self.luids = {}
         if self.localObjects is EMPTY:
             self.localObjects = {}
-        luid = super().registerReference(object)
+        most = self.connection.profile.calls.references
+        if most is None:
+            luid = super().registerReference(object)
+        else:
+            puid = object.processUniqueID()
+            luid = self.luids.get(puid)
+            if luid is not None:
+                self.localObjects[luid].incref()
+            elif len(self.localObjects) + len(self.remotelyCachedObjects) >= most:
+                raise self.full(most)
+            else:
+                luid = self.newLocalID()
+                self.localObjects[luid] = Local(object)
+                self.luids[puid] = luid
         self._mint(luid)
         return luid
 
