@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.reflect import safe_str
 from twisted.spread import banana, pb
 from twisted.spread.banana import BananaError
-from twisted.spread.jelly import SecurityOptions, unjellyableFactoryRegistry, unjellyableRegistry
+from twisted.spread.jelly import SecurityOptions, globalSecurity, unjellyableFactoryRegistry, unjellyableRegistry
 
 from pbkit.errors import Disconnected
 from pbkit.interfaces import current
@@ -64,17 +64,34 @@ class Broker(Routes):
     profile: Profile = STRICT
     refused: str | None = None
     closed = False
-    intake: Any = None
     threshold: Threshold
     _journal: Journal | None = None
-    #: Whether plain data takes the fast way, and whether the vocabulary of the dialect `pb` is spoken.
-    plain = vocabulary = False
-    #: Whether what comes in takes the fast way too: not while the gate is closed.
-    fast = False
-    #: The request that is being served, if it is to be answered.
-    answering: Any = None
-    #: The call that is being served, as it came.
-    message = b""
+    prefixLimit: Any = 64
+
+    __slots__ = (
+        "_pbkitPeer",
+        "answering",
+        "currentDialect",
+        "fast",
+        "intake",
+        "message",
+        "plain",
+        "threshold",
+        "vocabulary",
+    )
+
+    def __init__(self, isClient: Any = 1, security: Any = globalSecurity) -> None:
+        super().__init__(isClient, security)
+        self.intake: Any = None
+        self.currentDialect: Any = None
+        #: Whether plain data takes the fast way, and whether the vocabulary of the dialect `pb` is spoken.
+        self.plain = self.vocabulary = False
+        #: Whether what comes in takes the fast way too: not while the gate is closed.
+        self.fast = False
+        #: The request that is being served, if it is to be answered.
+        self.answering: Any = None
+        #: The call that is being served, as it came.
+        self.message = b""
 
     @property
     def peer(self) -> Peer:
@@ -112,8 +129,9 @@ class Broker(Routes):
         super().connectionMade()
 
     def setPrefixLimit(self, limit: Any) -> None:
-        """As stock's, which calls it when the connection is made."""
-        super().setPrefixLimit(limit)
+        """As stock's, which calls it when the connection is made; without its two numbers of 80 bytes."""
+        if limit != self.prefixLimit:
+            self.prefixLimit = limit
         if self.intake is None:
             self.intake = Intake(self, *self.threshold.bounds())
 
@@ -221,6 +239,8 @@ class Broker(Routes):
 
     def registerPageProducer(self, pager: Any) -> None:
         """As stock's; pagers take their turns in the way out."""
+        if not self.pageProducers:
+            self.pageProducers = []
         self.pageProducers.append(pager)
         if len(self.pageProducers) == 1:
             self.outflow.page()

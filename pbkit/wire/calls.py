@@ -17,6 +17,7 @@ from pbkit.dispatch import receive
 from pbkit.errors import BadArguments, CallTimedOut, Error, InternalError, NoSuchMethod
 from pbkit.wire import codec
 from pbkit.wire.jellying import Jellying
+from pbkit.wire.lazily import EMPTY
 from pbkit.wire.sexp import handles
 from pbkit.wire.told import told
 
@@ -37,8 +38,9 @@ class Calls(Jellying):
     :ivar waitingForAnswers: calls of ours, by request id.
     """
 
+    __slots__ = ()
+
     connection: Broker
-    waitingForAnswers: Any
 
     @property
     def keepsDeadlines(self) -> bool:
@@ -183,6 +185,8 @@ class Calls(Jellying):
             requestID = connection.newRequestID()
             if answerRequired:
                 answer = Deferred(lambda _: self._givenUp(requestID))
+                if self.waitingForAnswers is EMPTY:
+                    self.waitingForAnswers = {}
                 self.waitingForAnswers[requestID] = answer
                 connection.callers[requestID] = self
             data = None

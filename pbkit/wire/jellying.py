@@ -8,17 +8,44 @@ from typing import Any
 
 from twisted.logger import Logger
 from twisted.python.reflect import fullyQualifiedName
-from twisted.spread import pb
 
 from pbkit.errors import CannotSend
 from pbkit.wire.allowed import STOCK, Registry
 from pbkit.wire.caching import Caching
 from pbkit.wire.jellier import Jellier
+from pbkit.wire.lazily import EMPTY
 from pbkit.wire.peer import peerOf
 from pbkit.wire.sexp import handles
 from pbkit.wire.unjellier import Unjellier
 
 log = Logger()
+
+
+class Local:
+    """
+    What stock's `pb.Local` is, in half of the memory: an object that the other end has, and how often.
+    """
+
+    __slots__ = ("object", "refcount")
+
+    perspective: Any = None
+
+    def __init__(self, object: Any) -> None:
+        self.object = object
+        self.refcount = 1
+
+    def __repr__(self) -> str:
+        return f"<Local {self.object!r} ref:{self.refcount}>"
+
+    def incref(self) -> int:
+        """One more."""
+        self.refcount += 1
+        return self.refcount
+
+    def decref(self) -> int:
+        """One less."""
+        self.refcount -= 1
+        return self.refcount
 
 
 class Jellying(Caching):
@@ -28,10 +55,9 @@ class Jellying(Caching):
     :ivar registry: of the connection: which classes are made of what the other end sends.
     """
 
+    __slots__ = ()
+
     registry: Registry = STOCK
-    jellyMethod: Any = None
-    jellyArgs: Any = None
-    jellyKw: Any = None
 
     # Out.
 
@@ -80,6 +106,10 @@ class Jellying(Caching):
 
         :raises Error: the other end has as many as it may have.
         """
+        if self.luids is EMPTY:
+            self.luids = {}
+        if self.localObjects is EMPTY:
+            self.localObjects = {}
         most = self.connection.profile.calls.references
         if most is None:
             luid = super().registerReference(object)
@@ -92,10 +122,16 @@ class Jellying(Caching):
                 raise self.full(most)
             else:
                 luid = self.newLocalID()
-                self.localObjects[luid] = pb.Local(object)
+                self.localObjects[luid] = Local(object)
                 self.luids[puid] = luid
         self._mint(luid)
         return luid
+
+    def setNameForLocal(self, name: Any, object: Any) -> None:
+        """As stock's."""
+        if self.localObjects is EMPTY:
+            self.localObjects = {}
+        super().setNameForLocal(name, object)
 
     def takeBack(self, luids: list[int]) -> None:
         """Let go of what was put into a message that is not sent."""
