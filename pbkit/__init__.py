@@ -5,7 +5,7 @@ A map of the code, for whoever comes new::
 
     interfaces.py   where the two halves meet: ILogin, IPeer, IChannel, ISession
     errors.py       every error, one class for each reason
-    dispatch.py     how a call reaches a method
+    dispatch.py     how a call reaches a method;  plain.py: plain data, its size and its copies
     sessions/       WHO IS HERE. Knows no socket, no byte
         realm.py        what users override and what portals call
         entering.py     how a login becomes a session, and what follows when that ends
@@ -18,6 +18,9 @@ A map of the code, for whoever comes new::
         arbitration.py  what is between a login and its place;  changes.py: no wars;  handover.py: first out, then in
         lifecycle.py    how long an avatar lives
         avatar.py       what users subclass;  mind.py: a safe hold on a client
+        slow.py         what is done for clients that do not keep up;  outbox.py: what waits for one
+        telling.py      telling many;  topics.py: groups of sessions;  presence.py: who is here
+        hall.py         what the sessions of a realm have in common;  wheel.py: many clocks on one timer
     wire/           BYTES. Knows no session
         broker.py       stock's Broker, with channels
         codec.py        bytes to messages and back;  purecodec.py: in Python, _codec.c: compiled
@@ -51,8 +54,10 @@ from pbkit.interfaces import currentSession
 from pbkit.server import ServerFactory
 from pbkit.sessions.admission import Admit, Probe, Refuse, allOf, atMost, kick, perAvatar, perPeer, probe, total
 from pbkit.sessions.avatar import Avatar
+from pbkit.sessions.broadcast import Summary
 from pbkit.sessions.lifecycle import Cached, Disposable, Lingering, PerLogin
-from pbkit.sessions.mind import Mind, Told
+from pbkit.sessions.mind import Mind
+from pbkit.sessions.outbox import Told
 from pbkit.sessions.parameters import param
 from pbkit.sessions.realm import Realm
 from pbkit.sessions.realms import (
@@ -67,6 +72,8 @@ from pbkit.sessions.realms import (
 )
 from pbkit.sessions.roster import Roster
 from pbkit.sessions.session import Session
+from pbkit.sessions.slow import coalesce, dropOldest, kickAfter
+from pbkit.sessions.topics import Topic
 from pbkit.wire.broker import Broker
 
 __version__ = "0.1.0"
@@ -96,14 +103,19 @@ __all__ = [
     "ServerFactory",
     "Session",
     "SingleClientRealm",
+    "Summary",
     "Told",
+    "Topic",
     "allOf",
     "atMost",
     "cancelWithSession",
+    "coalesce",
     "connect",
     "currentSession",
+    "dropOldest",
     "errors",
     "kick",
+    "kickAfter",
     "param",
     "perAvatar",
     "perPeer",

@@ -24,6 +24,7 @@ Every error of pbkit, in one place; one class for each reason.
         |   |-- Disconnected           the connection is gone
         |   |-- Replaced               a newer login took the place
         |   |-- Kicked                 the server ended it
+        |   |-- SlowConsumer           its client did not keep up with what it was told
         |   |-- Banned                 the server ended it, and lets the user or the address in no more for some time
         |   |-- Idle                   the client did not call for too long
         |   |-- TooOld                 no session of this server may be as old
@@ -36,6 +37,7 @@ Every error of pbkit, in one place; one class for each reason.
         |-- BadArguments               also TypeError: they do not fit the method that was called
         |-- InternalError              something broke in the server; its log says what
         |-- NoMind                     this client sent no mind, it cannot be called
+        |-- CallDropped                this client does not keep up, and the call was not kept waiting
         `-- CallTimedOut               also TimeoutError: no answer within the deadline
     ValueError
     |-- ConfigError                    local only: a realm, key or value that cannot be
@@ -57,25 +59,18 @@ the connection and its caller waits for ever. As subclasses of `pb.Error` they a
 
 from __future__ import annotations
 
-import secrets
-from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from twisted.cred.error import LoginDenied, LoginFailed, UnauthorizedLogin, UnhandledCredentials
-from twisted.logger import Logger
-from twisted.python.failure import Failure
+from twisted.cred.error import LoginDenied, UnauthorizedLogin
 from twisted.spread import pb
 from twisted.spread.jelly import InsecureJelly
-
-log = Logger()
 
 
 class Error(pb.Error):
     """
     The base of all that pbkit tells a peer.
 
-    :param detail: what is particular to this case, a sentence for people; without one the text
-        of the class stands alone.
+    :param detail: what is particular to this case, a sentence for people; else the text of the class stands alone.
     """
 
     #: What is said when there is no detail.
@@ -216,6 +211,12 @@ class Kicked(SessionEnded):
     text = "this session was ended by the server"
 
 
+class SlowConsumer(SessionEnded):
+    """Its client did not keep up with what it was told."""
+
+    text = "this session was ended because its client did not keep up"
+
+
 class Banned(SessionEnded):
     """The server ended the session, and until the ban is over refuses the user, or the address, with `LoginBanned`."""
 
@@ -289,6 +290,12 @@ class NoMind(Error):
     """This client sent no mind at login, so the server cannot call it."""
 
     text = "this client sent no mind at login, so it cannot be called"
+
+
+class CallDropped(Error):
+    """The client does not keep up, and this call was not kept waiting."""
+
+    text = "the client does not keep up, and this call was not kept waiting"
 
 
 class CallTimedOut(Error, TimeoutError):
@@ -394,28 +401,3 @@ def _table(base: type[Error]) -> dict[str, type[Error]]:
 #: Every class above that may cross the wire, by the name under which it does. Closed: classes that
 #: users derive later are not in it, so a peer's text never picks a class of somebody else's.
 BY_NAME: dict[str, type[Error]] = _table(Error)
-
-
-def refusalFor(failure: Failure, peer: Any = None) -> LoginRefused:
-    """
-    What the client is told of an error that ended its login.
-
-    The text of a `pb.Error` or `LoginDenied` is meant for it. That of a checker is not: it might tell whether the
-    name or the password was wrong. Anything else is the server's own affair, and goes into the log, under a
-    number that the client is told.
-
-    :param peer: the `IPeer` that logs in, if it is known: then the log has no more of it than that admits.
-    """
-    error = failure.value
-    if isinstance(error, LoginRefused):
-        return error
-    if isinstance(error, LoginDenied | pb.Error):
-        return LoginRefused(str(error))
-    if isinstance(error, UnhandledCredentials):
-        return AnonymousRefused() if "IAnonymous" in str(error) else BadCredentials()
-    if isinstance(error, LoginFailed):
-        return BadCredentials()
-    number = secrets.token_hex(4)
-    write = log.failure if peer is None else partial(peer.logFailure, log)
-    write("a login failed, error {number}", failure, number=number)
-    return LoginUnavailable(f"{LoginUnavailable.text} (error {number})")

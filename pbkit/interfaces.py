@@ -53,6 +53,25 @@ class IPeer(Interface):
     alive = Attribute("False once the connection is lost.")
     clock = Attribute("The `IReactorTime` of the connection, or None: then there are no deadlines.")
     hello = Attribute("What the other end declared of itself, a dict; empty for a stock peer.")
+    buffered = Attribute("How many bytes of ours wait to be read by the other end, as far as is known.")
+    writable = Attribute("False while so much of ours waits that more had better not be sent. Under stock always true.")
+
+    def fanOut(method: str, args: tuple[Any, ...], kw: dict[str, Any]) -> Any:
+        """
+        A call that is to go to many, also of other connections, and wants no answer.
+
+        :return: an object whose ``to(reference)`` sends it to one and returns whether it did, which it does not to who
+            is gone. It raises what is wrong with the arguments.
+        """
+
+    def onWritable(f: Callable[[], object]) -> Callable[[], None]:
+        """
+        Call `f` once when the connection is writable again; to be called while it is not. The connection may have been
+        filled again by others by then: look. After a loss it is not called.
+
+        :return: a callable that takes `f` off again, harmless at any time.
+        """
+
     riders = Attribute(
         "How many sessions and pending log-ins ride on it. A login counts from the moment that it is being served: a "
         "challenge that has not been answered is none yet."

@@ -14,6 +14,7 @@ from twisted.spread.interfaces import IJellyable
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import CachingRealm, errors
+from pbkit.sessions.refusing import refusalFor
 from tests.support import Recorder, Wire, serve
 
 CLASSES: list[Any] = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if cls.__module__ == "pbkit.errors"]
@@ -101,11 +102,11 @@ class CrossingTests(SynchronousTestCase):
 
 
 class RefusalTests(SynchronousTestCase):
-    """`errors.refusalFor`."""
+    """`refusalFor`."""
 
     def refusal(self, error: BaseException) -> errors.LoginRefused:
         """What the client is told of it."""
-        return errors.refusalFor(Failure(error))
+        return refusalFor(Failure(error))
 
     def test_ownAsTheyAre(self) -> None:
         """A refusal of pbkit's is told as it is."""

@@ -20,6 +20,10 @@ from tests.transcripts import PATIENCE, ROOT, Terminal, environment, transcript
 DOCS = ROOT / "docs"
 EXAMPLES = DOCS / "examples"
 
+#: What is said at a prompt to a program that runs there.
+KILL = "kill -9 %1"
+SIGNALS = {"fg": signal.SIGCONT, "^C": signal.SIGINT, KILL: signal.SIGKILL}
+
 
 class TranscriptTests(SynchronousTestCase):
     """
@@ -43,21 +47,24 @@ class TranscriptTests(SynchronousTestCase):
             if step.command == "^Z":
                 terminals[step.terminal].signal(signal.SIGSTOP)
                 continue
-            if step.command in ("fg", "^C"):
-                terminals[step.terminal].signal(signal.SIGCONT if step.command == "fg" else signal.SIGINT)
+            if step.command in SIGNALS:
+                terminals[step.terminal].signal(SIGNALS[step.command])
+            elif step.typed:
+                terminals[step.terminal].type(step.command)
             elif step.command:
-                terminals[step.terminal] = self.start(step.command, path, server.port)
+                keyboard = any(other.typed and other.terminal == step.terminal for other in steps)
+                terminals[step.terminal] = self.start(step.command, path, server.port, keyboard)
                 expected[step.terminal] = []
             terminal, lines = terminals[step.terminal], expected[step.terminal]
             lines += step.output
             later = next((other for other in steps[index + 1 :] if other.terminal == step.terminal), None)
-            if later is not None and later.command in ("", "^Z", "^C", "fg"):
+            if later is not None and (later.typed or later.command in ("", "^Z", *SIGNALS)):
                 terminal.waitForLines(len(lines))
                 self.assertEqual(terminal.lines, lines, terminal.text)
             else:
                 status = terminal.waitForEnd()
                 self.assertEqual(terminal.lines, lines, server.text)
-                self.assertEqual(status, 0)
+                self.assertEqual(status, -signal.SIGKILL if step.command == KILL else 0)
         # Only once it has seen all clients leave: it is to say so, not to say that it is stopping.
         server.waitForLines(len(steps[0].output))
         server.signal(signal.SIGTERM)
@@ -65,9 +72,9 @@ class TranscriptTests(SynchronousTestCase):
         self.assertEqual(server.lines, expected[steps[0].terminal], server.text)
         self.assertEqual(server.text.count("Traceback"), tracebacks, server.text)
 
-    def start(self, command: str, path: Path, port: str) -> Terminal:
+    def start(self, command: str, path: Path, port: str, keyboard: bool = False) -> Terminal:
         """Run one command of a transcript; it is gone when the test is over."""
-        terminal = Terminal(command, path.parent, port)
+        terminal = Terminal(command, path.parent, port, keyboard)
         self.addCleanup(terminal.close)
         return terminal
 
@@ -82,6 +89,14 @@ class TranscriptTests(SynchronousTestCase):
     def test_caching(self) -> None:
         """The greeting counter goes on from login to login."""
         self.play(EXAMPLES / "caching.txt")
+
+    def test_chat_rooms(self) -> None:
+        """A chat: rooms, who comes and goes, and what each says."""
+        self.play(EXAMPLES / "chat" / "rooms.txt")
+
+    def test_chat_slow(self) -> None:
+        """Who does not read is told of, and ended; nobody waits for him."""
+        self.play(EXAMPLES / "chat" / "slow.txt")
 
     def test_clientless(self) -> None:
         """An avatar that is oblivious of its clients lives on between them."""
@@ -311,7 +326,7 @@ class ListingTests(SynchronousTestCase):
         """
         found = {EXAMPLES / "tutorial" / f"{name}.py" for name in ("test_game", "test_trouble", "test_with_pytest")}
         for path in EXAMPLES.rglob("*.txt"):
-            for command in [step.command for step in transcript(path) if step.command]:
+            for command in [step.command for step in transcript(path) if step.command and not step.typed]:
                 found |= {
                     path.parent / f"{name}.py" for name in re.findall(r"(?:python|--realm|--avatar) (\w+)\.", command)
                 }

@@ -13,12 +13,11 @@ Each ``docs/examples/**/*.txt`` is a transcript of some terminals, as the docs s
 
 A command may be ``pbkit`` too, with variables such as ``PBKIT_PASSWORD=sesame`` before it.
 
-A prompt names its terminal. What follows a command is all that it prints; of ``twistd``, what its realm prints, without
-twistd's own lines. An object's address is ``0x...``.
-
-A prompt alone comes back to a terminal whose command is still running; ``^Z`` stops that, as the
-key does, and ``fg`` has it go on; ``^C`` ends it. Everything is run here just so, in processes of its own, but on a
-free port.
+A prompt names its terminal. What follows a command is all that it prints; of ``twistd``, what its realm prints,
+without twistd's own lines. An object's address is ``0x...``. ``alice> hello`` types a line into a terminal's program.
+A prompt alone comes back to a terminal whose command is still running; ``^Z`` stops that, as the key does, and ``fg``
+has it go on; ``^C`` ends it, and ``kill -9 %1`` ends one that is stopped. Everything is run here just so, in
+processes of its own, but on a free port.
 """
 
 from __future__ import annotations
@@ -63,11 +62,13 @@ class Step:
 
     :ivar terminal: the prompt's name.
     :ivar command: what is typed there; "" to go on looking.
+    :ivar typed: whether it is typed not at a prompt, but into the program that runs there.
     :ivar output: the lines that are to be seen then.
     """
 
     terminal: str
     command: str
+    typed: bool = attrs.field(default=False, kw_only=True)
     output: list[str] = attrs.field(factory=list)
 
 
@@ -79,9 +80,9 @@ def transcript(path: Path) -> list[Step]:
     """
     steps: list[Step] = []
     for line in path.read_text(encoding="utf-8").splitlines():
-        prompt = re.match(r"(\w+)\$(?: (.*))?$", line)
+        prompt = re.match(r"(\w+)(\$|>)(?: (.*))?$", line)
         if prompt:
-            steps.append(Step(prompt[1], prompt[2] or ""))
+            steps.append(Step(prompt[1], prompt[3] or "", typed=prompt[2] == ">"))
         elif steps:
             steps[-1].output.append(line)
         else:
@@ -96,9 +97,10 @@ class Terminal:
     :param command: as the docs have it.
     :param cwd: where it runs.
     :param port: to be used for the docs' one; a server is given "0" for a free one.
+    :param keyboard: whether lines will be typed into it.
     """
 
-    def __init__(self, command: str, cwd: Path, port: str) -> None:
+    def __init__(self, command: str, cwd: Path, port: str, keyboard: bool = False) -> None:
         words = shlex.split(command)
         variables: dict[str, str] = {}
         while re.match(r"[A-Z_]+=", words[0]):
@@ -119,7 +121,7 @@ class Terminal:
             [sys.executable, *arguments],
             cwd=cwd,
             env={**environment(), **variables},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if keyboard else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
@@ -181,12 +183,20 @@ class Terminal:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it should have ended by itself:\n{self.text}") from None
 
+    def type(self, line: str) -> None:
+        """Type a line."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode("utf-8") + b"\n")
+        self._process.stdin.flush()
+
     def signal(self, number: int) -> None:
         """Send it a signal."""
         self._process.send_signal(number)
 
     def close(self) -> None:
         """Leave nothing behind."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait(PATIENCE)

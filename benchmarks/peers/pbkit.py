@@ -17,7 +17,7 @@ import pbkit
 from benchmarks import data
 from benchmarks.onreactor import listen, main
 from benchmarks.peers import stock
-from benchmarks.perspective import Client, Root, WithoutDelay, answersOf, checker
+from benchmarks.perspective import Client, Root, WithoutDelay, checker
 from pbkit.wire.profile import STRICT
 
 #: The defaults, but for one bound: a list of 100,000 ints is more items than a message may have.
@@ -49,19 +49,14 @@ class Avatar(pbkit.Avatar):
         return value
 
 
-def notifyAll(realm: pbkit.Realm, answered: bool) -> Deferred[Any] | None:
+def notifyAll(realm: pbkit.Realm, answered: bool) -> Deferred[Any]:
     """
-    Send the notice to each session of a realm. The one place to change when there is a better way to do it.
+    Send the notice to each session of a realm, as its users do.
 
-    :return: with answers, a Deferred of them all; else one that all have been told, or None if they have.
+    :return: a Deferred that all have been told; with answers, of them all.
     """
     what, details = data.NOTICE
-    minds = [session.mind for session in realm.roster]
-    if answered:
-        return answersOf([mind.callRemote("notice", what, details) for mind in minds])
-    for mind in minds:
-        mind.tell("notice", what, details)
-    return None
+    return realm.ask("notice", what, details) if answered else realm.tell("notice", what, details)
 
 
 class Server:

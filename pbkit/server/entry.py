@@ -15,10 +15,11 @@ from twisted.spread import pb
 from twisted.spread.interfaces import IJellyable
 from zope.interface import implementer
 
-from pbkit.errors import LoggedOut, LoginInterrupted, LoginRefused, SessionEnded, refusalFor
+from pbkit.errors import LoggedOut, LoginInterrupted, LoginRefused, SessionEnded
 from pbkit.interfaces import ILogin, ISession, ISessionRealm
 from pbkit.server.arguments import LoginArguments, StockArguments
 from pbkit.server.tries import Try
+from pbkit.sessions.refusing import refusalFor
 from pbkit.wire.broker import Broker
 from pbkit.wire.channel import Channel
 from pbkit.wire.profile import Profile

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.spread import pb
 
 from pbkit.dispatch import dispatch, plainly
+from pbkit.sessions.broadcast import Audience, Summary
 
 if TYPE_CHECKING:
     from pbkit.sessions.session import Session
@@ -19,10 +21,11 @@ class Avatar(pb.Avatar):
     What acts on the server for one avatar id. Subclass it and write ``perspective_*`` methods: plain,
     returning a Deferred, or ``async def``.
 
-    Two hooks, both optional, both may be async::
+    Three hooks, all optional, all may be async::
 
         def attached(self, session): ...   # a client has logged in; raising refuses the login
         def detached(self, session): ...   # that session has ended; session.endedWith says why
+        def lagging(self, session): ...    # its client does not keep up; session.backlog says how far it is behind
 
     `detached` runs exactly once for each `attached` that returned, and never otherwise. While either runs,
     its session is not among `sessions`: these are the others.
@@ -39,6 +42,20 @@ class Avatar(pb.Avatar):
     def sessions(self) -> tuple[Session, ...]:
         """The live sessions of this avatar, oldest login first."""
         return tuple(self._live.values()) if self._live else ()
+
+    def tell(self, method: str, *args: Any, **kw: Any) -> Deferred[Summary]:
+        """Tell all clients of this avatar, as `Realm.tell`."""
+        sessions = self.sessions
+        if not sessions:
+            return succeed(Summary())
+        return sessions[0].telling.tell(Audience(sessions), method, args, kw)
+
+    def ask(self, method: str, *args: Any, **kw: Any) -> Deferred[dict[str, Any]]:
+        """Ask all clients of this avatar, as `Realm.ask`."""
+        sessions = self.sessions
+        if not sessions:
+            return succeed({})
+        return sessions[0].telling.ask(Audience(sessions), method, args, kw)
 
     @plainly
     def perspectiveMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:

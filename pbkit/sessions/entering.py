@@ -22,7 +22,6 @@ from pbkit.errors import (
     ServerStopping,
     SessionEnded,
     Shutdown,
-    refusalFor,
 )
 from pbkit.sessions.arbitration import Arbitration
 from pbkit.sessions.attachment import Attachment
@@ -30,6 +29,7 @@ from pbkit.sessions.avatar import Avatar
 from pbkit.sessions.handover import Departures, handOver
 from pbkit.sessions.lifecycle import Lease
 from pbkit.sessions.mind import checkReference
+from pbkit.sessions.refusing import refusalFor
 from pbkit.sessions.roster import Place
 from pbkit.sessions.session import Session
 
@@ -129,6 +129,7 @@ class Entrance:
                 lambda session: self._ended(session, place, lease, attachment, login),
                 realm.goodbye,
                 login.channel,
+                hall=realm.hall,
             )
             attachment = Attachment(session, realm.hooks)
             try:

@@ -4,7 +4,6 @@ What makes a client's own object safe to hold and to call.
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -12,19 +11,14 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 
 from pbkit.errors import BadMind, CallTimedOut, NoMind
+from pbkit.sessions.outbox import Told
+from pbkit.sessions.slow import Policy
 
 if TYPE_CHECKING:
     from pbkit.sessions.session import Session
 
 #: How long a client has to answer a call, in seconds.
 CALL_TIMEOUT = 30.0
-
-
-class Told(Enum):
-    """What became of something told."""
-
-    SENT = "sent"
-    GONE = "gone"
 
 
 def checkReference(mind: object) -> pb.RemoteReference | None:
@@ -47,13 +41,14 @@ class Mind:
 
     Equal to itself only; hashable. Stock's references cannot even be compared across connections.
 
+    :ivar session: whose it is.
     :ivar reference: stock's `RemoteReference`, or None.
     """
 
-    __slots__ = ("_session", "reference")
+    __slots__ = ("session", "reference")
 
     def __init__(self, session: Session, reference: pb.RemoteReference | None) -> None:
-        self._session = session
+        self.session = session
         self.reference = reference
 
     def __bool__(self) -> bool:
@@ -61,44 +56,101 @@ class Mind:
 
     def __repr__(self) -> str:
         kind = "mind" if self else "no mind"
-        return f"<{kind} of session {self._session.sessionId}>"
+        return f"<{kind} of session {self.session.sessionId}>"
 
-    def callRemote(self, method: str, *args: Any, pbtimeout: float | None = CALL_TIMEOUT, **kw: Any) -> Deferred[Any]:
+    def tell(self, method: str, *args: Any, pbslow: Policy | None = None, **kw: Any) -> Told:
         """
-        Call ``remote_<method>`` of the client's object.
+        Call ``remote_<method>`` of the client's object and ask for no answer. What is told first arrives first.
 
-        Never raises, whatever the client is or does. The Deferred always fires: with the answer; with
-        `NoMind`; with `SessionEnded` if the session has ended; with `CallTimedOut`; with what the client raised;
-        with `pb.PBConnectionLost`; or with what is wrong with the arguments.
+        :param pbslow: what to do if the client does not keep up, such as `pbkit.coalesce` of a key; by default what its
+            realm does.
+        :return: what became of it, at once. What is `Told.QUEUED` may still be dropped for others, or go with the
+            session.
+        :raises Exception: what is wrong with the arguments, if they cannot be sent; never for the client's sake. What
+            is wrong with those that are to wait is logged when it shows.
+        """
+        telling = self.session.telling
+        if telling.busy:
+            telling.catchUp(self.session)
+        return self.put(method, args, kw, pbslow)
+
+    def ask(
+        self,
+        method: str,
+        *args: Any,
+        pbtimeout: float | None = CALL_TIMEOUT,
+        pbslow: Policy | None = None,
+        **kw: Any,
+    ) -> Deferred[Any]:
+        """
+        Call ``remote_<method>`` of the client's object, after all that it was told before.
+
+        Never raises, whatever the client is or does. The Deferred always fires: with the answer; with `NoMind`; with
+        `SessionEnded` if the session has ended; with `CallTimedOut`; with `CallDropped`, if the client does not keep
+        up; with what the client raised; with `pb.PBConnectionLost`; or with what is wrong with the arguments.
 
         :param pbtimeout: how long the client has to answer, in seconds; None is without a deadline.
+        :param pbslow: as for `tell`.
         """
-        if self.reference is None:
-            return fail(NoMind())
-        if self._session.endedWith is not None:
-            return fail(self._session.endedWith.again())
-        kept = getattr(self.reference.broker, "keepsDeadlines", False)
-        if kept:
-            kw["pbtimeout"] = pbtimeout
+        telling = self.session.telling
+        if telling.busy:
+            telling.catchUp(self.session)
+        return self.putCall(method, args, kw, pbslow, pbtimeout)
+
+    def callRemote(self, method: str, *args: Any, pbanswer: bool = True, **kw: Any) -> Deferred[Any]:
+        """
+        As stock's, and `ask`: with ``pbanswer=False`` nothing is asked, and the Deferred has fired with None.
+        """
+        if pbanswer:
+            return self.ask(method, *args, **kw)
+        kw.pop("pbtimeout", None)
+        if self.reference is None or self.session.endedWith is not None:
+            return self.ask(method)
         try:
-            answer = self.reference.callRemote(method, *args, **kw)
+            self.tell(method, *args, **kw)
         except Exception:
             return fail(Failure())
-        if not isinstance(answer, Deferred):
-            return succeed(answer)  # pbanswer=False
-        if not kept and self._session.clock is not None and pbtimeout is not None:
-            answer.addTimeout(max(0, pbtimeout), self._session.clock, _timedOut)
+        return succeed(None)
+
+    # For the rest of the room.
+
+    def put(self, method: str, args: Any, kw: Any, policy: Policy | None = None) -> Told:
+        """As `tell`, whatever may be waiting to be told to others."""
+        session = self.session
+        # The connection may be gone a moment before the session has heard of it, and nothing is to wait for it then.
+        if self.reference is None or session.endedWith is not None or self.reference.broker.disconnected:
+            return Told.GONE
+        if session.ready:
+            return self.send(method, args, kw)
+        return session.lag().put(method, args, kw, policy or session.telling.slow)
+
+    def putCall(
+        self, method: str, args: Any, kw: Any, policy: Policy | None = None, pbtimeout: float | None = None
+    ) -> Deferred[Any]:
+        """As `ask`, whatever may be waiting to be told to others."""
+        session = self.session
+        if self.reference is None:
+            return fail(NoMind())
+        if session.endedWith is not None:
+            return fail(session.endedWith.again())
+        if session.ready or self.reference.broker.disconnected:
+            return self.call(method, args, kw, pbtimeout)
+        try:
+            answer = session.lag().ask(method, args, kw, policy or session.telling.slow)
+        except Exception:
+            return fail(Failure())
+        # It counts from now, and not from when it is sent.
+        return self._inTime(answer, pbtimeout)
+
+    def _inTime(self, answer: Deferred[Any], pbtimeout: float | None) -> Deferred[Any]:
+        if pbtimeout is not None and self.session.clock is not None and not answer.called:
+            answer.addTimeout(max(0, pbtimeout), self.session.clock, timedOut)
         return answer
 
-    def tell(self, method: str, *args: Any, **kw: Any) -> Told:
-        """
-        Call ``remote_<method>`` of the client's object and ask for no answer.
-
-        :return: `Told.SENT`, or `Told.GONE` if there is no mind, its session has ended or its connection is lost.
-        :raises Exception: what is wrong with the arguments, if they cannot be sent; never for the client's sake.
-        """
-        # The connection may be gone a moment before the session has heard of it.
-        if self.reference is None or self._session.endedWith is not None or self.reference.broker.disconnected:
+    def send(self, method: str, args: Any, kw: Any) -> Told:
+        """Onto the wire, now, without an answer. :raises Exception: what is wrong with the arguments."""
+        assert self.reference is not None
+        if self.reference.broker.disconnected:
             return Told.GONE
         try:
             failed = self.reference.callRemote(method, *args, pbanswer=False, **kw)
@@ -112,6 +164,19 @@ class Mind:
                 error.raiseException()
         return Told.SENT
 
+    def call(self, method: str, args: Any, kw: Any, pbtimeout: float | None = None) -> Deferred[Any]:
+        """Onto the wire, now, for an answer."""
+        assert self.reference is not None
+        kept = getattr(self.reference.broker, "keepsDeadlines", False)
+        if kept:
+            kw = {**kw, "pbtimeout": pbtimeout}
+        try:
+            answer: Deferred[Any] = self.reference.callRemote(method, *args, **kw)
+        except Exception:
+            return fail(Failure())
+        return answer if kept else self._inTime(answer, pbtimeout)
 
-def _timedOut(result: Any, timeout: float) -> Any:
+
+def timedOut(result: Any, timeout: float) -> Any:
+    """For `Deferred.addTimeout`. :raises CallTimedOut: always."""
     raise CallTimedOut(f"no answer within {timeout:g} s")

@@ -25,16 +25,21 @@ from pbkit.interfaces import ISessionRealm
 from pbkit.sessions.admission import Admit, Policy, allOf
 from pbkit.sessions.arbitration import Arbitration
 from pbkit.sessions.attempt import attempt
+from pbkit.sessions.broadcast import Summary
 from pbkit.sessions.counters import Counters
 from pbkit.sessions.entering import Entrance
 from pbkit.sessions.goodbye import ALWAYS, MODES
+from pbkit.sessions.hall import Hall
 from pbkit.sessions.lifecycle import GUESTS, Lease, Lifecycle, PerLogin
 from pbkit.sessions.operations import Operated, Operations
 from pbkit.sessions.parameters import bind, param
+from pbkit.sessions.presence import Presence
 from pbkit.sessions.reconfiguring import enforce, reconfigured
 from pbkit.sessions.roster import Roster
+from pbkit.sessions.slow import Policy as Slow
 from pbkit.sessions.stock import loginOf
 from pbkit.sessions.sweep import Sweep
+from pbkit.sessions.topics import Topic
 
 
 @implementer(IRealm, ISessionRealm)
@@ -55,11 +60,14 @@ class Realm(Operated):
     :param clock: for deadlines and lingering. By default that of the connection that logs in.
     :param anonymous: the `AnonymousRealm` that serves log-ins without a name; without one they are refused.
     :param admission: a policy of one's own, asked after the realm's.
+    :param slow: what is done for clients that do not keep up with what they are told, such as `pbkit.kickAfter(30)`; by
+        default `pbkit.dropOldest()`.
     :param parameters: those that the class declares, see `pbkit.sessions.parameters.parametersOf`.
     :raises ConfigError: a parameter that there is not, or a value that cannot be.
     """
 
     avatarClass: Any = None
+    slow: Slow | None = None  #: What is done for clients that do not keep up.
     goodbye: str = param(
         ALWAYS,
         "which clients are told why the server ends their session: always all; those that declared it; never any",
@@ -78,6 +86,7 @@ class Realm(Operated):
         clock: IReactorTime | None = None,
         anonymous: Realm | None = None,
         admission: Policy | None = None,
+        slow: Slow | None = None,
         **parameters: Any,
     ) -> None:
         bind(self, parameters)
@@ -91,6 +100,12 @@ class Realm(Operated):
         self.anonymous = anonymous
         self.roster = Roster()
         self.counters = Counters()
+        self.hall = Hall(slow=slow or type(self).slow)
+        self.hall.add(self)
+        if anonymous is not None:
+            # Guests are told what all are told, in the same order.
+            self.hall.add(anonymous)
+            anonymous.hall = self.hall
         self.lifecycle = self.makeLifecycle()
         self._admission = () if admission is None else (admission,)
         self._entrance = Entrance(self, Arbitration(self.roster, allOf(self.makePolicy(), *self._admission)))
@@ -159,6 +174,47 @@ class Realm(Operated):
         if not pb.IPerspective.providedBy(avatar):
             raise TypeError(f"buildAvatar returned {avatar!r}, not a pbkit.Avatar or pb.Avatar")
         return avatar
+
+    # What avatars say.
+
+    def topic(self, name: str) -> Topic:
+        """
+        A named group of sessions, to be joined and told things.
+
+        :param name: of up to 256 characters.
+        :raises Error: it is not that.
+        """
+        return Topic(self.hall.topics, name)
+
+    @property
+    def presence(self) -> Presence:
+        """Who is here, guests too, for clients that watch it and for the server itself."""
+        return self.hall.presence
+
+    def tell(self, method: str, *args: Any, **kw: Any) -> Deferred[Summary]:
+        """
+        Call ``remote_<method>`` of everybody's mind, guests too, and ask for no answer. Of a large audience some are
+        told in later turns of the reactor, for at most 5 ms each; nobody's order of things told changes by that.
+
+        :param except_: a session, or some, not to be told.
+        :param pbslow: what to do for those who do not keep up, see `Mind.tell`.
+        :return: a Deferred of a `Summary`, once all have had their turn. It fails with what is wrong with the
+            arguments, if they cannot be sent.
+        :raises TypeError: `except_` is something else.
+        """
+        return self.hall.telling.tell(self.hall.everyone(), method, args, kw)
+
+    def ask(self, method: str, *args: Any, **kw: Any) -> Deferred[dict[str, Any]]:
+        """
+        Call ``remote_<method>`` of everybody's mind, guests too, and gather the answers.
+
+        :param pbtimeout: the deadline for all of it, in seconds; 30 by default, None is without one.
+        :param except_: as for `tell`.
+        :param pbslow: as for `tell`.
+        :return: a Deferred of a dict by session id: an answer, or the `Failure` of who has given none, as `Mind.ask`
+            fails. It does not fail.
+        """
+        return self.hall.telling.ask(self.hall.everyone(), method, args, kw)
 
     # What portals and servers say.
 

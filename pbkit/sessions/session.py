@@ -17,13 +17,15 @@ from pbkit.dispatch import serve, takesValues
 from pbkit.errors import Kicked, SessionEnded
 from pbkit.interfaces import ISession, current
 from pbkit.sessions.goodbye import ALWAYS, GRACE, Goodbye
+from pbkit.sessions.hall import Hall
 from pbkit.sessions.mind import Mind, checkReference
+from pbkit.sessions.reached import Reached
 from pbkit.sessions.running import Running
 from pbkit.sessions.stock import StockChannel
 
 
 @implementer(ISession)
-class Session:
+class Session(Reached):
     """
     One login. The client's reference points at this, not at the avatar: when it ends, that reference is dead,
     though the avatar and the connection may live on.
@@ -74,11 +76,13 @@ class Session:
         onEnd: Callable[[Session], None],
         goodbye: str = ALWAYS,
         channel: Any = None,
+        hall: Hall | None = None,
     ) -> None:
         """
         For realms.
 
         :param mind: a RemoteReference or None.
+        :param hall: the realm's; without one, one of its own.
         :param onEnd: called once, when this session has just been marked as ended.
         :param goodbye: which clients are told why their session ends, see `Realm`.
         :param channel: the `IChannel` of this session; or None for one that no connection leads to.
@@ -99,6 +103,7 @@ class Session:
         self.goodbye = Goodbye(self, goodbye)
         self.running = Running(self)
         self.channel = channel
+        self._reachedBy(clock, hall)
 
     def __repr__(self) -> str:
         state = "live" if self.endedWith is None else type(self.endedWith).__name__
@@ -121,7 +126,11 @@ class Session:
         self.checkReason(reason, detail)
         if self.endedWith is None:
             self.endedWith = reason(detail)
+            calls = self._unreached()
             self._onEnd(self)
+            for call in calls:
+                if not call.called:
+                    call.errback(self.endedWith.again())
             self.goodbye.ended()
 
     def kick(self, reason: type[SessionEnded] = Kicked, detail: str = "", *, grace: float = GRACE) -> Deferred[None]:

@@ -142,9 +142,12 @@ class Broker(Routes):
                 if call is not None:
                     self._plainReceived(message, call)
                     return
+            elif not self.currentDialect:
+                self._agree(codec.decode(message, False))
+                return
             elif self.threshold.closed:
                 expression = codec.decode(message, self.vocabulary)
-                if not self.currentDialect or self.threshold.admits(expression):
+                if self.threshold.admits(expression):
                     self.callExpressionReceived(expression)
                 return
             self.callExpressionReceived(codec.decode(message, self.vocabulary))
@@ -153,14 +156,14 @@ class Broker(Routes):
                 raise
             self.malformed(error)
 
-    def callExpressionReceived(self, obj: Any) -> None:
-        """As stock's; which would say of each dialect that it does not know, in a line of its own, that it does not."""
-        if not self.currentDialect and self.profile.hideErrors:
-            offered = obj if self.isClient and isinstance(obj, list) else [obj]
-            if not any(one in self.knownDialects for one in offered):
-                self.malformed(codec.Malformed("a dialect that is not spoken here"))
-                return
-        super().callExpressionReceived(obj)
+    def _agree(self, said: Any) -> None:
+        """The first thing that is said: which dialect is spoken, or which are offered."""
+        offered = said if self.isClient and isinstance(said, list) else [said]
+        if self.profile.hideErrors and not any(each in self.knownDialects for each in offered):
+            # Stock writes all of it into the log, and goes on to the next.
+            self.refuse("it speaks no dialect of Banana's that is spoken here")
+        else:
+            self.callExpressionReceived(said)
 
     def _plainReceived(self, message: bytes, call: Any) -> None:
         if call[0] == "message":
@@ -213,9 +216,8 @@ class Broker(Routes):
 
     def sendEncoded(self, obj: Any) -> None:
         """As stock's."""
-        pieces: list[bytes] = []
-        self._encode(obj, pieces.append)
-        self.outflow.write(b"".join(pieces))
+        prefix: Any = self.prefixLimit
+        self.outflow.write(codec.encode(obj, self.currentDialect == b"pb", banana.SIZE_LIMIT, prefix))
 
     def registerPageProducer(self, pager: Any) -> None:
         """As stock's; pagers take their turns in the way out."""

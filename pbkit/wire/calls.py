@@ -58,7 +58,7 @@ class Calls(Jellying):
     ) -> None:
         """Serve a call. As stock's, but what is no `pb.Error` stays in this house."""
         try:
-            name = message if type(message) is str else message.decode("utf-8")
+            name = message if type(message) is str else _name(message)
             target = findObjMethod(objectID)
             if target is None:
                 raise pb.Error("Invalid Object ID")
@@ -70,10 +70,10 @@ class Calls(Jellying):
             self._notServed(Failure(), requestID, answerRequired)
             return
         if type(result) is not memoryview and isinstance(result, Deferred):
-            self.connection.intake.began()
+            weighs = self.connection.intake.began()
             call = requestID, answerRequired
             result.addCallbacks(self._served, self._notServed, callbackArgs=call, errbackArgs=call)
-            result.addBoth(self.connection.intake.done)
+            result.addBoth(self.connection.intake.done, weighs)
         elif answerRequired:
             self._sendAnswer(result, requestID)
 
@@ -287,6 +287,13 @@ def shared(result: Any) -> Deferred[Any]:
         known = _Shared(result)
         result._pbkitShared = known  # type: ignore[attr-defined]
     return known.wait()
+
+
+def _name(message: Any) -> str:
+    try:
+        return message if isinstance(message, str) else str(message, "utf-8")
+    except (TypeError, UnicodeDecodeError):
+        raise NoSuchMethod("no such method: a name is a text") from None
 
 
 def _same(result: Any) -> Any:

@@ -15,15 +15,16 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.spread import pb
 
 from pbkit.errors import Error, NoSuchMethod
+from pbkit.plain import ENTRIES, LENGTH, checked
 from pbkit.wire.peer import NAME as NAME
 from pbkit.wire.peer import Peer
+
+__all__ = ["ENTRIES", "FEATURES", "LENGTH", "NAME", "PROGRAM", "Hello", "checked", "sayHello"]
 
 #: What this end declares.
 FEATURES = {"pbkit": 1}
 #: Under this key a client says which running program it is, so that it may take the place of its own dead connection.
 PROGRAM = "program"
-#: How much a peer may declare: entries, and characters or bytes in each key and text.
-ENTRIES, LENGTH = 32, 256
 
 
 class Hello(pb.Referenceable):
@@ -52,28 +53,6 @@ class Hello(pb.Referenceable):
         """
         self._peer.hello = checked(features)
         return FEATURES
-
-
-def checked(features: object) -> dict[str, Any]:
-    """
-    What may be said in a hello.
-
-    :raises Error: it is something else.
-    """
-    right = isinstance(features, dict) and len(features) <= ENTRIES
-    if isinstance(features, dict) and right:
-        right = all(type(key) is str and len(key) <= LENGTH for key in features)
-        right = right and all(_plain(value) for value in features.values())
-    if not right:
-        raise Error(f"hello takes a dict of at most {ENTRIES} short texts to plain values")
-    assert isinstance(features, dict)
-    return features
-
-
-def _plain(value: object) -> bool:
-    if isinstance(value, str):
-        return len(value) <= LENGTH
-    return value is None or type(value) in (bool, int, float)
 
 
 def sayHello(broker: pb.Broker, features: dict[str, Any]) -> Deferred[dict[str, Any]]:

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 from twisted.spread import banana
 
 from pbkit.wire import codec
@@ -23,6 +25,32 @@ _ORDERED = frozenset((b"message", b"cachemessage", b"decref", b"decache"))
 #: What a message that waits costs beside its bytes: a decref has four of them.
 OBJECT = 64
 
+#: For how long messages of one connection are served at a stretch, in seconds; then the others have their turn. A chunk
+#: of 64 KiB may hold 3,000 calls that are all to be refused, and what waits behind 256 calls 50,000. Connections that
+#: have more to be served than that share it.
+SLICE = 0.005
+
+#: After how many bytes of messages it looks at the time, and as how many the shortest counts.
+LOOK, LEAST = 4096, 256
+
+#: What the arguments of calls that are being served may take, beside what waits, as a multiple of `Calls.queued`.
+SERVED = 4
+
+log = Logger()
+
+
+def weight(message: bytes) -> int:
+    """
+    What a message takes when it is read, in bytes, and not much less: an empty set of seven bytes takes 224, a string
+    of two 56.
+    """
+    if len(message) < 1024:
+        return 64 * len(message)
+    # Bytes within strings are counted too; so much does not matter.
+    return (
+        len(message) + 224 * message.count(b"\x80") + 56 * sum(map(message.count, (b"\x81", b"\x82", b"\x84", b"\x85")))
+    )
+
 
 class Intake:
     """
@@ -32,10 +60,29 @@ class Intake:
     :param limits: what a message may be.
     :param calls: how many may be served at once, and how many may wait.
     :ivar served: how many calls are being served at the moment: those whose Deferred has not fired.
+    :cvar resting: how many connections have more to be served, when it is their turn again: of all servers, since one
+        reactor serves them all.
     :ivar paused: whether nothing is read until there is room. Not the other end's fault, so that counts as life.
     """
 
-    __slots__ = ("_broker", "_busy", "_calls", "_framer", "_limits", "_most", "_queue", "_queued", "paused", "served")
+    resting: ClassVar[int] = 0
+
+    __slots__ = (
+        "_broker",
+        "_busy",
+        "_calls",
+        "_clock",
+        "_framer",
+        "_later",
+        "_limits",
+        "_most",
+        "_queue",
+        "_queued",
+        "_serving",
+        "_weight",
+        "paused",
+        "served",
+    )
 
     def __init__(self, broker: Broker, limits: Limits, calls: Calls) -> None:
         self._broker = broker
@@ -45,7 +92,15 @@ class Intake:
         self._framer = codec.Framer(*self._bounds())
         self._queue: deque[bytes] | None = None
         self._queued = self.served = 0
+        # What is being served at this moment, and what all those weigh whose Deferred has not fired.
+        self._serving = b""
+        self._weight = 0
         self._busy = self.paused = False
+        # The reactor that reads for us. A connection in memory has none, and is served at once.
+        clock = getattr(broker.transport, "reactor", None)
+        self._clock: Any = clock if IReactorTime.providedBy(clock) else None
+        # What goes on where a slice has ended.
+        self._later: IDelayedCall | None = None
 
     def _bounds(self) -> tuple[int, int, int, int, int]:
         limits = self._limits
@@ -79,37 +134,85 @@ class Intake:
         self._run()
 
     def _run(self) -> None:
-        if self._busy:
-            return  # While a message is being served; these are next.
+        if self._busy or self._later is not None:
+            return  # While a message is being served, or others have their turn; these are next.
         self._busy = True
+        until = None if self._clock is None else self._clock.seconds() + SLICE / (Intake.resting + 1)
+        look = LOOK
         broker, framer = self._broker, self._framer
         broker.outflow.cork()
         try:
             while not broker.closed:
-                if self._queue and self.served < self._most:
-                    broker.messageReceived(self._dequeue())
+                if self._queue and not self._full():
+                    self._serving = message = self._dequeue()
+                    broker.messageReceived(message)
                 elif self.paused:
                     break
                 else:
-                    message = framer.next()
-                    if message is None:
+                    following = framer.next()
+                    if following is None:
                         break
-                    if self._queue or self.served >= self._most:
+                    message = following
+                    if self._queue or (self.served and self._full()):
                         self._enqueue(message)
                     else:
+                        self._serving = message
                         broker.messageReceived(message)
+                look -= LEAST + len(message)
+                if look <= 0:
+                    look = LOOK
+                    if until is not None and self._clock.seconds() >= until:
+                        self._rest()
+                        break
         except (codec.TooLarge, codec.Malformed) as error:
             broker.malformed(error)
         finally:
             self._busy = False
             broker.outflow.uncork()
 
+    def _rest(self) -> None:
+        # Nothing is read meanwhile, or what is to be served would pile up here.
+        if not self._broker.closed:
+            self._read(False)
+            Intake.resting += 1
+            self._later = self._clock.callLater(0, self._goOn)
+
+    def _goOn(self) -> None:
+        Intake.resting -= 1
+        self._later = None
+        try:
+            self._run()
+        except Exception:
+            # In drop-in use. As the reactor has it where a dataReceived raises.
+            log.failure("a message could not be served, the connection is closed")
+            cast(Any, self._broker.transport).abortConnection()
+        if self._later is None and not self.paused:
+            self._read(True)
+
+    def _read(self, reading: bool) -> None:
+        transport: Any = self._broker.transport
+        act = getattr(transport, "resumeProducing" if reading else "pauseProducing", None)
+        if act is not None:
+            act()
+
     # Calls that wait.
+
+    def _full(self) -> bool:
+        if self.served <= 1:
+            return self.served >= self._most
+        return self.served >= self._most or (
+            self._calls.served is not None and self._weight > SERVED * self._calls.queued
+        )
 
     def _enqueue(self, message: bytes) -> None:
         expression = codec.decode(message)
         command = expression[0] if isinstance(expression, list) and expression else None
-        if command not in _ORDERED or (command == b"message" and not self._broker.serves(expression)):
+        if (
+            type(command) is not bytes
+            or command not in _ORDERED
+            or (command == b"message" and not self._broker.serves(expression))
+        ):
+            self._serving = message
             self._broker.messageReceived(message)
             return
         if self._queue is None:
@@ -129,18 +232,24 @@ class Intake:
 
     def _pause(self, paused: bool) -> None:
         self.paused = paused
-        transport: Any = self._broker.transport
-        act = getattr(transport, "pauseProducing" if paused else "resumeProducing", None)
-        if act is not None:
-            act()
+        if self._later is None:
+            self._read(not paused)
 
-    def began(self) -> None:
-        """A call is being served whose Deferred has not fired."""
+    def began(self) -> int:
+        """
+        A call is being served whose Deferred has not fired.
+
+        :return: what it weighs, for `done`.
+        """
+        weighs = weight(self._serving)
         self.served += 1
+        self._weight += weighs
+        return weighs
 
-    def done(self, result: Any) -> Any:
+    def done(self, result: Any, weighs: int) -> Any:
         """One less. To be added to that Deferred."""
         self.served -= 1
+        self._weight -= weighs
         if self._queue:
             self._run()
         return result
@@ -159,3 +268,7 @@ class Intake:
     def close(self) -> None:
         """The connection is lost: what waits is not served any more."""
         self._queue, self._queued = None, 0
+        if self._later is not None:
+            Intake.resting -= 1
+            self._later.cancel()
+            self._later = None

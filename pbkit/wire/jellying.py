@@ -59,7 +59,7 @@ class Jellying(Caching):
             self.takeBack(minted)
             if isinstance(error, RecursionError) and not self.connection.profile.stockJelly:
                 raise CannotSend("what is nested so deep, or without end, cannot be sent") from None
-            if isinstance(error, CannotSend) and callable(method):
+            if isinstance(error, CannotSend) and callable(method) and self.connection.journal.admits():
                 # The caller is told, who cannot mend it.
                 self._noAnswer(method, str(error))
             raise

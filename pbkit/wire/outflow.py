@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IPullProducer
+from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -42,6 +43,7 @@ class Outflow:
         "_broker",
         "_callbacks",
         "_corked",
+        "_direct",
         "_given",
         "_over",
         "_producing",
@@ -58,6 +60,8 @@ class Outflow:
         # What the transport was given since it last asked, and whether it has to ask before it is given more.
         self._given = 0
         self._blocked = False
+        # Whether it is a plain socket of Twisted's; None is not known yet.
+        self._direct: bool | None = None
         # Whether we are its producer: None while we become it, when stock's transports ask at once.
         self._producing: bool | None = False
         self._corked: list[bytes] | None = None
@@ -117,12 +121,27 @@ class Outflow:
                 self._waiting = deque()
             self._waiting.append(data)
             self.buffered += len(data)
-            most = self._broker.profile.output.most
+            most = self._broker.threshold.output
             if self.buffered > most:
                 self._broker.refuse(f"more than {most} bytes wait for it to be read")
             return
-        self._given += len(data)
         transport: Any = self._broker.transport
+        if self._direct is None:
+            self._direct = isinstance(transport, Connection)
+        if self._direct and not (self._given or self._broker.pageProducers or transport.TLS):
+            # The transport has nothing left, as what it has left would have made it ask. So it is sent at once, without
+            # a turn of the reactor, which would have to begin and to stop watching the socket for it.
+            sent = transport.writeSomeData(data) if transport.connected else 0
+            if sent == len(data):
+                return
+            if type(sent) is int:
+                data = data[sent:]
+            # What is wrong, if anything is, the transport finds for itself.
+            transport.write(data)
+            self._blocked = self._produce()
+            self._direct = self._blocked
+            return
+        self._given += len(data)
         transport.write(data)
         if self._given > self.window:
             self._blocked = self._produce()
@@ -155,9 +174,9 @@ class Outflow:
                 pieces.append(self._waiting.popleft())
                 size += len(pieces[-1])
             self.buffered -= size
-            self._given += size
-            self._broker.transport.write(b"".join(pieces))  # type: ignore[union-attr]
-            if self._given > self.window:
+            self._blocked = False
+            self._send(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            if self._blocked:
                 return
         self._blocked, self._waiting, self._over = False, None, None
         callbacks, self._callbacks = self._callbacks, None
@@ -178,7 +197,7 @@ class Outflow:
                 going = False
             if not going and pager in pagers:
                 pagers.remove(pager)
-        if not pagers and not self._blocked:
+        if not pagers:
             self._stop()
 
     def page(self) -> None:
@@ -189,11 +208,12 @@ class Outflow:
 
     def unpaged(self) -> None:
         """A pager was taken off."""
-        if not (self._broker.pageProducers or self._blocked):
+        if not self._broker.pageProducers:
             self._stop()
 
     def _stop(self) -> None:
-        if self._producing:
+        # Of a plain socket it has to be known when the last of it has left, or what is sent at once would overtake it.
+        if self._producing and not self._blocked and not (self._direct and self._given):
             self._producing = False
             self._broker.transport.unregisterProducer()  # type: ignore[union-attr]
 

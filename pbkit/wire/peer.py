@@ -18,8 +18,8 @@ from twisted.spread import pb
 from zope.interface import implementer
 
 from pbkit.interfaces import IPeer
-from pbkit.wire.journal import shown
-from pbkit.wire.profile import Log
+from pbkit.wire.fanout import Cast
+from pbkit.wire.journal import presentable
 
 #: An object that nobody has. Every PB peer answers a call on it with an error, and logs nothing.
 NOBODY = b"pbkit.ping"
@@ -40,6 +40,8 @@ class Peer:
     def __init__(self, broker: Any) -> None:
         self._broker = broker
         self._callbacks: dict[int, Callable[[], object]] | None = None
+        self._writers: dict[int, Callable[[], object]] | None = None
+        self._asked = False
         self._keys = count()
         self._aboard: set[int] = set()
         self._aborting: IDelayedCall | None = None
@@ -64,7 +66,7 @@ class Peer:
         """As `IPeer.logFailure`. Of stock's broker, which has no journal, all are written."""
         journal = getattr(self._broker, "journal", None)
         if journal is None:
-            log.failure(format, shown(failure, Log().cut), **fields)
+            log.failure(format, presentable(failure), **fields)
         else:
             journal.failure(log, format, failure, **fields)
 
@@ -81,6 +83,46 @@ class Peer:
         if clock is None:
             clock = getattr(self._broker.transport, "reactor", None)
         return clock if IReactorTime.providedBy(clock) else None
+
+    def fanOut(self, method: str, args: tuple[Any, ...], kw: dict[str, Any]) -> Cast:
+        """As `IPeer.fanOut`."""
+        return Cast(method, args, kw)
+
+    @property
+    def buffered(self) -> int:
+        """As `IPeer.buffered`. Stock keeps no count."""
+        outflow = getattr(self._broker, "outflow", None)
+        return 0 if outflow is None else int(outflow.buffered)
+
+    @property
+    def writable(self) -> bool:
+        """As `IPeer.writable`: as much again may wait here as the transport was given."""
+        outflow = getattr(self._broker, "outflow", None)
+        return outflow is None or outflow.buffered <= outflow.window
+
+    def onWritable(self, f: Callable[[], object]) -> Callable[[], None]:
+        """As `IPeer.onWritable`. It is called when nothing waits any more, and not as soon as a little less does."""
+        if self._writers is None:
+            self._writers = {}
+        writers, key = self._writers, next(self._keys)
+        writers[key] = f
+        if not self._asked:
+            # One callback for all: whoever takes his off leaves nothing behind.
+            self._asked = True
+            self._broker.outflow.onWritable(self._room)
+
+        def stop() -> None:
+            writers.pop(key, None)
+
+        return stop
+
+    def _room(self) -> None:
+        writers = self._writers or {}
+        while writers and self.writable:
+            _guarded(writers.pop(next(iter(writers))))
+        self._asked = bool(writers)
+        if writers:
+            self._broker.outflow.onWritable(self._room)
 
     def onLost(self, f: Callable[[], object]) -> Callable[[], None]:
         """As `IPeer.onLost`."""
@@ -192,7 +234,7 @@ def _guarded(f: Callable[[], object]) -> None:
     try:
         f()
     except Exception:
-        log.failure("a callback for the loss of a connection raised")
+        log.failure("a callback for what became of a connection raised")
 
 
 def peerOf(broker: Any) -> Peer:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pbkit.wire.gate import Answered, Closed, Gate, Nobody, Serve
+from pbkit.wire.outflow import WINDOW
 from pbkit.wire.place import Place
 from pbkit.wire.profile import Calls, Limits
 from pbkit.wire.waiting import NO_ROOM
@@ -44,6 +45,7 @@ class Threshold:
         self.gate = Gate(lambda luid: luid in broker.localObjects) if gated else None
         self.place: Place | None = None
         self.heard = self._used = False
+        self._outflow()
 
     def arrive(self) -> bool:
         """
@@ -71,6 +73,24 @@ class Threshold:
         items = max(gate.items, PONG) if self._used else gate.items
         limits = Limits(gate.message, items, gate.depth, gate.message)
         return limits, Calls(LOGINS, gate.memory // 4, profile.calls.references, profile.calls.timeout)
+
+    @property
+    def output(self) -> int:
+        """How much may wait to be read by the other end, at this moment. Of a stranger, forty refusals do."""
+        profile = self._broker.profile
+        return profile.gate.memory if self._strange else profile.output.most
+
+    @property
+    def _strange(self) -> bool:
+        """Whether nobody is logged in, and nobody was just now."""
+        return self.closed and self._closedAt is None
+
+    def _bound(self) -> None:
+        self._broker.bound(*self.bounds())
+        self._outflow()
+
+    def _outflow(self) -> None:
+        self._broker.outflow.window = min(WINDOW, self.output // 8)
 
     @property
     def closed(self) -> bool:
@@ -157,7 +177,7 @@ class Threshold:
         """Somebody has shown who he is."""
         if self.gate is not None and self.gate.enter():
             self._used, self._closedAt = True, None
-            self._broker.bound(*self.bounds())
+            self._bound()
 
     def granted(self) -> None:
         """He has his avatar."""
@@ -171,7 +191,7 @@ class Threshold:
                 self._closedAt = self._watch.seconds()
                 self._watch.act(self._watch.waiting.loggedOut(self.place))
             else:
-                self._broker.bound(*self.bounds())
+                self._bound()
 
     def check(self, now: float) -> str | None:
         """
@@ -182,7 +202,7 @@ class Threshold:
         """
         if self._closedAt is not None and now - self._closedAt >= GRACE:
             self._closedAt = None
-            self._broker.bound(*self.bounds())
+            self._bound()
         output = self._broker.profile.output
         if self._broker.outflow.lasting(now, output.lasting) < output.seconds:
             return None

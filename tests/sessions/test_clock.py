@@ -7,7 +7,9 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit import ClockRealm, errors
+from pbkit import CachingRealm, ClockRealm, errors
+from pbkit.sessions.clock import ClockAvatar
+from tests.sessions.slowness import SlowWire
 from tests.support import Client, Wire, serve, timers
 
 
@@ -100,3 +102,52 @@ class ClockTests(SynchronousTestCase):
         self.assertEqual([seconds for _, seconds in client.told], [0, 2, 4])
         for period in (0, 0.009, 86401.0):
             self.assertRaises(errors.ConfigError, ClockRealm, period=period)
+
+    def test_manyClocksOneTimer(self) -> None:
+        """However many clocks tick, in whatever periods, they are one delayed call; the last one takes it away."""
+        entered = [self.enter(Client()) for _ in range(40)]
+        for index, (wire, avatar) in enumerate(entered):
+            self.successResultOf(wire.call(avatar, "setperiod", 0.5 + index))
+        self.assertEqual(len(timers(self.clock)), 1)
+        for session in self.realm.roster:
+            session.end()
+        self.assertEqual(timers(self.clock), [])
+
+    def test_noDrift(self) -> None:
+        """After a thousand seconds that were each noticed a little late, the ticks are where they were."""
+        client = Client()
+        wire, _ = self.enter(client)
+        for n in range(1, 1001):
+            self.clock.advance(n + 0.004 - self.clock.seconds())
+            wire.flush()
+        self.assertEqual(len(client.told), 1001)
+        self.assertAlmostEqual(client.told[-1][1], 1000.004)
+
+    def test_theLatestForWhoLags(self) -> None:
+        """A client that does not keep up has the latest tick waiting, and no other."""
+        client = Client()
+        wire = SlowWire(self.server)
+        avatar = self.successResultOf(wire.login("alice", client))
+        wire.flush()
+        session = next(iter(self.realm.roster))
+        wire.fill(session)
+        self.tick(wire, 5)
+        self.assertEqual(session.backlog.messages, 1)
+        wire.drain()
+        self.assertEqual([seconds for what, seconds in client.told if what == "notifyTime"], [0, 5])
+        del avatar
+
+    def test_severalClientsOfOneAvatar(self) -> None:
+        """A clock that several clients share, in a caching realm say, tells each of them, and stops for each alone."""
+        avatar = ClockAvatar("alice", 1)
+        self.server = serve(CachingRealm(lambda name: avatar, clock=self.clock), clock=self.clock)
+        one, two = Client(), Client()
+        wire, _ = self.enter(one)
+        wire2, reference = self.enter(two)
+        self.tick(wire, 1)
+        del _
+        wire.lose()
+        self.successResultOf(wire2.call(reference, "setperiod", 2))
+        self.tick(wire2, 2)
+        self.assertEqual([seconds for _, seconds in one.told], [0, 1])
+        self.assertEqual([seconds for _, seconds in two.told], [0, 1, 3])
