@@ -44,6 +44,14 @@ class Caching(pb.Broker):
             raise Error(f"more than {most} copies of Cacheables are kept here for this connection")
         super().cacheLocally(cid, instance)
 
+    def full(self, most: int) -> Exception:
+        """
+        The other end would have more references than it may have: that is the end of its session, or connection.
+
+        :return: what is wrong.
+        """
+        raise NotImplementedError
+
     def hasLocally(self, luid: Any, copy: Any = None) -> bool:
         """
         :return: whether there is a copy of a Cacheable of the other end's by this id; this one, if one is given.
@@ -76,7 +84,10 @@ class Caching(pb.Broker):
         return luid
 
     def cacheRemotely(self, instance: Any) -> Any:
-        """As stock's, for whom a message is being put together."""
+        """As stock's, for whom a message is being put together, and within the bound for references."""
+        most = self.connection.profile.calls.references
+        if most is not None and len(self.localObjects) + len(self.remotelyCachedObjects) >= most:
+            raise self.full(most)
         luid = super().cacheRemotely(instance)
         key = self.cacheKey(instance, self.serializingPerspective)
         self.remotelyCachedLUIDs[key] = self.remotelyCachedLUIDs.pop(instance.processUniqueID())

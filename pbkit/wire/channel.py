@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 from zope.interface import implementer
 
-from pbkit.errors import Disconnected, SessionEnded
+from pbkit.errors import Disconnected, SessionEnded, TooManyReferences
 from pbkit.interfaces import IChannel, current
 from pbkit.wire.calls import shared
 from pbkit.wire.tables import Tables
@@ -165,6 +165,21 @@ class Channel(Tables):
     def onReleased(self, f: Callable[[], object]) -> None:
         """As `IChannel.onReleased`."""
         self._onReleased.append(f)
+
+    def full(self, most: int) -> Exception:
+        """The session ends, and no other on the connection."""
+        detail = f"more than {most}"
+        if self.session is not None:
+            self.session.end(TooManyReferences, detail)
+        else:
+            log.warn(
+                "calls.references: a login of {peer} ends, for {detail} references",
+                peer=str(self.connection.peer),
+                detail=detail,
+            )
+        self.end(TooManyReferences(detail))
+        assert self.error is not None
+        return self.error.again()
 
     def checkReleased(self) -> None:
         """A session is logged out when its client holds nothing of it any more, and waits for nothing."""

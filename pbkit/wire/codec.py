@@ -30,6 +30,7 @@ _core = _chosen()
 compiled: bool = _core is not purecodec
 
 if TYPE_CHECKING:
+    from pbkit.wire.probes import crowded
     from pbkit.wire.purecodec import (
         Framer,
         decode,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
         splice,
     )
 else:
-    Framer = _core.Framer
+    Framer, crowded = _core.Framer, _core.crowded
     decode, decodePlain = _core.decode, _core.decodePlain
     encode, encodePlain = _core.encode, _core.encodePlain
     encodeAnswer, encodeCall = _core.encodeAnswer, _core.encodeCall
@@ -53,6 +54,7 @@ __all__ = [
     "Malformed",
     "TooLarge",
     "compiled",
+    "crowded",
     "decode",
     "decodePlain",
     "encode",

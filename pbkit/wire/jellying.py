@@ -9,6 +9,8 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.python.reflect import fullyQualifiedName
 
+from twisted.spread import pb
+
 from pbkit.errors import CannotSend
 from pbkit.wire.allowed import STOCK, Registry
 from pbkit.wire.caching import Caching
@@ -74,8 +76,25 @@ class Jellying(Caching):
             log.warn("{method} gave {peer} no answer: {why}", method=name, peer=str(peerOf(self)), why=why)
 
     def registerReference(self, object: Any) -> Any:
-        """As stock's."""
-        luid = super().registerReference(object)
+        """
+        As stock's, but with a bound of the profile's: over stock's the whole connection is lost, with all its sessions.
+
+        :raises Error: the other end has as many as it may have.
+        """
+        most = self.connection.profile.calls.references
+        if most is None:
+            luid = super().registerReference(object)
+        else:
+            puid = object.processUniqueID()
+            luid = self.luids.get(puid)
+            if luid is not None:
+                self.localObjects[luid].incref()
+            elif len(self.localObjects) + len(self.remotelyCachedObjects) >= most:
+                raise self.full(most)
+            else:
+                luid = self.newLocalID()
+                self.localObjects[luid] = pb.Local(object)
+                self.luids[puid] = luid
         self._mint(luid)
         return luid
 

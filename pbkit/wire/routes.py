@@ -77,6 +77,12 @@ class Routes(Calls):
             self.pageProducers = [p for p in self.pageProducers if _brokerOf(p) is not channel]
             self.outflow.unpaged()
 
+    def full(self, most: int) -> Exception:
+        """Of a connection without a login, or one that shares these tables among its log-ins."""
+        why = f"calls.references: it was to be given more than {most} references"
+        self.connection.refuse(why)
+        return pb.Error(why)
+
     def serves(self, expression: Any) -> bool:
         """Whether a call is on an object that there is: others are but pings."""
         luid = expression[2] if len(expression) > 2 else None
