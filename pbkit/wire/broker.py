@@ -161,7 +161,7 @@ class Broker(Routes):
         offered = said if self.isClient and isinstance(said, list) else [said]
         if self.profile.hideErrors and not any(each in self.knownDialects for each in offered):
             # Stock writes all of it into the log, and goes on to the next.
-            self.refuse("it speaks no dialect of Banana's that is spoken here")
+            self.malformed(codec.Malformed("a dialect that is not spoken here"))
         else:
             self.callExpressionReceived(said)
 
@@ -288,7 +288,8 @@ class Broker(Routes):
 
     def localObjectForID(self, luid: Any) -> Any:
         """As stock's; and the object on which pbkit's peers say hello, which takes no room in the table."""
-        found = super().localObjectForID(luid)
+        # An id need not be one.
+        found = super().localObjectForID(luid) if isinstance(luid, int | bytes | str) else None
         return Hello(self.peer) if found is None and luid in (NAME, NAME.decode()) else found
 
     def serialize(

@@ -18,6 +18,7 @@ from pbkit.errors import BadArguments, CallTimedOut, Error, InternalError, NoSuc
 from pbkit.wire import codec
 from pbkit.wire.jellying import Jellying
 from pbkit.wire.sexp import handles
+from pbkit.wire.told import told
 
 if TYPE_CHECKING:
     from pbkit.wire.broker import Broker
@@ -89,7 +90,7 @@ class Calls(Jellying):
             failure = Failure(stock(text[:1].upper() + text[1:]))
         if answerRequired:
             self._sendFailureOrError(failure, requestID)
-        elif not failure.check(pb.Error):
+        elif not failure.check(pb.Error, pb.PBConnectionLost):
             self.connection.journal.failure(log, "a call that wants no answer failed", failure)
 
     def answered(self, result: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
@@ -231,8 +232,7 @@ class Calls(Jellying):
         """An error that somebody waits for."""
         answer = self.waitingForAnswers.pop(requestID)
         try:
-            error = self.unserialize(fail)
-            failure = error if isinstance(error, Failure) else Failure(_exception(error))
+            failure = told(self.unserialize(fail))
         except Exception:
             failure = Failure()
         answer.errback(failure)
@@ -298,7 +298,3 @@ def _name(message: Any) -> str:
 
 def _same(result: Any) -> Any:
     return result
-
-
-def _exception(error: Any) -> Exception:
-    return error if isinstance(error, Exception) else pb.Error(f"the other end's error is {safe_str(error):.{CUT}}")

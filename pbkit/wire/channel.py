@@ -120,7 +120,7 @@ class Channel(Tables):
     def _sendFailureOrError(self, fail: Failure, requestID: Any) -> None:
         if _key(requestID) in self._serving:
             super()._sendFailureOrError(fail, requestID)
-        elif not fail.check(pb.Error):
+        elif not fail.check(pb.Error, pb.PBConnectionLost):
             self.connection.journal.failure(log, "a call failed after its session had ended", fail)
 
     # Calls out.

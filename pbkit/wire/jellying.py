@@ -8,7 +8,6 @@ from typing import Any
 
 from twisted.logger import Logger
 from twisted.python.reflect import fullyQualifiedName
-
 from twisted.spread import pb
 
 from pbkit.errors import CannotSend
@@ -61,7 +60,7 @@ class Jellying(Caching):
             self.takeBack(minted)
             if isinstance(error, RecursionError) and not self.connection.profile.stockJelly:
                 raise CannotSend("what is nested so deep, or without end, cannot be sent") from None
-            if isinstance(error, CannotSend) and callable(method) and self.connection.journal.admits():
+            if isinstance(error, CannotSend) and callable(method):
                 # The caller is told, who cannot mend it.
                 self._noAnswer(method, str(error))
             raise

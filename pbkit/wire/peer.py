@@ -19,7 +19,8 @@ from zope.interface import implementer
 
 from pbkit.interfaces import IPeer
 from pbkit.wire.fanout import Cast
-from pbkit.wire.journal import presentable
+from pbkit.wire.journal import shown
+from pbkit.wire.profile import Log
 
 #: An object that nobody has. Every PB peer answers a call on it with an error, and logs nothing.
 NOBODY = b"pbkit.ping"
@@ -66,7 +67,7 @@ class Peer:
         """As `IPeer.logFailure`. Of stock's broker, which has no journal, all are written."""
         journal = getattr(self._broker, "journal", None)
         if journal is None:
-            log.failure(format, presentable(failure), **fields)
+            log.failure(format, shown(failure, Log().cut), **fields)
         else:
             journal.failure(log, format, failure, **fields)
 

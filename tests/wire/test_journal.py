@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.wire.journal import CUT, FRAMES, Journal, escaped
+from pbkit.wire.journal import CUT, LINES, Journal, escaped
 from pbkit.wire.profile import Log
 
 LOG = Logger()
@@ -130,12 +130,12 @@ class JournalTests(SynchronousTestCase):
         except ZeroDivisionError:
             self.journal.failure(LOG, "deep")
         (failed,) = [event["log_failure"] for event in self.events]
-        text = failed.getTraceback()
-        self.assertEqual(text.count("in deep"), 2 * FRAMES - 1)
-        self.assertIn("in test_longTracebacks", text)
-        self.assertIn(f"in ({501 + 1 - 2 * FRAMES} more calls)", text)
-        self.assertTrue(text.endswith("builtins.ZeroDivisionError: integer division or modulo by zero\n"), text[-200:])
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        lines = failed.getTraceback().splitlines()
+        self.assertEqual(len(lines), 2 * LINES + 1)
+        self.assertIn("test_longTracebacks", lines[1])
+        self.assertIn("lines are left out here", lines[LINES])
+        self.assertIn("ZeroDivisionError", lines[-1])
+        self.flushLoggedErrors(ZeroDivisionError)
 
     def test_failures(self) -> None:
         """
@@ -143,25 +143,22 @@ class JournalTests(SynchronousTestCase):
         of the other end's, whose class is its text too.
         """
         try:
-            raise LookupError("\x1b[2J\r" * 1000)
+            raise LookupError("\x1b[2J\n" * 10)
         except LookupError:
             self.journal.failure(LOG, "{what} failed", what="it")
         whole = Failure(ValueError("short"))
         self.journal.failure(LOG, "whole", whole)
         copied: Any = pb.CopiedFailure.__new__(pb.CopiedFailure)
-        copied.__dict__.update(type=b"\xffgame.\x1bBad", value="\x1b" * 2, parents=[], traceback="none")
+        copied.__dict__.update(type=b"\xffgame.\x1bBad", value="\x1b" * 99, parents=[], traceback="none")
         self.journal.failure(LOG, "copied", copied)
         self.journal.failure(LOG, "dropped", whole)
         self.assertEqual(self.written(), ["it failed", "whole", "copied"])
         raised, unchanged, remote = [event["log_failure"] for event in self.events]
-        text = raised.getTraceback()
-        self.assertIn("in test_failures", text)
-        self.assertTrue(text.endswith(f"{CUT}\n") and text.count("\\x1b[2J\\r") > 100, text)
-        self.assertLess(len(text), 2000)
+        self.assertIn("in test_failures", raised.getTraceback())
+        self.assertTrue(raised.getTraceback().endswith("LookupError: \\x1b[2J\\n\\x1b[2J\\n...\n"))
         self.assertIs(raised.check(LookupError), LookupError)
         self.assertIs(unchanged, whole)
-        self.assertTrue(remote.getTraceback().startswith("Traceback from remote host -- "))
-        self.assertTrue(remote.getTraceback().endswith("game.\\x1bBad: \\x1b\\x1b\n"), remote.getTraceback())
-        self.assertTrue(remote.getTraceback()[:-1].isprintable())
+        said = "Traceback from remote host -- \\xffgame.\\x1bBad: \\x1b\\x1b\\x1b\\x1b\\x1b...\n"
+        self.assertEqual(remote.getTraceback(), said)
         self.assertEqual(len(self.flushLoggedErrors(LookupError, ValueError)), 2)
         self.flushLoggedErrors()
