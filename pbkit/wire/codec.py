@@ -16,12 +16,29 @@ from pbkit.errors import Malformed, TooLarge
 from pbkit.wire import purecodec
 
 
+_NAMES = (
+    "Framer",
+    "crowded",
+    "decode",
+    "decodePlain",
+    "encode",
+    "encodeAnswer",
+    "encodeCall",
+    "encodePlain",
+    "encodeTail",
+    "splice",
+)
+
+
 def _chosen() -> ModuleType:
     if os.environ.get("PBKIT_PURE", "") in ("", "0"):
         try:
-            return import_module("pbkit.wire._codec")
+            core = import_module("pbkit.wire._codec")
         except ImportError:
-            pass
+            return purecodec
+        # One that was built from an older source, in a checkout say, is no good.
+        if all(hasattr(core, name) for name in _NAMES):
+            return core
     return purecodec
 
 
@@ -49,18 +66,4 @@ else:
     encodeAnswer, encodeCall = _core.encodeAnswer, _core.encodeCall
     encodeTail, splice = _core.encodeTail, _core.splice
 
-__all__ = [
-    "Framer",
-    "Malformed",
-    "TooLarge",
-    "compiled",
-    "crowded",
-    "decode",
-    "decodePlain",
-    "encode",
-    "encodeAnswer",
-    "encodeCall",
-    "encodePlain",
-    "encodeTail",
-    "splice",
-]
+__all__ = ["Malformed", "TooLarge", "compiled", *_NAMES]
