@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 from pbkit.errors import Malformed, TooLarge
 from pbkit.wire import purecodec
 
-
-_NAMES = (
+__all__ = [
+    "Malformed",
+    "TooLarge",
+    "compiled",
     "Framer",
     "crowded",
     "decode",
@@ -27,7 +29,7 @@ _NAMES = (
     "encodePlain",
     "encodeTail",
     "splice",
-)
+]
 
 
 def _chosen() -> ModuleType:
@@ -37,7 +39,7 @@ def _chosen() -> ModuleType:
         except ImportError:
             return purecodec
         # One that was built from an older source, in a checkout say, is no good.
-        if all(hasattr(core, name) for name in _NAMES):
+        if all(hasattr(core, name) for name in __all__[3:]):
             return core
     return purecodec
 
@@ -65,5 +67,3 @@ else:
     encode, encodePlain = _core.encode, _core.encodePlain
     encodeAnswer, encodeCall = _core.encodeAnswer, _core.encodeCall
     encodeTail, splice = _core.encodeTail, _core.splice
-
-__all__ = ["Malformed", "TooLarge", "compiled", *_NAMES]
