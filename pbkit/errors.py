@@ -29,6 +29,7 @@ Every error of pbkit, in one place; one class for each reason.
         |   |-- Idle                   the client did not call for too long
         |   |-- TooOld                 no session of this server may be as old
         |   |-- Draining               this server lets everybody go: log in to another
+        |   |-- TooManyReferences      it was to be given more references than a session may have
         |   `-- Shutdown               the server is going down
         |-- NoSuchMethod               also pb.NoSuchMethod
         |-- BadValue                   what was sent cannot be read
@@ -239,6 +240,12 @@ class Draining(SessionEnded):
     """The server lets everybody go, such as before an upgrade. A client that knows another may log in there at once."""
 
     text = "this session ended because the server is being drained"
+
+
+class TooManyReferences(SessionEnded):
+    """The session was to be given more references than one may have: a client that keeps all, or a server's leak."""
+
+    text = "this session was given more references than it may have"
 
 
 class Shutdown(SessionEnded):

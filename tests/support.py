@@ -49,7 +49,7 @@ LENIENT = attrs.evolve(
     STRICT,
     door=attrs.evolve(STRICT.door, delay=0.0, failures=None),
     gate=attrs.evolve(
-        STRICT.gate, message=1_000_000, items=1000, messages=None, timeout=None, connections=None
+        STRICT.gate, memory=10_000_000, message=1_000_000, items=1000, messages=None, timeout=None, connections=None
     ),
     log=attrs.evolve(STRICT.log, lines=None),
 )

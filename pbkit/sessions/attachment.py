@@ -93,7 +93,7 @@ class Attachment:
             return None
         return attempt(lambda: hook(self._session)).addErrback(
             lambda failure: log.failure(
-                "detached of {avatarId!r} raised; session {sessionId} has ended all the same",
+                "detached of {avatarId!r:.200} raised; session {sessionId} has ended all the same",
                 failure,
                 avatarId=self._session.avatarId,
                 sessionId=self._session.sessionId,

@@ -98,7 +98,7 @@ class Entrance:
             if isinstance(error, CancelledError) and (self.refusing is not None or login.lost):
                 refusal = self.refusing() if self.refusing else LoginInterrupted("the connection was lost")
             else:
-                refusal = refusalFor(Failure(error))
+                refusal = refusalFor(Failure(error), login.peer)
             self._realm.loginRefused(refusal)
             raise refusal from None
 
@@ -186,7 +186,7 @@ class Entrance:
             session.avatar._sessionBegan(session)
         realm.counters.logins += 1
         log.info(
-            "login: {avatarId!r} from {peer}, session {sessionId}",
+            "login: {avatarId!r:.200} from {peer}, session {sessionId}",
             avatarId=session.avatarId,
             # Text: whoever keeps log events would keep the connection too.
             peer=str(session.peer or "somewhere"),
@@ -211,7 +211,7 @@ class Entrance:
             reason = type(session.endedWith).__name__
             realm.counters.ends[reason] += 1
             log.info(
-                "logout: {avatarId!r}, session {sessionId}, {reason}",
+                "logout: {avatarId!r:.200}, session {sessionId}, {reason}",
                 avatarId=session.avatarId,
                 sessionId=session.sessionId,
                 reason=reason,

@@ -43,7 +43,7 @@ static PyObject *word_objects[N_WORDS];
 
 static PyObject *TooLarge, *Malformed, *pure_encode;
 static PyObject *s_message, *s_answer;
-/* Nobody outside can guess it, so nobody can choose what falls into one slot of a table. */
+/* Nobody outside can guess it, so nobody can choose what falls into one place of a table. */
 static uint64_t secret;
 
 /* ---------------------------------------------------------------------------------------------- arguments */
@@ -638,38 +638,170 @@ read_head(Reader *r)
     }
 }
 
-/* Whether too many of these keys, each `step` places after the last, have a hash that another has; -1 on error. */
-static int
-collide(PyObject *const *keys, Py_ssize_t count, Py_ssize_t step)
+/* ---------------------------------------------------------------------------------------------- crowded keys */
+
+/* As in pbkit/wire/probes.py, which says why, and where the numbers come from. */
+enum { PLACES = 64, FREE_PLACES = 4096, NEIGHBOURS = 9, THEY_COUNT = 4, SMALLEST = 128 };
+
+/* Leave the hashes of those keys that differ, in their order. How many; or -1 if too many have one hash, or on error. */
+static Py_ssize_t
+distinct(PyObject *const *keys, Py_ssize_t count, Py_ssize_t step, Py_hash_t *hashes)
 {
-    if (count <= COLLISIONS)
-        return 0;
     int bits = 1;
     while (((Py_ssize_t)1 << bits) < 2 * count)
         bits++;
-    size_t room = (size_t)1 << bits, again = 0;
-    /* A hash is never -1: that is what a slot with nothing in it has. */
-    Py_hash_t *slots = PyMem_Malloc(room * sizeof(Py_hash_t));
-    if (slots == NULL) {
+    const size_t mask = ((size_t)1 << bits) - 1;
+    Py_ssize_t found = 0, again = 0;
+    /* For each place the number of the key that is there, counted from 1; 0 where there is none. */
+    uint32_t *table = PyMem_Calloc(mask + 1, sizeof(uint32_t));
+    /* Which key it is that has the hash. */
+    uint32_t *whose = PyMem_Malloc((size_t)count * sizeof(uint32_t));
+    if (table == NULL || whose == NULL) {
+        PyErr_NoMemory();
+        found = -1;
+    }
+    for (Py_ssize_t k = 0; found >= 0 && k < count; k++) {
+        PyObject *key = keys[k * step];
+        Py_hash_t hash = PyObject_Hash(key);
+        int same = hash == -1 ? -1 : 0, met = 0;
+        size_t place = (size_t)((((uint64_t)hash ^ secret) * (secret | 1)) >> (64 - bits));
+        for (; same == 0 && table[place] != 0; place = (place + 1) & mask) {
+            if (hashes[table[place] - 1] != hash)
+                continue;
+            again += !met;
+            met = 1;
+            same = again > COLLISIONS ? -1 : PyObject_RichCompareBool(keys[whose[table[place] - 1] * step], key, Py_EQ);
+        }
+        if (same < 0)
+            found = -1;
+        else if (same == 0) {
+            whose[found] = (uint32_t)k;
+            hashes[found++] = hash;
+            table[place] = (uint32_t)found;
+        }
+    }
+    PyMem_Free(table);
+    PyMem_Free(whose);
+    return found;
+}
+
+/* Into a dict of each size that it may have on its way. 1: it takes too long; -1 on error. */
+static int
+crowd_dicts(const Py_hash_t *hashes, Py_ssize_t count, Py_ssize_t keys)
+{
+    size_t size = SMALLEST;
+    while (size < 3 * (size_t)keys)
+        size *= 2;
+    uint8_t *taken = PyMem_Malloc(size);
+    if (taken == NULL) {
         PyErr_NoMemory();
         return -1;
     }
-    memset(slots, 0xFF, room * sizeof(Py_hash_t));
-    for (Py_ssize_t i = 0; i < count && again <= COLLISIONS; i++) {
-        Py_hash_t hash = PyObject_Hash(keys[i * step]);
-        if (hash == -1) {
-            PyMem_Free(slots);
+    int64_t left = 0;
+    for (; left >= 0 && size >= SMALLEST; size /= 2) {
+        const size_t mask = size - 1;
+        const Py_ssize_t most = Py_MIN(count, (Py_ssize_t)(size * 2 / 3));
+        memset(taken, 0, size);
+        left = FREE_PLACES;
+        for (Py_ssize_t k = 0; left >= 0 && k < most; k++) {
+            size_t perturb = (size_t)hashes[k], at = perturb & mask;
+            left += PLACES;
+            for (; taken[at]; left--) {
+                perturb >>= 5;
+                at = (at * 5 + perturb + 1) & mask;
+            }
+            taken[at] = 1;
+        }
+    }
+    PyMem_Free(taken);
+    return left < 0;
+}
+
+/* Put it at its place in a set, where -1 means that there is none; no hash is -1. Less than 0: it takes too long. */
+static inline int64_t
+set_place(Py_hash_t *table, size_t mask, Py_hash_t hash, int64_t left)
+{
+    size_t perturb = (size_t)hash, place = perturb & mask;
+    for (;;) {
+        /* At the end of the table there are no neighbours. */
+        const size_t last = place + (place + NEIGHBOURS <= mask ? NEIGHBOURS : 0);
+        for (size_t at = place; at <= last; at++) {
+            if (table[at] == -1) {
+                table[at] = hash;
+                return left;
+            }
+        }
+        left -= THEY_COUNT;
+        if (left < 0)
+            return left;
+        perturb >>= 5;
+        place = (place * 5 + 1 + perturb) & mask;
+    }
+}
+
+/* Into a set, as it grows. 1: it takes too long; -1 on error. */
+static int
+crowd_set(const Py_hash_t *hashes, Py_ssize_t count)
+{
+    Py_hash_t *table = NULL;
+    Py_ssize_t done = 0, most = 0;
+    size_t size = 8, room = 0;
+    int64_t left = 0;
+    while (left >= 0 && count >= most) {
+        /* So many fit, and with the last of them it grows. */
+        most = (Py_ssize_t)((3 * (size - 1) + 4) / 5);
+        Py_hash_t *next = PyMem_Malloc(size * sizeof(Py_hash_t));
+        if (next == NULL) {
+            PyMem_Free(table);
+            PyErr_NoMemory();
             return -1;
         }
-        size_t slot = (size_t)((((uint64_t)hash ^ secret) * (secret | 1)) >> (64 - bits));
-        while (slots[slot] != -1 && slots[slot] != hash)
-            slot = (slot + 1) & (room - 1);
-        again += slots[slot] == hash;
-        slots[slot] = hash;
+        memset(next, 0xFF, size * sizeof(Py_hash_t));
+        left = FREE_PLACES;
+        for (size_t at = 0; left >= 0 && at < room; at++)
+            if (table[at] != -1)
+                left = set_place(next, size - 1, table[at], left + PLACES);
+        for (; left >= 0 && done < Py_MIN(most, count); done++)
+            left = set_place(next, size - 1, hashes[done], left + PLACES);
+        PyMem_Free(table);
+        table = next;
+        room = size;
+        for (size = 8; size <= (size_t)most * (most > 50000 ? 2 : 4);)
+            size *= 2;
     }
-    PyMem_Free(slots);
-    return again > COLLISIONS;
+    PyMem_Free(table);
+    return left < 0;
 }
+
+/* Whether a dict or a set of these keys, each `step` places after the last, would take too long; -1 on error. */
+static int
+crowded(PyObject *const *keys, Py_ssize_t count, Py_ssize_t step, int members)
+{
+    Py_ssize_t texts = 0;
+    if (count <= COLLISIONS)
+        return 0;
+    while (texts < count && (PyUnicode_CheckExact(keys[texts * step]) || PyBytes_CheckExact(keys[texts * step])))
+        texts++;
+    if (texts == count)
+        return 0;
+    if (count > (Py_ssize_t)1 << 30)
+        return 1;
+    Py_hash_t *hashes = PyMem_Malloc((size_t)count * sizeof(Py_hash_t));
+    if (hashes == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    int result;
+    Py_ssize_t different = distinct(keys, count, step, hashes);
+    if (different < 0)
+        result = PyErr_Occurred() ? -1 : 1;
+    else
+        result = members ? crowd_set(hashes, different) : crowd_dicts(hashes, different, count);
+    PyMem_Free(hashes);
+    return result;
+}
+
+/* ---------------------------------------------------------------------------------------------- plain values */
 
 static PyObject *read_value(Reader *r, int deeper);
 
@@ -704,7 +836,7 @@ read_dict(Reader *r, Py_ssize_t pairs, int deeper)
             break;
         }
     }
-    if (found != NULL && collide(items, pairs, 2) != 0)
+    if (found != NULL && crowded(items, pairs, 2, 0) != 0)
         Py_CLEAR(found);
     for (Py_ssize_t i = 0; i < done; i++) {
         if (found != NULL && PyDict_SetItem(found, items[2 * i], items[2 * i + 1]) < 0)
@@ -724,7 +856,7 @@ read_set(Reader *r, Py_ssize_t count, int frozen, int deeper)
     if (items == NULL)
         return NULL;
     PyObject **all = count > 0 ? &PyTuple_GET_ITEM(items, 0) : NULL;
-    if (read_values(r, all, count, deeper) == 0 && collide(all, count, 1) == 0)
+    if (read_values(r, all, count, deeper) == 0 && crowded(all, count, 1, 1) == 0)
         found = frozen ? PyFrozenSet_New(items) : PySet_New(items);
     Py_DECREF(items);
     return found;
@@ -878,6 +1010,24 @@ codec_decodePlain(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t
 {
     Reader r;
     return reader(&r, "decodePlain", args, nargs, kwnames) < 0 ? NULL : or_none(read_message(&r));
+}
+
+static PyObject *
+codec_crowded(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    static const char *const names[] = {"keys", "members"};
+    PyObject *given[2];
+    if (take("crowded", names, 2, 2, args, nargs, kwnames, given) < 0)
+        return NULL;
+    int members = PyObject_IsTrue(given[1]);
+    /* A copy: a key's own method may change what was given. */
+    PyObject *keys = members < 0 ? NULL : PySequence_Tuple(given[0]);
+    if (keys == NULL)
+        return NULL;
+    Py_ssize_t count = PyTuple_GET_SIZE(keys);
+    int result = count == 0 ? 0 : crowded(&PyTuple_GET_ITEM(keys, 0), count, 1, members);
+    Py_DECREF(keys);
+    return result < 0 ? NULL : PyBool_FromLong(result);
 }
 
 /* ---------------------------------------------------------------------------------------------- writing */
@@ -1392,6 +1542,7 @@ codec_splice(SIGNATURE)
 #define METHOD(name, doc) {#name, (PyCFunction)(void (*)(void))codec_##name, METH_FASTCALL | METH_KEYWORDS, doc}
 
 static PyMethodDef methods[] = {
+    METHOD(crowded, "Whether a dict or a set of these keys takes more time than in proportion to their number."),
     METHOD(decode, "What stock's Banana makes of a message."),
     METHOD(decodePlain, "What a call or an answer says, if all in it is plain; else None."),
     METHOD(encode, "What stock's Banana writes for an expression."),

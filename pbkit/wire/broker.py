@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.reflect import safe_str
 from twisted.spread import banana, pb
 from twisted.spread.banana import BananaError
-from twisted.spread.jelly import SecurityOptions, unjellyableFactoryRegistry, unjellyableRegistry
+from twisted.spread.jelly import SecurityOptions, globalSecurity, unjellyableFactoryRegistry, unjellyableRegistry
 
 from pbkit.errors import Disconnected
 from pbkit.interfaces import current
@@ -65,17 +65,34 @@ class Broker(Routes):
     profile: Profile = STRICT
     refused: str | None = None
     closed = False
-    intake: Any = None
     threshold: Threshold
     _journal: Journal | None = None
-    #: Whether plain data takes the fast way, and whether the vocabulary of the dialect `pb` is spoken.
-    plain = vocabulary = False
-    #: Whether what comes in takes the fast way too: not while the gate is closed.
-    fast = False
-    #: The request that is being served, if it is to be answered.
-    answering: Any = None
-    #: The call that is being served, as it came.
-    message = b""
+    prefixLimit: Any = 64
+
+    __slots__ = (
+        "_pbkitPeer",
+        "answering",
+        "currentDialect",
+        "fast",
+        "intake",
+        "message",
+        "plain",
+        "threshold",
+        "vocabulary",
+    )
+
+    def __init__(self, isClient: Any = 1, security: Any = globalSecurity) -> None:
+        super().__init__(isClient, security)
+        self.intake: Any = None
+        self.currentDialect: Any = None
+        #: Whether plain data takes the fast way, and whether the vocabulary of the dialect `pb` is spoken.
+        self.plain = self.vocabulary = False
+        #: Whether what comes in takes the fast way too: not while the gate is closed.
+        self.fast = False
+        #: The request that is being served, if it is to be answered.
+        self.answering: Any = None
+        #: The call that is being served, as it came.
+        self.message = b""
 
     @property
     def peer(self) -> Peer:
@@ -113,8 +130,9 @@ class Broker(Routes):
         super().connectionMade()
 
     def setPrefixLimit(self, limit: Any) -> None:
-        """As stock's, which calls it when the connection is made."""
-        super().setPrefixLimit(limit)
+        """As stock's, which calls it when the connection is made; without its two numbers of 80 bytes."""
+        if limit != self.prefixLimit:
+            self.prefixLimit = limit
         if self.intake is None:
             self.intake = Intake(self, *self.threshold.bounds())
 
@@ -167,7 +185,7 @@ class Broker(Routes):
         offered = said if self.isClient and isinstance(said, list) else [said]
         if self.profile.hideErrors and not any(each in self.knownDialects for each in offered):
             # Stock writes all of it into the log, and goes on to the next.
-            self.refuse("it speaks no dialect of Banana's that is spoken here")
+            self.malformed(codec.Malformed("a dialect that is not spoken here"))
         else:
             self.callExpressionReceived(said)
 
@@ -214,7 +232,7 @@ class Broker(Routes):
             "the connection of {peer} is closed: {why!r}; logged in on it: {users!r}",
             peer=str(self.peer),
             why=why,
-            users=users[:10],
+            users=[self.journal.escaped(user) for user in users[:10]],
         )
         # Not in good order: that waits until the other end has read all, which it may never do.
         abort = getattr(self.transport, "abortConnection", None) or cast(Any, self.transport).loseConnection
@@ -227,6 +245,8 @@ class Broker(Routes):
 
     def registerPageProducer(self, pager: Any) -> None:
         """As stock's; pagers take their turns in the way out."""
+        if not self.pageProducers:
+            self.pageProducers = []
         self.pageProducers.append(pager)
         if len(self.pageProducers) == 1:
             self.outflow.page()
@@ -265,8 +285,6 @@ class Broker(Routes):
         self.closed = True
         self.intake.close()
         self.threshold.lost()
-        if self._journal is not None:
-            self._journal.close()
         if self._deadlines is not None:
             self._deadlines.stop()
         before = current.set(None)
@@ -278,6 +296,9 @@ class Broker(Routes):
             current.reset(before)
         self.callers.clear()
         self._tombstones.clear()
+        if self._journal is not None:
+            # Last: what is called above has things to say, too.
+            self._journal.close()
 
     def notifyOnDisconnect(self, notifier: Any) -> None:
         """As stock's; at once if the connection is lost already, where stock raises AttributeError."""

@@ -23,11 +23,10 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 from zope.interface import implementer
 
-from pbkit.errors import Disconnected, SessionEnded
+from pbkit.errors import Disconnected, SessionEnded, TooManyReferences
 from pbkit.interfaces import IChannel, current
-from pbkit.wire.caching import guarded
 from pbkit.wire.calls import shared
-from pbkit.wire.journal import presentable
+from pbkit.wire.lazily import EMPTY
 from pbkit.wire.tables import Tables
 
 if TYPE_CHECKING:
@@ -45,16 +44,16 @@ class Channel(Tables):
     :ivar session: the `ISession` whose channel this is, or None before login.
     """
 
-    session: Any = None
+    __slots__ = ("_granted", "_onReleased", "_serving", "session")
+
+    _draining: tuple[SessionEnded, Callable[[], object]] | None = None
 
     def __init__(self, connection: Broker) -> None:
         super().__init__(connection)
-        self.disconnects: list[Callable[[], object]] = []
-        self.waitingForAnswers: Any = {}
+        self.session: Any = None
         self._serving: dict[Any, Any] = {}
         self._granted = False
-        self._onReleased: list[Callable[[], object]] = []
-        self._draining: tuple[SessionEnded, Callable[[], object]] | None = None
+        self._onReleased: tuple[Callable[[], object], ...] = ()
 
     # Calls in.
 
@@ -122,8 +121,8 @@ class Channel(Tables):
     def _sendFailureOrError(self, fail: Failure, requestID: Any) -> None:
         if _key(requestID) in self._serving:
             super()._sendFailureOrError(fail, requestID)
-        elif not fail.check(pb.Error, pb.PBConnectionLost) and self.connection.journal.admits():
-            log.failure("a call failed after its session had ended", presentable(fail))
+        elif not fail.check(pb.Error, pb.PBConnectionLost):
+            self.connection.journal.failure(log, "a call failed after its session had ended", fail)
 
     # Calls out.
 
@@ -166,20 +165,37 @@ class Channel(Tables):
 
     def onReleased(self, f: Callable[[], object]) -> None:
         """As `IChannel.onReleased`."""
-        self._onReleased.append(f)
+        self._onReleased = (*self._onReleased, f)
+
+    def full(self, most: int) -> Exception:
+        """The session ends, and no other on the connection."""
+        detail = f"more than {most}"
+        if self.session is not None:
+            self.session.end(TooManyReferences, detail)
+        else:
+            log.warn(
+                "calls.references: a login of {peer} ends, for {detail} references",
+                peer=str(self.connection.peer),
+                detail=detail,
+            )
+        self.end(TooManyReferences(detail))
+        assert self.error is not None
+        return self.error.again()
 
     def checkReleased(self) -> None:
         """A session is logged out when its client holds nothing of it any more, and waits for nothing."""
         if self._granted and not (self.localObjects or self.remotelyCachedObjects or self._serving):
-            self._call(self._onReleased)
+            self._release()
         if self._draining is not None and self.error is None and not self._serving:
             error, idle = self._draining
             self._draining = (error, _nothing)
-            guarded(idle)
+            self.guarded(idle)
 
-    def _call(self, callbacks: list[Callable[[], object]]) -> None:
-        while callbacks:
-            guarded(callbacks.pop(0))
+    def _release(self) -> None:
+        while self._onReleased:
+            first, *rest = self._onReleased
+            self._onReleased = tuple(rest)
+            self.guarded(first)
 
     # The end.
 
@@ -198,9 +214,15 @@ class Channel(Tables):
 
     def notifyOnDisconnect(self, notifier: Callable[[], object]) -> None:
         """Call it when this channel ends or its connection is lost; at once if that has happened."""
-        self.disconnects.append(notifier)
         if self.error is not None:
-            self._call(self.disconnects)
+            self.guarded(notifier)
+        else:
+            super().notifyOnDisconnect(notifier)
+
+    def dontNotifyOnDisconnect(self, notifier: Callable[[], object]) -> None:
+        """As stock's; harmless after the end."""
+        if notifier in self.disconnects:
+            super().dontNotifyOnDisconnect(notifier)
 
     def _finish(self, why: Callable[[], Failure]) -> None:
         assert self.error is not None
@@ -208,19 +230,20 @@ class Channel(Tables):
         if not self.disconnected:
             for requestID in serving.values():
                 self.connection._sendError(pb.CopyableFailure(self.error.again()), requestID)
-        waiting, self.waitingForAnswers = self.waitingForAnswers, {}
-        observed, self.remotelyCachedObjects = self.remotelyCachedObjects, {}
+        waiting, self.waitingForAnswers = self.waitingForAnswers, EMPTY
+        observed, self.remotelyCachedObjects = self.remotelyCachedObjects, EMPTY
         # Ids are those of objects that may be freed and their numbers used again: forget them first.
-        self.luids, self.remotelyCachedLUIDs = {}, {}
-        granted, self.localObjects = self.localObjects, {}
-        self._localCleanup = {}
+        self.luids = self.remotelyCachedLUIDs = EMPTY
+        granted, self.localObjects = self.localObjects, EMPTY
+        self._localCleanup = EMPTY
         self.connection.bury(self, granted, observed, waiting)
         for answer in waiting.values():
-            guarded(answer.errback, why())
+            self.guarded(answer.errback, why())
         for local in observed.values():
             self.stopObserving(local)
-        self._call(self.disconnects)
-        self._call(self._onReleased)
+        while self.disconnects:
+            self.guarded(self.disconnects.pop(0))
+        self._release()
 
 
 def _nothing() -> None:

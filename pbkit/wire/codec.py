@@ -15,13 +15,32 @@ from typing import TYPE_CHECKING
 from pbkit.errors import Malformed, TooLarge
 from pbkit.wire import purecodec
 
+__all__ = [
+    "Malformed",
+    "TooLarge",
+    "compiled",
+    "Framer",
+    "crowded",
+    "decode",
+    "decodePlain",
+    "encode",
+    "encodeAnswer",
+    "encodeCall",
+    "encodePlain",
+    "encodeTail",
+    "splice",
+]
+
 
 def _chosen() -> ModuleType:
     if os.environ.get("PBKIT_PURE", "") in ("", "0"):
         try:
-            return import_module("pbkit.wire._codec")
+            core = import_module("pbkit.wire._codec")
         except ImportError:
-            pass
+            return purecodec
+        # One that was built from an older source, in a checkout say, is no good.
+        if all(hasattr(core, name) for name in __all__[3:]):
+            return core
     return purecodec
 
 
@@ -30,6 +49,7 @@ _core = _chosen()
 compiled: bool = _core is not purecodec
 
 if TYPE_CHECKING:
+    from pbkit.wire.probes import crowded
     from pbkit.wire.purecodec import (
         Framer,
         decode,
@@ -42,23 +62,8 @@ if TYPE_CHECKING:
         splice,
     )
 else:
-    Framer = _core.Framer
+    Framer, crowded = _core.Framer, _core.crowded
     decode, decodePlain = _core.decode, _core.decodePlain
     encode, encodePlain = _core.encode, _core.encodePlain
     encodeAnswer, encodeCall = _core.encodeAnswer, _core.encodeCall
     encodeTail, splice = _core.encodeTail, _core.splice
-
-__all__ = [
-    "Framer",
-    "Malformed",
-    "TooLarge",
-    "compiled",
-    "decode",
-    "decodePlain",
-    "encode",
-    "encodeAnswer",
-    "encodeCall",
-    "encodePlain",
-    "encodeTail",
-    "splice",
-]

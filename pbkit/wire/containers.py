@@ -75,7 +75,7 @@ class Containers(jelly._Unjellier):
 
     def _unjellySetOrFrozenset(self, lst: Any, containerType: Any) -> Any:
         def build(items: list[Any]) -> Any:
-            self._keys.check(items)
+            self._keys.check(items, members=True)
             return containerType(items)
 
         return self._collected(lst, build)
@@ -104,7 +104,7 @@ class Containers(jelly._Unjellier):
                 raise BadValue("a key that holds its dictionary")
             values.append(None)
             self.unjellyInto(values, len(values) - 1, value)
-        self._keys.check(keys)
+        self._keys.check(keys, members=False)
         found = dict(zip(keys, values, strict=True))
         for key, value in found.items():
             if isinstance(value, NotKnown):

@@ -13,11 +13,39 @@ from pbkit.errors import CannotSend
 from pbkit.wire.allowed import STOCK, Registry
 from pbkit.wire.caching import Caching
 from pbkit.wire.jellier import Jellier
+from pbkit.wire.lazily import EMPTY
 from pbkit.wire.peer import peerOf
 from pbkit.wire.sexp import handles
 from pbkit.wire.unjellier import Unjellier
 
 log = Logger()
+
+
+class Local:
+    """
+    What stock's `pb.Local` is, in half of the memory: an object that the other end has, and how often.
+    """
+
+    __slots__ = ("object", "refcount")
+
+    perspective: Any = None
+
+    def __init__(self, object: Any) -> None:
+        self.object = object
+        self.refcount = 1
+
+    def __repr__(self) -> str:
+        return f"<Local {self.object!r} ref:{self.refcount}>"
+
+    def incref(self) -> int:
+        """One more."""
+        self.refcount += 1
+        return self.refcount
+
+    def decref(self) -> int:
+        """One less."""
+        self.refcount -= 1
+        return self.refcount
 
 
 class Jellying(Caching):
@@ -27,10 +55,9 @@ class Jellying(Caching):
     :ivar registry: of the connection: which classes are made of what the other end sends.
     """
 
+    __slots__ = ()
+
     registry: Registry = STOCK
-    jellyMethod: Any = None
-    jellyArgs: Any = None
-    jellyKw: Any = None
 
     # Out.
 
@@ -59,20 +86,52 @@ class Jellying(Caching):
             self.takeBack(minted)
             if isinstance(error, RecursionError) and not self.connection.profile.stockJelly:
                 raise CannotSend("what is nested so deep, or without end, cannot be sent") from None
-            if isinstance(error, CannotSend) and callable(method) and self.connection.journal.admits():
+            if isinstance(error, CannotSend) and callable(method):
                 # The caller is told, who cannot mend it.
-                # Text: whoever keeps log events would keep all that was there when it was raised.
-                why = str(error)
-                log.warn("{method} gave {peer} no answer: {why}", method=_name(method), peer=_peer(self), why=why)
+                self._noAnswer(method, str(error))
             raise
         finally:
             self.serializingPerspective, self.jellyMethod, self.jellyArgs, self.jellyKw, self.minted = outer
 
+    def _noAnswer(self, method: Any, why: str) -> None:
+        journal = self.connection.journal
+        if journal.admits():
+            # Text: whoever keeps log events would keep all that was there when it was raised.
+            name, why = str(fullyQualifiedName(getattr(method, "__func__", method))), journal.escaped(why)
+            log.warn("{method} gave {peer} no answer: {why}", method=name, peer=str(peerOf(self)), why=why)
+
     def registerReference(self, object: Any) -> Any:
-        """As stock's."""
-        luid = super().registerReference(object)
+        """
+        As stock's, but with a bound of the profile's: over stock's the whole connection is lost, with all its sessions.
+
+        :raises Error: the other end has as many as it may have.
+        """
+        if self.luids is EMPTY:
+            self.luids = {}
+        if self.localObjects is EMPTY:
+            self.localObjects = {}
+        most = self.connection.profile.calls.references
+        if most is None:
+            luid = super().registerReference(object)
+        else:
+            puid = object.processUniqueID()
+            luid = self.luids.get(puid)
+            if luid is not None:
+                self.localObjects[luid].incref()
+            elif len(self.localObjects) + len(self.remotelyCachedObjects) >= most:
+                raise self.full(most)
+            else:
+                luid = self.newLocalID()
+                self.localObjects[luid] = Local(object)
+                self.luids[puid] = luid
         self._mint(luid)
         return luid
+
+    def setNameForLocal(self, name: Any, object: Any) -> None:
+        """As stock's."""
+        if self.localObjects is EMPTY:
+            self.localObjects = {}
+        super().setNameForLocal(name, object)
 
     def takeBack(self, luids: list[int]) -> None:
         """Let go of what was put into a message that is not sent."""
@@ -104,14 +163,16 @@ class Jellying(Caching):
 
     def refusing(self, name: str) -> None:
         """An instance of a class is not accepted. The operator is told, who can change that."""
-        if not self.connection.journal.admits():
+        journal = self.connection.journal
+        if not journal.admits():
             return
-        listed = f"allow={{{name!r}}} for this server, and " if self.connection.registry.closed else ""
+        name = journal.escaped(name)
+        listed = f"allow={{'{name}'}} for this server, and " if self.connection.registry.closed else ""
         log.warn(
-            "an instance of {name!r} from {peer} is refused; what would accept it: {listed}a class that is registered "
+            "an instance of '{name}' from {peer} is refused; what would accept it: {listed}a class that is registered "
             "for it with pb.setUnjellyableForClass",
             name=name,
-            peer=_peer(self),
+            peer=str(peerOf(self)),
             listed=listed,
         )
 
@@ -125,14 +186,6 @@ class Jellying(Caching):
                 self.sendDecRef(luid)
             for luid in caches:
                 self.decCacheRef(luid)
-
-
-def _name(method: Any) -> str:
-    return str(fullyQualifiedName(getattr(method, "__func__", method)))
-
-
-def _peer(broker: Any) -> str:
-    return str(peerOf(broker))
 
 
 __all__ = ["Jellying"]

@@ -19,6 +19,8 @@ from zope.interface import implementer
 
 from pbkit.interfaces import IPeer
 from pbkit.wire.fanout import Cast
+from pbkit.wire.journal import shown
+from pbkit.wire.profile import Log
 
 #: An object that nobody has. Every PB peer answers a call on it with an error, and logs nothing.
 NOBODY = b"pbkit.ping"
@@ -36,17 +38,50 @@ class Peer:
     The `IPeer` of a broker, ours or stock's: it uses nothing that stock's has not.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_aboard",
+        "_aborting",
+        "_asked",
+        "_broker",
+        "_callbacks",
+        "_hello",
+        "_key",
+        "_number",
+        "_writers",
+        "closing",
+    )
+
     def __init__(self, broker: Any) -> None:
         self._broker = broker
+        # A connection at rest has none of these: there is nobody to be called, and nobody aboard but its channels.
         self._callbacks: dict[int, Callable[[], object]] | None = None
         self._writers: dict[int, Callable[[], object]] | None = None
+        self._aboard: set[int] | None = None
         self._asked = False
-        self._keys = count()
-        self._aboard: set[int] = set()
+        self._key = 0
         self._aborting: IDelayedCall | None = None
         self.closing = False
-        self.peerId = f"peer-{next(_numbers)}"
-        self.hello: dict[str, Any] = {}
+        self._number = next(_numbers)
+        self._hello: dict[str, Any] | None = None
+
+    @property
+    def peerId(self) -> str:
+        """As `IPeer.peerId`."""
+        return f"peer-{self._number}"
+
+    @property
+    def hello(self) -> dict[str, Any]:
+        """As `IPeer.hello`."""
+        return {} if self._hello is None else self._hello
+
+    @hello.setter
+    def hello(self, declared: dict[str, Any]) -> None:
+        self._hello = declared or None
+
+    def _nextKey(self) -> int:
+        self._key += 1
+        return self._key
 
     def __str__(self) -> str:
         """For the log: ``127.0.0.1:4711``, or what comes nearest to it."""
@@ -60,6 +95,14 @@ class Peer:
     def alive(self) -> bool:
         """False once the connection is lost."""
         return not self._broker.disconnected
+
+    def logFailure(self, log: Logger, format: str, failure: Failure, **fields: Any) -> None:
+        """As `IPeer.logFailure`. Of stock's broker, which has no journal, all are written."""
+        journal = getattr(self._broker, "journal", None)
+        if journal is None:
+            log.failure(format, shown(failure, Log().cut), **fields)
+        else:
+            journal.failure(log, format, failure, **fields)
 
     @property
     def address(self) -> Any:
@@ -95,7 +138,7 @@ class Peer:
         """As `IPeer.onWritable`. It is called when nothing waits any more, and not as soon as a little less does."""
         if self._writers is None:
             self._writers = {}
-        writers, key = self._writers, next(self._keys)
+        writers, key = self._writers, self._nextKey()
         writers[key] = f
         if not self._asked:
             # One callback for all: whoever takes his off leaves nothing behind.
@@ -124,30 +167,40 @@ class Peer:
             # One notifier for all. Stock keeps one for each login, dropped or not, until the end.
             self._callbacks = {}
             self._broker.notifyOnDisconnect(self._lost)
-        callbacks, key = self._callbacks, next(self._keys)
-        callbacks[key] = f
+        key = self._nextKey()
+        self._callbacks[key] = f
+        return lambda: self._takeOff(key)
 
-        def stop() -> None:
-            callbacks.pop(key, None)
-
-        return stop
+    def _takeOff(self, key: int) -> None:
+        if self._callbacks is not None:
+            self._callbacks.pop(key, None)
+            if not self._callbacks and self.alive:
+                self._callbacks = None
+                self._broker.dontNotifyOnDisconnect(self._lost)
 
     def _lost(self) -> None:
-        callbacks, self._callbacks = self._callbacks or {}, {}
-        while callbacks:
+        while self._callbacks:
             # One at a time: a callback may take others off.
-            _guarded(callbacks.pop(next(iter(callbacks))))
+            _guarded(self._callbacks.pop(next(iter(self._callbacks))))
 
     def board(self) -> Callable[[], None]:
         """As `IPeer.board`."""
-        key = next(self._keys)
-        self._aboard.add(key)
-        return lambda: self._aboard.discard(key)
+        if self._aboard is None:
+            self._aboard = set()
+        aboard, key = self._aboard, self._nextKey()
+        aboard.add(key)
+
+        def leave() -> None:
+            aboard.discard(key)
+            if not self._aboard:
+                self._aboard = None
+
+        return leave
 
     @property
     def riders(self) -> int:
         """As `IPeer.riders`. A stock broker knows of none by itself."""
-        return len(getattr(self._broker, "_channels", ())) + len(self._aboard)
+        return len(getattr(self._broker, "_channels", ())) + len(self._aboard or ())
 
     def ping(self, timeout: float) -> Deferred[bool]:
         """As `IPeer.ping`."""

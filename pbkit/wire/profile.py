@@ -100,6 +100,7 @@ class Output:
 
     :ivar most: at no time more.
     :ivar lasting: not more for longer than `seconds`.
+    :ivar seconds: how long more than `lasting` may wait.
     """
 
     most: int = attrs.field(default=32 * MIB, validator=_above(64 * KIB))

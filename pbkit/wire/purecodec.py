@@ -18,6 +18,7 @@ from twisted.python.reflect import fullyQualifiedName
 from twisted.spread.banana import Banana, BananaError
 
 from pbkit.errors import Malformed, TooLarge
+from pbkit.wire.probes import crowded
 
 LIST, INT, STRING, NEG, FLOAT, LONGINT, LONGNEG, VOCAB = range(0x80, 0x88)
 
@@ -27,10 +28,6 @@ DEEPEST = 128
 
 #: The most bytes of a number that is read as a plain value. Stock's bound; who sets another has more read by stock.
 PREFIX = 64
-
-#: How many keys of one dict or set may have a hash that another has. An int's hash is its remainder by 2**61 - 1, so
-#: whoever likes can send thousands with one hash; a dict of these takes time by the square of their number.
-COLLISIONS = 32
 
 _S = bytes((STRING,))
 #: What every text begins with in jelly, after the byte that says that it is a list of two.
@@ -516,7 +513,7 @@ def _made(form: int, items: list[Any]) -> Any:
     The dict or set of what was read.
     """
     keys = items[::2] if form == _ADICT else items
-    if len(keys) > COLLISIONS and len(keys) - len(set(map(hash, keys))) > COLLISIONS:
+    if crowded(keys, form != _ADICT):
         raise _Doubt
     if form == _ADICT:
         return dict(zip(keys, items[1::2], strict=True))

@@ -4,15 +4,17 @@ Each message to the session that it is for.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
-from twisted.spread import pb
+from twisted.spread import banana, pb
 from twisted.spread.jelly import globalSecurity
 
 from pbkit.errors import SessionEnded
 from pbkit.wire.calls import Calls
 from pbkit.wire.channel import Channel
 from pbkit.wire.deadlines import Deadlines
+from pbkit.wire.lazily import EMPTY, Lazily
 from pbkit.wire.outflow import Outflow
 from pbkit.wire.tombstones import Tombstones
 
@@ -26,19 +28,42 @@ class Routes(Calls):
     stock: the login root, and sessions that share its tables.
     """
 
+    __slots__ = (
+        "_channels",
+        "callers",
+        "connects",
+        "currentLocalID",
+        "currentRequestID",
+        "isClient",
+        "outflow",
+        "owners",
+        "security",
+    )
+
     _deadlines: Deadlines | None = None
+    #: The channel of each copy of a Cacheable of the other end's.
+    cachers: Any = EMPTY
+    _tombstones: Any = EMPTY
+    # Stock's. Its own copy of the vocabulary, which nothing ever changes, is 1.2 KB.
+    outgoingSymbols: Any = MappingProxyType(banana.Banana.outgoingVocabulary)
+    outgoingSymbolCount = 0
+    listStack: Any = Lazily(list)
+    failures: Any = Lazily(list)
+    pageProducers: Any = ()
 
     def __init__(self, isClient: Any = 1, security: Any = globalSecurity) -> None:
-        super().__init__(isClient, security)
+        super().__init__()
+        # Stock's, which lets go of these when it is ready.
+        self.connects: Any = []
+        self.isClient = isClient
+        self.security = security
+        self.currentRequestID = self.currentLocalID = 0
         self.outflow = Outflow(self.connection)
         #: The channel of each id that was handed out in one.
         self.owners: dict[int, Channel] = {}
         #: Whose each call is that waits for an answer: a channel's, or our own.
         self.callers: dict[int, Calls] = {}
-        #: The channel of each copy of a Cacheable of the other end's.
-        self.cachers: dict[Any, Channel] = {}
         self._channels: dict[Channel, None] = {}
-        self._tombstones = Tombstones()
 
     @property
     def connection(self) -> Broker:  # type: ignore[override]
@@ -71,11 +96,20 @@ class Routes(Calls):
         if self.disconnected:
             return
         assert channel.error is not None
-        self._tombstones.put(channel.error, (*granted.items(), *observed.items()))
+        if granted or observed:
+            if self._tombstones is EMPTY:
+                self._tombstones = Tombstones()
+            self._tombstones.put(channel.error, (*granted.items(), *observed.items()))
         if self.pageProducers:
             # A pager has nobody to page for now. It would run on, to nowhere.
             self.pageProducers = [p for p in self.pageProducers if _brokerOf(p) is not channel]
             self.outflow.unpaged()
+
+    def full(self, most: int) -> Exception:
+        """Of a connection without a login, or one that shares these tables among its log-ins."""
+        why = f"calls.references: it was to be given more than {most} references"
+        self.connection.refuse(why)
+        return pb.Error(why)
 
     def serves(self, expression: Any) -> bool:
         """Whether a call is on an object that there is: others are but pings."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pbkit.errors import SessionEnded
+from pbkit.wire.lazily import EMPTY
 
 if TYPE_CHECKING:
     from pbkit.wire.broker import Broker
@@ -36,6 +37,8 @@ class SharedTables:
     def onReleased(self, f: Callable[[], object]) -> None:
         """Call `f` when the client lets go of the avatar, or the connection is lost."""
         stop = self.connection.peer.onLost(f)
+        if self.connection._localCleanup is EMPTY:
+            self.connection._localCleanup = {}
         cleanups = self.connection._localCleanup
         # An avatar that is itself Referenceable may have been given by an earlier login, too.
         earlier = cleanups.get(self._puid)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pbkit.errors import Error, SessionEnded
 from pbkit.wire.calls import Calls
+from pbkit.wire.lazily import EMPTY
 
 if TYPE_CHECKING:
     from pbkit.wire.broker import Broker
@@ -23,21 +24,15 @@ class Tables(Calls):
     :ivar error: None while it lives, then what calls on its references are answered.
     """
 
+    __slots__ = ("connection",)
+
     error: SessionEnded | None = None
 
     def __init__(self, connection: Broker) -> None:
-        # Not pb.Broker's own: it would make what only a connection needs, and a kilobyte of it.
+        super().__init__()
         self.connection = connection
-        self.factory = connection.factory
-        self.security = connection.security
-        self.disconnected = connection.disconnected
-        self.localObjects: dict[Any, Any] = {}
-        self.luids: dict[Any, Any] = {}
-        self.remotelyCachedObjects: dict[Any, Any] = {}
-        self.remotelyCachedLUIDs: dict[Any, Any] = {}
-        self.unserializingPerspective = None
-        self.serializingPerspective = None
-        self._localCleanup: dict[Any, Any] = {}
+        if connection.disconnected:
+            self.disconnected = connection.disconnected
 
     # Equal to itself only, and with an order: observers of Cacheables compare brokers by it.
 
@@ -48,6 +43,16 @@ class Tables(Calls):
         return id(self) > id(other)
 
     # What the connection has.
+
+    @property
+    def factory(self) -> Any:  # type: ignore[override]
+        """The connection's."""
+        return self.connection.factory
+
+    @property
+    def security(self) -> Any:
+        """The connection's."""
+        return self.connection.security
 
     @property
     def transport(self) -> Any:  # type: ignore[override]
@@ -89,6 +94,8 @@ class Tables(Calls):
         Keep a copy of a client's Cacheable. On the connection: the client sends it once, whichever of its sessions
         it gives it to.
         """
+        if self.connection.cachers is EMPTY:
+            self.connection.cachers = {}
         self.connection.cachers[cid] = cast("Channel", self)
         self.connection.cacheLocally(cid, instance)
 

@@ -6,6 +6,7 @@ import gc
 from decimal import Decimal
 from typing import Any
 
+import attrs
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred
@@ -14,9 +15,10 @@ from twisted.spread.banana import BananaError
 from twisted.spread.util import StringPager
 from zope.interface import implementer
 
-from pbkit.errors import Disconnected, Kicked, LoggedOut, Replaced, SessionEnded, Shutdown
+from pbkit.errors import Disconnected, Kicked, LoggedOut, Replaced, SessionEnded, Shutdown, TooManyReferences
 from pbkit.interfaces import current
 from pbkit.wire import tombstones
+from pbkit.wire.profile import STRICT
 from tests.support import LENIENT, Client, Part, Wire, serve
 from tests.wire.things import Board, Deep, Messages, Shy, WireCase, who
 
@@ -315,6 +317,23 @@ class LettingGoTests(WireCase):
         reference.doRefCount = 0
         self.wire.client.sendDecRef(reference.luid)
         self.settle()
+
+    def test_sessionEndsAtItsBound(self) -> None:
+        """A client that is given more than it may have loses that session, and neither its connection nor another's."""
+        profile = attrs.evolve(STRICT, calls=attrs.evolve(STRICT.calls, references=10))
+        self.wire = Wire(serve(self.realm, clock=self.clock, profile=profile))
+        bob, other = self.login("bob")
+        alice, session = self.login("alice")
+        session.avatar.result = [Part() for _ in range(9)]
+        kept = self.get(alice, "give")
+        self.assertEqual(len(kept), 9)
+        session.avatar.result = Part()
+        self.assertTrue(self.error(alice, "give").check(TooManyReferences))
+        self.assertEqual(type(session.endedWith), TooManyReferences)
+        self.assertTrue(self.error(kept[0], "whatever").check(TooManyReferences))
+        self.assertIsNone(other.endedWith)
+        self.assertLive(bob)
+        self.assertFalse(self.wire.server.disconnected)
 
     def test_sessionLastsAsLongAsAnythingOfIt(self) -> None:
         """A client that drops its avatar but keeps another reference is still logged in, and out with the last."""

@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbkit import Broker, dropin
 from pbkit.errors import BadValue, ClassRefused
 from pbkit.wire.allowed import STOCK, registryOf
-from pbkit.wire.keys import COLLISIONS, Keys
+from pbkit.wire.keys import Keys
+from pbkit.wire.probes import COLLISIONS
 from pbkit.wire.sexp import handles
 from tests.support import collect
 from tests.wire.copies import CARD, PLAIN, P, Plain, PlainCopy, RawCase, state, text
@@ -150,21 +151,22 @@ class KeysTests(SynchronousTestCase):
     def test_bound(self) -> None:
         """So many may collide, and one more may not; those that are equal count too."""
         keys = Keys(1000)
-        keys.check([k * P for k in range(COLLISIONS + 1)])
-        self.assertRaises(BadValue, keys.check, [k * P for k in range(COLLISIONS + 2)])
+        for members in (False, True):
+            keys.check([k * P for k in range(COLLISIONS + 1)], members)
+            self.assertRaises(BadValue, keys.check, [k * P for k in range(COLLISIONS + 2)], members)
 
     def test_honest(self) -> None:
         """Any number that do not is no matter: numbers, text, pairs of these, and -1 beside -2."""
         keys = Keys(100_000)
         for many in (range(-5000, 5000), map(str, range(5000)), ((k, str(k)) for k in range(5000))):
-            keys.check(list(many))
+            keys.check(list(many), members=False)
 
     def test_work(self) -> None:
         """The parts of all keys of a message are counted together, before one hash is computed."""
         keys = Keys(10)
-        keys.check([(1, 2, 3)])
-        keys.check([(1, 2), 5, "text"])
-        self.assertRaises(BadValue, keys.check, [(1, 2, 3)])
+        keys.check([(1, 2, 3)], members=False)
+        keys.check([(1, 2), 5, "text"], members=True)
+        self.assertRaises(BadValue, keys.check, [(1, 2, 3)], False)
 
 
 class StateTests(WireCase):
