@@ -268,6 +268,8 @@ class Intake:
     def close(self) -> None:
         """The connection is lost: what waits is not served any more."""
         self._queue, self._queued = None, 0
+        # Whoever keeps something of the connection is not to keep the half of a message too.
+        self._framer = codec.Framer(*self._bounds())
         if self._later is not None:
             Intake.resting -= 1
             self._later.cancel()

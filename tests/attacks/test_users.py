@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from typing import Any
 
 from twisted.cred.portal import IRealm
@@ -345,9 +344,6 @@ class LogTests(Case):
         deep: Any = [b"list"]
         for _ in range(400):
             deep = [b"list", deep]
-
-        # Or stock's `RemoteReference.__del__` of another test's may run where there is no room for it.
-        gc.collect()
 
         def written(server: Any) -> int:
             attacker, _ = self.user(server)
