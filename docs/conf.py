@@ -16,7 +16,7 @@ copyright = author
 version = release = pbkit.__version__
 
 # myst_parser reads the page that the benchmarks write, which is Markdown.
-extensions = ["sphinx.ext.autodoc", "myst_parser", "realmparameters"]
+extensions = ["sphinx.ext.autodoc", "myst_parser", "realmparameters", "profilebounds"]
 exclude_patterns = ["_build"]
 # What docstrings have in single backticks, as Twisted's have: a link where it is something of ours, else code.
 default_role = "py:obj"

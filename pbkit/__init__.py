@@ -27,6 +27,9 @@ A map of the code, for whoever comes new::
         channel.py      one session's part of a connection, and its end;  tables.py: its references
         jellier.py      objects made into messages;  unjellier.py: and back, of classes that allowed.py lists
         caching.py      Cacheables: who has a copy of what
+        profile.py      all bounds;  intake.py, outflow.py: the way in and out;  calls.py: each is answered
+        threshold.py    before a login;  gate.py: what may be said;  waiting.py: who may stay;  watch.py: who is silent
+        journal.py      what a connection may have written into the log
         peer.py         a connection as sessions see it
     server/         the server factory and the login root: where wire and sessions meet
     client/         connect(): a login that always fires, errors turned back into exceptions

@@ -45,17 +45,19 @@ def cancelWithSession(method: F) -> F:
 
 _REFERENCEABLE: Any = pb.Referenceable.remoteMessageReceived
 _VIEWPOINT: Any = pb.ViewPoint.remoteMessageReceived
+_AVATAR: Any = pb.Avatar.perspectiveMessageReceived
+_COPY: Any = pb.RemoteCache.remoteMessageReceived
 #: Avatars with one of these have nothing to say in how their methods are called.
-_AVATARS: set[Any] = {pb.Avatar.perspectiveMessageReceived}
+_AVATARS: set[Any] = {_AVATAR}
 #: What does nothing to the arguments but to unserialize them: stock's, and ours, which say so with `takesValues`.
-_TAKE_VALUES: set[Any] = {pb.Avatar.perspectiveMessageReceived, pb.RemoteCache.remoteMessageReceived}
+_TAKE_VALUES: set[Any] = {_AVATAR, _COPY}
 
 
 def receive(target: Any, broker: Any, message: str, args: Any, kw: Any) -> Any:
     """
     Serve one call on an object that was handed out.
 
-    :param broker: whoever has the tables of references.
+    :param broker: whoever has the tables of references: a connection of ours, or a channel of one.
     :param message: the name of the method, without a prefix.
     :param args: in jelly; or a tuple of values already, if all of them are plain.
     :param kw: in jelly, or a dict of values, likewise.
@@ -67,6 +69,13 @@ def receive(target: Any, broker: Any, message: str, args: Any, kw: Any) -> Any:
     if function is _VIEWPOINT:
         perspective = target.perspective
         return dispatch(target.object, "view_" + message, broker, args, kw, perspective, (perspective,))
+    if function is _AVATAR or function is _COPY:
+        # Stock's log the arguments of a call that does not fit. In drop-in use, a method that is not there is their
+        # affair: an AttributeError.
+        whose = target.remoteMessageReceived.__self__
+        name = ("perspective_" if function is _AVATAR else "observe_") + message
+        if broker.connection.profile.hideErrors or hasattr(whose, name):
+            return dispatch(whose, name, broker, args, kw, whose if function is _AVATAR else None)
     # Who overrides it means it; as stock's AsReferenceable does, which has that of another object.
     if type(args) is tuple and function not in _TAKE_VALUES:
         args, kw = broker.inJelly()

@@ -15,6 +15,9 @@ from twisted.spread import pb
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
+    from twisted.logger import Logger
+    from twisted.python.failure import Failure
+
     from pbkit.errors import LoginRefused, SessionEnded
 
 
@@ -87,6 +90,15 @@ class IPeer(Interface):
         Call `f` when the connection is lost; at once if it is lost already.
 
         :return: a callable that takes `f` off again, harmless at any time.
+        """
+
+    def logFailure(log: Logger, format: str, failure: Failure, **fields: Any) -> None:
+        """
+        Write down what was raised because of what this connection sent: its text escaped and cut, and no more of these
+        in a second than one connection may cause.
+
+        :param log: of the module that says so.
+        :param format: a constant, with the names of `fields` in it.
         """
 
     def ping(timeout: float) -> Any:

@@ -48,7 +48,9 @@ PASSWORD = b"sesame"
 LENIENT = attrs.evolve(
     STRICT,
     door=attrs.evolve(STRICT.door, delay=0.0, failures=None),
-    gate=attrs.evolve(STRICT.gate, message=1_000_000, items=1000, timeout=None, connections=None),
+    gate=attrs.evolve(
+        STRICT.gate, memory=10_000_000, message=1_000_000, items=1000, messages=None, timeout=None, connections=None
+    ),
     log=attrs.evolve(STRICT.log, lines=None),
 )
 

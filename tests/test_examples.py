@@ -30,9 +30,11 @@ class TranscriptTests(SynchronousTestCase):
     Each example, as real processes; its test is named after the transcript.
     """
 
-    def play(self, path: Path) -> None:
+    def play(self, path: Path, tracebacks: int = 0) -> None:
         """
         Do what a transcript says, and see whether the same comes of it.
+
+        :param tracebacks: how many are in the server's log then.
         """
         steps = transcript(path)
         terminals: dict[str, Terminal] = {}
@@ -68,7 +70,7 @@ class TranscriptTests(SynchronousTestCase):
         server.signal(signal.SIGTERM)
         server.waitForEnd()
         self.assertEqual(server.lines, expected[steps[0].terminal], server.text)
-        self.assertNotIn("Traceback", server.text)
+        self.assertEqual(server.text.count("Traceback"), tracebacks, server.text)
 
     def start(self, command: str, path: Path, port: str, keyboard: bool = False) -> Terminal:
         """Run one command of a transcript; it is gone when the test is over."""
@@ -151,6 +153,10 @@ class TranscriptTests(SynchronousTestCase):
     def test_limited(self) -> None:
         """One login too many is refused."""
         self.play(EXAMPLES / "limited.txt")
+
+    def test_limits(self) -> None:
+        """Who runs into a bound is told, or cut off; what broke, and an answer that was too long, are in the log."""
+        self.play(EXAMPLES / "limits.txt", tracebacks=2)
 
     def test_moving(self) -> None:
         """A program that was moved serves old clients and new ones."""

@@ -20,6 +20,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbkit.wire.codec import compiled
+
+#: What a server says of the codec that the processes here have: they are of the same installation and environment.
+CODEC = f"profile strict, codec: {'compiled' if compiled else 'pure Python'}\\n"
+
 ROOT = Path(__file__).resolve().parent.parent
 
 #: How long to wait for what has to come, in seconds. Far more than it ever takes.
@@ -250,7 +255,7 @@ class ProcessTests(SynchronousTestCase):
         self.terminate(server)
         log = server.printed()
         for pattern, count in [
-            (r"pbkit \S+ starting: realm caching \{.*'linger': 0.0\}, avatar pbkit.demo.DemoAvatar", 1),
+            (r"pbkit \S+ starting: realm caching \{.*'linger': 0.0\}, avatar pbkit.demo.DemoAvatar, " + CODEC, 1),
             (r"\] listening on ", 1),
             (r"\] login: 'alice' from 127\.0\.0\.1:\d+, session \w+\n", 2),
             (r"\] login refused: BadCredentials from 127\.0\.0\.1:\d+: unknown user or wrong password\n", 1),

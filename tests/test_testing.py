@@ -25,6 +25,8 @@ from pbkit.errors import (
     AnonymousRefused,
     BadCredentials,
     CallTimedOut,
+    ClassRefused,
+    ConfigError,
     Disconnected,
     InternalError,
     Kicked,
@@ -36,6 +38,8 @@ from pbkit.errors import (
 from pbkit.testing import Link, MemoryServer, MemoryServerMixin, RecordingMind
 from pbkit.testing.link import WINDOW
 from tests.support import collect
+from tests.wire.copies import Card, CardCopy, Plain, PlainCopy
+from tests.wire.things import Guide
 
 log = Logger()
 
@@ -313,6 +317,38 @@ class CallTests(MemoryServerMixin, SynchronousTestCase):
         self.assertEqual(client.avatar.gone, "LoggedOut")
         self.assertTrue(client.connection.link.connected)
         self.assertRaises(LoggedOut, client.call, "move", 1)
+
+
+class ClassTests(MemoryServerMixin, SynchronousTestCase):
+    """Which classes clients may send: those that twistd would let them."""
+
+    class Cards(CachingRealm):
+        """Its clients may send cards."""
+
+        avatarClass = Guide
+        allow = frozenset({Card})
+
+    def test_none(self) -> None:
+        """None but those that the realm names, whatever is registered."""
+        for realm in (CachingRealm(Guide), self.Cards()):
+            alice = self.serve(realm).login("alice")
+            self.assertRaises(ClassRefused, alice.call, "take", Plain())
+
+    def test_realms(self) -> None:
+        """Those that it names are."""
+        alice = self.serve(self.Cards()).login("alice")
+        alice.call("take", Card(suit="hearts"))
+        self.assertEqual([card.suit for card in alice.avatar.taken], ["hearts"])
+
+    def test_more(self) -> None:
+        """And those that the test names, as a configuration would."""
+        alice = self.serve(self.Cards(), classes=[Plain]).login("alice")
+        for one in (Card(), Plain()):
+            alice.call("take", one)
+        self.assertEqual([type(one) for one in alice.avatar.taken], [CardCopy, PlainCopy])
+        with self.assertRaises(ConfigError) as caught:
+            MemoryServer(CachingRealm(Guide), classes=[Part])
+        self.assertIn("nothing is registered", str(caught.exception))
 
 
 class MindTests(MemoryServerMixin, SynchronousTestCase):

@@ -152,17 +152,23 @@ class AnyOf:
 
     async def _ask(self, credentials: ICredentials) -> Any:
         broken: Failure | None = None
+        culprit: Any = None
         for checker in self.checkers:
             if not any(kind.providedBy(credentials) for kind in checker.credentialInterfaces):
                 continue
             try:
-                return await maybeDeferred(checker.requestAvatarId, credentials)
+                avatarId = await maybeDeferred(checker.requestAvatarId, credentials)
             except _REFUSALS:
                 continue
             except Exception:
                 # One that is out of order must not keep out those whom another knows.
-                broken = Failure()
-                log.failure("checker {checker} broke, asking the next", broken, checker=qual(type(checker)))
+                broken, culprit = Failure(), checker
+                continue
+            if broken is not None:
+                # Only now: of a login that fails with it whoever made it says so, and knows how often he has.
+                name = qual(type(culprit))
+                log.failure("checker {checker} broke, and another one knew the user", broken, checker=name)
+            return avatarId
         if broken is not None:
             broken.raiseException()
         raise UnauthorizedLogin("no checker knows these credentials")

@@ -264,6 +264,15 @@ def parseRealm(text: str) -> RealmSpec:
     return RealmSpec(first[0], MappingProxyType(parameters))
 
 
+#: How many connections may wait for a listener to accept them, unless its description says so. Twisted's own default is
+#: 50, and a restart brings back more clients than that at once. Past it Linux answers with SYN cookies and forgets the
+#: end of the handshake; and as it is the server that speaks first in PB, such a client waits until TCP gives up.
+#: The kernel takes no more than its ``net.core.somaxconn``, which is 4096 too since Linux 5.4.
+BACKLOG = 4096
+
+#: At which field of a description the backlog stands when it is given without its key, as in `_INTERFACE_AT`.
+_BACKLOG_AT = {"tcp": 3, "ssl": 6, "tcp6": 2, "tls": 3, "unix": 3}
+
 #: For the endpoints that bind to an interface: at which field it stands when it is given without its
 #: key, counted from the type, as `twisted.internet.endpoints` has it.
 _INTERFACE_AT = {"tcp": 2, "ssl": 5, "tcp6": 3}
@@ -303,3 +312,24 @@ def _isLoopback(interface: str) -> bool:
         return ip_address(interface).is_loopback
     except ValueError:
         return False
+
+
+def withBacklog(description: str) -> str:
+    """
+    The same listener, with a backlog of `BACKLOG` where its description names none.
+
+    :param description: of a server endpoint. One of a type that is not known, or that cannot be read, is left as it is:
+        whoever reads it next says what is wrong.
+    """
+    try:
+        fields = splitDescription(description)
+    except ConfigError:
+        return description
+    positional = [one[0] for one in fields if len(one) == 1]
+    while positional[:1] == ["haproxy"]:
+        # In front of the description of what it listens with.
+        del positional[0]
+    at = _BACKLOG_AT.get(positional[0]) if positional else None
+    if at is None or len(positional) > at or any(one[0] == "backlog" for one in fields if len(one) == 2):
+        return description
+    return f"{description}:backlog={BACKLOG}"

@@ -165,7 +165,7 @@ class Entry:
         sessions = ISessionRealm.providedBy(self._portal.realm)
         if self._profile.convertRefusals or sessions:
             # Without its traceback, which would keep what was to log in for as long as the answer waits.
-            failure = Failure(self.refuse(refusalFor(failure), login).with_traceback(None))
+            failure = Failure(self.refuse(refusalFor(failure, self._broker.peer), login).with_traceback(None))
         if attempt is None:
             return failure
         if not sessions and made is not None and made.right:

@@ -86,6 +86,17 @@ class ServerFactory(pb.PBServerFactory):
         return self._watch
 
 
+def classesOf(realm: Any) -> frozenset[type | str | bytes]:
+    """
+    Which classes the clients of a realm may send, as it says itself.
+
+    :param realm: of whatever kind. Looked at is its ``allow``, and that of the realm that it keeps for guests.
+    :return: for the ``allow`` of `ServerFactory`.
+    """
+    realms = (realm, getattr(realm, "anonymous", None))
+    return frozenset(one for each in realms for one in getattr(each, "allow", ()))
+
+
 @implementer(pb.IPBRoot)
 class _PortalRoot:
     def __init__(self, portal: Portal, profile: Profile, patience: Patience) -> None:

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 
 from pbkit.auth import checkForPb, makeChecker
 from pbkit.config.file import HIDDEN
-from pbkit.config.values import WRONG, Problems, ServerConfig, loopbackOnly, nothing
+from pbkit.config.values import WRONG, Problems, ServerConfig, loopbackOnly, nothing, withBacklog
 from pbkit.errors import ConfigError
 from pbkit.serving import announce
 from pbkit.serving.resolve import checkRealm, load, makeAllow, makeProfile, makeRealm
@@ -160,7 +160,7 @@ def _letsInAnonymous(checker: Any) -> bool:
 
 def _endpoint(text: str, reactor: Any) -> IStreamServerEndpoint:
     try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, text)
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, withBacklog(text))
     except Exception as e:
         # From a wrong number to a certificate that cannot be read: the parsers let through anything.
         reason = " ".join(str(e).split()) or type(e).__name__

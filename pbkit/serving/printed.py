@@ -5,12 +5,12 @@ What is in force, as a configuration file that says of each value where it comes
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pbkit.config.bounds import leaves
 from pbkit.config.file import HIDDEN
-from pbkit.config.values import Origin, Path, ServerConfig
+from pbkit.config.values import BACKLOG, Origin, Path, ServerConfig, withBacklog
 from pbkit.serving.plan import Plan
 from pbkit.serving.resolve import describe, findRealm, shownClass
 from pbkit.sessions.realm import Realm
@@ -56,7 +56,7 @@ def _server(config: ServerConfig, plan: Plan, auth: list[str]) -> Iterator[str]:
         yield f"# avatar: the realm's: {_plain(name)}"
     else:
         yield _line("avatar", config.avatar, config.origin("server", "avatar"))
-    yield from _array("listen", list(config.listen), config)
+    yield from _array("listen", list(config.listen), config, _backlog)
     if auth:
         yield from _array("auth", auth, config)
     elif config.portal is None:
@@ -100,11 +100,18 @@ def _given(config: ServerConfig, path: Path) -> Origin:
     return config.origins.get(path) or Origin(f"the profile {config.profile}")
 
 
-def _array(name: str, texts: list[str], config: ServerConfig) -> Iterator[str]:
+def _array(
+    name: str, texts: list[str], config: ServerConfig, more: Callable[[str], str] = lambda text: ""
+) -> Iterator[str]:
     yield f"{name} = ["
     for place, text in enumerate(texts):
-        yield f"    {toml(text)},  # {_plain(str(config.origin('server', name, place)))}"
+        yield f"    {toml(text)},  # {_plain(str(config.origin('server', name, place)))}{more(text)}"
     yield "]"
+
+
+def _backlog(text: str) -> str:
+    """What holds for a listener though its description does not say it."""
+    return "" if withBacklog(text) == text else f", with a backlog of {BACKLOG}"
 
 
 def _line(name: str, value: Any, origin: Origin) -> str:

@@ -17,6 +17,7 @@ from pbkit.config.bounds import evolved
 from pbkit.config.values import WRONG, Origin, Problems, ServerConfig, nearest
 from pbkit.demo import DemoAvatar
 from pbkit.errors import ConfigError
+from pbkit.server.factory import classesOf
 from pbkit.sessions.parameters import Parameter, parametersOf
 from pbkit.sessions.realm import Realm
 from pbkit.sessions.realms import NAMED
@@ -157,13 +158,13 @@ def makeAllow(
     """
     The classes that clients may send: those that the configuration names, and those of the realm.
 
-    :param realm: its ``allow`` is looked at, whatever kind of realm it is.
+    :param realm: of whatever kind.
     :param problems: takes in what is wrong: one that is not there, or that nothing is registered for.
     :return: None, for all that are registered, if none is named and the profile is as stock has it.
     """
     found: set[type | str | bytes] = set()
     with problems.under(config.origin("server", "realm")):
-        for one in getattr(realm, "allow", ()):
+        for one in classesOf(realm):
             namesOf(one)
             found.add(one)
     for place, text in enumerate(config.allow):

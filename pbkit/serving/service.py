@@ -28,6 +28,7 @@ from pbkit.serving import announce
 from pbkit.serving.plan import Plan, prepare
 from pbkit.serving.resolve import describe
 from pbkit.sessions.realm import Realm
+from pbkit.wire.codec import compiled
 
 __all__ = ["Listener", "Plan", "Server", "StartFailed", "Terminal", "prepare"]
 
@@ -229,12 +230,14 @@ class Server(MultiService):
             self._begun = True
             name, parameters = describe(self.plan.realm)
             log.info(
-                "pbkit {version} starting: realm {realm} {parameters}, avatar {avatar}, profile {profile}",
+                "pbkit {version} starting: realm {realm} {parameters}, avatar {avatar}, "
+                "profile {profile}, codec: {codec}",
                 version=__version__,
                 realm=name,
                 parameters=parameters,
                 avatar=_avatarName(self.plan.realm),
                 profile=self.factory.profile.name,
+                codec="compiled" if compiled else "pure Python",
             )
         try:
             start()

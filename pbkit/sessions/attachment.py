@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pbkit.errors import LoginTimedOut
+from pbkit.errors import Disconnected, LoggedOut, LoginTimedOut
 from pbkit.sessions.attempt import Attempt, attempt
 
 if TYPE_CHECKING:
@@ -84,6 +84,12 @@ class Attachment:
         assert returned is not None
         returned.callback(self._attached)
 
+    def loggedOut(self) -> None:
+        """The client has let go of the session, or its connection is lost."""
+        peer = self._session.peer
+        lost = peer is not None and (peer.closing or not peer.alive)
+        self._session.end(Disconnected if lost else LoggedOut)
+
     def detach(self) -> Deferred[Any]:
         """
         The session has ended: run `detached` now, or as soon as `attached` returns.
@@ -105,7 +111,7 @@ class Attachment:
             return None
         return attempt(lambda: hook(self._session)).addErrback(
             lambda failure: log.failure(
-                "detached of {avatarId!r} raised; session {sessionId} has ended all the same",
+                "detached of {avatarId!r:.200} raised; session {sessionId} has ended all the same",
                 failure,
                 avatarId=self._session.avatarId,
                 sessionId=self._session.sessionId,

@@ -4,6 +4,7 @@ The calls of a session that are cancelled when it ends.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -51,7 +52,9 @@ class Running:
             try:
                 call.cancel()
             except Exception:
-                log.failure("cancelling a call of session {sessionId} raised", sessionId=self._session.sessionId)
+                peer, sessionId = self._session.peer, self._session.sessionId
+                write = log.failure if peer is None else partial(peer.logFailure, log)
+                write("cancelling a call of session {sessionId} raised", Failure(), sessionId=sessionId)
 
     def _done(self, result: Any, call: Deferred[Any]) -> Any:
         if self._calls is not None:

@@ -23,6 +23,7 @@ from zope.interface import implementer
 from pbkit.client.factory import ClientFactory
 from pbkit.client.remote import allowed
 from pbkit.server import ServerFactory
+from pbkit.server.factory import classesOf
 from pbkit.testing.clients import MemoryClient, MemoryConnection, MemoryEndpoint, now
 from pbkit.testing.link import ROUNDS
 from pbkit.testing.logged import LoggedErrors
@@ -62,6 +63,9 @@ class MemoryServer:
     :param clock: for every deadline; by default the realm's, or else a new one.
     :param allow: exception classes of your own. When the server raises one, `MemoryClient.call` does too; others than
         these, pbkit's and Python's own come as `RemoteError`.
+    :param classes: copyable and cacheable classes that clients may send, beside those that the realm has in its
+        ``allow``: what the configuration's ``allow`` is to twistd. Others are refused, whatever is registered.
+    :raises ConfigError: nothing is registered for one of these classes.
     :ivar realm: the realm.
     :ivar clock: a `twisted.internet.task.Clock`. Time stands still until `advance`.
     :ivar factory: the `pbkit.ServerFactory`.
@@ -75,6 +79,7 @@ class MemoryServer:
         checkers: Iterable[Any] | None = None,
         clock: Clock | None = None,
         allow: Iterable[type[Exception]] = (),
+        classes: Iterable[type | str | bytes] = (),
     ) -> None:
         if getattr(realm, "closed", False):
             raise ValueError("this realm has been closed, with the server of another test say: make a new one for each")
@@ -85,7 +90,8 @@ class MemoryServer:
         self.allowed = allowed(allow)
         self.connections: list[MemoryConnection] = []
         checkers = [TrustTheTest(), AllowAnonymousAccess()] if checkers is None else checkers
-        self.factory = ServerFactory(Portal(IRealm(realm), checkers), clock=clock, profile=_PROMPT)
+        portal, accepted = Portal(IRealm(realm), checkers), classesOf(realm).union(classes)
+        self.factory = ServerFactory(portal, clock=clock, profile=_PROMPT, allow=accepted)
         self._minds: list[RecordingMind] = []
         self._flushing = False
         self._closed = False

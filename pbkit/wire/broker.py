@@ -179,7 +179,7 @@ class Broker(Routes):
         offered = said if self.isClient and isinstance(said, list) else [said]
         if self.profile.hideErrors and not any(each in self.knownDialects for each in offered):
             # Stock writes all of it into the log, and goes on to the next.
-            self.refuse("it speaks no dialect of Banana's that is spoken here")
+            self.malformed(codec.Malformed("a dialect that is not spoken here"))
         else:
             self.callExpressionReceived(said)
 
@@ -226,7 +226,7 @@ class Broker(Routes):
             "the connection of {peer} is closed: {why!r}; logged in on it: {users!r}",
             peer=str(self.peer),
             why=why,
-            users=users[:10],
+            users=[self.journal.escaped(user) for user in users[:10]],
         )
         # Not in good order: that waits until the other end has read all, which it may never do.
         abort = getattr(self.transport, "abortConnection", None) or cast(Any, self.transport).loseConnection
@@ -279,8 +279,6 @@ class Broker(Routes):
         self.closed = True
         self.intake.close()
         self.threshold.lost()
-        if self._journal is not None:
-            self._journal.close()
         if self._deadlines is not None:
             self._deadlines.stop()
         before = current.set(None)
@@ -292,6 +290,9 @@ class Broker(Routes):
             current.reset(before)
         self.callers.clear()
         self._tombstones.clear()
+        if self._journal is not None:
+            # Last: what is called above has things to say, too.
+            self._journal.close()
 
     def notifyOnDisconnect(self, notifier: Any) -> None:
         """As stock's; at once if the connection is lost already, where stock raises AttributeError."""
@@ -307,7 +308,8 @@ class Broker(Routes):
 
     def localObjectForID(self, luid: Any) -> Any:
         """As stock's; and the object on which pbkit's peers say hello, which takes no room in the table."""
-        found = super().localObjectForID(luid)
+        # An id need not be one.
+        found = super().localObjectForID(luid) if isinstance(luid, int | bytes | str) else None
         return Hello(self.peer) if found is None and luid in (NAME, NAME.decode()) else found
 
     def serialize(

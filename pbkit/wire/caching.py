@@ -169,7 +169,7 @@ class Caching(pb.Broker):
         observer = local.observer
         local.observer = None
         if observer is not None:
-            guarded(local.object.stoppedObserving, observer.perspective, observer)
+            self.guarded(local.object.stoppedObserving, observer.perspective, observer)
 
     def notifyOnDisconnect(self, notifier: Any) -> None:
         """As stock's."""
@@ -195,10 +195,9 @@ class Caching(pb.Broker):
             self.stopObserving(local)
         super().connectionLost(reason)
 
-
-def guarded(f: Callable[..., object], *args: object) -> None:
-    """Call something of the user's: what it raises is logged, and everything else goes on."""
-    try:
-        f(*args)
-    except Exception:
-        log.failure("a callback for the end of a channel raised")
+    def guarded(self, f: Callable[..., object], *args: object) -> None:
+        """Call something of the user's: what it raises is logged, and everything else goes on."""
+        try:
+            f(*args)
+        except Exception:
+            self.connection.journal.failure(log, "a callback for the end of a channel raised")

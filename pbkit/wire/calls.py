@@ -17,9 +17,9 @@ from pbkit.dispatch import receive
 from pbkit.errors import BadArguments, CallTimedOut, Error, InternalError, NoSuchMethod
 from pbkit.wire import codec
 from pbkit.wire.jellying import Jellying
-from pbkit.wire.journal import presentable
 from pbkit.wire.lazily import EMPTY
 from pbkit.wire.sexp import handles
+from pbkit.wire.told import told
 
 if TYPE_CHECKING:
     from pbkit.wire.broker import Broker
@@ -92,8 +92,8 @@ class Calls(Jellying):
             failure = Failure(stock(text[:1].upper() + text[1:]))
         if answerRequired:
             self._sendFailureOrError(failure, requestID)
-        elif not failure.check(pb.Error) and self.connection.journal.admits():
-            log.failure("a call that wants no answer failed", presentable(failure))
+        elif not failure.check(pb.Error, pb.PBConnectionLost):
+            self.connection.journal.failure(log, "a call that wants no answer failed", failure)
 
     def answered(self, result: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
         """
@@ -118,12 +118,18 @@ class Calls(Jellying):
 
     def _sendFailure(self, fail: Failure, requestID: Any) -> None:
         """Of what is no `pb.Error` the caller is told where it stands in our log; in drop-in use, as stock."""
-        if not self.connection.profile.hideErrors or cast(Any, self.factory).unsafeTracebacks:
-            super()._sendFailure(fail, requestID)
+        journal = self.connection.journal
+        if not self.connection.profile.hideErrors:
+            # Stock's logs it, and sends it so.
+            send = super()._sendFailure if journal.admits() else self._sendError
+            send(fail, requestID)
+            return
+        if cast(Any, self.factory).unsafeTracebacks:
+            journal.failure(log, "a call failed", fail)
+            self._sendError(fail, requestID)
             return
         number = secrets.token_hex(4)
-        if self.connection.journal.admits():
-            log.failure("a call failed: internal error {number}", presentable(fail), number=number)
+        journal.failure(log, "a call failed: internal error {number}", fail, number=number)
         self._sendError(Failure(InternalError(f"internal error {number}")), requestID)
 
     def _sendError(self, fail: Any, requestID: Any) -> None:
@@ -143,8 +149,7 @@ class Calls(Jellying):
                 return
             super()._sendAnswer(netResult, requestID)
         except Exception as error:
-            if self.connection.journal.admits():
-                log.failure("an answer cannot be sent", presentable(Failure()))
+            self.connection.journal.failure(log, "an answer cannot be sent")
             self._sendError(Failure(Error(f"the answer cannot be sent: {safe_str(error):.{CUT}}")), requestID)
             # Last: it may have been all that the session held, which then ends.
             self.takeBack(sum(handles(netResult), []))
@@ -231,8 +236,7 @@ class Calls(Jellying):
         """An error that somebody waits for."""
         answer = self.waitingForAnswers.pop(requestID)
         try:
-            error = self.unserialize(fail)
-            failure = error if isinstance(error, Failure) else Failure(_exception(error))
+            failure = told(self.unserialize(fail))
         except Exception:
             failure = Failure()
         answer.errback(failure)
@@ -298,7 +302,3 @@ def _name(message: Any) -> str:
 
 def _same(result: Any) -> Any:
     return result
-
-
-def _exception(error: Any) -> Exception:
-    return error if isinstance(error, Exception) else pb.Error(f"the other end's error is {safe_str(error):.{CUT}}")

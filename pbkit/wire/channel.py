@@ -25,9 +25,7 @@ from zope.interface import implementer
 
 from pbkit.errors import Disconnected, SessionEnded, TooManyReferences
 from pbkit.interfaces import IChannel, current
-from pbkit.wire.caching import guarded
 from pbkit.wire.calls import shared
-from pbkit.wire.journal import presentable
 from pbkit.wire.lazily import EMPTY
 from pbkit.wire.tables import Tables
 
@@ -123,8 +121,8 @@ class Channel(Tables):
     def _sendFailureOrError(self, fail: Failure, requestID: Any) -> None:
         if _key(requestID) in self._serving:
             super()._sendFailureOrError(fail, requestID)
-        elif not fail.check(pb.Error) and self.connection.journal.admits():
-            log.failure("a call failed after its session had ended", presentable(fail))
+        elif not fail.check(pb.Error, pb.PBConnectionLost):
+            self.connection.journal.failure(log, "a call failed after its session had ended", fail)
 
     # Calls out.
 
@@ -191,13 +189,13 @@ class Channel(Tables):
         if self._draining is not None and self.error is None and not self._serving:
             error, idle = self._draining
             self._draining = (error, _nothing)
-            guarded(idle)
+            self.guarded(idle)
 
     def _release(self) -> None:
         while self._onReleased:
             first, *rest = self._onReleased
             self._onReleased = tuple(rest)
-            guarded(first)
+            self.guarded(first)
 
     # The end.
 
@@ -217,7 +215,7 @@ class Channel(Tables):
     def notifyOnDisconnect(self, notifier: Callable[[], object]) -> None:
         """Call it when this channel ends or its connection is lost; at once if that has happened."""
         if self.error is not None:
-            guarded(notifier)
+            self.guarded(notifier)
         else:
             super().notifyOnDisconnect(notifier)
 
@@ -240,11 +238,11 @@ class Channel(Tables):
         self._localCleanup = EMPTY
         self.connection.bury(self, granted, observed, waiting)
         for answer in waiting.values():
-            guarded(answer.errback, why())
+            self.guarded(answer.errback, why())
         for local in observed.values():
             self.stopObserving(local)
         while self.disconnects:
-            guarded(self.disconnects.pop(0))
+            self.guarded(self.disconnects.pop(0))
         self._release()
 
 

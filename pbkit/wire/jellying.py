@@ -86,14 +86,19 @@ class Jellying(Caching):
             self.takeBack(minted)
             if isinstance(error, RecursionError) and not self.connection.profile.stockJelly:
                 raise CannotSend("what is nested so deep, or without end, cannot be sent") from None
-            if isinstance(error, CannotSend) and callable(method) and self.connection.journal.admits():
+            if isinstance(error, CannotSend) and callable(method):
                 # The caller is told, who cannot mend it.
-                # Text: whoever keeps log events would keep all that was there when it was raised.
-                why = str(error)
-                log.warn("{method} gave {peer} no answer: {why}", method=_name(method), peer=_peer(self), why=why)
+                self._noAnswer(method, str(error))
             raise
         finally:
             self.serializingPerspective, self.jellyMethod, self.jellyArgs, self.jellyKw, self.minted = outer
+
+    def _noAnswer(self, method: Any, why: str) -> None:
+        journal = self.connection.journal
+        if journal.admits():
+            # Text: whoever keeps log events would keep all that was there when it was raised.
+            name, why = str(fullyQualifiedName(getattr(method, "__func__", method))), journal.escaped(why)
+            log.warn("{method} gave {peer} no answer: {why}", method=name, peer=str(peerOf(self)), why=why)
 
     def registerReference(self, object: Any) -> Any:
         """
@@ -158,14 +163,16 @@ class Jellying(Caching):
 
     def refusing(self, name: str) -> None:
         """An instance of a class is not accepted. The operator is told, who can change that."""
-        if not self.connection.journal.admits():
+        journal = self.connection.journal
+        if not journal.admits():
             return
-        listed = f"allow={{{name!r}}} for this server, and " if self.connection.registry.closed else ""
+        name = journal.escaped(name)
+        listed = f"allow={{'{name}'}} for this server, and " if self.connection.registry.closed else ""
         log.warn(
-            "an instance of {name!r} from {peer} is refused; what would accept it: {listed}a class that is registered "
+            "an instance of '{name}' from {peer} is refused; what would accept it: {listed}a class that is registered "
             "for it with pb.setUnjellyableForClass",
             name=name,
-            peer=_peer(self),
+            peer=str(peerOf(self)),
             listed=listed,
         )
 
@@ -179,14 +186,6 @@ class Jellying(Caching):
                 self.sendDecRef(luid)
             for luid in caches:
                 self.decCacheRef(luid)
-
-
-def _name(method: Any) -> str:
-    return str(fullyQualifiedName(getattr(method, "__func__", method)))
-
-
-def _peer(broker: Any) -> str:
-    return str(peerOf(broker))
 
 
 __all__ = ["Jellying"]

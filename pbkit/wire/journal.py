@@ -7,12 +7,14 @@ A peer's text goes into the log escaped and cut, and of one connection's lines t
     if self.journal.admits():
         log.info("login refused: {reason} from {peer}", reason=self.journal.escaped(text), peer=str(self.peer))
 
-and ``journal.close()`` when it is lost.
+or, for what was raised, ``self.journal.failure(log, "a call failed")``, and ``journal.close()`` when it is lost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import StringIO
+from typing import Any
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -26,9 +28,8 @@ log = Logger()
 #: What stands where something was cut off.
 CUT = "..."
 
-#: How much of the text of an exception is written, in characters, and into how many lines more than one: it is the
-#: program's own, and may hold some of the peer's.
-TEXT, LINES = 1000, 20
+#: How much of the beginning and of the end of a traceback is told, in lines: two of them are a frame.
+LINES = 60
 
 
 def escaped(text: str | bytes, cut: int) -> str:
@@ -60,34 +61,40 @@ def escaped(text: str | bytes, cut: int) -> str:
     return "".join(pieces)
 
 
-def presentable(failure: Failure) -> Failure:
-    """
-    A failure, as its traceback may stand in the log. A method says in its exceptions what it was called with.
+class _Shown(Failure):
+    """A failure, as `shown` has it; in all else it is the one that it is made from."""
 
-    :return: itself; or a copy with the text of its exception escaped as by `escaped`, but for line ends, which the log
-        indents, and cut.
+    def __init__(self, failure: Failure, cut: int) -> None:
+        self.__dict__.update(failure.__dict__)
+        self._whole = failure
+        self._cut = cut
+
+    def printTraceback(self, file: Any = None, elideFrameworkCode: Any = False, detail: str = "default") -> None:
+        """As stock's, but for the text."""
+        text = escaped(safe_str(self.value), self._cut)
+        if isinstance(self._whole, pb.CopiedFailure):
+            # From the other end, name and all.
+            kind = self.type if isinstance(self.type, str | bytes) else safe_str(self.type)
+            file.write(f"Traceback from remote host -- {escaped(kind, self._cut)}: {text}\n")
+            return
+        whole = StringIO()
+        self._whole.printTraceback(whole, detail=detail)
+        lines = whole.getvalue().replace(safe_str(self.value), text).splitlines(keepends=True)
+        if len(lines) > 2 * LINES:
+            lines[LINES:-LINES] = [f"  ({len(lines) - 2 * LINES} lines are left out here)\n"]
+        file.write("".join(lines))
+
+
+def shown(failure: Failure, cut: int) -> Failure:
     """
-    copied = isinstance(failure, pb.CopiedFailure)
-    name = escaped(safe_str(failure.type), TEXT) if copied else ""
+    A failure as it may stand in the log. The text of what was raised often quotes what the peer sent.
+
+    :param cut: in how many characters that text is told. Of where it was raised a long traceback has the first and the
+        last `LINES`: what a peer sends can have a method recurse as deep as Python goes.
+    """
     text = safe_str(failure.value)
-    shown = "\n".join(
-        line if line.isprintable() else escaped(line, TEXT) for line in text[: TEXT + 1].split("\n", LINES)
-    )
-    shown = shown if len(shown) <= TEXT else f"{shown[:TEXT]}{CUT}"
-    if shown == text and not copied:
-        return failure
-    copy = failure.__class__.__new__(failure.__class__)
-    copy.__dict__.update(failure.__dict__)
-    if copied:
-        # It writes these two and nothing else, if they are texts.
-        copy.type, copy.value = name, shown  # type: ignore[assignment]
-    else:
-        copy.value = _Text(shown)
-    return copy
-
-
-class _Text(Exception):
-    """Stands for an exception whose text cannot be shown as it is."""
+    whole = escaped(text, cut) == text and not isinstance(failure, pb.CopiedFailure)
+    return failure if whole and len(failure.frames) <= LINES // 2 else _Shown(failure, cut)
 
 
 class Journal:
@@ -123,6 +130,17 @@ class Journal:
             return False
         self._lines += 1
         return True
+
+    def failure(self, log: Logger, format: str, failure: Failure | None = None, **fields: Any) -> None:
+        """
+        Write down what was raised, with its traceback, if one more line may be written.
+
+        :param log: of the module that says so.
+        :param failure: by default, of the exception that is being handled.
+        :param fields: of the format.
+        """
+        if self.admits():
+            log.failure(format, shown(Failure() if failure is None else failure, self._limits.cut), **fields)
 
     def close(self) -> None:
         """There will be no more lines: say how many were dropped, if any were."""

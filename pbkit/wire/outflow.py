@@ -193,7 +193,7 @@ class Outflow:
                 going = pager.stillPaging()
             except Exception:
                 # In stock this ends the connection, or its transport's producer.
-                log.failure("a pager raised, it is taken off")
+                self._broker.journal.failure(log, "a pager raised, it is taken off")
                 going = False
             if not going and pager in pagers:
                 pagers.remove(pager)

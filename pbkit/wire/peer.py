@@ -19,6 +19,8 @@ from zope.interface import implementer
 
 from pbkit.interfaces import IPeer
 from pbkit.wire.fanout import Cast
+from pbkit.wire.journal import shown
+from pbkit.wire.profile import Log
 
 #: An object that nobody has. Every PB peer answers a call on it with an error, and logs nothing.
 NOBODY = b"pbkit.ping"
@@ -93,6 +95,14 @@ class Peer:
     def alive(self) -> bool:
         """False once the connection is lost."""
         return not self._broker.disconnected
+
+    def logFailure(self, log: Logger, format: str, failure: Failure, **fields: Any) -> None:
+        """As `IPeer.logFailure`. Of stock's broker, which has no journal, all are written."""
+        journal = getattr(self._broker, "journal", None)
+        if journal is None:
+            log.failure(format, shown(failure, Log().cut), **fields)
+        else:
+            journal.failure(log, format, failure, **fields)
 
     @property
     def address(self) -> Any:

@@ -51,6 +51,8 @@ class Gate:
     :ivar message: as `Limits.message`. A login with names of 255 bytes takes 700.
     :ivar items: as `Limits.items`. A login takes 20.
     :ivar depth: as `Limits.depth`. A login takes 3.
+    :ivar messages: how many may come without anybody logging in. A login takes four, and there are 50 challenges; a
+        call of what is not there is answered with an error, which takes longer than to read it.
     :ivar timeout: to log in, from the connection on; the time that our own checker or builder takes does not count.
         30 s: OpenSSH's default is 120, PostgreSQL's 60, Buildbot's 30.
     :ivar again: the same, once the last session has ended.
@@ -64,6 +66,7 @@ class Gate:
     message: int = attrs.field(default=8 * KIB, validator=_above(1024))
     items: int = attrs.field(default=64, validator=_above(32))
     depth: int = attrs.field(default=8, validator=_above(6))
+    messages: int | None = attrs.field(default=500, validator=_above(32))
     timeout: float | None = attrs.field(default=30.0, validator=_above(0.1))
     again: float | None = attrs.field(default=600.0, validator=_above(0.1))
     connections: int | None = attrs.field(default=500, validator=_above(1))
@@ -94,6 +97,7 @@ class Output:
 
     :ivar most: at no time more.
     :ivar lasting: not more for longer than `seconds`.
+    :ivar seconds: how long more than `lasting` may wait.
     """
 
     most: int = attrs.field(default=32 * MIB, validator=_above(64 * KIB))

@@ -36,7 +36,7 @@ class Threshold:
     :ivar heard: whether anything has come in since the watch looked.
     """
 
-    __slots__ = ("_broker", "_closedAt", "_used", "_watch", "gate", "heard", "place")
+    __slots__ = ("_broker", "_closedAt", "_said", "_used", "_watch", "gate", "heard", "place")
 
     def __init__(self, broker: Broker, watch: Watch | None, gated: bool) -> None:
         self._broker = broker
@@ -44,6 +44,7 @@ class Threshold:
         self._closedAt: float | None = None
         self.gate = Gate(lambda luid: luid in broker.localObjects) if gated else None
         self.place: Place | None = None
+        self._said = 0
         self.heard = self._used = False
         self._outflow()
 
@@ -110,6 +111,12 @@ class Threshold:
         :return: whether to serve it.
         """
         assert self.gate is not None
+        if self._strange:
+            self._said += 1
+            most = self._broker.profile.gate.messages
+            if most is not None and self._said > most:
+                self._broker.refuse(f"gate.messages: it has sent {most}, and nobody has logged in")
+                return False
         verdict = self.gate.admits(expression)
         if isinstance(verdict, Serve):
             return True
@@ -176,7 +183,7 @@ class Threshold:
     def enter(self) -> None:
         """Somebody has shown who he is."""
         if self.gate is not None and self.gate.enter():
-            self._used, self._closedAt = True, None
+            self._used, self._closedAt, self._said = True, None, 0
             self._bound()
 
     def granted(self) -> None:

@@ -306,10 +306,10 @@ class AnyOfTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_oneThatBreaksIsNotARefusal(self) -> None:
-        """If nobody else agrees, the error of the broken one is what the login fails with."""
+        """If nobody else agrees, the error of the broken one is what the login fails with; who gets it logs it."""
         checkers = [Checker(ValueError("down")), Checker(UnauthorizedLogin())]
         self.failureResultOf(AnyOf(checkers).requestAvatarId(answered(b"alice", b"a")), ValueError)
-        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_asksOnlyThoseForTheseCredentials(self) -> None:
         """A checker of passwords is not asked about a guest; if there is no other, the guest is refused."""

@@ -254,7 +254,7 @@ class PrintedTests(FileTestCase):
         for line in [
             'realm = "limited"  # --realm',
             'avatar = "pbkit.sessions.clock.ClockAvatar"  # pbkit.toml:4',
-            '    "tcp:5",  # --listen',
+            '    "tcp:5",  # --listen, with a backlog of 4096',
             '    "anonymous",  # pbkit.toml:8',
             'profile = "drop-in"  # pbkit.toml:10',
             "grace = 2.0  # pbkit.toml:11",

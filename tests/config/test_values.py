@@ -7,9 +7,12 @@ from dataclasses import FrozenInstanceError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet import endpoints
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.protocol import Factory
+from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.config.values import RealmSpec, ServerConfig, loopbackOnly, parseRealm, splitDescription
+from pbkit.config.values import RealmSpec, ServerConfig, loopbackOnly, parseRealm, splitDescription, withBacklog
 from pbkit.errors import ConfigError
 
 
@@ -146,3 +149,55 @@ class LoopbackOnlyTests(SynchronousTestCase):
             "tcp:8787:interface=127.0.0.1\\",
         ]:
             self.assertFalse(loopbackOnly(description), description)
+
+
+class WithBacklogTests(SynchronousTestCase):
+    """`withBacklog`: how many clients may come at once."""
+
+    def test_isAddedWhereNoneIsNamed(self) -> None:
+        """To all that listen on a socket of their own; behind a proxy, too."""
+        for description in [
+            "tcp:8787",
+            "tcp:8787:interface=127.0.0.1",
+            r"tcp:8787:\:\:1",
+            "tcp:port=8787",
+            "tcp6:8787",
+            "ssl:8787:key.pem:cert.pem",
+            "tls:certificates:8787",
+            "unix:/run/pbkit.sock:mode=660",
+            "haproxy:tcp:8787",
+        ]:
+            self.assertEqual(withBacklog(description), f"{description}:backlog=4096")
+
+    def test_isLeftAlone(self) -> None:
+        """Where one is named, with its key or without, and where nothing is known of one."""
+        for description in [
+            "",
+            "tcp:8787:backlog=5",
+            "tcp:8787:127.0.0.1:5",
+            "tcp6:8787:50:\\:\\:1",
+            "ssl:8787:key.pem:cert.pem:TLSv1_METHOD::5",
+            "tls:certificates:8787:5",
+            "unix:/run/pbkit.sock:660:5",
+            "systemd:domain=INET:index=0",
+            "haproxy:tcp:8787:backlog=5",
+            "haproxy",
+            "onion:80",
+            "tcp:8787\\",
+        ]:
+            self.assertEqual(withBacklog(description), description)
+
+    def test_twistedTakesIt(self) -> None:
+        """What comes of it is what Twisted listens with."""
+        reactor = MemoryReactor()
+        for description, expected in [
+            ("tcp:8787", 4096),
+            ("tcp:8787:127.0.0.1", 4096),
+            ("tcp:8787:127.0.0.1:5", 5),
+            (r"tcp6:8787:interface=\:\:1", 4096),
+            ("haproxy:tcp:8787", 4096),
+        ]:
+            serverFromString(reactor, withBacklog(description)).listen(Factory())
+            self.assertEqual(reactor.tcpServers.pop()[2], expected, description)
+        serverFromString(reactor, withBacklog("unix:/run/pbkit.sock")).listen(Factory())
+        self.assertEqual(reactor.unixServers.pop()[2], 4096)

@@ -227,9 +227,9 @@ class CountingTests(DoorCase):
                 raise LookupError("the database is down")
 
         wire = self.connect(server=ServerFactory(portal(self.realm, Broken()), clock=self.clock))
-        for _ in range(10):
+        for _ in range(5):
             self.assertTrue(self.failureResultOf(self.wrong(wire)).check(errors.LoginUnavailable))
-        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 10)
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 5)
         self.assertFalse(wire.server.disconnected)
 
     def test_checkersOwnErrorsCount(self) -> None:

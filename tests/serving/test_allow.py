@@ -11,7 +11,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from pbkit import CachingRealm
+from pbkit import AnonymousRealm, CachingRealm
 from pbkit.config.file import combine, parseFile
 from pbkit.config.values import Problems
 from pbkit.errors import ConfigError
@@ -32,6 +32,17 @@ class CardRealm(CachingRealm):
 
     avatarClass = Recorder
     allow = frozenset({CardCopy})
+
+
+class HostRealm(CachingRealm):
+    """Its guests may send cards."""
+
+    avatarClass = Recorder
+
+    def __init__(self) -> None:
+        guests = AnonymousRealm(Recorder)
+        guests.allow = frozenset({CardCopy})  # type: ignore[misc]
+        super().__init__(anonymous=guests)
 
 
 class LostRealm(CachingRealm):
@@ -78,9 +89,10 @@ class AllowTests(SynchronousTestCase):
         self.assertEqual(self.names(planned("")), set())
 
     def test_realm(self) -> None:
-        """Those of the realm, of whatever kind; in a portal too."""
+        """Those of the realm, of whatever kind, and of the one that it keeps for guests; in a portal too."""
         self.assertEqual(self.names(planned(f"[server]\nrealm = '{HERE}.CardRealm'\n")), {CARD})
         self.assertEqual(self.names(planned(f"[server]\nrealm = '{HERE}.StockRealm'\n")), {CARD})
+        self.assertEqual(self.names(planned(f"[server]\nrealm = '{HERE}.HostRealm'\n")), {CARD})
         self.assertEqual(self.names(planned(f"[server]\nportal = '{HERE}.portal'\n")), {CARD})
 
     def test_configuration(self) -> None:

@@ -8,11 +8,15 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import LogEvent, Logger, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.wire.journal import CUT, Journal, escaped
+from pbkit.wire.journal import CUT, LINES, Journal, escaped
 from pbkit.wire.profile import Log
+
+LOG = Logger()
 
 
 class EscapedTests(SynchronousTestCase):
@@ -114,3 +118,47 @@ class JournalTests(SynchronousTestCase):
     def test_escaped(self) -> None:
         """A journal cuts as its limits say."""
         self.assertEqual(self.journal.escaped(b"\x1b" * 30), "\\x1b" * 5 + CUT)
+
+    def test_longTracebacks(self) -> None:
+        """Of one that is very long the beginning and the end are told."""
+
+        def deep(levels: int) -> int:
+            return deep(levels - 1) if levels else 1 // 0
+
+        try:
+            deep(500)
+        except ZeroDivisionError:
+            self.journal.failure(LOG, "deep")
+        (failed,) = [event["log_failure"] for event in self.events]
+        lines = failed.getTraceback().splitlines()
+        self.assertEqual(len(lines), 2 * LINES + 1)
+        self.assertIn("test_longTracebacks", lines[1])
+        self.assertIn("lines are left out here", lines[LINES])
+        self.assertIn("ZeroDivisionError", lines[-1])
+        self.flushLoggedErrors(ZeroDivisionError)
+
+    def test_failures(self) -> None:
+        """
+        What was raised is told with its traceback, but its own text escaped and cut; it is still what it was. So is one
+        of the other end's, whose class is its text too.
+        """
+        try:
+            raise LookupError("\x1b[2J\n" * 10)
+        except LookupError:
+            self.journal.failure(LOG, "{what} failed", what="it")
+        whole = Failure(ValueError("short"))
+        self.journal.failure(LOG, "whole", whole)
+        copied: Any = pb.CopiedFailure.__new__(pb.CopiedFailure)
+        copied.__dict__.update(type=b"\xffgame.\x1bBad", value="\x1b" * 99, parents=[], traceback="none")
+        self.journal.failure(LOG, "copied", copied)
+        self.journal.failure(LOG, "dropped", whole)
+        self.assertEqual(self.written(), ["it failed", "whole", "copied"])
+        raised, unchanged, remote = [event["log_failure"] for event in self.events]
+        self.assertIn("in test_failures", raised.getTraceback())
+        self.assertTrue(raised.getTraceback().endswith("LookupError: \\x1b[2J\\n\\x1b[2J\\n...\n"))
+        self.assertIs(raised.check(LookupError), LookupError)
+        self.assertIs(unchanged, whole)
+        said = "Traceback from remote host -- \\xffgame.\\x1bBad: \\x1b\\x1b\\x1b\\x1b\\x1b...\n"
+        self.assertEqual(remote.getTraceback(), said)
+        self.assertEqual(len(self.flushLoggedErrors(LookupError, ValueError)), 2)
+        self.flushLoggedErrors()

@@ -1,0 +1,39 @@
+"""
+``.. profile-bounds:: TABLE``: the bounds of one table of the profile, as its class declares them; without a name, what
+is in no table.
+"""
+
+from typing import Any
+
+from boundstable import TABLES, about, rows
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+
+class ProfileBounds(SphinxDirective):
+    """What the table is about, and a row for each bound."""
+
+    optional_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """What the directive stands for."""
+        table = self.arguments[0] if self.arguments else ""
+        if table and table not in TABLES:
+            raise self.error(f"there is no table {table!r}; there are {', '.join(TABLES)}")
+        lines = [about(table), ""] if table else []
+        lines += [".. list-table::", "   :header-rows: 1", "   :widths: 14 12 12 62", ""]
+        for row in (("field", "strict", "drop-in", "what it bounds"), *rows(table)):
+            name, strict, dropin, meaning = row
+            name = name if row[3] == "what it bounds" else f"``{name}``"
+            lines += [f"   * - {name}", *(f"     - {text}" for text in (strict, dropin, meaning))]
+        whole = nodes.Element()
+        self.state.nested_parse(StringList(lines, source=self.env.docname), self.content_offset, whole)
+        return whole.children
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """For Sphinx."""
+    app.add_directive("profile-bounds", ProfileBounds)
+    return {"parallel_read_safe": True}
