@@ -100,7 +100,8 @@ class Tries:
         self._broker = broker
         self._failures = 0
         self._undecided = 0
-        self._waiting: deque[tuple[Try, Deferred[Try]]] = deque()
+        # An empty deque takes 0.6 KB.
+        self._waiting: deque[tuple[Try, Deferred[Try]]] | None = None
         self._moving = False
         # The answers that wait.
         self._late: dict[Any, None] | None = None
@@ -117,6 +118,8 @@ class Tries:
         entry = Try(self, name), Deferred[Try]()
         if self._waiting or not self._free():
             self._listen()
+            if self._waiting is None:
+                self._waiting = deque()
             self._waiting.append(entry)
         else:
             self._undecided += 1
@@ -214,6 +217,6 @@ class Tries:
 
     def _lost(self) -> None:
         # Nobody is there to be answered.
-        self._waiting.clear()
+        self._waiting = None
         while self._late:
             self._late.popitem()[0].cancel()

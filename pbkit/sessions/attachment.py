@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pbkit.errors import LoginTimedOut
+from pbkit.errors import Disconnected, LoggedOut, LoginTimedOut
 from pbkit.sessions.attempt import Attempt, attempt
 
 if TYPE_CHECKING:
@@ -29,9 +29,13 @@ class Attachment:
     An avatar without these methods is told nothing.
     """
 
+    __slots__ = ("_attached", "_hooks", "_returned", "_session", "_waiting")
+
     def __init__(self, session: Session, hooks: bool = True) -> None:
         self._session = session
         self._hooks = hooks
+        self._attached = False
+        # While the hook runs.
         self._returned: Deferred[bool] | None = None
         self._waiting: Deferred[Any] | None = None
 
@@ -45,17 +49,16 @@ class Attachment:
         hook = getattr(self._session.avatar, "attached", None) if self._hooks else None
         if hook is None:
             # One that has only `detached` is told of that.
-            self._returned = succeed(True) if self._hooks else None
+            self._attached = self._hooks
             return succeed(None)
-        returned: Deferred[bool] = Deferred()
-        self._returned = returned
+        self._returned = Deferred()
 
         def run() -> Deferred[Any]:
             running = attempt(lambda: hook(self._session))
-            running.addCallbacks(lambda _: returned.callback(True), self._failed)
+            running.addCallbacks(self._succeeded, self._failed)
             return running
 
-        self._waiting = Attempt(
+        waiting = self._waiting = Attempt(
             run,
             clock=self._session.clock,
             timeout=ATTACH_TIMEOUT,
@@ -64,12 +67,28 @@ class Attachment:
         ).wait()
         if self._session.endedWith is not None:
             self._giveUp()
-        return self._waiting
+        elif self._returned is None:
+            self._waiting = None
+        return waiting
+
+    def _succeeded(self, result: Any) -> None:
+        self._attached = True
+        self._return()
 
     def _failed(self, failure: Failure) -> Failure:
-        assert self._returned is not None
-        self._returned.callback(False)
+        self._return()
         return failure
+
+    def _return(self) -> None:
+        returned, self._returned, self._waiting = self._returned, None, None
+        assert returned is not None
+        returned.callback(self._attached)
+
+    def loggedOut(self) -> None:
+        """The client has let go of the session, or its connection is lost."""
+        peer = self._session.peer
+        lost = peer is not None and (peer.closing or not peer.alive)
+        self._session.end(Disconnected if lost else LoggedOut)
 
     def detach(self) -> Deferred[Any]:
         """
@@ -78,9 +97,8 @@ class Attachment:
         :return: a Deferred that fires when that is done; never fails. What the hook raises is logged.
         """
         self._giveUp()
-        if self._returned is None:
-            return succeed(None)
-        return self._returned.addCallback(self._detach)
+        returned = succeed(self._attached) if self._returned is None else self._returned
+        return returned.addCallback(self._detach)
 
     def _giveUp(self) -> None:
         """A login whose session has ended waits no more: its client is refused now, not when the hook returns."""

@@ -15,7 +15,6 @@ from twisted.spread import pb
 from pbkit.errors import (
     Disconnected,
     Draining,
-    LoggedOut,
     LoginInterrupted,
     LoginRefused,
     Replaced,
@@ -119,19 +118,19 @@ class Entrance:
             except BaseException:
                 realm.roster.release(place)
                 raise
-            attachment: Attachment
+            stay = _Stay(self, place, lease)
             session = Session(
                 name,
                 lease.avatar,
                 reference if realm.hooks else None,
                 login.peer,
                 clock,
-                lambda session: self._ended(session, place, lease, attachment, login),
+                stay,
                 realm.goodbye,
                 login.channel,
                 hall=realm.hall,
             )
-            attachment = Attachment(session, realm.hooks)
+            attachment = stay.attachment = Attachment(session, realm.hooks)
             try:
                 self._check(login, name)
                 try:
@@ -155,7 +154,7 @@ class Entrance:
             place.settle()
         self._checkLive(session)
         session.begun = True
-        return pb.IPerspective, session, lambda: session.end(Disconnected if login.lost else LoggedOut)
+        return pb.IPerspective, session, attachment.loggedOut
 
     def _check(self, login: Any, name: str | None = None) -> None:
         """What may have changed at each await."""
@@ -197,7 +196,7 @@ class Entrance:
             _replace(old)
         place.ending = ()
 
-    def _ended(self, session: Session, place: Place, lease: Lease, attachment: Attachment, login: Any) -> None:
+    def ended(self, session: Session, place: Place, lease: Lease, attachment: Attachment) -> None:
         """A session has just been marked as ended; everything that follows, in order."""
         realm = self._realm
         begun = place.session is session
@@ -205,7 +204,7 @@ class Entrance:
         realm.roster.release(place)
         if isinstance(session.avatar, Avatar):
             session.avatar._sessionEnded(session)
-        login.channel.end(session.endedWith)
+        session.channel.end(session.endedWith)
         session.running.cancel()
         if begun:
             reason = type(session.endedWith).__name__
@@ -230,6 +229,22 @@ class Entrance:
         done.addBoth(lambda _: self._departures.end(place))
         # Not before `detached` has begun, or the next would be told of the avatar before this one is.
         self.arbitration.changes.left(session.avatarId)
+
+
+class _Stay:
+    """What there is to be done when a session ends. Thousands of them wait for that, so it is no closure."""
+
+    __slots__ = ("_entrance", "_lease", "_place", "attachment")
+
+    attachment: Attachment
+
+    def __init__(self, entrance: Entrance, place: Place, lease: Lease) -> None:
+        self._entrance = entrance
+        self._place = place
+        self._lease = lease
+
+    def __call__(self, session: Session) -> None:
+        self._entrance.ended(session, self._place, self._lease, self.attachment)
 
 
 def _replace(old: Place) -> None:

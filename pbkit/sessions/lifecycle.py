@@ -123,16 +123,22 @@ class Cached:
             # failure has to find it there to take it out.
             self._entries[avatarId] = entry
             entry.attempt = _attemptBuild(build, avatarId, clock, lambda: self._forget(avatarId, entry))
-        if entry.attempt is None:
+        if entry.attempt is None and not entry.built:
             raise RuntimeError(f"building the avatar {avatarId!r} needs that very avatar")
         # Taken already while it waits: whoever gets the avatar first may let go of it before the next is told.
         self._taken(entry)
-        try:
-            avatar = await entry.attempt.wait()
-        except BaseException:
-            self._released(avatarId, entry, clock)
-            raise
-        return Lease(avatar, lambda: self._released(avatarId, entry, clock))
+        if entry.attempt is not None:
+            try:
+                entry.avatar = await entry.attempt.wait()
+            except BaseException:
+                self._released(avatarId, entry, clock)
+                raise
+            # It is not needed any more, and takes more than the rest of the entry.
+            entry.built, entry.attempt = True, None
+        return self._lease(avatarId, entry, clock)
+
+    def _lease(self, avatarId: str, entry: _Entry, clock: IReactorTime | None) -> Lease:
+        return Lease(entry.avatar)
 
     def close(self) -> None:
         """As `Lifecycle.close`."""
@@ -166,6 +172,9 @@ class Lingering(Cached):
             raise ConfigError(f"Lingering({seconds!r}): the time is 0 seconds or more")
         self.seconds = seconds
 
+    def _lease(self, avatarId: str, entry: _Entry, clock: IReactorTime | None) -> Lease:
+        return Lease(entry.avatar, lambda: self._released(avatarId, entry, clock))
+
     def _taken(self, entry: _Entry) -> None:
         entry.users += 1
         entry.stopTimer()
@@ -188,10 +197,13 @@ class Lingering(Cached):
 class _Entry:
     """One avatar of a `Cached`, being built or built."""
 
-    __slots__ = ("attempt", "timer", "users")
+    __slots__ = ("attempt", "avatar", "built", "timer", "users")
 
     def __init__(self) -> None:
+        #: While it is being built.
         self.attempt: Attempt[Any] | None = None
+        self.built = False
+        self.avatar: Any = None
         self.users = 0
         self.timer: IDelayedCall | None = None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
@@ -87,9 +87,9 @@ class Group:
 
     __slots__ = ("_leaving", "_places")
 
-    def __init__(self) -> None:
-        self._places: dict[Place, None] = {}
-        self._leaving = 0
+    def __init__(self, *places: Place) -> None:
+        self._places: dict[Place, None] = dict.fromkeys(places)
+        self._leaving = sum(place.leaving for place in places)
 
     def __len__(self) -> int:
         return len(self._places) - self._leaving
@@ -105,7 +105,13 @@ class Group:
         return (place.session for place in self._places if place.session is not None)
 
 
-_NOBODY = Group()
+#: By avatar id or connection. A place that is alone there stands for itself: a group of one takes 280 bytes.
+_Index: TypeAlias = dict[str, Group | Place]
+
+
+def _groupIn(index: _Index, key: str) -> Group:
+    found = index.get(key)
+    return found if isinstance(found, Group) else Group(*(() if found is None else (found,)))
 
 
 class View:
@@ -122,11 +128,11 @@ class View:
 
     def avatar(self, avatarId: str) -> Group:
         """The places of one avatar id."""
-        return self._roster._byAvatar.get(avatarId, _NOBODY)
+        return _groupIn(self._roster._byAvatar, avatarId)
 
     def peer(self, peerId: str) -> Group:
         """The places of one connection."""
-        return self._roster._byPeer.get(peerId, _NOBODY)
+        return _groupIn(self._roster._byPeer, peerId)
 
 
 class Roster:
@@ -139,8 +145,8 @@ class Roster:
 
     def __init__(self) -> None:
         self._all = Group()
-        self._byAvatar: dict[str, Group] = {}
-        self._byPeer: dict[str, Group] = {}
+        self._byAvatar: _Index = {}
+        self._byPeer: _Index = {}
         self._sessions: dict[str, Session] = {}
         self._listeners: dict[int, tuple[str, Callable[[Session], object]]] = {}
         self._numbers = count()
@@ -214,8 +220,13 @@ class Roster:
         :param program: what the client calls its own running program.
         """
         place = Place(avatarId, peerId, ending, program)
-        for group in self._groups(place, make=True):
-            group._places[place] = None
+        self._all._places[place] = None
+        for index, key in self._indices(place):
+            found = index.setdefault(key, place)
+            if isinstance(found, Group):
+                found._places[place] = None
+            elif found is not place:
+                index[key] = Group(found, place)
         for old in ending:
             self._mark(old, True)
         return place
@@ -252,23 +263,25 @@ class Roster:
         else:
             del self._sessions[place.session.sessionId]
         self._mark(place, False)
-        for group in self._groups(place):
-            del group._places[place]
-        for index, key in ((self._byAvatar, place.avatarId), (self._byPeer, place.peerId)):
-            if key in index and not index[key]._places:
+        del self._all._places[place]
+        for index, key in self._indices(place):
+            found = index[key]
+            if isinstance(found, Group):
+                del found._places[place]
+            if found is place or (isinstance(found, Group) and not found._places):
                 del index[key]
 
     def _mark(self, place: Place, leaving: bool) -> None:
         if place.leaving != leaving and place in self._all._places:
             place.leaving = leaving
-            for group in self._groups(place):
-                group._leaving += 1 if leaving else -1
+            for group in (self._all, *(index[key] for index, key in self._indices(place))):
+                if isinstance(group, Group):
+                    group._leaving += 1 if leaving else -1
 
-    def _groups(self, place: Place, make: bool = False) -> Iterator[Group]:
-        yield self._all
+    def _indices(self, place: Place) -> Iterator[tuple[_Index, str]]:
         for index, key in ((self._byAvatar, place.avatarId), (self._byPeer, place.peerId)):
             if key:
-                yield index.setdefault(key, Group()) if make else index[key]
+                yield index, key
 
 
 def void(_: object) -> None:

@@ -48,20 +48,20 @@ class Session(Reached):
 
     __slots__ = (
         "__weakref__",
+        "_data",
+        "_goodbye",
+        "_goodbyes",
         "_onEnd",
-        "_seconds",
+        "_running",
         "avatar",
         "avatarId",
         "begun",
         "channel",
         "clock",
-        "data",
         "endedWith",
-        "goodbye",
         "lastActive",
         "mind",
         "peer",
-        "running",
         "sessionId",
         "startedAt",
     )
@@ -94,20 +94,43 @@ class Session(Reached):
         self.mind = Mind(self, checkReference(mind))
         self.peer = peer
         self.clock = clock
-        self._seconds: Callable[[], float] = time.time if clock is None else clock.seconds
         self.startedAt = self.lastActive = self._seconds()
-        self.data: dict[Any, Any] = {}
+        self._data: dict[Any, Any] | None = None
         self.endedWith: SessionEnded | None = None
         self.begun = False
         self._onEnd = onEnd
-        self.goodbye = Goodbye(self, goodbye)
-        self.running = Running(self)
+        self._goodbyes = goodbye
+        self._goodbye: Goodbye | None = None
+        self._running: Running | None = None
         self.channel = channel
         self._reachedBy(clock, hall)
 
     def __repr__(self) -> str:
         state = "live" if self.endedWith is None else type(self.endedWith).__name__
         return f"<Session {self.sessionId} of {self.avatarId!r}, {state}>"
+
+    # Most sessions need none of these while they live.
+
+    @property
+    def data(self) -> dict[Any, Any]:
+        """A dict for the user's own."""
+        if self._data is None:
+            self._data = {}
+        return self._data
+
+    @property
+    def goodbye(self) -> Goodbye:
+        """How it is left."""
+        if self._goodbye is None:
+            self._goodbye = Goodbye(self, self._goodbyes)
+        return self._goodbye
+
+    @property
+    def running(self) -> Running:
+        """Calls that are cancelled when it ends."""
+        if self._running is None:
+            self._running = Running(self)
+        return self._running
 
     @property
     def address(self) -> Any:
@@ -169,6 +192,9 @@ class Session(Reached):
             raise TypeError(f"a session ends with a subclass of pbkit.errors.SessionEnded, not {reason!r}")
         if not isinstance(detail, str):
             raise TypeError(f"the detail is a str, a sentence for people, not {detail!r}")
+
+    def _seconds(self) -> float:
+        return time.time() if self.clock is None else self.clock.seconds()
 
     def called(self) -> None:
         """`ISession`: the client has called."""

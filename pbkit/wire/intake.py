@@ -89,7 +89,8 @@ class Intake:
         self._limits = limits
         self._calls = calls
         self._most = sys.maxsize if calls.served is None else calls.served
-        self._framer = codec.Framer(*self._bounds())
+        # There is one while there is a part of a message: it takes 220 bytes.
+        self._framer: Any = None
         self._queue: deque[bytes] | None = None
         self._queued = self.served = 0
         # What is being served at this moment, and what all those weigh whose Deferred has not fired.
@@ -113,14 +114,15 @@ class Intake:
         """Other bounds, from the next message on."""
         self._limits, self._calls = limits, calls
         self._most = sys.maxsize if calls.served is None else calls.served
-        self._framer.limit(*self._bounds())
+        if self._framer is not None:
+            self._framer.limit(*self._bounds())
         if self._queue:
             self._run()
 
     @property
     def held(self) -> int:
         """How many bytes are kept here."""
-        return self._framer.held + self._queued
+        return self._queued if self._framer is None else self._framer.held + self._queued
 
     def received(self, chunk: bytes) -> None:
         """
@@ -128,7 +130,9 @@ class Intake:
 
         :raises Exception: in drop-in use, what stock raises. Else the connection is closed, with a line in the log.
         """
-        if self._limits.string is None:
+        if self._framer is None:
+            self._framer = codec.Framer(*self._bounds())
+        elif self._limits.string is None:
             self._framer.limit(*self._bounds())
         self._framer.feed(chunk)
         self._run()
@@ -139,7 +143,7 @@ class Intake:
         self._busy = True
         until = None if self._clock is None else self._clock.seconds() + SLICE / (Intake.resting + 1)
         look = LOOK
-        broker, framer = self._broker, self._framer
+        broker = self._broker
         broker.outflow.cork()
         try:
             while not broker.closed:
@@ -149,8 +153,11 @@ class Intake:
                 elif self.paused:
                     break
                 else:
-                    following = framer.next()
+                    framer = self._framer
+                    following = None if framer is None else framer.next()
                     if following is None:
+                        if framer is not None and not framer.held:
+                            self._framer = None
                         break
                     message = following
                     if self._queue or (self.served and self._full()):
@@ -168,6 +175,8 @@ class Intake:
             broker.malformed(error)
         finally:
             self._busy = False
+            # It may have been of some megabytes.
+            self._serving = broker.message = b""
             broker.outflow.uncork()
 
     def _rest(self) -> None:
