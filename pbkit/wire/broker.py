@@ -18,6 +18,7 @@ from twisted.spread.jelly import SecurityOptions, globalSecurity, unjellyableFac
 from pbkit.errors import Disconnected
 from pbkit.interfaces import current
 from pbkit.wire import codec
+from pbkit.wire.backlog import deepen
 from pbkit.wire.calls import shared
 from pbkit.wire.hello import NAME, Hello
 from pbkit.wire.intake import Intake
@@ -119,6 +120,8 @@ class Broker(Routes):
         self.threshold = Threshold(self, watch, getattr(self.factory, "gated", False))
         self.setPrefixLimit(banana._PREFIX_LIMIT)
         self.currentDialect = None
+        if not self.isClient:
+            deepen(self.transport)
         if self.threshold.arrive():
             self.greet()
 

@@ -78,6 +78,11 @@ class Routes(Calls):
         self._channels[channel] = None
         return channel
 
+    @property
+    def logins(self) -> int:
+        """How many have logged in here, or are about to."""
+        return len(self._channels)
+
     def bury(self, channel: Channel, granted: Any, observed: Any, waiting: Any) -> None:
         """
         A channel has ended: nothing is brought to it any more.

@@ -160,6 +160,16 @@ class TimeTests(Case):
         self.assertEqual(before(STOCK), 1000)
         self.assertLess(before(ServerFactory), 20)
 
+    def test_piecesOfOneTurn(self) -> None:
+        """Nor do they wait for a thousand calls that come one by one in the same turn of the reactor, as with TLS."""
+        attacker, avatar = self.user(ServerFactory, reactor=self.clock)
+        call = encoded(called(attacker.avatar, b"work"))
+        attacker.raw(call * 1000, len(call))
+        self.assertLess(avatar.worked, 20)
+        while avatar.worked < 1000:
+            self.clock.advance(0)
+        self.assertEqual(attacker.transport.producerState, "producing")
+
     def test_whatWaitedHasItsTurnToo(self) -> None:
         """Calls that waited behind others do not keep everybody waiting when these are done, either."""
         attacker, avatar = self.user(ServerFactory, reactor=self.clock)
