@@ -14,6 +14,7 @@ from pbkit.errors import SessionEnded
 from pbkit.wire.calls import Calls
 from pbkit.wire.channel import Channel
 from pbkit.wire.deadlines import Deadlines
+from pbkit.wire.gate import LOGIN
 from pbkit.wire.lazily import EMPTY, Lazily
 from pbkit.wire.outflow import Outflow
 from pbkit.wire.tombstones import Tombstones
@@ -116,7 +117,7 @@ class Routes(Calls):
         luid = expression[2] if len(expression) > 2 else None
         if type(luid) is int:
             return luid in self.owners or luid in self.localObjects
-        return isinstance(luid, bytes) and luid in self.localObjects
+        return isinstance(luid, bytes) and (luid == LOGIN or luid in self.localObjects)
 
     def setDeadline(self, requestID: int, timeout: float) -> None:
         """Have a call of ours fail unless it is answered in so many seconds."""
@@ -219,6 +220,7 @@ class Routes(Calls):
             self._tombstones.letGo(objectID)
         elif type(objectID) is int and objectID in self.localObjects:
             super().proto_decref(objectID)
+            self.connection.atRest()
 
     def proto_decache(self, objectID: Any) -> None:
         """The other end let go of a cache."""
