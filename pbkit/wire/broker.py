@@ -28,6 +28,7 @@ from pbkit.wire.peer import Peer, peerOf
 from pbkit.wire.profile import STRICT, Limits, Profile
 from pbkit.wire.profile import Calls as CallBounds
 from pbkit.wire.routes import Routes
+from pbkit.wire.sexp import lists
 from pbkit.wire.threshold import Threshold
 
 #: The most that a refused message may say of itself in the log, in characters.
@@ -164,6 +165,11 @@ class Broker(Routes):
                 call = codec.decodePlain(message, self.vocabulary)
                 if call is not None:
                     self._plainReceived(message, call)
+                    return
+                most = self.profile.limits.jelly
+                # Those within strings are counted too at first.
+                if message.count(b"\x80") > most and lists(codec.decode(message, self.vocabulary)) > most:
+                    self.refuse(f"limits.jelly: more than {most} lists in a message that is not plain")
                     return
             elif not self.currentDialect:
                 self._agree(codec.decode(message, False))

@@ -15,13 +15,32 @@ from typing import TYPE_CHECKING
 from pbkit.errors import Malformed, TooLarge
 from pbkit.wire import purecodec
 
+__all__ = [
+    "Malformed",
+    "TooLarge",
+    "compiled",
+    "Framer",
+    "crowded",
+    "decode",
+    "decodePlain",
+    "encode",
+    "encodeAnswer",
+    "encodeCall",
+    "encodePlain",
+    "encodeTail",
+    "splice",
+]
+
 
 def _chosen() -> ModuleType:
     if os.environ.get("PBKIT_PURE", "") in ("", "0"):
         try:
-            return import_module("pbkit.wire._codec")
+            core = import_module("pbkit.wire._codec")
         except ImportError:
-            pass
+            return purecodec
+        # One that was built from an older source, in a checkout say, is no good.
+        if all(hasattr(core, name) for name in __all__[3:]):
+            return core
     return purecodec
 
 
@@ -48,19 +67,3 @@ else:
     encode, encodePlain = _core.encode, _core.encodePlain
     encodeAnswer, encodeCall = _core.encodeAnswer, _core.encodeCall
     encodeTail, splice = _core.encodeTail, _core.splice
-
-__all__ = [
-    "Framer",
-    "Malformed",
-    "TooLarge",
-    "compiled",
-    "crowded",
-    "decode",
-    "decodePlain",
-    "encode",
-    "encodeAnswer",
-    "encodeCall",
-    "encodePlain",
-    "encodeTail",
-    "splice",
-]

@@ -46,3 +46,16 @@ def handles(sexp: Any) -> tuple[list[int], list[int]]:
                 caches.append(rest[0])
             todo.extend(rest[-1:])
     return references, caches
+
+
+def lists(sexp: Any) -> int:
+    """
+    :return: how many lists an expression has, itself included.
+    """
+    todo, count = [sexp], 0
+    while todo:
+        each = todo.pop()
+        if type(each) is list:
+            count += 1
+            todo += each
+    return count

@@ -1,0 +1,128 @@
+"""
+A client that says what no client says.
+
+::
+
+    attacker = Attacker(serve(realm))            # in memory; of stock's factories too
+    attacker.login()                             # or not
+    attacker.call(attacker.avatar, "whoami")
+    attacker.raw(b"...")
+    attacker.heard()                             # what came, as expressions
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionLost
+from twisted.internet.testing import StringTransport
+from twisted.logger import globalLogPublisher, textFileLogObserver
+from twisted.python.failure import Failure
+from twisted.spread import pb
+
+from pbkit.wire import codec
+from tests.support import PASSWORD
+
+#: A message that can be as large as it likes.
+HUGE = 1 << 40
+
+
+def encoded(*expressions: Any, vocabulary: bool = True) -> bytes:
+    """Some expressions, as they go on the wire."""
+    return b"".join(codec.encode(each, vocabulary, HUGE) for each in expressions)
+
+
+def called(luid: Any, name: Any, *args: Any, requestID: Any = 1, answer: int = 1, kw: Any = None) -> list[Any]:
+    """A call; the arguments are in jelly."""
+    return [b"message", requestID, luid, name, answer, [b"tuple", *args], [b"dictionary"] if kw is None else kw]
+
+
+class Attacker:
+    """
+    One connection in memory, whose client is this.
+
+    :param factory: the server's.
+    :param reactor: for the server's end; without one it serves all that comes at once.
+    :param greet: whether to agree on a dialect.
+    :ivar server: the server's broker.
+    :ivar transport: the server's.
+    :ivar escaped: what escaped from `dataReceived`; a reactor closes the connection then.
+    :ivar avatar: the id of the avatar, after `login`.
+    """
+
+    def __init__(self, factory: Any, reactor: Any = None, greet: bool = True) -> None:
+        address = IPv4Address("TCP", "192.0.2.1", 4711)
+        self.server = factory.buildProtocol(address)
+        self.transport = StringTransport(peerAddress=address)
+        if reactor is not None:
+            self.transport.reactor = reactor  # type: ignore[attr-defined]
+        self.escaped: Exception | None = None
+        self.avatar = 0
+        self.server.makeConnection(self.transport)
+        if greet:
+            self.raw(encoded(b"pb", vocabulary=False) + encoded([b"version", pb.Broker.version]))
+            self.heard()
+
+    @property
+    def open(self) -> bool:
+        """Whether the server still has it, and would go on."""
+        return self.escaped is None and not self.transport.disconnecting
+
+    def raw(self, data: bytes, chunk: int = 65536) -> None:
+        """Send bytes, as long as the server takes them."""
+        for start in range(0, len(data), chunk):
+            if not self.open:
+                return
+            try:
+                self.server.dataReceived(data[start : start + chunk])
+            except Exception as error:
+                self.escaped = error
+
+    def send(self, *expressions: Any) -> None:
+        """Send expressions, all in one go."""
+        self.raw(encoded(*expressions))
+
+    def call(self, luid: Any, name: Any, *args: Any, **kw: Any) -> Any:
+        """
+        Call something.
+
+        :return: what was answered, as an expression; None if nothing was.
+        """
+        self.send(called(luid, name, *args, **kw))
+        said = [each for each in self.heard() if each[0] in (b"answer", b"error")]
+        return said[-1] if said else None
+
+    def heard(self) -> list[Any]:
+        """What has come since this was asked last."""
+        data = self.transport.value()
+        self.transport.clear()
+        framer = codec.Framer(HUGE, HUGE, 1000, HUGE)
+        framer.feed(data)
+        return [codec.decode(message) for message in iter(framer.next, None)]
+
+    def login(self, mind: Any = (b"None",)) -> Attacker:
+        """Log in, as alice."""
+        _, _, (_, challenge, challenger) = self.call(b"root", b"login", b"alice")
+        answer = self.call(challenger[1], b"respond", pb.respond(challenge, PASSWORD), list(mind))
+        self.avatar = answer[2][1]
+        return self
+
+    def lose(self) -> None:
+        """The connection is lost."""
+        self.server.connectionLost(Failure(ConnectionLost()))
+
+
+@contextmanager
+def logged() -> Iterator[Callable[[], str]]:
+    """Take down what a log file would have; what is called says what it is."""
+    out = io.StringIO()
+    observer = textFileLogObserver(out)
+    globalLogPublisher.addObserver(observer)
+    try:
+        yield out.getvalue
+    finally:
+        globalLogPublisher.removeObserver(observer)
