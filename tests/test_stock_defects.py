@@ -314,7 +314,7 @@ class MindTests(Case):
             wire.login("alice", mind)
             wire.login("alice", self.successResultOf(wire.factory.getRootObject()))
             self.assertEqual(realm.minds[0], mind)
-            self.assertIs(realm.minds[1], wire.server.localObjects[b"root"].object)
+            self.assertIs(realm.minds[1], wire.server.localObjectForID(b"root"))
             for ours in (Counting(), CachingRealm(Recorder, clock=self.clock)):
                 wire = Wire(serve(ours, profile=LENIENT))
                 root = self.successResultOf(wire.factory.getRootObject())

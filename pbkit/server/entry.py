@@ -73,14 +73,12 @@ class Entry:
     :param portal: decides who comes in.
     :param profile: how strict it is.
     :param broker: the connection.
-    :ivar sessions: how many have logged in on this connection and are not out yet.
     """
 
     def __init__(self, portal: Portal, profile: Profile, broker: Broker) -> None:
         self._portal = portal
         self._profile = profile
         self._broker = broker
-        self.sessions = 0
 
     def login(
         self,
@@ -144,16 +142,10 @@ class Entry:
             # The table is full, say. Stock tells the client so, and keeps the session.
             logout()
             raise
-        self.sessions += 1
-        entered.granted()
-
-        def released() -> None:
-            self.sessions -= 1
-            logout()
-            channel.end(LoggedOut())
-            entered.leave()
-
-        channel.onReleased(released)
+        entered.granted(channel, logout)
+        channel.onReleased(entered.released)
+        # Of his challenge nothing is left, if the client has let go of that by now.
+        self._broker.atRest()
         return jelly
 
     def _failed(
@@ -197,6 +189,8 @@ class Entry:
 class _Once:
     """Calls a realm's logout once, whoever asks, and lets nothing that it does reach the caller."""
 
+    __slots__ = ("_logout",)
+
     def __init__(self, logout: Callable[[], object]) -> None:
         self._logout: Callable[[], object] | None = logout
 
@@ -207,11 +201,18 @@ class _Once:
 
 
 class _Entered:
-    """One login's way through the gate: in at most once, and out as often as it was in."""
+    """
+    One login's way through the gate: in at most once, and out as often as it was in. It stays as long as its session,
+    of which there are thousands, so it is no closure.
+    """
+
+    __slots__ = ("_channel", "_entrance", "_inside", "_logout")
 
     def __init__(self, threshold: Threshold) -> None:
         self._entrance = threshold
         self._inside = False
+        self._channel: Channel | SharedTables | None = None
+        self._logout: Callable[[], object] | None = None
         threshold.working()
 
     def rested(self, result: Any) -> Any:
@@ -225,9 +226,18 @@ class _Entered:
             self._inside = True
             self._entrance.enter()
 
-    def granted(self) -> None:
+    def granted(self, channel: Channel | SharedTables, logout: Callable[[], object]) -> None:
         """He has his avatar."""
+        self._channel, self._logout = channel, logout
         self._entrance.granted()
+
+    def released(self) -> None:
+        """He has let go of it."""
+        assert self._channel is not None and self._logout is not None
+        self._entrance.sessions -= 1
+        self._logout()
+        self._channel.end(LoggedOut())
+        self.leave()
 
     def leave(self) -> None:
         """He is out, or it came to nothing."""

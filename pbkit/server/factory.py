@@ -64,11 +64,23 @@ class ServerFactory(pb.PBServerFactory):
 
     def buildProtocol(self, addr: Any) -> Any:
         """As stock's; the connection is as strict as its factory."""
-        broker = super().buildProtocol(addr)
+        broker = self.protocol(isClient=False, security=self.security)
+        broker.factory = self
         if isinstance(broker, Broker):
             broker.profile = self.profile
             broker.registry = self.registry
+        if not isinstance(broker, Broker) or not self.gated:
+            broker.setNameForLocal("root", self.root.rootObject(broker))
         return broker
+
+    def loginRoot(self, broker: Broker) -> Any:
+        """
+        What a connection logs in at. It is made when somebody does, and forgotten when he is in.
+
+        :return: None, if it is none of ours: a root of one's own is there from the beginning. So is it in drop-in use:
+            what is in stock's tables counts for stock's bound.
+        """
+        return self.root.rootObject(broker) if self.gated else None
 
     def watchOf(self, clock: IReactorTime) -> Watch:
         """

@@ -49,6 +49,11 @@ class LoginRoot(pb.Referenceable):
         self._entry = Entry(portal, profile, broker)
 
     @property
+    def idle(self) -> bool:
+        """Whether there is nothing to remember of this connection's log-ins: a new one would do as well."""
+        return self._tries.idle
+
+    @property
     def _byHand(self) -> bool:
         """Whether arguments are read by hand. That suits a realm of pbkit's, which takes no other minds."""
         profile = self._profile
@@ -128,7 +133,7 @@ class LoginRoot(pb.Referenceable):
         now = self._seconds()
         until = None if now is None else now + door.challenge
         # Who has logged in has the room of a session.
-        most = self._profile.calls.references if self._entry.sessions else OUTSTANDING
+        most = self._profile.calls.references if self._broker.threshold.sessions else OUTSTANDING
         return self._challenges.hand(Challenger(self, username, until, once=True), most)
 
     def _read(self, args: Any, kw: Any, signature: str) -> LoginArguments | StockArguments:

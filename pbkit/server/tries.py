@@ -106,6 +106,11 @@ class Tries:
         # The answers that wait.
         self._late: dict[Any, None] | None = None
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way, and nothing has failed."""
+        return not (self.exhausted or self._failures or self._undecided or self._waiting or self._late)
+
     def begin(self, name: bytes) -> Deferred[Try]:
         """
         Wait for the turn of a login. Whoever gets it calls `Try.passed` or `Try.refused`.

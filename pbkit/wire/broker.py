@@ -20,9 +20,11 @@ from pbkit.interfaces import current
 from pbkit.wire import codec
 from pbkit.wire.backlog import deepen
 from pbkit.wire.calls import shared
+from pbkit.wire.gate import LOGIN
 from pbkit.wire.hello import NAME, Hello
 from pbkit.wire.intake import Intake
 from pbkit.wire.journal import Journal
+from pbkit.wire.lazily import EMPTY
 from pbkit.wire.peer import Peer, peerOf
 from pbkit.wire.profile import STRICT, Limits, Profile
 from pbkit.wire.profile import Calls as CallBounds
@@ -72,6 +74,7 @@ class Broker(Routes):
 
     __slots__ = (
         "_pbkitPeer",
+        "_root",
         "answering",
         "currentDialect",
         "fast",
@@ -85,6 +88,8 @@ class Broker(Routes):
     def __init__(self, isClient: Any = 1, security: Any = globalSecurity) -> None:
         super().__init__(isClient, security)
         self.intake: Any = None
+        # While somebody is about to log in.
+        self._root: Any = None
         self.currentDialect: Any = None
         #: Whether plain data takes the fast way, and whether the vocabulary of the dialect `pb` is spoken.
         self.plain = self.vocabulary = False
@@ -319,7 +324,27 @@ class Broker(Routes):
         """As stock's; and the object on which pbkit's peers say hello, which takes no room in the table."""
         # An id need not be one.
         found = super().localObjectForID(luid) if isinstance(luid, int | bytes | str) else None
-        return Hello(self.peer) if found is None and luid in (NAME, NAME.decode()) else found
+        if found is None and luid in (NAME, NAME.decode()):
+            return Hello(self.peer)
+        return self._loginRoot() if found is None and luid in (LOGIN, LOGIN.decode()) else found
+
+    def _loginRoot(self) -> Any:
+        # It and all that it needs for a login take 1 KB, of which nothing is needed by who is in.
+        if self._root is None:
+            rootOf = getattr(self.factory, "loginRoot", None)
+            self._root = None if rootOf is None else rootOf(self)
+        return self._root
+
+    def atRest(self) -> None:
+        """A login is through, or its challenger is let go of: forget all that only a login needs, if that is over."""
+        if not self.localObjects and not self.disconnected:
+            self.localObjects = self.luids = EMPTY
+            if self._root is not None and self._root.idle:
+                self._root = None
+
+    def hasOwn(self, luid: int) -> bool:
+        """Whether something was handed out by this id that is no session's."""
+        return luid in self.localObjects
 
     def serialize(
         self, object: Any, perspective: Any = None, method: Any = None, args: Any = None, kw: Any = None

@@ -16,6 +16,7 @@ from twisted.spread import banana, pb
 from pbkit.dispatch import receive
 from pbkit.errors import BadArguments, CallTimedOut, Error, InternalError, NoSuchMethod
 from pbkit.wire import codec
+from pbkit.wire.few import Few
 from pbkit.wire.jellying import Jellying
 from pbkit.wire.lazily import EMPTY
 from pbkit.wire.sexp import handles
@@ -186,8 +187,10 @@ class Calls(Jellying):
             if answerRequired:
                 answer = Deferred(lambda _: self._givenUp(requestID))
                 if self.waitingForAnswers is EMPTY:
-                    self.waitingForAnswers = {}
+                    self.waitingForAnswers = Few()
                 self.waitingForAnswers[requestID] = answer
+                if connection.callers is EMPTY:
+                    connection.callers = Few()
                 connection.callers[requestID] = self
             data = None
             if tail is not None:

@@ -51,7 +51,7 @@ class Channel(Tables):
     def __init__(self, connection: Broker) -> None:
         super().__init__(connection)
         self.session: Any = None
-        self._serving: dict[Any, Any] = {}
+        self._serving: dict[Any, Any] = EMPTY
         self._granted = False
         self._onReleased: tuple[Callable[[], object], ...] = ()
 
@@ -95,6 +95,8 @@ class Channel(Tables):
         # Held while it is being served: a client may drop its last reference while it waits for an
         # answer, as `login().addCallback(lambda p: p.callRemote(...))` does, and is not logged out yet.
         key = requestID if type(requestID) is int else _key(requestID)
+        if self._serving is EMPTY:
+            self._serving = {}
         self._serving[key] = requestID
         try:
             self._recvMessage(find, requestID, objectID, message, answer, args, kw)
@@ -226,7 +228,7 @@ class Channel(Tables):
 
     def _finish(self, why: Callable[[], Failure]) -> None:
         assert self.error is not None
-        serving, self._serving = self._serving, {}
+        serving, self._serving = self._serving, EMPTY
         if not self.disconnected:
             for requestID in serving.values():
                 self.connection._sendError(pb.CopyableFailure(self.error.again()), requestID)

@@ -51,7 +51,9 @@ class Hello(pb.Referenceable):
         :return: the same of this end.
         :raises Error: it is not that; what was declared before stays.
         """
-        self._peer.hello = checked(features)
+        declared = checked(features)
+        # Most say no more than this; then one is enough for all of them.
+        self._peer.hello = FEATURES if declared == FEATURES else declared
         return FEATURES
 
 

@@ -12,6 +12,7 @@ from twisted.python.reflect import fullyQualifiedName
 from pbkit.errors import CannotSend
 from pbkit.wire.allowed import STOCK, Registry
 from pbkit.wire.caching import Caching
+from pbkit.wire.few import Few
 from pbkit.wire.jellier import Jellier
 from pbkit.wire.lazily import EMPTY
 from pbkit.wire.peer import peerOf
@@ -107,7 +108,7 @@ class Jellying(Caching):
         :raises Error: the other end has as many as it may have.
         """
         if self.luids is EMPTY:
-            self.luids = {}
+            self.luids = Few()
         if self.localObjects is EMPTY:
             self.localObjects = {}
         most = self.connection.profile.calls.references

@@ -4,6 +4,7 @@ Each message to the session that it is for.
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +15,8 @@ from pbkit.errors import SessionEnded
 from pbkit.wire.calls import Calls
 from pbkit.wire.channel import Channel
 from pbkit.wire.deadlines import Deadlines
+from pbkit.wire.few import Few
+from pbkit.wire.gate import LOGIN
 from pbkit.wire.lazily import EMPTY, Lazily
 from pbkit.wire.outflow import Outflow
 from pbkit.wire.tombstones import Tombstones
@@ -60,10 +63,10 @@ class Routes(Calls):
         self.currentRequestID = self.currentLocalID = 0
         self.outflow = Outflow(self.connection)
         #: The channel of each id that was handed out in one.
-        self.owners: dict[int, Channel] = {}
+        self.owners: Few[int, Channel] = Few()
         #: Whose each call is that waits for an answer: a channel's, or our own.
-        self.callers: dict[int, Calls] = {}
-        self._channels: dict[Channel, None] = {}
+        self.callers: MutableMapping[int, Calls] = EMPTY
+        self._channels: Few[Channel, None] = Few()
 
     @property
     def connection(self) -> Broker:  # type: ignore[override]
@@ -121,7 +124,7 @@ class Routes(Calls):
         luid = expression[2] if len(expression) > 2 else None
         if type(luid) is int:
             return luid in self.owners or luid in self.localObjects
-        return isinstance(luid, bytes) and luid in self.localObjects
+        return isinstance(luid, bytes) and (luid == LOGIN or luid in self.localObjects)
 
     def setDeadline(self, requestID: int, timeout: float) -> None:
         """Have a call of ours fail unless it is answered in so many seconds."""
@@ -224,6 +227,7 @@ class Routes(Calls):
             self._tombstones.letGo(objectID)
         elif type(objectID) is int and objectID in self.localObjects:
             super().proto_decref(objectID)
+            self.connection.atRest()
 
     def proto_decache(self, objectID: Any) -> None:
         """The other end let go of a cache."""

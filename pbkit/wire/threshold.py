@@ -36,15 +36,17 @@ class Threshold:
     :param watch: that of its server, or None where no clock is known.
     :param gated: whether there is a gate. There is none for a server without a login, and in drop-in use.
     :ivar heard: whether anything has come in since the watch looked.
+    :ivar sessions: how many have logged in on this connection and are not out yet.
     """
 
-    __slots__ = ("_broker", "_closedAt", "_said", "_used", "_watch", "gate", "heard", "place")
+    __slots__ = ("_broker", "_closedAt", "_said", "_used", "_watch", "gate", "heard", "place", "sessions")
 
     def __init__(self, broker: Broker, watch: Watch | None, gated: bool) -> None:
         self._broker = broker
         self._watch = watch
         self._closedAt: float | None = None
-        self.gate = Gate(lambda luid: luid in broker.localObjects) if gated else None
+        self.gate = Gate(broker.hasOwn) if gated else None
+        self.sessions = 0
         self.place: Place | None = None
         self._said = 0
         self.heard = self._used = False
@@ -191,6 +193,7 @@ class Threshold:
 
     def granted(self) -> None:
         """He has his avatar."""
+        self.sessions += 1
         if self._watch is not None and self.place is not None:
             self._watch.act(self._watch.waiting.loggedIn(self.place))
 

@@ -137,7 +137,7 @@ class HelloTests(WireCase):
             answer = sayHello(self.wire.client, {"n": 1})
             self.wire.flush()
             self.successResultOf(answer)
-        self.assertEqual(set(self.wire.server.localObjects), {b"root"})
+        self.assertEqual(self.wire.server.localObjects, {})
         self.assertEqual((self.wire.client.localObjects, self.wire.client.waitingForAnswers), ({}, {}))
 
     def test_isNoMind(self) -> None:

@@ -1,0 +1,75 @@
+"""
+Tests for `pbkit.wire.few` and `pbkit.wire.lazily`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbkit.wire.few import Few
+from pbkit.wire.lazily import EMPTY, Lazily
+
+KEYS = st.integers(0, 3)
+STEPS = st.lists(st.tuples(st.sampled_from(("set", "del", "pop", "clear")), KEYS, st.integers()), max_size=30)
+
+
+class FewTests(SynchronousTestCase):
+    """A table that mostly has one thing in it."""
+
+    @settings(deadline=None, max_examples=300)
+    @given(STEPS)
+    def test_asADict(self, steps: list[tuple[str, int, int]]) -> None:
+        """Whatever is put in and taken out, it is what a dict would be, in the same order."""
+        few: Few[int, int] = Few()
+        table: dict[int, int] = {}
+        for what, key, value in steps:
+            if what == "set":
+                few[key] = table[key] = value
+            elif what == "pop":
+                self.assertEqual(few.pop(key, None), table.pop(key, None))
+            elif what == "clear":
+                few.clear()
+                table.clear()
+            elif key in table:
+                del few[key], table[key]
+            else:
+                self.assertRaises(KeyError, few.__delitem__, key)
+                self.assertRaises(KeyError, few.__getitem__, key)
+            self.assertEqual((few, len(few), list(few.items())), (table, len(table), list(table.items())))
+            self.assertEqual([few.get(each) for each in range(4)], [table.get(each) for each in range(4)])
+            self.assertEqual([each in few for each in range(4)], [each in table for each in range(4)])
+            self.assertEqual(bool(few), bool(table))
+
+
+class LazilyTests(SynchronousTestCase):
+    """What most connections never have."""
+
+    def test_madeOnce(self) -> None:
+        """It is made when it is looked at, for each instance its own, and stays; to delete it makes it new."""
+
+        class Thing:
+            table: Any = Lazily(dict)
+
+        one, other = Thing(), Thing()
+        table = one.table
+        self.assertIs(one.table, table)
+        self.assertIsNot(other.table, table)
+        one.table = None
+        self.assertIsNone(one.table)
+        del one.table
+        self.assertEqual(one.table, {})
+
+    def test_emptyStaysEmpty(self) -> None:
+        """Everybody's empty table takes nothing in, and says so."""
+        for put in (
+            lambda: EMPTY.__setitem__(1, 2),
+            lambda: EMPTY.update({1: 2}),
+            lambda: EMPTY.setdefault(1, 2),
+            lambda: EMPTY.__ior__({1: 2}),
+        ):
+            self.assertRaises(TypeError, put)
+        self.assertEqual(EMPTY, {})
