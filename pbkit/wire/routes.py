@@ -150,6 +150,18 @@ class Routes(Calls):
     def _ownerOf(self, luid: Any) -> Channel | None:
         return self.owners.get(luid) if type(luid) is int else None
 
+    def notifyOnDisconnect(self, notifier: Any) -> None:
+        """As stock's; at once if the connection is lost already, where stock raises AttributeError."""
+        if self.disconnects is None:
+            notifier()
+        else:
+            super().notifyOnDisconnect(notifier)
+
+    def dontNotifyOnDisconnect(self, notifier: Any) -> None:
+        """As stock's; harmless after the loss."""
+        if self.disconnects is not None:
+            super().dontNotifyOnDisconnect(notifier)
+
     def proto_message(
         self, requestID: Any, objectID: Any, message: Any, answerRequired: Any, netArgs: Any, netKw: Any
     ) -> None:
