@@ -126,7 +126,7 @@ class Entry:
     ) -> Any:
         _, avatar, logout = result
         passes()
-        logout = _Once(logout)
+        entered.logsOutBy(logout)
         try:
             if self._broker.disconnected:
                 # Stock fails here and never calls logout: the avatar would leak.
@@ -140,10 +140,10 @@ class Entry:
             jelly = channel.grant(avatar)
         except Exception:
             # The table is full, say. Stock tells the client so, and keeps the session.
-            logout()
+            entered.logOut()
             raise
-        entered.granted(channel, logout)
-        channel.onReleased(entered.released)
+        entered.granted(channel)
+        channel.onReleased(entered)
         # Of his challenge nothing is left, if the client has let go of that by now.
         self._broker.atRest()
         return jelly
@@ -186,20 +186,6 @@ class Entry:
         return refusal
 
 
-class _Once:
-    """Calls a realm's logout once, whoever asks, and lets nothing that it does reach the caller."""
-
-    __slots__ = ("_logout",)
-
-    def __init__(self, logout: Callable[[], object]) -> None:
-        self._logout: Callable[[], object] | None = logout
-
-    def __call__(self) -> None:
-        logout, self._logout = self._logout, None
-        if logout is not None:
-            maybeDeferred(logout).addErrback(lambda failure: log.failure("logout raised", failure))
-
-
 class _Entered:
     """
     One login's way through the gate: in at most once, and out as often as it was in. It stays as long as its session,
@@ -226,16 +212,26 @@ class _Entered:
             self._inside = True
             self._entrance.enter()
 
-    def granted(self, channel: Channel | SharedTables, logout: Callable[[], object]) -> None:
+    def logsOutBy(self, logout: Callable[[], object]) -> None:
+        """The realm has let him in."""
+        self._logout = logout
+
+    def logOut(self) -> None:
+        """Call the realm's logout once, whoever asks, and let nothing that it does reach the caller."""
+        logout, self._logout = self._logout, None
+        if logout is not None:
+            maybeDeferred(logout).addErrback(lambda failure: log.failure("logout raised", failure))
+
+    def granted(self, channel: Channel | SharedTables) -> None:
         """He has his avatar."""
-        self._channel, self._logout = channel, logout
+        self._channel = channel
         self._entrance.granted()
 
-    def released(self) -> None:
+    def __call__(self) -> None:
         """He has let go of it."""
-        assert self._channel is not None and self._logout is not None
+        assert self._channel is not None
         self._entrance.sessions -= 1
-        self._logout()
+        self.logOut()
         self._channel.end(LoggedOut())
         self.leave()
 

@@ -84,8 +84,8 @@ class Attachment:
         assert returned is not None
         returned.callback(self._attached)
 
-    def loggedOut(self) -> None:
-        """The client has let go of the session, or its connection is lost."""
+    def __call__(self) -> None:
+        """What a realm gives to be called at logout: the client has let go of it, or its connection is lost."""
         peer = self._session.peer
         lost = peer is not None and (peer.closing or not peer.alive)
         self._session.end(Disconnected if lost else LoggedOut)

@@ -154,7 +154,7 @@ class Entrance:
             place.settle()
         self._checkLive(session)
         session.begun = True
-        return pb.IPerspective, session, attachment.loggedOut
+        return pb.IPerspective, session, attachment
 
     def _check(self, login: Any, name: str | None = None) -> None:
         """What may have changed at each await."""

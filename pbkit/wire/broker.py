@@ -157,7 +157,8 @@ class Broker(Routes):
         self.vocabulary = dialect == b"pb"
         self.plain = type(self).expressionReceived is Broker.expressionReceived and allowsPlain(self.security)
         self.fast = self.plain and not self.threshold.closed
-        super()._selectDialect(dialect)
+        # Ours, not one more that came in.
+        super()._selectDialect(b"pb" if self.vocabulary else dialect)
 
     def messageReceived(self, message: bytes) -> None:
         """One whole message came in."""

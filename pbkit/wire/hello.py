@@ -51,9 +51,7 @@ class Hello(pb.Referenceable):
         :return: the same of this end.
         :raises Error: it is not that; what was declared before stays.
         """
-        declared = checked(features)
-        # Most say no more than this; then one is enough for all of them.
-        self._peer.hello = FEATURES if declared == FEATURES else declared
+        self._peer.hello = checked(features)
         return FEATURES
 
 

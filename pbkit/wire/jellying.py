@@ -131,7 +131,8 @@ class Jellying(Caching):
     def setNameForLocal(self, name: Any, object: Any) -> None:
         """As stock's."""
         if self.localObjects is EMPTY:
-            self.localObjects = {}
+            # Mostly it is the root and nothing else.
+            self.localObjects = Few()
         super().setNameForLocal(name, object)
 
     def takeBack(self, luids: list[int]) -> None:

@@ -39,7 +39,7 @@ class Threshold:
     :ivar sessions: how many have logged in on this connection and are not out yet.
     """
 
-    __slots__ = ("_broker", "_closedAt", "_said", "_used", "_watch", "gate", "heard", "place", "sessions")
+    __slots__ = ("_broker", "_closedAt", "_said", "_used", "_watch", "gate", "heard", "place", "record", "sessions")
 
     def __init__(self, broker: Broker, watch: Watch | None, gated: bool) -> None:
         self._broker = broker
@@ -50,6 +50,7 @@ class Threshold:
         self.place: Place | None = None
         self._said = 0
         self.heard = self._used = False
+        self.record: Any = None
         self._outflow()
 
     def arrive(self) -> bool:

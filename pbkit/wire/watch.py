@@ -30,6 +30,7 @@ class Watched(Protocol):
     What is read of a connection, and asked of it.
 
     :ivar transport: its transport.
+    :ivar record: for the watch to keep its record at. A table of them would take as much again.
     :ivar heard: set by the connection when a byte comes in; taken back here.
     :ivar buffered: how many bytes of ours wait in our own buffer, because the other end does not read.
     :ivar drained: how many have left that buffer, ever.
@@ -37,6 +38,7 @@ class Watched(Protocol):
     """
 
     heard: bool
+    record: Any
 
     @property
     def transport(self) -> Any: ...
@@ -98,7 +100,7 @@ class Watch:
         #: Whether each connection is looked at; whether there is anything to sweep for.
         self._looks = bool(looked)
         self._sweeps = bool(looked or swept or profile.gate.connections is not None)
-        self._records: dict[Watched, _Record] = {}
+        self._watched = 0
         # In the order in which they are looked at. Who has gone is dropped when it comes up.
         self._round: deque[_Record] = deque()
         self._credit = 0.0
@@ -116,7 +118,8 @@ class Watch:
             if setTcpKeepAlive is not None:
                 setTcpKeepAlive(1)
         if self._sweeps:
-            record = self._records[connection] = _Record(connection, self._clock.seconds())
+            record = connection.record = _Record(connection, self._clock.seconds())
+            self._watched += 1
             if self._looks:
                 self._round.append(record)
             if self._call is None:
@@ -127,10 +130,11 @@ class Watch:
 
     def lost(self, connection: Watched, place: Place) -> None:
         """A connection is gone."""
-        record = self._records.pop(connection, None)
+        record, connection.record = connection.record, None
         if record is not None:
             record.connection = None
-        if not self._records and self._call is not None:
+            self._watched -= 1
+        if not self._watched and self._call is not None:
             self._call.cancel()
             self._call = None
             self._round.clear()
@@ -148,7 +152,7 @@ class Watch:
         self._call = self._clock.callLater(self._tick, self._sweep)
         self.act(self.waiting.swept())
         # Some at a time, so that thousands are not looked at all at once.
-        self._credit += len(self._records) * self._tick / self._look
+        self._credit += self._watched * self._tick / self._look
         now = self._clock.seconds()
         while self._credit >= 1 and self._round:
             record = self._round.popleft()

@@ -32,6 +32,7 @@ class Connection:
 
     heard = paused = False
     buffered = drained = 0
+    record: Any = None
     place: Place
 
     def __init__(self, watch: Watch, transport: Any = None) -> None:
@@ -122,7 +123,7 @@ class TimerTests(WatchCase):
             connection = self.connected()
             self.watch.lost(connection, connection.place)
         self.later(3 * LOOK)
-        self.assertEqual((len(self.watch._records), len(self.watch._round)), (1, 1))
+        self.assertEqual((self.watch._watched, len(self.watch._round)), (1, 1))
 
 
 class KeepaliveTests(WatchCase):
