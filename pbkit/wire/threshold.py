@@ -78,14 +78,14 @@ class Threshold:
         # Whoever was logged in is pinged, as those who wait for a first login are not.
         items = max(gate.items, PONG) if self._used else gate.items
         limits = Limits(gate.message, items, gate.depth, gate.message)
-        return limits, attrs.evolve(profile.calls, served=LOGINS, queued=gate.memory // 16)
+        return limits, attrs.evolve(profile.calls, served=LOGINS, queued=gate.memory // 8)
 
     @property
     def output(self) -> int:
         """How much may wait to be read by the other end, at this moment. Of a stranger, forty refusals do."""
         profile = self._broker.profile
-        # With what is unfinished, what waits its turn and what the socket has, it is `gate.memory` in all.
-        return profile.gate.memory * 11 // 16 if self._strange else profile.output.most
+        # With what is unfinished (8 KiB), what waits its turn (8) and what the socket has (5), it is `gate.memory` in all.
+        return profile.gate.memory * 85 // 128 if self._strange else profile.output.most
 
     @property
     def _strange(self) -> bool:
