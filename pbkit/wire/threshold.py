@@ -84,7 +84,7 @@ class Threshold:
     def output(self) -> int:
         """How much may wait to be read by the other end, at this moment. Of a stranger, forty refusals do."""
         profile = self._broker.profile
-        # With what is unfinished (8 KiB), what waits its turn (8) and what the socket has (5), it is `gate.memory` in all.
+        # With what is unfinished (8 KiB), what waits its turn (8) and what the socket has (5) it is all of it.
         return profile.gate.memory * 85 // 128 if self._strange else profile.output.most
 
     @property
