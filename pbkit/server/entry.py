@@ -15,7 +15,7 @@ from twisted.spread import pb
 from twisted.spread.interfaces import IJellyable
 from zope.interface import implementer
 
-from pbkit.errors import LoggedOut, LoginInterrupted, LoginRefused, SessionEnded
+from pbkit.errors import LoggedOut, LoginInterrupted, LoginRefused, SessionEnded, TooManySessions
 from pbkit.interfaces import ILogin, ISession, ISessionRealm
 from pbkit.server.arguments import LoginArguments, StockArguments
 from pbkit.server.tries import Try
@@ -93,6 +93,11 @@ class Entry:
         :param attempt: what waits to hear whether they were right; None for a guest, who guesses at nothing.
         :return: a Deferred of the reference to the avatar, in jelly.
         """
+        most = self._profile.calls.logins
+        if most is not None and self._broker.logins >= most:
+            arguments.letGo(self._broker)
+            refusal = Failure(self.refuse(TooManySessions(f"this connection has {most} of {most} log-ins")))
+            return fail(refusal) if attempt is None else attempt.refused(refusal)
         sessions = ISessionRealm.providedBy(self._portal.realm)
         channel = self._broker.openChannel() if sessions or self._profile.ownChannels else SharedTables(self._broker)
         passed = (lambda: None) if attempt is None else attempt.passed

@@ -250,7 +250,9 @@ class _Stay:
 
 def _replace(old: Place) -> None:
     if old.session is not None:
-        old.session.end(Replaced)
+        # The connection stays: a stock client learns the reason from its next call, and one that comes back by itself
+        # when it is closed would come back at once.
+        old.session.goodbye.kick(Replaced, "", close=False)
 
 
 def _copy(d: Deferred[Any]) -> Deferred[Any]:

@@ -44,15 +44,19 @@ class Goodbye:
         self._waiters: Sequence[Deferred[None]] = ()
         self._kicked = self._out = False
 
-    def kick(self, reason: type[SessionEnded], detail: str, grace: float) -> Deferred[None]:
-        """As `Session.kick`."""
+    def kick(self, reason: type[SessionEnded], detail: str, grace: float = GRACE, close: bool = True) -> Deferred[None]:
+        """
+        As `Session.kick`.
+
+        :param close: whether the connection is closed if nobody else rides on it.
+        """
         session = self._session
         session.checkReason(reason, detail)
         if session.endedWith is None:
             # Before it ends: somebody's hook may kick it again, and waits as all do.
             self._kicked = True
             session.end(reason, detail)
-            leaving = Deferred.fromCoroutine(self._leave(reason, detail, grace))
+            leaving = Deferred.fromCoroutine(self._leave(reason, detail, grace, close))
             leaving.addErrback(lambda failure: log.failure("taking leave of a client broke", failure))
             leaving.addCallback(self._done)
         return self._whenOut()
@@ -132,7 +136,7 @@ class Goodbye:
         if self._said is not None and not self._said.called:
             self._said.callback(None)
 
-    async def _leave(self, reason: type[SessionEnded], detail: str, grace: float) -> None:
+    async def _leave(self, reason: type[SessionEnded], detail: str, grace: float, close: bool) -> None:
         peer = self._session.peer
         if peer is None:
             return
@@ -142,7 +146,7 @@ class Goodbye:
             await self.say(reason, detail, grace)
         finally:
             stop()
-        if peer.alive and not peer.riders:
+        if close and peer.alive and not peer.riders:
             await peer.close(ABORT)
 
     def _done(self, _: object = None) -> None:

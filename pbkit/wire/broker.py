@@ -13,11 +13,12 @@ from twisted.logger import Logger
 from twisted.python.reflect import safe_str
 from twisted.spread import banana, pb
 from twisted.spread.banana import BananaError
-from twisted.spread.jelly import SecurityOptions, globalSecurity, unjellyableFactoryRegistry, unjellyableRegistry
+from twisted.spread.jelly import globalSecurity
 
 from pbkit.errors import Disconnected
 from pbkit.interfaces import current
 from pbkit.wire import codec
+from pbkit.wire.backlog import deepen
 from pbkit.wire.calls import shared
 from pbkit.wire.gate import LOGIN
 from pbkit.wire.hello import NAME, Hello
@@ -29,6 +30,7 @@ from pbkit.wire.profile import STRICT, Limits, Profile
 from pbkit.wire.profile import Calls as CallBounds
 from pbkit.wire.routes import Routes
 from pbkit.wire.sexp import lists
+from pbkit.wire.taste import allowsPlain
 from pbkit.wire.threshold import Threshold
 
 #: The most that a refused message may say of itself in the log, in characters.
@@ -46,9 +48,6 @@ _ARGUMENTS = {
     "uncache": 1,
     "didNotUnderstand": 1,
 }
-
-#: What plain data is, in jelly.
-_PLAIN = frozenset(b"None boolean unicode list tuple dictionary set frozenset".split())
 
 log = Logger()
 
@@ -124,6 +123,8 @@ class Broker(Routes):
         self.threshold = Threshold(self, watch, getattr(self.factory, "gated", False))
         self.setPrefixLimit(banana._PREFIX_LIMIT)
         self.currentDialect = None
+        if not self.isClient:
+            deepen(self.transport)
         if self.threshold.arrive():
             self.greet()
 
@@ -306,18 +307,6 @@ class Broker(Routes):
             # Last: what is called above has things to say, too.
             self._journal.close()
 
-    def notifyOnDisconnect(self, notifier: Any) -> None:
-        """As stock's; at once if the connection is lost already, where stock raises AttributeError."""
-        if self.disconnects is None:
-            notifier()
-        else:
-            super().notifyOnDisconnect(notifier)
-
-    def dontNotifyOnDisconnect(self, notifier: Any) -> None:
-        """As stock's; harmless after the loss."""
-        if self.disconnects is not None:
-            super().dontNotifyOnDisconnect(notifier)
-
     def localObjectForID(self, luid: Any) -> Any:
         """As stock's; and the object on which pbkit's peers say hello, which takes no room in the table."""
         # An id need not be one.
@@ -359,16 +348,3 @@ class Broker(Routes):
         if not self.disconnected:
             return None
         return pb.DeadReferenceError("Calling Stale Broker") if self.profile.raiseOnDead else Disconnected()
-
-
-def allowsPlain(security: Any) -> bool:
-    """
-    Whether plain data is what it seems to be: no taster of the program's looks at it, and none of jelly's own words
-    was given to a class.
-    """
-    return (
-        type(security) is SecurityOptions
-        and security.allowedTypes.keys() >= _PLAIN
-        and unjellyableRegistry.keys().isdisjoint(_PLAIN)
-        and unjellyableFactoryRegistry.keys().isdisjoint(_PLAIN)
-    )

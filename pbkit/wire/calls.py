@@ -239,7 +239,10 @@ class Calls(Jellying):
         """An error that somebody waits for."""
         answer = self.waitingForAnswers.pop(requestID)
         try:
-            failure = told(self.unserialize(fail))
+            error = self.unserialize(fail)
+            # In drop-in use a program may look at its very class.
+            stock = isinstance(error, Failure) and not self.connection.profile.hideErrors
+            failure = error if stock else told(error)
         except Exception:
             failure = Failure()
         answer.errback(failure)

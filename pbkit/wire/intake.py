@@ -72,6 +72,7 @@ class Intake:
         "_busy",
         "_calls",
         "_clock",
+        "_ended",
         "_framer",
         "_later",
         "_limits",
@@ -79,6 +80,7 @@ class Intake:
         "_queue",
         "_queued",
         "_serving",
+        "_spent",
         "_weight",
         "paused",
         "served",
@@ -100,6 +102,8 @@ class Intake:
         # The reactor that reads for us. A connection in memory has none, and is served at once.
         clock = getattr(broker.transport, "reactor", None)
         self._clock: Any = clock if IReactorTime.providedBy(clock) else None
+        # How much of its slice it has had, and when it had the last of it: a chunk of TLS comes in a thousand pieces.
+        self._spent = self._ended = 0.0
         # What goes on where a slice has ended.
         self._later: IDelayedCall | None = None
 
@@ -140,8 +144,16 @@ class Intake:
     def _run(self) -> None:
         if self._busy or self._later is not None:
             return  # While a message is being served, or others have their turn; these are next.
+        until = began = None
+        if self._clock is not None:
+            began = self._clock.seconds()
+            # Time in which others were served is given back.
+            self._spent = max(0.0, self._spent - max(0.0, began - self._ended))
+            until = began + SLICE / (Intake.resting + 1) - self._spent
+            if until < began:
+                self._rest()
+                return
         self._busy = True
-        until = None if self._clock is None else self._clock.seconds() + SLICE / (Intake.resting + 1)
         look = LOOK
         broker = self._broker
         broker.outflow.cork()
@@ -177,6 +189,9 @@ class Intake:
             self._busy = False
             # It may have been of some megabytes.
             self._serving = broker.message = b""
+            if began is not None:
+                self._ended = self._clock.seconds()
+                self._spent += self._ended - began
             broker.outflow.uncork()
 
     def _rest(self) -> None:
@@ -189,6 +204,7 @@ class Intake:
     def _goOn(self) -> None:
         Intake.resting -= 1
         self._later = None
+        self._spent = 0.0
         try:
             self._run()
         except Exception:
@@ -277,6 +293,8 @@ class Intake:
     def close(self) -> None:
         """The connection is lost: what waits is not served any more."""
         self._queue, self._queued = None, 0
+        # Whoever keeps something of the connection is not to keep the half of a message too.
+        self._framer = codec.Framer(*self._bounds())
         if self._later is not None:
             Intake.resting -= 1
             self._later.cancel()

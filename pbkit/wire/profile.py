@@ -84,12 +84,14 @@ class Calls:
     :ivar served: how many of one connection are served at once; the next wait.
     :ivar queued: the size of those that wait; beyond it nothing is read until there is room.
     :ivar references: how many a session may be given. Stock's `pb.MAX_BROKER_REFS`; None reads that at use.
+    :ivar logins: how many may be logged in on one connection: a gateway's users. 1,000: a million references, then.
     :ivar timeout: the deadline of a call of ours that names none with ``pbtimeout=``.
     """
 
     served: int | None = attrs.field(default=256, validator=_above(1))
     queued: int = attrs.field(default=4 * MIB, validator=_above(1024))
     references: int | None = attrs.field(default=1024, validator=_above(1))
+    logins: int | None = attrs.field(default=1000, validator=_above(1))
     timeout: float | None = attrs.field(default=30.0, validator=_above(0.001))
 
 
@@ -216,7 +218,7 @@ DROPIN = Profile(
     stockJelly=True,
     limits=Limits(message=64 * MIB, items=4_000_000, depth=324, jelly=4_000_000, string=None),
     gate=Gate(closed=False, timeout=None, again=None, connections=None),
-    calls=Calls(served=None, references=None, timeout=None),
+    calls=Calls(served=None, references=None, logins=None, timeout=None),
     output=Output(most=1024 * MIB, lasting=1024 * MIB),
     keepalive=Keepalive(idle=0.0),
     door=Door(challenge=None, delay=0.0, longest=0.0, failures=None, username=None),

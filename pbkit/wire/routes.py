@@ -81,6 +81,11 @@ class Routes(Calls):
         self._channels[channel] = None
         return channel
 
+    @property
+    def logins(self) -> int:
+        """How many have logged in here, or are about to."""
+        return len(self._channels)
+
     def bury(self, channel: Channel, granted: Any, observed: Any, waiting: Any) -> None:
         """
         A channel has ended: nothing is brought to it any more.
@@ -144,6 +149,18 @@ class Routes(Calls):
 
     def _ownerOf(self, luid: Any) -> Channel | None:
         return self.owners.get(luid) if type(luid) is int else None
+
+    def notifyOnDisconnect(self, notifier: Any) -> None:
+        """As stock's; at once if the connection is lost already, where stock raises AttributeError."""
+        if self.disconnects is None:
+            notifier()
+        else:
+            super().notifyOnDisconnect(notifier)
+
+    def dontNotifyOnDisconnect(self, notifier: Any) -> None:
+        """As stock's; harmless after the loss."""
+        if self.disconnects is not None:
+            super().dontNotifyOnDisconnect(notifier)
 
     def proto_message(
         self, requestID: Any, objectID: Any, message: Any, answerRequired: Any, netArgs: Any, netKw: Any

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from pbkit.wire.gate import Answered, Closed, Gate, Nobody, Serve
 from pbkit.wire.outflow import WINDOW
 from pbkit.wire.place import Place
@@ -76,13 +78,14 @@ class Threshold:
         # Whoever was logged in is pinged, as those who wait for a first login are not.
         items = max(gate.items, PONG) if self._used else gate.items
         limits = Limits(gate.message, items, gate.depth, gate.message)
-        return limits, Calls(LOGINS, gate.memory // 4, profile.calls.references, profile.calls.timeout)
+        return limits, attrs.evolve(profile.calls, served=LOGINS, queued=gate.memory // 8)
 
     @property
     def output(self) -> int:
         """How much may wait to be read by the other end, at this moment. Of a stranger, forty refusals do."""
         profile = self._broker.profile
-        return profile.gate.memory if self._strange else profile.output.most
+        # With what is unfinished (8 KiB), what waits its turn (8) and what the socket has (5) it is all of it.
+        return profile.gate.memory * 85 // 128 if self._strange else profile.output.most
 
     @property
     def _strange(self) -> bool:

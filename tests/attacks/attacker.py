@@ -114,6 +114,8 @@ class Attacker:
     def lose(self) -> None:
         """The connection is lost."""
         self.server.connectionLost(Failure(ConnectionLost()))
+        # Stock's references write when they are collected, at whatever time that is.
+        self.transport.write = lambda data: None  # type: ignore[method-assign]
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from typing import Any
 
 from twisted.cred.portal import IRealm
@@ -160,6 +159,16 @@ class TimeTests(Case):
 
         self.assertEqual(before(STOCK), 1000)
         self.assertLess(before(ServerFactory), 20)
+
+    def test_piecesOfOneTurn(self) -> None:
+        """Nor do they wait for a thousand calls that come one by one in the same turn of the reactor, as with TLS."""
+        attacker, avatar = self.user(ServerFactory, reactor=self.clock)
+        call = encoded(called(attacker.avatar, b"work"))
+        attacker.raw(call * 1000, len(call))
+        self.assertLess(avatar.worked, 20)
+        while avatar.worked < 1000:
+            self.clock.advance(0)
+        self.assertEqual(attacker.transport.producerState, "producing")
 
     def test_whatWaitedHasItsTurnToo(self) -> None:
         """Calls that waited behind others do not keep everybody waiting when these are done, either."""
@@ -345,9 +354,6 @@ class LogTests(Case):
         deep: Any = [b"list"]
         for _ in range(400):
             deep = [b"list", deep]
-
-        # Or stock's `RemoteReference.__del__` of another test's may run where there is no room for it.
-        gc.collect()
 
         def written(server: Any) -> int:
             attacker, _ = self.user(server)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from typing import Any
 
+import attrs
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import Anonymous, IUsernameHashedPassword, UsernamePassword
 from twisted.cred.error import LoginDenied, UnauthorizedLogin
@@ -338,6 +339,22 @@ class RaceTests(ServerCase):
                     self.assertEqual(realm.out, realm.avatars)
                     self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
                     self.assertEqual(bool(wire.server.disconnected), lose)
+
+    def test_manyOnOneConnection(self) -> None:
+        """A connection has a bound on its log-ins, which is no wrong password; whoever leaves makes room."""
+        profile = attrs.evolve(LENIENT, calls=attrs.evolve(LENIENT.calls, logins=3))
+        for realm in (self.realm, StockRealm()):
+            wire = Wire(serve(realm, profile=profile))
+            kept = [self.successResultOf(wire.login()) for _ in range(3)]
+            refused = self.failureResultOf(wire.login("bob", Client()))
+            self.assertTrue(refused.check(errors.TooManySessions))
+            self.assertIn("3 of 3 log-ins", refused.getErrorMessage())
+            del kept[0]
+            gc.collect()
+            wire.flush()
+            kept.append(self.successResultOf(wire.login("bob")))
+            self.assertFalse(wire.server.disconnected)
+            self.assertEqual(wire.client.localObjects, {})
 
     def test_fullTable(self) -> None:
         """A login for which there is no room in the tables tells the client so and leaves no session behind."""

@@ -145,6 +145,8 @@ class StockServerTests(SynchronousTestCase):
         new = self.successResultOf(second.login("alice", Client()))
         self.assertTrue(self.failureResultOf(first.call(old, "whoami")).check("pbkit.errors.Replaced"))
         self.assertEqual(self.successResultOf(second.call(new, "whoami")), "alice")
+        # The stock client logs that its mind cannot be told goodbye.
+        self.flushLoggedErrors(pb.NoSuchMethod)
 
     def test_lossDuringTheLogin(self) -> None:
         """A login whose connection is lost while it is pending leaves nothing, where a mind gave us the connection."""
