@@ -196,7 +196,7 @@ class Entrance:
             _replace(old)
         place.ending = ()
 
-    def ended(self, session: Session, place: Place, lease: Lease, attachment: Attachment) -> None:
+    def ended(self, session: Session, place: Place, lease: Lease | None, attachment: Attachment) -> None:
         """A session has just been marked as ended; everything that follows, in order."""
         realm = self._realm
         begun = place.session is session
@@ -219,7 +219,8 @@ class Entrance:
 
         def detached(_: object) -> None:
             # Only now: an avatar that is still being told must not be built anew beside itself.
-            lease.release()
+            if lease is not None:
+                lease.release()
             session.data.clear()
 
         done = attachment.detach().addBoth(detached)
@@ -241,7 +242,7 @@ class _Stay:
     def __init__(self, entrance: Entrance, place: Place, lease: Lease) -> None:
         self._entrance = entrance
         self._place = place
-        self._lease = lease
+        self._lease = lease if lease.held else None
 
     def __call__(self, session: Session) -> None:
         self._entrance.ended(session, self._place, self._lease, self.attachment)

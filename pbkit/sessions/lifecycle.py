@@ -36,6 +36,11 @@ class Lease:
         self.avatar = avatar
         self._onRelease = onRelease
 
+    @property
+    def held(self) -> bool:
+        """Whether it makes a difference to let go of it."""
+        return self._onRelease is not None
+
     def release(self) -> None:
         """Let go of it. Idempotent."""
         f, self._onRelease = self._onRelease, None
