@@ -12,6 +12,7 @@ from typing import Any
 from twisted.spread import pb
 
 from pbkit.errors import BadMind, Error
+from pbkit.wire.lazily import Lazily
 
 #: The length of an answer to a challenge: an MD5.
 RESPONSE = 16
@@ -33,6 +34,21 @@ def plainUsername(args: Any, kw: Any) -> bytes | str | None:
         except UnicodeDecodeError:
             return None
     return name if isinstance(name, bytes) else None
+
+
+class Mind(pb.RemoteReference):
+    """
+    A client's own object, which the server keeps for as long as its session lives; as stock's, but that a list is made
+    when there is something to be put in.
+    """
+
+    disconnectCallbacks: Any = Lazily(list)
+
+    def __init__(self, perspective: Any, broker: Any, luid: int, doRefCount: int) -> None:
+        self.luid = luid
+        self.broker = broker
+        self.doRefCount = doRefCount
+        self.perspective = perspective
 
 
 class LoginArguments:
@@ -63,7 +79,7 @@ class LoginArguments:
         :param tables: the channel, or the connection, that the mind is to belong to.
         :return: the response, None if it is none; and the mind, which is given back when nobody holds it any more.
         """
-        return self._response, None if self._mind is None else pb.RemoteReference(None, tables, self._mind, 1)
+        return self._response, None if self._mind is None else Mind(None, tables, self._mind, 1)
 
     def letGo(self, connection: Any) -> None:
         """Nothing will be made of them: let the client forget what it keeps for the mind."""

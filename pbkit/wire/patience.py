@@ -84,10 +84,10 @@ class Youth:
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
         self._sweep = 0
-        # Who has come since the last sweep; and at which stage each is, from when on, and from which sweep. Who has
-        # gone in between is still in it.
+        # Who has come since the last sweep; and at each stage, those that came together, when, and before which sweep.
+        # Who has gone in between is still among them.
         self._new: list[Place] = []
-        self._stages: list[deque[tuple[Place, float, int]]] = [deque() for _ in _STAGES]
+        self._stages: list[deque[tuple[list[Place], float, int]]] = [deque() for _ in _STAGES]
 
     def begin(self, place: Place) -> None:
         """It has just come."""
@@ -101,13 +101,17 @@ class Youth:
         for stage, (seconds, silent, speaks) in enumerate(_STAGES):
             young = self._stages[stage]
             while young and young[0][1] <= now - seconds and young[0][2] <= self._sweep - SWEEPS:
-                place, came, sweep = young.popleft()
-                if not place.waiting:
-                    continue
-                place.yields = max(place.yields, speaks if place.sent else silent)
-                grown.append(place)
-                if place.yields != ALL:
-                    self._stages[stage + 1].append((place, came, sweep))
-        self._stages[0].extend((place, now, self._sweep) for place in self._new)
+                places, came, sweep = young.popleft()
+                places = [place for place in places if place.waiting]
+                for place in places:
+                    place.yields = max(place.yields, speaks if place.sent else silent)
+                grown += places
+                rest = [place for place in places if place.yields != ALL]
+                if rest:
+                    self._stages[stage + 1].append((rest, came, sweep))
+        # Who has logged in by now makes no room any more.
+        new = [place for place in self._new if place.waiting]
+        if new:
+            self._stages[0].append((new, now, self._sweep))
         self._new.clear()
         return grown

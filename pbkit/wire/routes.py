@@ -65,10 +65,10 @@ class Routes(Calls):
         self.currentRequestID = self.currentLocalID = 0
         self.outflow = Outflow(self.connection)
         #: The channel of each id that was handed out in one.
-        self.owners: Few[int, Channel] = Few()
+        self.owners: MutableMapping[int, Channel] = EMPTY
         #: Whose each call is that waits for an answer: a channel's, or our own.
         self.callers: MutableMapping[int, Calls] = EMPTY
-        self._channels: Few[Channel, None] = Few()
+        self._channels: MutableMapping[Channel, None] = EMPTY
 
     @property
     def connection(self) -> Broker:  # type: ignore[override]
@@ -80,6 +80,8 @@ class Routes(Calls):
         A new channel, for one login.
         """
         channel = Channel(self.connection)
+        if self._channels is EMPTY:
+            self._channels = Few()
         self._channels[channel] = None
         return channel
 

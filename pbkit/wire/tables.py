@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pbkit.errors import Error, SessionEnded
 from pbkit.wire.calls import Calls
+from pbkit.wire.few import Few
 from pbkit.wire.lazily import EMPTY
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ class Tables(Calls):
             # It has ended while something of it was being put together.
             raise self.error.again()
         luid = int(self.connection.newLocalID())
+        if self.connection.owners is EMPTY:
+            self.connection.owners = Few()
         self.connection.owners[luid] = cast("Channel", self)
         return luid
 
