@@ -17,4 +17,5 @@ A map, for whoever comes new::
     perspective.py  the part that stock PB and pbkit share
     peers/          one module for each peer: its server and its client
     roster.py       another benchmark, by itself: are look-up, login and logout O(1)?
+    audience.py     another: thousands are told, does anybody wait, does memory grow?  peers/audience.py: its processes
 """

@@ -79,7 +79,7 @@ def listen(reactor: Any, factory: Any) -> int:
 
     :return: the port.
     """
-    port = reactor.listenTCP(0, factory, backlog=1000, interface=HOST)
+    port = reactor.listenTCP(0, factory, backlog=4096, interface=HOST)
     # Connections inherit it, and no peer's own code has to be touched for it.
     port.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return int(port.getHost().port)
@@ -149,7 +149,7 @@ class Crowd:
 
         async def some() -> None:
             for number in numbers:
-                connected = self._client.connect(self._reactor, order["address"], number, self._notice)
+                connected = self._client.connect(self._reactor, order["address"], number, self.notice)
                 self.connections.append(await connected)
 
         await gatherResults([Deferred.fromCoroutine(some()) for _ in range(AT_A_TIME)], consumeErrors=True)
@@ -170,7 +170,8 @@ class Crowd:
 
         return await Pump(lambda: Deferred.fromCoroutine(once()), order["inFlight"], order["seconds"]).done
 
-    def _notice(self) -> None:
+    def notice(self) -> None:
+        """One connection has heard one."""
         self._heard += 1
         if self._waiting is not None and self._heard >= self._wanted:
             waiting, self._waiting = self._waiting, None
@@ -227,39 +228,53 @@ def _unexpected(event: LogEvent) -> None:
         print(eventAsText(event), file=sys.stderr, flush=True)
 
 
-def main(server: Callable[..., Server], client: Callable[..., Client]) -> None:
+def run(start: Callable[[Any], Any], orders: Callable[[Any], dict[str, Callable[[dict[str, Any]], Any]]]) -> None:
     """
-    A peer's main program: ``server`` or ``client``, and what else it is told.
+    The main program of a process that takes orders: it runs until there are no more.
+
+    :param start: called with the reactor once it runs; gives what is said first, a dict, or a Deferred of it.
+    :param orders: called with the reactor before; gives coroutine functions by name, each of an order.
     """
     from twisted.internet import reactor as installed
 
     # A log that nobody has begun keeps its last 65,536 events, and all that they are about.
     globalLogBeginner.beginLoggingTo([_unexpected], discardBuffer=True, redirectStandardIO=False)
     reactor: Any = IReactorCore(installed)
+    station = Station({name: _onReactor(reactor, f) for name, f in orders(reactor).items()})
+
+    def started(hello: dict[str, Any]) -> None:
+        station.start(**hello)
+
+    def failed(failure: Any) -> None:
+        traceback.print_exception(failure.value)
+        sys.stderr.flush()
+        os._exit(1)
+
+    reactor.callWhenRunning(lambda: maybeDeferred(start, reactor).addCallback(started).addErrback(failed))
+    reactor.run()
+
+
+def main(server: Callable[..., Server], client: Callable[..., Client]) -> None:
+    """
+    A peer's main program: ``server`` or ``client``, and what else it is told.
+    """
     role, *words = sys.argv[1:]
     if role == "server":
         serving = server(*words)
 
-        def turn() -> Deferred[None]:
-            return deferLater(reactor, 0)
+        def start(reactor: Any) -> Deferred[dict[str, Any]]:
+            address: Deferred[Any] = maybeDeferred(serving.start, reactor)
+            return address.addCallback(lambda found: {"address": found, **serving.about})
 
-        async def broadcast(order: dict[str, Any]) -> None:
-            await broadcasting(serving.broadcast, turn, order)
+        def orders(reactor: Any) -> dict[str, Callable[[dict[str, Any]], Any]]:
+            return {"broadcast": lambda order: broadcasting(serving.broadcast, lambda: deferLater(reactor, 0), order)}
 
-        station = Station({"broadcast": _onReactor(reactor, broadcast)})
-
-        def started(address: Any) -> None:
-            station.start(address=address, **serving.about)
-
-        def failed(failure: Any) -> None:
-            traceback.print_exception(failure.value)
-            sys.stderr.flush()
-            os._exit(1)
-
-        reactor.callWhenRunning(lambda: maybeDeferred(serving.start, reactor).addCallback(started).addErrback(failed))
+        run(start, orders)
     else:
-        crowd = Crowd(reactor, client(*words))
-        actions = {name: _onReactor(reactor, getattr(crowd, name)) for name in ("open", "calls", "login", "heard")}
-        station = Station(actions)
-        reactor.callWhenRunning(station.start)
-    reactor.run()
+        peer = client(*words)
+
+        def listening(reactor: Any) -> dict[str, Callable[[dict[str, Any]], Any]]:
+            crowd = Crowd(reactor, peer)
+            return {name: getattr(crowd, name) for name in ("open", "calls", "login", "heard")}
+
+        run(lambda _: {}, listening)

@@ -81,24 +81,24 @@ class Connection:
     """
     One connection of a client's.
 
-    :param reference: of the root object, or of the avatar.
+    :ivar reference: of the root object, or of the avatar.
     """
 
     def __init__(self, factory: Any, reference: pb.RemoteReference, mind: Mind) -> None:
         self._factory = factory
-        self._reference = reference
+        self.reference = reference
         # The server has a reference to it, and the connection would let go of it otherwise.
         self._mind = mind
 
     def call(self, value: Any) -> Deferred[Any]:
         """As `onreactor.Connection.call`."""
-        answer: Deferred[Any] = self._reference.callRemote("echo", value)
+        answer: Deferred[Any] = self.reference.callRemote("echo", value)
         return answer
 
     def close(self) -> Deferred[Any]:
         """As `onreactor.Connection.close`."""
         lost: Deferred[Any] = Deferred()
-        self._reference.notifyOnDisconnect(lost.callback)
+        self.reference.notifyOnDisconnect(lost.callback)
         self._factory.disconnect()
         return lost
 

@@ -8,18 +8,25 @@ import sys
 from pathlib import Path
 
 import attrs
+from twisted.cred.credentials import UsernamePassword
+from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, succeed
+from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks import data, machine, page
+import pbkit
+from benchmarks import audience, data, machine, page
 from benchmarks.__main__ import main
 from benchmarks.contenders import CONTENDERS
 from benchmarks.figures import Figures, Spread
 from benchmarks.messages import Hub
 from benchmarks.onreactor import Pump, broadcasting, checked
+from benchmarks.peers.audience import Audience, Ear
+from benchmarks.perspective import PASSWORD, Mind, checker
 from benchmarks.process import Peer, PeerFailed
 from benchmarks.rounds import measure
 from benchmarks.works import WORKS, matches
+from pbkit.testing import Link
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -101,6 +108,75 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(main(["--peers", "amp", "--work", "blob", "--rounds", "1", "--seconds", "0.01"]), 1)
         sys.stdout.seek(0)
         self.assertIn("AMP: blob: a value of AMP's is at most 65,535 bytes", sys.stdout.read())
+
+
+class AudienceTests(SynchronousTestCase):
+    """The benchmark of large audiences, a small one."""
+
+    def test_quickRun(self) -> None:
+        """All that is told to everybody and to topics is heard, and the run says so."""
+        command = [sys.executable, "-m", "benchmarks.audience", "--quick", "--clients", "30", "--minutes", "1"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        for begin in ("nothing is told", "10 broadcasts a second", "one after another"):
+            self.assertRegex(done.stdout, rf"  {begin}: p50 [\d.]+ \(.+\) ms, p99 [\d.]+ \(.+\), .+, 100 calls\n")
+        self.assertIn(" 10 broadcasts: 300 sent, 0 queued, 0 dropped, 0 gone\n", done.stdout)
+        everybody = re.search(r"  heard: ([\d,]+) of ([\d,]+) \(([\d,]+) counted", done.stdout)
+        assert everybody is not None
+        self.assertEqual(everybody[1], everybody[2])
+        self.assertGreater(int(everybody[3].replace(",", "")), 300)
+        topics = re.search(r"  400 tells: ([\d,]+) sent, 0 queued, 0 dropped, 0 gone; heard: ([\d,]+) of", done.stdout)
+        assert topics is not None
+        self.assertEqual(topics[1], topics[2])
+        self.assertNotEqual(topics[1], "0")
+        self.assertRegex(done.stdout, r"  minute 1: 30 live, the server has [\d.]+ MiB, [+-]\d+ KiB\n")
+
+    def test_whatCannotBe(self) -> None:
+        """So many clients there cannot be is an error, before anything is started."""
+        self.patch(sys, "stderr", open(Path(self.mktemp()), "w", encoding="utf-8"))
+        self.addCleanup(sys.stderr.close)
+        for wrong in (["--clients", "0"], ["--clients", "10000"], ["--minutes", "0"]):
+            self.assertEqual(self.assertRaises(SystemExit, audience.main, wrong).code, 2)
+
+    def test_anEar(self) -> None:
+        """Each notice counts once, whether it came alone, with others or in pieces, and a call is answered as ever."""
+        realm = pbkit.CachingRealm(pbkit.Avatar)
+        factory, client = pbkit.ServerFactory(Portal(realm, [checker()])), pb.PBClientFactory()
+        link = Link(factory.buildProtocol(None), client.buildProtocol(None))
+        crowd = Audience(None)
+        references: list[object] = []
+        client.login(UsernamePassword(b"user1", PASSWORD), Mind(crowd.notice)).addBoth(references.append)
+        link.flush()
+        (session,) = realm.roster
+        chunks: list[bytes] = []
+        ear = Ear(crowd, link.client)
+
+        def told(times: int) -> bytes:
+            link.client.dataReceived = chunks.append
+            for _ in range(times):
+                realm.tell("notice", *data.NOTICE)
+            link.flush()
+            taken = b"".join(chunks)
+            chunks.clear()
+            link.client.dataReceived = ear
+            return taken
+
+        ear(told(1))
+        self.assertEqual((crowd.heardSoFar, crowd.counted), (1, 0))
+        # The number of the request grows by a byte at 128.
+        ear(told(200))
+        self.assertEqual((crowd.heardSoFar, crowd.counted), (201, 200))
+        notices = told(3)
+        ear(notices[:-5])
+        ear(notices[-5:] + told(1))
+        self.assertEqual((crowd.heardSoFar, crowd.counted), (205, 200))
+        answers: list[object] = []
+        session.mind.ask("notice", *data.NOTICE).addBoth(answers.append)
+        link.flush()
+        self.assertEqual(answers, [None])
+        self.assertEqual((crowd.heardSoFar, crowd.counted), (206, 200))
+        ear(told(2))
+        self.assertEqual((crowd.heardSoFar, crowd.counted), (208, 202))
 
 
 class PageTests(SynchronousTestCase):

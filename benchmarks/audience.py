@@ -1,0 +1,276 @@
+"""
+A realm with thousands of stock clients: whether anybody waits while all are told, and whether memory grows in time.
+
+    python -m benchmarks.audience [--clients 5000] [--minutes 10] [--only bystander|topics]
+
+The server is a process of its own, with all that is default; two others hold the clients, a fourth is the bystander.
+They meet over TCP on this machine.
+
+The bystander calls a small method 100 times a second, in turns: while nobody is told anything, which shows what the
+machine itself does to such a call; while all are told a small notice ten times a second; and while they are told it one
+time after another. How long its calls take is counted from call to answer. All figures are those of the rounds' median,
+behind it the least and the most: on a machine that has other things to do, some rounds tell of these.
+
+Then, with a new server, each client is in three of 200 topics, and 100 times a second one of these is told. The
+server's memory is looked at each minute, after three to warm up, and in the end all clients must be there and have
+heard exactly what was told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
+
+from benchmarks import machine
+from benchmarks.process import PATIENCE, Peer, PeerFailed
+
+#: How many processes hold the clients.
+CROWDS = 2
+#: The bystander's calls, the broadcasts, and the tells to topics, a second.
+CALLS, BROADCASTS, TELLS = 100, 10, 100
+#: How many topics there are, and in how many each client is.
+TOPICS, EACH = 200, 3
+#: For how many minutes topics are told before memory is looked at. Clients that only listen are asked whether they are
+#: there once a minute, in the first minutes all at once; what that takes at its height Python keeps.
+WARM = 3
+#: What the bystander meets: a name, and broadcasts a second; 0 is one after another, None is none.
+MEETS: tuple[tuple[str, float | None], ...] = (
+    ("nothing is told", None),
+    (f"{BROADCASTS} broadcasts a second", BROADCASTS),
+    ("one after another", 0),
+)
+
+
+class House:
+    """
+    A server and its clients, logged in.
+
+    :param clients: how many.
+    :param meek: whether they have the lowest priority: for so much work that else all would wait for them.
+    :ivar codec: which of pbkit's the server runs.
+    :raises PeerFailed: a process does not start, or the clients do not come in.
+    """
+
+    def __init__(self, clients: int, meek: bool) -> None:
+        self.peers: list[Peer] = []
+        try:
+            self.server = self._start("server")
+            self.codec = self.server.hello["codec"]
+            self.crowds = [self._start("audience", *(["meek"] if meek else [])) for _ in range(CROWDS)]
+            share, more = divmod(clients, CROWDS)
+            first = 0
+            for n, crowd in enumerate(self.crowds):
+                count = share + (n < more)
+                crowd.order("open", address=self.server.hello["address"], count=count, first=first)
+                first += count
+            for crowd in self.crowds:
+                crowd.answer(PATIENCE + clients / 20)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, role: str, *words: str) -> Peer:
+        self.peers.append(Peer(("audience", *words), role, None))
+        return self.peers[-1]
+
+    def bystander(self) -> Peer:
+        """:return: one more client, in a process of its own."""
+        peer = self._start("bystander")
+        peer.ask("open", address=self.server.hello["address"])
+        return peer
+
+    def heard(self, wanted: int) -> int:
+        """
+        :return: how many notices have come in, once these are so many, or no more come.
+        """
+        heard, still = -1, 0
+        while still < 20:
+            before, heard = heard, sum(crowd.ask("count")["heard"] for crowd in self.crowds)
+            still = still + 1 if heard == before else 0
+            if heard >= wanted and still > 2:
+                break
+            time.sleep(0.1)
+        return heard
+
+    def close(self) -> None:
+        """End all of its processes."""
+        for peer in self.peers:
+            peer.close()
+
+
+def total(answers: list[dict[str, Any]]) -> dict[str, Any]:
+    """
+    :return: the sums of what was counted in some answers.
+    """
+    return {name: sum(answer[name] for answer in answers) for name in answers[0] if name not in ("longest", "live")}
+
+
+def told(answer: dict[str, Any]) -> str:
+    """
+    :return: a sum of summaries, in words.
+    """
+    return ", ".join(f"{answer[name]:,} {name}" for name in ("sent", "queued", "dropped", "gone"))
+
+
+def turns(answers: list[dict[str, Any]]) -> str:
+    """
+    :return: the longest turns of the server's reactor, of each answer's time, in words.
+    """
+    if any("longest" not in answer for answer in answers):
+        return "how long the server's turns were is not known with this reactor"
+    each = {name: among([answer["longest"][name] * 1e3 for answer in answers], 1) for name in answers[0]["longest"]}
+    return (
+        f"the server's longest turn {each['all']} ms; the most in one of CPU {each['cpu']} ms, "
+        f"of that for garbage {each['garbage']} ms; of waiting for a processor {each['waited']} ms"
+    )
+
+
+def among(found: list[float], digits: int) -> str:
+    """
+    :param found: one of each round.
+    :return: the median, with the least and the most.
+    """
+    return f"{statistics.median(found):.{digits}f} ({min(found):.{digits}f} to {max(found):.{digits}f})"
+
+
+def spread(rounds: list[list[float]]) -> str:
+    """
+    :param rounds: what the calls of each took, in ms.
+    :return: how they are spread, in words.
+    """
+    ordered = [sorted(took) for took in rounds]
+    p50, p99, most = ([took[int(len(took) * part)] for took in ordered] for part in (0.5, 0.99, 0.999999))
+    return f"p50 {among(p50, 2)} ms, p99 {among(p99, 2)}, most {among(most, 2)}, {sum(map(len, ordered)):,} calls"
+
+
+class Bystanding:
+    """
+    The first part, as it goes.
+
+    :param house: with nobody told anything yet.
+    :ivar wanted: how many notices are to be heard.
+    """
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._one = house.bystander()
+        for crowd in house.crowds:
+            crowd.ask("lighten")
+        self.wanted = 0
+        self._took: dict[str, list[list[float]]] = {name: [] for name, _ in MEETS}
+        self._answers: dict[str, list[dict[str, Any]]] = {name: [] for name, _ in MEETS}
+
+    def meet(self, name: str, rate: float | None, seconds: float, noted: bool) -> None:
+        """The bystander calls, and meets one thing of `MEETS`, for so long."""
+        server = self._house.server
+        before = server.ask("usage")["cpu"]
+        if rate is not None:
+            server.order("broadcast", rate=rate, seconds=seconds)
+        took = self._one.ask("calls", PATIENCE + seconds, rate=CALLS, seconds=seconds)["took"]
+        if rate is not None:
+            answer = server.answer(PATIENCE + seconds)
+            self.wanted += answer["sent"] + answer["queued"]
+            # Else the next would meet what is left of this.
+            self._house.heard(self.wanted)
+            if noted:
+                self._answers[name].append({**answer, "cpu": server.ask("usage")["cpu"] - before})
+        if noted:
+            self._took[name].append(took)
+
+    def show(self) -> None:
+        """Print what was found."""
+        for name, _ in MEETS:
+            print(f"  {name}: {spread(self._took[name])}")
+            if answers := self._answers[name]:
+                sums = total(answers)
+                cost = sums["cpu"] * 1e6 / max(1, sums["sent"])
+                print(f"    {sums['tells']:,} broadcasts: {told(sums)}")
+                print(f"    {cost:.1f} µs of the server's CPU for each that was sent")
+                print(f"    {turns(answers)}")
+
+
+def bystander(clients: int, rounds: int, seconds: float) -> bool:
+    """
+    The first part.
+
+    :return: whether all that was told was heard.
+    """
+    with closing(House(clients, meek=True)) as house:
+        part = Bystanding(house)
+        # One round warms up, and shows the clients what a notice looks like.
+        for number in range(rounds + 1):
+            for name, rate in MEETS if number % 2 else MEETS[::-1]:
+                part.meet(name, rate, seconds if number else min(seconds, 2.0), number > 0)
+        heard = house.heard(part.wanted)
+        counted = sum(crowd.ask("count")["counted"] for crowd in house.crowds)
+        print(f"A bystander beside {clients:,} clients of a server with a {house.codec} codec,")
+        print(f"{rounds} rounds of {seconds:g} s each:")
+        part.show()
+        print(f"  heard: {heard:,} of {part.wanted:,} ({counted:,} counted without parsing them)", flush=True)
+        return bool(heard == part.wanted)
+
+
+def topics(clients: int, minutes: int, minute: float = 60.0) -> bool:
+    """
+    The second part. It begins with minutes in which what grows once, grows.
+
+    :param minute: how many seconds it is.
+    :return: whether all that was told was heard, and all clients are still there.
+    """
+    with closing(House(clients, meek=False)) as house:
+        sizes = house.server.ask("join", topics=TOPICS, each=EACH)
+        print(
+            f"{clients:,} sessions, each in {EACH} of {TOPICS} topics ({sizes['least']} to {sizes['most']} in one), "
+            f"{TELLS} tells a second to random topics:",
+            flush=True,
+        )
+        answers: list[dict[str, Any]] = []
+        first, live = 0, 0
+        for number in range(1 - WARM, minutes + 1):
+            answer = house.server.ask("tell", PATIENCE + 2 * minute, topics=TOPICS, rate=TELLS, seconds=minute)
+            answers.append(answer)
+            resident = house.server.ask("usage")["memory"]
+            live = answer["live"]
+            first = resident if number <= 0 else first
+            grown = f"{(resident - first) / 1024:+.0f} KiB" if number > 0 else "warming up"
+            print(f"  minute {number}: {live:,} live, the server has {resident / 2**20:.2f} MiB, {grown}", flush=True)
+        sums = total(answers)
+        wanted = sums["sent"] + sums["queued"]
+        heard = house.heard(wanted)
+        print(f"  {sums['tells']:,} tells: {told(sums)}; heard: {heard:,} of {wanted:,}")
+        print(f"  {turns(answers)}", flush=True)
+        return bool(heard == wanted and live == clients)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """
+    :return: the exit status: 1 when something told was not heard, or a process failed.
+    """
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.audience", description=__doc__.strip().splitlines()[0])
+    parser.add_argument("--clients", type=int, default=5000, help="how many (default: 5000)")
+    parser.add_argument("--minutes", type=int, default=10, help=f"of tells to topics, after {WARM} (default: 10)")
+    parser.add_argument("--only", choices=("bystander", "topics"), help="one of the two parts")
+    parser.add_argument("--quick", action="store_true", help="seconds for minutes: it shows that everything runs")
+    chosen = parser.parse_args(arguments)
+    if not 0 < chosen.clients < 10_000 or chosen.minutes < 1:
+        parser.error("--clients is 1 to 9999, --minutes 1 or more")
+    about, right = machine.description(), True
+    try:
+        print(", ".join(about[name] for name in ("date", "machine", "versions")), flush=True)
+        if chosen.only != "topics":
+            right &= bystander(chosen.clients, 1 if chosen.quick else 5, 1.0 if chosen.quick else 10.0)
+        if chosen.only != "bystander":
+            right &= topics(chosen.clients, chosen.minutes, 1.0 if chosen.quick else 60.0)
+    except PeerFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0 if right else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
