@@ -5,9 +5,11 @@ Each message to the session that it is for.
 from __future__ import annotations
 
 from collections.abc import MutableMapping
+from threading import get_ident
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
+from twisted.python import threadable
 from twisted.spread import banana, pb
 from twisted.spread.jelly import globalSecurity
 
@@ -151,6 +153,16 @@ class Routes(Calls):
 
     def _ownerOf(self, luid: Any) -> Channel | None:
         return self.owners.get(luid) if type(luid) is int else None
+
+    def sendDecRef(self, objectID: Any) -> None:
+        """
+        As stock's; but a reference may be collected in any thread, and only the reactor's may write.
+        """
+        reactor = getattr(self.transport, "reactor", None)
+        if reactor is not None and threadable.ioThread not in (None, get_ident()):
+            reactor.callFromThread(self.sendDecRef, objectID)
+        elif not self.disconnected:
+            super().sendDecRef(objectID)
 
     def notifyOnDisconnect(self, notifier: Any) -> None:
         """As stock's; at once if the connection is lost already, where stock raises AttributeError."""
