@@ -110,7 +110,7 @@ class Channel(Tables):
         key = requestID if type(requestID) is int else _key(requestID)
         if self._serving.pop(key, None) is not None:
             super()._sendAnswer(netResult, requestID)
-            if self._draining is not None or not self.localObjects:
+            if self._draining is not None or self.localObjects is EMPTY:
                 self.checkReleased()
 
     def _sendError(self, fail: Any, requestID: Any) -> None:

@@ -110,7 +110,7 @@ class Jellying(Caching):
         if self.luids is EMPTY:
             self.luids = Few()
         if self.localObjects is EMPTY:
-            self.localObjects = {}
+            self.localObjects = Few()
         most = self.connection.profile.calls.references
         if most is None:
             luid = super().registerReference(object)

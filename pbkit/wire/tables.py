@@ -154,6 +154,9 @@ class Tables(Calls):
         """The client let go of an object; perhaps of the last."""
         if objectID in self.localObjects:
             super().proto_decref(objectID)
+            if not self.localObjects:
+                # Then it is told at a glance, as has to be done after each answer.
+                self.localObjects = EMPTY
             if objectID not in self.localObjects:
                 self.connection.owners.pop(objectID, None)
             self.checkReleased()

@@ -96,6 +96,8 @@ class ReadingTests(SynchronousTestCase):
             self.assertIsNone(expected)
             return
         self.assertIs(type(expected), pb.RemoteReference)
+        # It makes this one when somebody looks.
+        self.assertEqual(mind.disconnectCallbacks, [])
         self.assertEqual(mind.__dict__, expected.__dict__)
 
     def test_whatClientsSend(self) -> None:
