@@ -52,7 +52,7 @@ class House:
     A server and its clients, logged in.
 
     :param clients: how many.
-    :param meek: whether they have the lowest priority: for so much work that else all would wait for them.
+    :param meek: whether they have a lower priority: for so much work that else all would wait for them.
     :ivar codec: which of pbkit's the server runs.
     :raises PeerFailed: a process does not start, or the clients do not come in.
     """
@@ -156,12 +156,13 @@ class Bystanding:
 
     :param house: with nobody told anything yet.
     :ivar wanted: how many notices are to be heard.
+    :ivar live: how many clients are still there.
     """
 
     def __init__(self, house: House) -> None:
         self._house = house
         self._one = house.bystander()
-        self.wanted = 0
+        self.wanted = self.live = 0
         self._took: dict[str, list[list[float]]] = {name: [] for name, _ in MEETS}
         self._answers: dict[str, list[dict[str, Any]]] = {name: [] for name, _ in MEETS}
 
@@ -175,6 +176,7 @@ class Bystanding:
         if rate is not None:
             answer = server.answer(PATIENCE + seconds)
             self.wanted += answer["sent"] + answer["queued"]
+            self.live = answer["live"]
             # Else the next would meet what is left of this.
             self._house.heard(self.wanted)
             if noted:
@@ -199,7 +201,7 @@ def bystander(clients: int, rounds: int, seconds: float, meek: bool) -> bool:
     The first part.
 
     :param meek: as `House`.
-    :return: whether all that was told was heard.
+    :return: whether all that was told was heard, and all clients are still there.
     """
     with closing(House(clients, meek)) as house:
         part = Bystanding(house)
@@ -212,8 +214,8 @@ def bystander(clients: int, rounds: int, seconds: float, meek: bool) -> bool:
         print(f"A bystander beside {clients:,} clients of a server with a {house.codec} codec,")
         print(f"{rounds} rounds of {seconds:g} s each:")
         part.show()
-        print(f"  heard: {heard:,} of {part.wanted:,} ({counted:,} counted without parsing them)", flush=True)
-        return bool(heard == part.wanted)
+        print(f"  heard: {heard:,} of {part.wanted:,} ({counted:,} not parsed); {part.live:,} live", flush=True)
+        return bool(heard == part.wanted and part.live == clients)
 
 
 def topics(clients: int, minutes: int, minute: float = 60.0) -> bool:
