@@ -121,7 +121,7 @@ class AudienceTests(SynchronousTestCase):
         for begin in ("nothing is told", "10 broadcasts a second", "one after another"):
             self.assertRegex(done.stdout, rf"  {begin}: p50 [\d.]+ \(.+\) ms, p99 [\d.]+ \(.+\), .+, 100 calls\n")
         self.assertIn(" 10 broadcasts: 300 sent, 0 queued, 0 dropped, 0 gone\n", done.stdout)
-        everybody = re.search(r"  heard: ([\d,]+) of ([\d,]+) \(([\d,]+) counted", done.stdout)
+        everybody = re.search(r"  heard: ([\d,]+) of ([\d,]+) \(([\d,]+) not parsed", done.stdout)
         assert everybody is not None
         self.assertEqual(everybody[1], everybody[2])
         self.assertGreater(int(everybody[3].replace(",", "")), 300)

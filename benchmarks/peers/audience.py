@@ -146,7 +146,8 @@ class Server:
                 await deferLater(self._reactor, 0)
                 number += 1
         await counts.all(self._reactor, number)
-        return {"tells": number, **counts.sums, **self._turns.taken()}
+        live = sum(1 for session in self._realm.roster if session.mind)
+        return {"tells": number, "live": live, **counts.sums, **self._turns.taken()}
 
     async def join(self, order: dict[str, Any]) -> dict[str, Any]:
         """Each session joins so many of the topics."""
@@ -295,7 +296,8 @@ def main() -> None:
     elif role == "audience":
         if "meek" in words:
             # It is to take nothing from the server and the bystander: on a network it has machines of its own.
-            os.nice(19)
+            # No lower: what does not get to answer for 20 s is taken for gone.
+            os.nice(5)
 
         def listening(reactor: Any) -> Orders:
             audience = Audience(reactor)
