@@ -115,7 +115,8 @@ class Keepalive:
     """
     Whether the other end is still there. TCP's own keepalive is on where this is.
 
-    :ivar idle: after so long without a byte in or out, it is asked; 0 is never. 60 s: less than most NATs forget in.
+    :ivar idle: after so long without a byte in, or one out that had to wait, it is asked; 0 is never. 60 s: less than
+        most NATs forget in.
     :ivar wait: how long it has to answer.
     """
 
