@@ -123,7 +123,9 @@ class Outflow:
             self.buffered += len(data)
             most = self._broker.threshold.output
             if self.buffered > most:
-                self._broker.refuse(f"more than {most} bytes wait for it to be read")
+                self._broker.refuse(
+                    f"{self._broker.threshold.outputBound}: more than {most} bytes wait for it to be read"
+                )
             return
         transport: Any = self._broker.transport
         if self._direct is None:

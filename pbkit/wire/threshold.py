@@ -88,6 +88,11 @@ class Threshold:
         return profile.gate.memory * 85 // 128 if self._strange else profile.output.most
 
     @property
+    def outputBound(self) -> str:
+        """Which bound that is, for the log."""
+        return "gate.memory" if self._strange else "output.most"
+
+    @property
     def _strange(self) -> bool:
         """Whether nobody is logged in, and nobody was just now."""
         return self.closed and self._closedAt is None
@@ -203,6 +208,8 @@ class Threshold:
         if self.gate is not None and self.gate.leave() and not self._broker.closed:
             if self._watch is not None and self.place is not None:
                 self._closedAt = self._watch.seconds()
+                # The gate is closed now, though the bounds are those of somebody who was in.
+                self._broker.bound(self._broker.profile.limits, self._broker.profile.calls)
                 self._watch.act(self._watch.waiting.loggedOut(self.place))
             else:
                 self._bound()

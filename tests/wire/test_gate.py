@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from typing import Any, cast
 
 from hypothesis import given, settings
@@ -149,6 +150,27 @@ class LoginTests(WireCase):
             self.failureResultOf(wire.login(None), Error)
             self.assertIsNone(wire.server.refused)
             self.assertLessEqual({b"version", b"message"}, set(said))
+
+    def test_closesWithTheLastSession(self) -> None:
+        """As soon as nobody is logged in any more, only what a login needs is served, and nothing is unjellied."""
+        wire = Wire(serve(CachingRealm(Recorder, clock=self.clock), clock=self.clock))
+        avatar = self.successResultOf(wire.login("alice"))
+        other = self.successResultOf(wire.login("alice"))
+        del avatar
+        self.collect(wire)
+        self.assertTrue(wire.server.fast)
+        del other
+        self.collect(wire)
+        self.assertFalse(wire.server.fast)
+        self.assertIsNone(wire.server.refused)
+        wire.client.sendCall(b"lcache", 1)
+        wire.flush()
+        self.assertIn("lcache", wire.server.refused)
+
+    def collect(self, wire: Any) -> None:
+        """Let the client give back what it has dropped."""
+        gc.collect()
+        wire.flush()
 
 
 WORDS = (
