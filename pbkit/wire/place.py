@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from typing import Any
+from ipaddress import AddressValueError, IPv6Address
+from typing import Any, cast
 
 import attrs
 
@@ -26,15 +26,13 @@ def groupOf(address: Any) -> Hashable:
     host = getattr(address, "host", None)
     if not isinstance(host, str):
         return type(address).__name__
-    try:
-        return IPv4Address(host)
-    except AddressValueError:
-        pass
+    if ":" not in host:
+        return host
     try:
         six = IPv6Address(host)
     except AddressValueError:
         return host
-    return six.ipv4_mapped or int(six) >> 64
+    return int(six) >> 64 if six.ipv4_mapped is None else str(six.ipv4_mapped)
 
 
 class Group:
@@ -42,7 +40,8 @@ class Group:
     The connections of one address.
 
     :ivar count: how many have a place.
-    :ivar ripe: those of them that could make room for few, and for all, by what they have sent and then by age.
+    :ivar ripe: those of them that could make room for few, and for all, by what they have sent and then by age. None
+        while there is room enough.
     :ivar line: those that stand in line.
     """
 
@@ -51,11 +50,13 @@ class Group:
     def __init__(self, name: Hashable) -> None:
         self.name = name
         self.count = 0
-        self.ripe: tuple[Least[Place], Least[Place]] = (Least(), Least())
+        self.ripe: tuple[Least[Place], Least[Place]] | None = None
         self.line: OrderedDict[Place, None] = OrderedDict()
 
     def rank(self, place: Place) -> None:
         """Something about one of its places has changed."""
+        if self.ripe is None:
+            self.ripe = Least(), Least()
         for level, ripe in enumerate(self.ripe, 1):
             if place.waiting and place.yields >= level and not place.busy:
                 ripe.put(place, (place.sent, place.number))
@@ -68,7 +69,7 @@ class Group:
 
         :param level: for few, or for all.
         """
-        while (found := self.ripe[level - 1].least()) is not None:
+        while self.ripe is not None and (found := self.ripe[level - 1].least()) is not None:
             (sent, _), place = found
             if sent == place.sent:
                 return place
@@ -112,5 +113,9 @@ class Moves:
     :ivar closed: these are to be closed, and why: a constant text, for the log. They have no place any more.
     """
 
-    letIn: list[Any] = attrs.Factory(list)
-    closed: list[tuple[Any, str]] = attrs.Factory(list)
+    letIn: list[Any] = attrs.field(factory=list, eq=tuple)
+    closed: list[tuple[Any, str]] = attrs.field(factory=list, eq=tuple)
+
+
+#: Nothing is to be done: one for all, and nobody adds to it.
+NOTHING = Moves(cast("list[Any]", ()), cast("list[tuple[Any, str]]", ()))

@@ -11,6 +11,9 @@ at work makes room for nobody, and one of an address that holds less than the ne
 go, the newcomer stands in line; nothing is read of it until its turn comes, so that it costs next to nothing. First in
 line are those whose address holds least.
 
+Who would be the first to make room is known only from when there is no more room until half of it is free again. While
+nobody has to, it would be work for nothing at each step of each login.
+
 Nothing is done here to a connection: what is to be done is returned, as `Moves`.
 """
 
@@ -21,7 +24,7 @@ from typing import Any
 
 from pbkit.wire.least import Least
 from pbkit.wire.patience import ALL, FEW, Deadlines, Youth
-from pbkit.wire.place import Group, Moves, Place, groupOf
+from pbkit.wire.place import NOTHING, Group, Moves, Place, groupOf
 from pbkit.wire.profile import Gate
 
 #: Why a connection is closed that can be let in neither now nor later.
@@ -42,10 +45,13 @@ class Waiting:
     def __init__(self, gate: Gate, seconds: Callable[[], float]) -> None:
         self._gate = gate
         self._number = 0
-        self._count = self._inLine = 0
+        self._inLine = 0
+        self._places: dict[Place, None] = {}
         self._groups: dict[Hashable, Group] = {}
         self._deadlines = Deadlines(seconds)
         self._youth = Youth(seconds)
+        # Whether it is known who makes room.
+        self._crowded = False
         # Groups: with somebody who could make room for few, and for all; with somebody in line, whose turn is next;
         # whose line is longest.
         self._ripe: tuple[Least[Group], Least[Group]] = (Least(), Least())
@@ -54,7 +60,7 @@ class Waiting:
 
     def __len__(self) -> int:
         """How many have a place; those in line are not counted."""
-        return self._count
+        return len(self._places)
 
     @property
     def inLine(self) -> int:
@@ -77,6 +83,9 @@ class Waiting:
         self._number += 1
         place = Place(who, group, self._number)
         self._deadlines.begin(place, self._gate.timeout)
+        if not self._inLine and self._hasRoom(1):
+            self._seat(place)
+            return place, NOTHING
         place.held = True
         group.line[place] = None
         self._inLine += 1
@@ -100,7 +109,7 @@ class Waiting:
     def loggedOut(self, place: Place) -> Moves:
         """The last session on it has ended: it waits again, for a login that may take `profile.Gate.again` seconds."""
         if place.who is None or place.waiting or place.held:
-            return Moves()
+            return NOTHING
         self._number += 1
         place.number = self._number
         place.sent, place.yields = 0, ALL
@@ -146,9 +155,15 @@ class Waiting:
 
     # In and out.
 
+    def _seat(self, place: Place) -> None:
+        """One that has just come gets a place."""
+        if self._gate.connections is not None:
+            self._youth.begin(place)
+        self._enter(place)
+
     def _enter(self, place: Place) -> None:
         place.waiting = True
-        self._count += 1
+        self._places[place] = None
         place.group.count += 1
         self._ranked(place.group, place)
 
@@ -160,7 +175,7 @@ class Waiting:
             self._inLine -= 1
         elif place.waiting:
             place.waiting = False
-            self._count -= 1
+            del self._places[place]
             group.count -= 1
         else:
             return
@@ -175,25 +190,45 @@ class Waiting:
         place.who = None
         moves.closed.append((who, why))
 
+    def _hasRoom(self, more: int = 0) -> bool:
+        """Whether there is room for so many more."""
+        most = self._gate.connections
+        return most is None or len(self._places) + more <= most
+
     def _served(self, moves: Moves | None = None) -> Moves:
         """Let in who stands in line, as far as there is room or somebody makes it."""
+        if not self._inLine and self._hasRoom():
+            if self._crowded and self._hasRoom(len(self._places)):
+                self._crowd(False)
+            return NOTHING if moves is None else moves
         moves = Moves() if moves is None else moves
-        most = self._gate.connections
-        while most is not None and self._count > most and self._makesRoom(0, moves):
+        if not self._crowded:
+            self._crowd(True)
+        while not self._hasRoom() and self._makesRoom(0, moves):
             pass
         for _ in range(BATCH):
             found = self._next.least()
-            if found is None or (most is not None and self._count >= most and not self._makesRoom(found[0][0], moves)):
+            if found is None or not (self._hasRoom(1) or self._makesRoom(found[0][0], moves)):
                 break
             place = next(iter(found[1].line))
             del place.group.line[place]
             self._inLine -= 1
             place.held = False
-            if most is not None:
-                self._youth.begin(place)
-            self._enter(place)
+            self._seat(place)
             moves.letIn.append(place.who)
         return moves
+
+    def _crowd(self, crowded: bool) -> None:
+        """From now on there is no more room, or enough."""
+        self._crowded = crowded
+        self._ripe, self._next, self._longest = (Least(), Least()), Least(), Least()
+        for group in self._groups.values():
+            group.ripe = None
+        if crowded:
+            for place in self._places:
+                place.group.rank(place)
+            for group in self._groups.values():
+                self._ranked(group)
 
     def _makesRoom(self, holds: int, moves: Moves) -> bool:
         """
@@ -219,6 +254,8 @@ class Waiting:
 
     def _ranked(self, group: Group, place: Place | None = None) -> None:
         """Something about a group has changed, or about one of its places."""
+        if not self._crowded:
+            return
         if place is not None:
             group.rank(place)
         for level, ripe in enumerate(self._ripe, 1):

@@ -625,7 +625,7 @@ class ModelTests(SynchronousTestCase):
                 elif name != "rested" or each.busy:
                     made = getattr(table, name)(place) or Moves()
                     getattr(model, name)(each)
-            self.assertEqual(made.letIn, model.moves.letIn)
+            self.assertEqual(list(made.letIn), model.moves.letIn)
             self.assertEqual([who for who, _ in made.closed], [who for who, _ in model.moves.closed])
             for each, place in zip(model.all, places, strict=True):
                 self.assertEqual((place.waiting, place.held), (each.state == "in", each.state == "held"))
