@@ -86,12 +86,12 @@ class Challenges:
         :param most: how many there may be then; None is as many as the tables hold.
         :return: it and its challenge, in jelly.
         """
-        jelly = self._broker.serialize((challenger.challenge, challenger))
+        reference = self._broker.serialize(challenger)
         if most is not None:
-            self._luids[self._broker.luids[challenger.processUniqueID()]] = None
+            self._luids[reference[1]] = None
             if len(self._luids) > most:
                 self._forget(most)
-        return jelly
+        return b"tuple", challenger.challenge, reference
 
     def _forget(self, most: int) -> None:
         held = self._broker.localObjects

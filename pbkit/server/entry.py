@@ -117,13 +117,13 @@ class Entry:
             d = maybeDeferred(self._portal.login, made, login, pb.IPerspective)
         except Exception:
             d = fail(Failure())
-        d.addBoth(entered.rested)
         d.addCallback(self._loggedIn, channel, passes, entered)
         return d.addErrback(self._failed, channel, login, made, attempt, entered)
 
     def _loggedIn(
         self, result: Any, channel: Channel | SharedTables, passes: Callable[[], object], entered: _Entered
     ) -> Any:
+        entered.rested()
         _, avatar, logout = result
         passes()
         entered.logsOutBy(logout)
@@ -157,6 +157,7 @@ class Entry:
         attempt: Try | None,
         entered: _Entered,
     ) -> Failure | Deferred[Any]:
+        entered.rested()
         entered.leave()
         channel.end(SessionEnded("the login failed"))
         sessions = ISessionRealm.providedBy(self._portal.realm)
@@ -192,19 +193,21 @@ class _Entered:
     of which there are thousands, so it is no closure.
     """
 
-    __slots__ = ("_channel", "_entrance", "_inside", "_logout")
+    __slots__ = ("_channel", "_entrance", "_inside", "_logout", "_working")
 
     def __init__(self, threshold: Threshold) -> None:
         self._entrance = threshold
         self._inside = False
         self._channel: Channel | SharedTables | None = None
         self._logout: Callable[[], object] | None = None
+        self._working = True
         threshold.working()
 
-    def rested(self, result: Any) -> Any:
-        """Checkers and builders are done."""
-        self._entrance.rested()
-        return result
+    def rested(self) -> None:
+        """Checkers and builders are done. Idempotent."""
+        if self._working:
+            self._working = False
+            self._entrance.rested()
 
     def enter(self) -> None:
         """It is known who he is."""
@@ -220,7 +223,13 @@ class _Entered:
         """Call the realm's logout once, whoever asks, and let nothing that it does reach the caller."""
         logout, self._logout = self._logout, None
         if logout is not None:
-            maybeDeferred(logout).addErrback(lambda failure: log.failure("logout raised", failure))
+            try:
+                result: Any = logout()
+            except BaseException:
+                log.failure("logout raised")
+                return
+            if result is not None:
+                maybeDeferred(lambda: result).addErrback(lambda failure: log.failure("logout raised", failure))
 
     def granted(self, channel: Channel | SharedTables) -> None:
         """He has his avatar."""

@@ -99,14 +99,20 @@ class LoginRoot(pb.Referenceable):
             arguments.letGo(broker)
             return failure
 
-        # It may have to wait for its turn: nobody is to close the connection on it meanwhile.
-        leave = self._broker.peer.board()
-
         def begun(result: Any) -> Any:
             leave()
             return result
 
-        return self._tries.begin(_octets(username)).addBoth(begun).addCallbacks(check, tooMany)
+        try:
+            turn = self._tries.begin(_octets(username))
+        except TooManyFailures:
+            arguments.letGo(broker)
+            raise
+        if isinstance(turn, Try):
+            return check(turn)
+        # It has to wait: nobody is to close the connection on it meanwhile.
+        leave = self._broker.peer.board()
+        return turn.addBoth(begun).addCallbacks(check, tooMany)
 
     def _challenge(self, broker: Any, args: Any, kw: Any) -> Any:
         """Serve ``login(username)``: a challenge, and what waits for the answer, in jelly."""

@@ -111,25 +111,27 @@ class Tries:
         """Whether nothing is under way, and nothing has failed."""
         return not (self.exhausted or self._failures or self._undecided or self._waiting or self._late)
 
-    def begin(self, name: bytes) -> Deferred[Try]:
+    def begin(self, name: bytes) -> Try | Deferred[Try]:
         """
-        Wait for the turn of a login. Whoever gets it calls `Try.passed` or `Try.refused`.
+        Have the turn of a login, or wait for it. Whoever gets it calls `Try.passed` or `Try.refused`.
 
         :param name: the user name.
-        :return: a Deferred of the `Try`. It fails with `TooManyFailures`, and never fires if the connection is lost.
+        :return: the `Try`; or a Deferred of it, which fails with `TooManyFailures`, and never fires if the connection
+            is lost.
+        :raises TooManyFailures: no turn will come.
         """
         if self.exhausted:
-            return fail(TooManyFailures())
-        entry = Try(self, name), Deferred[Try]()
-        if self._waiting or not self._free():
-            self._listen()
-            if self._waiting is None:
-                self._waiting = deque()
-            self._waiting.append(entry)
-        else:
+            raise TooManyFailures()
+        attempt = Try(self, name)
+        if not self._waiting and self._free():
             self._undecided += 1
-            entry[1].callback(entry[0])
-        return entry[1]
+            return attempt
+        self._listen()
+        if self._waiting is None:
+            self._waiting = deque()
+        turn: Deferred[Try] = Deferred()
+        self._waiting.append((attempt, turn))
+        return turn
 
     def reject(self, failure: Failure) -> Deferred[Any]:
         """

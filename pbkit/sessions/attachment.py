@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -39,18 +39,19 @@ class Attachment:
         self._returned: Deferred[bool] | None = None
         self._waiting: Deferred[Any] | None = None
 
-    def attach(self) -> Deferred[Any]:
+    def attach(self) -> Deferred[Any] | None:
         """
         Run `attached`.
 
         :return: a Deferred that fires when it has returned, or fails as it does or with `LoginTimedOut`. A waiter
             that gives up does not cancel the hook: half-done work is worse. It does when the session ends, and fails.
+            None, if there is nothing to run.
         """
         hook = getattr(self._session.avatar, "attached", None) if self._hooks else None
         if hook is None:
             # One that has only `detached` is told of that.
             self._attached = self._hooks
-            return succeed(None)
+            return None
         self._returned = Deferred()
 
         def run() -> Deferred[Any]:
@@ -90,15 +91,15 @@ class Attachment:
         lost = peer is not None and (peer.closing or not peer.alive)
         self._session.end(Disconnected if lost else LoggedOut)
 
-    def detach(self) -> Deferred[Any]:
+    def detach(self) -> Deferred[Any] | None:
         """
         The session has ended: run `detached` now, or as soon as `attached` returns.
 
-        :return: a Deferred that fires when that is done; never fails. What the hook raises is logged.
+        :return: a Deferred that fires when that is done; never fails. What the hook raises is logged. None, if there
+            is nothing to run.
         """
         self._giveUp()
-        returned = succeed(self._attached) if self._returned is None else self._returned
-        return returned.addCallback(self._detach)
+        return self._detach(self._attached) if self._returned is None else self._returned.addCallback(self._detach)
 
     def _giveUp(self) -> None:
         """A login whose session has ended waits no more: its client is refused now, not when the hook returns."""

@@ -89,6 +89,10 @@ class Bans:
         self._prefixes: dict[tuple[int, int], int] = {}
         self._tidyAt = 64
 
+    def __bool__(self) -> bool:
+        """Whether there may be any."""
+        return bool(self._bans)
+
     def __iter__(self) -> Iterator[Ban]:
         self._tidy()
         now = self._seconds()

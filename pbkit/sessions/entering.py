@@ -65,18 +65,23 @@ class Entrance:
         """
         login.reachedRealm = True
         d: Deferred[Any] = Deferred.fromCoroutine(self._login(avatarId, login))
-        self._logins.add(d)
-        # A client that is gone waits for nothing, and holds no place any longer.
-        stop = login.peer.onLost(d.cancel) if login.peer is not None else lambda: None
+        if not d.called:
+            self._logins.add(d)
+            # A client that is gone waits for nothing, and holds no place any longer.
+            stop = login.peer.onLost(d.cancel) if login.peer is not None else lambda: None
 
-        def done(result: Any) -> Any:
-            stop()
-            if isinstance(result, Failure):
-                login.channel.end(SessionEnded("the login failed"))
-            self._logins.discard(d)
-            return result
+            def done(result: Any) -> Any:
+                stop()
+                self._logins.discard(d)
+                return result
 
-        return d.addBoth(done)
+            d.addBoth(done)
+
+        def failed(failure: Failure) -> Failure:
+            login.channel.end(SessionEnded("the login failed"))
+            return failure
+
+        return d.addErrback(failed)
 
     def refuse(self, kind: type[LoginRefused]) -> None:
         """No newcomers from now on; those who are coming in are refused too. For good: who stops drains no more."""
@@ -134,7 +139,9 @@ class Entrance:
             try:
                 self._check(login, name)
                 try:
-                    await attachment.attach()
+                    attaching = attachment.attach()
+                    if attaching is not None:
+                        await attaching
                 except CancelledError:
                     # It gave up: the client is gone, the realm is shut, or the session was ended meanwhile.
                     self._check(login, name)
@@ -162,7 +169,9 @@ class Entrance:
             raise self.refusing()
         if login.lost:
             raise LoginInterrupted("the connection was lost")
-        self._realm._operations.bans.check(name, None if login.peer is None else login.peer.address)
+        bans = self._realm._operations.bans
+        if bans:
+            bans.check(name, None if login.peer is None else login.peer.address)
 
     def _checkLive(self, session: Session) -> None:
         if session.endedWith is not None:
@@ -205,7 +214,7 @@ class Entrance:
         if isinstance(session.avatar, Avatar):
             session.avatar._sessionEnded(session)
         session.channel.end(session.endedWith)
-        session.running.cancel()
+        session.cancelRunning()
         if begun:
             reason = type(session.endedWith).__name__
             realm.counters.ends[reason] += 1
@@ -217,17 +226,19 @@ class Entrance:
             )
             realm.roster.tell("end", session)
 
-        def detached(_: object) -> None:
+        def out(_: object = None) -> None:
             # Only now: an avatar that is still being told must not be built anew beside itself.
             if lease is not None:
                 lease.release()
-            session.data.clear()
+            session.forget()
+            self._departures.end(place)
 
-        done = attachment.detach().addBoth(detached)
-        # `called` would not tell whether it is through: it is True of one that waits for another, too.
-        self._leaving.add(done)
-        done.addBoth(lambda _: self._leaving.discard(done))
-        done.addBoth(lambda _: self._departures.end(place))
+        detaching = attachment.detach()
+        if detaching is None:
+            out()
+        else:
+            self._leaving.add(detaching)
+            detaching.addBoth(out).addBoth(lambda _: self._leaving.discard(detaching))
         # Not before `detached` has begun, or the next would be told of the avatar before this one is.
         self.arbitration.changes.left(session.avatarId)
 

@@ -42,7 +42,9 @@ class Goodbye:
         self._mode = mode
         self._said: Deferred[None] | None = None
         self._waiters: Sequence[Deferred[None]] = ()
-        self._kicked = self._out = False
+        self._kicked = False
+        # It is made when it is first needed, which may be when all is over.
+        self._out = session.endedWith is not None
 
     def kick(self, reason: type[SessionEnded], detail: str, grace: float = GRACE, close: bool = True) -> Deferred[None]:
         """

@@ -154,7 +154,8 @@ class Session(Reached):
             for call in calls:
                 if not call.called:
                     call.errback(self.endedWith.again())
-            self.goodbye.ended()
+            if self._goodbye is not None:
+                self._goodbye.ended()
 
     def kick(self, reason: type[SessionEnded] = Kicked, detail: str = "", *, grace: float = GRACE) -> Deferred[None]:
         """
@@ -178,6 +179,16 @@ class Session(Reached):
     def busy(self) -> bool:
         """Whether a call of the client's is being served; under a stock factory, one on the session itself."""
         return self.channel is not None and self.channel.busy
+
+    def cancelRunning(self) -> None:
+        """For realms: it has ended, and the callers have been told."""
+        if self._running is not None:
+            self._running.cancel()
+
+    def forget(self) -> None:
+        """For realms: it has ended, and the avatar has been told."""
+        if self._data is not None:
+            self._data.clear()
 
     def cancelAtEnd(self, running: Deferred[Any]) -> Deferred[Any]:
         """`ISession`: cancel a call that is being served when this session ends."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.logger import Logger
 from twisted.python.reflect import fullyQualifiedName
+from twisted.spread import pb
 
 from pbkit.errors import CannotSend
 from pbkit.wire.allowed import STOCK, Registry
@@ -18,6 +19,9 @@ from pbkit.wire.lazily import EMPTY
 from pbkit.wire.peer import peerOf
 from pbkit.wire.sexp import handles
 from pbkit.wire.unjellier import Unjellier
+
+#: How stock makes jelly of what is called from afar.
+_BY_REFERENCE: Any = pb.Referenceable.jellyFor
 
 log = Logger()
 
@@ -74,8 +78,15 @@ class Jellying(Caching):
 
         :raises CannotSend: there is something in it that cannot be sent.
         """
+        if getattr(type(object), "jellyFor", None) is _BY_REFERENCE:
+            # The usual case of what is not plain. It is all there is in this jelly: if it fails, nothing is half done.
+            outer, self.minted = self.minted, None
+            try:
+                return b"remote", self.registerReference(object)
+            finally:
+                self.minted = outer
         # Stock leaves None here, which a call made from inside a getStateToCopyFor would find.
-        outer = self.serializingPerspective, self.jellyMethod, self.jellyArgs, self.jellyKw, self.minted
+        around = self.serializingPerspective, self.jellyMethod, self.jellyArgs, self.jellyKw, self.minted
         minted: list[int] = []
         self.minted = minted
         self.serializingPerspective = perspective
@@ -92,7 +103,7 @@ class Jellying(Caching):
                 self._noAnswer(method, str(error))
             raise
         finally:
-            self.serializingPerspective, self.jellyMethod, self.jellyArgs, self.jellyKw, self.minted = outer
+            self.serializingPerspective, self.jellyMethod, self.jellyArgs, self.jellyKw, self.minted = around
 
     def _noAnswer(self, method: Any, why: str) -> None:
         journal = self.connection.journal

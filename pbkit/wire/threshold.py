@@ -5,6 +5,7 @@ among those who wait. `pbkit.wire.gate` decides what may be said, `pbkit.wire.wa
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -13,6 +14,7 @@ from pbkit.wire.gate import Answered, Closed, Gate, Nobody, Serve
 from pbkit.wire.outflow import WINDOW
 from pbkit.wire.place import Place
 from pbkit.wire.profile import Calls, Limits
+from pbkit.wire.profile import Gate as Bounds
 from pbkit.wire.waiting import NO_ROOM
 
 if TYPE_CHECKING:
@@ -26,6 +28,15 @@ LOGINS = 8
 GRACE = 30.0
 #: How many items what a stock peer answers to a ping may have: 79, as Twisted 26.10 has it, and some more.
 PONG = 128
+
+
+@lru_cache(maxsize=8)
+def _bounds(gate: Bounds, calls: Calls, used: bool) -> tuple[Limits, Calls]:
+    """Of one on which nobody is logged in."""
+    # Whoever was logged in is pinged, as those who wait for a first login are not.
+    items = max(gate.items, PONG) if used else gate.items
+    limits = Limits(gate.message, items, gate.depth, gate.message)
+    return limits, attrs.evolve(calls, served=LOGINS, queued=gate.memory // 8)
 
 
 class Threshold:
@@ -73,12 +84,7 @@ class Threshold:
     def bounds(self) -> tuple[Limits, Calls]:
         """What a message may be, and how many calls there may be, at this moment."""
         profile, gate = self._broker.profile, self._broker.profile.gate
-        if not self.closed:
-            return profile.limits, profile.calls
-        # Whoever was logged in is pinged, as those who wait for a first login are not.
-        items = max(gate.items, PONG) if self._used else gate.items
-        limits = Limits(gate.message, items, gate.depth, gate.message)
-        return limits, attrs.evolve(profile.calls, served=LOGINS, queued=gate.memory // 8)
+        return _bounds(gate, profile.calls, self._used) if self.closed else (profile.limits, profile.calls)
 
     @property
     def output(self) -> int:
