@@ -261,8 +261,9 @@ def allOf(*policies: Policy) -> Policy:
                 return decision
             if not isinstance(decision, Admit):
                 raise TypeError(f"the policy {each!r} returned {decision!r}, not Refuse, Admit or Probe")
-            ending = dict.fromkeys((*candidate.ending, *decision.ending))
-            candidate = attrs.evolve(candidate, ending=tuple(ending))
+            if decision.ending:
+                ending = dict.fromkeys((*candidate.ending, *decision.ending))
+                candidate = attrs.evolve(candidate, ending=tuple(ending))
             if decision.handover == "after":
                 handover = "after"
         return Admit(candidate.ending, handover)

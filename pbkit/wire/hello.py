@@ -13,6 +13,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.spread import pb
+from twisted.spread.jelly import jelly
 
 from pbkit.errors import Error, NoSuchMethod
 from pbkit.plain import ENTRIES, LENGTH, checked
@@ -23,6 +24,7 @@ __all__ = ["ENTRIES", "FEATURES", "LENGTH", "NAME", "PROGRAM", "Hello", "checked
 
 #: What this end declares.
 FEATURES = {"pbkit": 1}
+_DECLARED: Any = jelly(FEATURES)
 #: Under this key a client says which running program it is, so that it may take the place of its own dead connection.
 PROGRAM = "program"
 
@@ -43,7 +45,8 @@ class Hello(pb.Referenceable):
             features = json.loads(args[1])
         except (ValueError, RecursionError):
             raise Error("hello takes a dict in JSON") from None
-        return broker.serialize(self.hello(features))
+        self.hello(features)
+        return _DECLARED
 
     def hello(self, features: object) -> dict[str, Any]:
         """
