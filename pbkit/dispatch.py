@@ -22,6 +22,8 @@ from pbkit.interfaces import current
 F = TypeVar("F", bound=Callable[..., Any])
 
 _MARK = "_pbkitCancelWithSession"
+#: What most methods return.
+_PLAIN = frozenset((type(None), bool, int, float, str, bytes, list, tuple, dict))
 
 
 def cancelWithSession(method: F) -> F:
@@ -159,7 +161,8 @@ def dispatch(
         raise BadArguments(f"the arguments do not fit {name:.100}: {wrong:.100}") from None
     if type(result) is CoroutineType:
         result = Deferred.fromCoroutine(result)
-    if isinstance(result, Deferred):
+    # Whether something is a Deferred takes as long to find out as two calls.
+    if type(result) not in _PLAIN and isinstance(result, Deferred):
         if getattr(method, _MARK, False) and current.get() is not None:
             result = current.get().cancelAtEnd(result)
         return broker.serialize(result, perspective, method, args, kw)

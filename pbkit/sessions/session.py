@@ -209,7 +209,8 @@ class Session(Reached):
 
     def called(self) -> None:
         """`ISession`: the client has called."""
-        self.lastActive = self._seconds()
+        clock = self.clock
+        self.lastActive = time.time() if clock is None else clock.seconds()
 
     @takesValues
     def perspectiveMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:

@@ -14,7 +14,7 @@ from twisted.python.reflect import safe_str
 from twisted.spread import banana, pb
 
 from pbkit.dispatch import receive
-from pbkit.errors import BadArguments, CallTimedOut, Error, InternalError, NoSuchMethod
+from pbkit.errors import BadArguments, CallTimedOut, Error, InternalError, NoSuchMethod, SessionEnded
 from pbkit.wire import codec
 from pbkit.wire.few import Few
 from pbkit.wire.jellying import Jellying
@@ -37,11 +37,13 @@ class Calls(Jellying):
 
     :ivar connection: the broker that has the socket.
     :ivar waitingForAnswers: calls of ours, by request id.
+    :ivar error: None while it lives; then what calls on its references are answered. A connection has none.
     """
 
     __slots__ = ()
 
     connection: Broker
+    error: SessionEnded | None = None
 
     @property
     def keepsDeadlines(self) -> bool:
@@ -73,6 +75,7 @@ class Calls(Jellying):
             # SystemExit too: a peer's call must not be able to stop the server.
             self._notServed(Failure(), requestID, answerRequired)
             return
+        # Whether something is a Deferred takes as long to find out as two calls.
         if type(result) is not memoryview and isinstance(result, Deferred):
             weighs = self.connection.intake.began()
             call = requestID, answerRequired
@@ -102,7 +105,7 @@ class Calls(Jellying):
         the whole answer, which no jelly ever is.
         """
         connection = self.connection
-        if connection.plain and connection.answering is not None:
+        if connection.plain and connection.answering is not None and self.error is None:
             data = codec.encodeAnswer(connection.answering, result, connection.vocabulary, banana.SIZE_LIMIT)
             if data is not None:
                 return memoryview(data)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from inspect import iscoroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -68,12 +68,6 @@ class Channel(Tables):
             raise self.error.again()
         return self.jellied(object, perspective, method, args, kw)
 
-    def answered(self, result: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
-        """As `Calls.answered`."""
-        if self.error is not None:
-            raise self.error.again()
-        return super().answered(result, perspective, method, args, kw)
-
     def _serializeLater(self, result: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
         if self.error is not None:
             # Nobody will get it, so none of its hooks is run and no reference is handed out.
@@ -109,7 +103,11 @@ class Channel(Tables):
     def _sendAnswer(self, netResult: Any, requestID: Any) -> None:
         key = requestID if type(requestID) is int else _key(requestID)
         if self._serving.pop(key, None) is not None:
-            super()._sendAnswer(netResult, requestID)
+            if type(netResult) is memoryview:
+                # As below; most answers go this way.
+                self.connection.outflow.write(cast(bytes, netResult.obj))
+            else:
+                super()._sendAnswer(netResult, requestID)
             if self._draining is not None or self.localObjects is EMPTY:
                 self.checkReleased()
 

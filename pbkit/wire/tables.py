@@ -22,12 +22,9 @@ class Tables(Calls):
     connection's, so that they stay unique there, and the socket is too.
 
     :param connection: the broker that has the socket.
-    :ivar error: None while it lives, then what calls on its references are answered.
     """
 
     __slots__ = ("connection",)
-
-    error: SessionEnded | None = None
 
     def __init__(self, connection: Broker) -> None:
         super().__init__()
