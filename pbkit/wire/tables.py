@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from pbkit.errors import Error, SessionEnded
+from pbkit.errors import Error
 from pbkit.wire.calls import Calls
 from pbkit.wire.few import Few
 from pbkit.wire.lazily import EMPTY
