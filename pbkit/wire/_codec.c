@@ -805,6 +805,48 @@ crowded(PyObject *const *keys, Py_ssize_t count, Py_ssize_t step, int members)
 
 static PyObject *read_value(Reader *r, int deeper);
 
+/* The same few keys of dicts come again and again. The last short one of each hash is kept: found here it has to be
+   neither made nor hashed. Whoever sends others each time takes the place of some, and no more than that. */
+enum { KEYS = 512, LONGEST_KEY = 32 };
+static PyObject *keys[KEYS];
+
+static PyObject *
+key_of(const char *text, Py_ssize_t length)
+{
+    uint64_t head = 0, tail = 0;
+    if (length == 0 || length > LONGEST_KEY)
+        return PyUnicode_DecodeUTF8(text, length, NULL);
+    Py_ssize_t some = Py_MIN(length, 8);
+    memcpy(&head, text, (size_t)some);
+    memcpy(&tail, text + length - some, (size_t)some);
+    uint64_t mixed = (head ^ (tail * 0x9E3779B97F4A7C15u) ^ (uint64_t)length) * 0xD6E8FEB86659FD93u;
+    PyObject **place = &keys[mixed >> 55], *found = *place;
+    if (found != NULL && PyUnicode_GET_LENGTH(found) == length
+        && memcmp(PyUnicode_1BYTE_DATA(found), text, (size_t)length) == 0)
+        return Py_NewRef(found);
+    found = PyUnicode_DecodeUTF8(text, length, NULL);
+    if (found != NULL && PyUnicode_IS_COMPACT_ASCII(found))
+        Py_XSETREF(*place, Py_NewRef(found));
+    return found;
+}
+
+/* Read the key of a dict, which mostly is a text. */
+static PyObject *
+read_key(Reader *r, int deeper)
+{
+    static const char TEXT[] = "\x02\x80\x07\x82unicode";
+    Reader before = *r;
+    if (r->end - r->at > 11 && memcmp(r->at, TEXT, 11) == 0) {
+        Py_ssize_t length;
+        r->at += 11;
+        const char *text = (r->room -= 2) < 0 ? NULL : text_of(r, &length);
+        if (text != NULL)
+            return key_of(text, length);
+        *r = before;
+    }
+    return read_value(r, deeper);
+}
+
 /* Read so many values into places of the caller's, which are NULL. 0, or -1: those that were read are the caller's. */
 static int
 read_values(Reader *r, PyObject **into, Py_ssize_t count, int deeper)
@@ -830,7 +872,9 @@ read_dict(Reader *r, Py_ssize_t pairs, int deeper)
     for (; found != NULL && done < pairs; done++) {
         uint64_t n;
         items[2 * done] = items[2 * done + 1] = NULL;
-        if (begin(r, &n) != LIST || n != 2 || (r->room -= 2) < 0 || read_values(r, items + 2 * done, 2, deeper) < 0) {
+        if (begin(r, &n) != LIST || n != 2 || (r->room -= 2) < 0
+            || (items[2 * done] = read_key(r, deeper)) == NULL
+            || (items[2 * done + 1] = read_value(r, deeper)) == NULL) {
             Py_XDECREF(items[2 * done]);
             Py_CLEAR(found);
             break;
@@ -872,7 +916,12 @@ read_list(Reader *r, uint64_t n, int deeper)
     if (n == 0 || n > (uint64_t)r->room)
         return NULL;
     r->room -= (Py_ssize_t)n;
-    int head = read_head(r);
+    int head;
+    if (n == 2 && r->end - r->at > 9 && memcmp(r->at, "\x07\x82unicode", 9) == 0) {
+        head = A_UNICODE;
+        r->at += 9;
+    } else
+        head = read_head(r);
     Py_ssize_t count = (Py_ssize_t)n - 1;
     if (head == A_UNICODE) {
         if (count != 1 || (text = text_of(r, &length)) == NULL)
