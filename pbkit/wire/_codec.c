@@ -34,7 +34,7 @@ static const char *const WORDS[] = {
     "password", "challenge", "logged_in", "not_logged_in", "cachemessage", "message", "answer", "error", "decref",
     "decache", "uncache",
 };
-enum { W_NONE = 1, W_DICTIONARY = 5, W_LIST = 8, W_TUPLE = 11, W_CACHEMESSAGE = 25, W_MESSAGE = 26, W_ANSWER = 27 };
+enum { W_NONE = 1, W_DEREFERENCE = 3, W_REFERENCE = 4, W_DICTIONARY = 5, W_LIST = 8, W_TUPLE = 11, W_CACHEMESSAGE = 25, W_MESSAGE = 26, W_ANSWER = 27 };
 enum { N_WORDS = sizeof(WORDS) / sizeof(WORDS[0]), LONGEST_WORD = 13 };
 
 /* By length: the numbers of the words that have it, ended by 0. */
@@ -449,6 +449,11 @@ typedef struct {
     const uint8_t *digits;
     Py_ssize_t count;
     int large;
+    /* What was given a number in this jelly, by that number; it may come again, but not in a key: the hash of a tuple is
+       made of all that is in it, each time. */
+    PyObject **known;
+    Py_ssize_t n_known, most_known;
+    int in_key;
 } Reader;
 
 /* Read the beginning of an item. Its type byte, or -1 at the end. */
@@ -586,7 +591,10 @@ end:
     return found;
 }
 
-enum { A_LIST, A_TUPLE, A_DICT, A_SET, A_FROZENSET, A_NONE, A_UNICODE, A_BOOLEAN };
+enum { A_LIST, A_TUPLE, A_DICT, A_SET, A_FROZENSET, A_NONE, A_UNICODE, A_BOOLEAN, A_REFERENCE, A_DEREFERENCE };
+
+/* So many bytes the message has at least for each thing that has a number, so that numbers are no higher. */
+enum { FOR_EACH_KNOWN = 4 };
 
 /* Read a word or string of Banana's: where its bytes are, or NULL. */
 static const char *
@@ -630,9 +638,11 @@ read_head(Reader *r)
     case 7:
         return is(text, length, "unicode") ? A_UNICODE : is(text, length, "boolean") ? A_BOOLEAN : -1;
     case 9:
-        return is(text, length, "frozenset") ? A_FROZENSET : -1;
+        return is(text, length, "frozenset") ? A_FROZENSET : is(text, length, "reference") ? A_REFERENCE : -1;
     case 10:
         return is(text, length, "dictionary") ? A_DICT : -1;
+    case 11:
+        return is(text, length, "dereference") ? A_DEREFERENCE : -1;
     default:
         return -1;
     }
@@ -835,16 +845,16 @@ static PyObject *
 read_key(Reader *r, int deeper)
 {
     static const char TEXT[] = "\x02\x80\x07\x82unicode";
-    Reader before = *r;
-    if (r->end - r->at > 11 && memcmp(r->at, TEXT, 11) == 0) {
-        Py_ssize_t length;
-        r->at += 11;
-        const char *text = (r->room -= 2) < 0 ? NULL : text_of(r, &length);
-        if (text != NULL)
-            return key_of(text, length);
-        *r = before;
+    if (r->end - r->at <= 11 || memcmp(r->at, TEXT, 11) != 0) {
+        r->in_key++;
+        PyObject *found = read_value(r, deeper);
+        r->in_key--;
+        return found;
     }
-    return read_value(r, deeper);
+    Py_ssize_t length;
+    r->at += 11;
+    const char *text = (r->room -= 2) < 0 ? NULL : text_of(r, &length);
+    return text == NULL ? NULL : key_of(text, length);
 }
 
 /* Read so many values into places of the caller's, which are NULL. 0, or -1: those that were read are the caller's. */
@@ -900,10 +910,78 @@ read_set(Reader *r, Py_ssize_t count, int frozen, int deeper)
     if (items == NULL)
         return NULL;
     PyObject **all = count > 0 ? &PyTuple_GET_ITEM(items, 0) : NULL;
-    if (read_values(r, all, count, deeper) == 0 && crowded(all, count, 1, 1) == 0)
+    r->in_key++;
+    int right = read_values(r, all, count, deeper) == 0;
+    r->in_key--;
+    if (right && crowded(all, count, 1, 1) == 0)
         found = frozen ? PyFrozenSet_New(items) : PySet_New(items);
     Py_DECREF(items);
     return found;
+}
+
+static PyObject *read_list(Reader *r, uint64_t n, int deeper);
+
+/* Read the number of something that is there more than once; -1 if it is none of ours. */
+static Py_ssize_t
+read_known(Reader *r)
+{
+    uint64_t n;
+    return begin(r, &n) == INT && n < (uint64_t)r->most_known ? (Py_ssize_t)n : -1;
+}
+
+/* Read a list, tuple, dict or set that is given a number. */
+static PyObject *
+read_reference(Reader *r, int deeper)
+{
+    uint64_t n;
+    Py_ssize_t number = read_known(r);
+    if (number < 0 || begin(r, &n) != LIST)
+        return NULL;
+    Reader ahead = *r;
+    int head = read_head(&ahead);
+    if (head < A_LIST || head > A_FROZENSET)
+        return NULL;
+    PyObject *found = read_list(r, n, deeper);
+    if (found == NULL)
+        return NULL;
+    if (number >= r->n_known) {
+        Py_ssize_t more = Py_MIN(2 * number + 8, r->most_known);
+        PyObject **known = PyMem_Realloc(r->known, (size_t)more * sizeof(PyObject *));
+        if (known == NULL) {
+            Py_DECREF(found);
+            return PyErr_NoMemory();
+        }
+        memset(known + r->n_known, 0, (size_t)(more - r->n_known) * sizeof(PyObject *));
+        r->known = known;
+        r->n_known = more;
+    }
+    if (r->known[number] != NULL) {
+        Py_DECREF(found);
+        return NULL;
+    }
+    r->known[number] = Py_NewRef(found);
+    return found;
+}
+
+/* Read a number in the place of what was given it before. */
+static PyObject *
+read_dereference(Reader *r)
+{
+    Py_ssize_t number = read_known(r);
+    if (number < 0 || number >= r->n_known || r->in_key)
+        return NULL;
+    return Py_XNewRef(r->known[number]);
+}
+
+/* Numbers are given for one jelly: arguments, keywords, or an answer. */
+static void
+forget_known(Reader *r)
+{
+    for (Py_ssize_t i = 0; i < r->n_known; i++)
+        Py_XDECREF(r->known[i]);
+    PyMem_Free(r->known);
+    r->known = NULL;
+    r->n_known = 0;
 }
 
 /* Read a list of jelly, of which so many elements were announced. */
@@ -937,6 +1015,10 @@ read_list(Reader *r, uint64_t n, int deeper)
     }
     if (head < 0 || deeper == 0)
         return NULL;
+    if (head == A_REFERENCE)
+        return count == 2 ? read_reference(r, deeper) : NULL;
+    if (head == A_DEREFERENCE)
+        return count == 1 ? read_dereference(r) : NULL;
     switch (head) {
     case A_LIST:
         found = PyList_New(count);
@@ -1005,6 +1087,7 @@ read_message(Reader *r)
         FIELD(3, text == NULL ? NULL : PyUnicode_DecodeUTF8(text, length, NULL));
         FIELD(4, read_raw(r));
         FIELD(5, read_value(r, DEEPEST));
+        forget_known(r);
         FIELD(6, read_value(r, DEEPEST));
     }
 #undef FIELD
@@ -1030,10 +1113,13 @@ reader(Reader *r, const char *function, PyObject *const *args, Py_ssize_t nargs,
         PyErr_Format(PyExc_TypeError, "a message is bytes, not %s", Py_TYPE(given[0])->tp_name);
         return -1;
     }
+    r->known = NULL;
+    r->n_known = r->in_key = 0;
     r->vocabulary = given[1] == NULL ? 1 : PyObject_IsTrue(given[1]);
     r->at = (const uint8_t *)PyBytes_AS_STRING(given[0]);
     r->room = PyBytes_GET_SIZE(given[0]);
     r->end = r->at + r->room;
+    r->most_known = r->room / FOR_EACH_KNOWN;
     return r->vocabulary < 0 ? -1 : 0;
 }
 
@@ -1058,7 +1144,11 @@ static PyObject *
 codec_decodePlain(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     Reader r;
-    return reader(&r, "decodePlain", args, nargs, kwnames) < 0 ? NULL : or_none(read_message(&r));
+    if (reader(&r, "decodePlain", args, nargs, kwnames) < 0)
+        return NULL;
+    PyObject *found = read_message(&r);
+    forget_known(&r);
+    return or_none(found);
 }
 
 static PyObject *
@@ -1090,6 +1180,10 @@ typedef struct {
     const void **seen;
     Py_ssize_t n_seen;
     int seen_bits;
+    /* Whether one came again; then all is done anew, with a number for each of these by its place in the table. Such a
+       number is negative once what has it was written. */
+    int again;
+    int32_t *numbers;
     /* What most calls can do with. */
     uint8_t first[512];
     const void *first_seen[32];
@@ -1100,9 +1194,12 @@ forget(Writer *w)
 {
     if (w->seen != w->first_seen)
         PyMem_Free(w->seen);
+    PyMem_Free(w->numbers);
     w->seen = w->first_seen;
     w->seen_bits = 5;
     w->n_seen = 0;
+    w->again = 0;
+    w->numbers = NULL;
     memset(w->first_seen, 0, sizeof(w->first_seen));
 }
 
@@ -1116,6 +1213,7 @@ writer(Writer *w, int vocabulary, Py_ssize_t string, Py_ssize_t digits)
     w->string = string;
     w->digits = digits;
     w->seen = w->first_seen;
+    w->numbers = NULL;
     forget(w);
 }
 
@@ -1128,6 +1226,7 @@ written(Writer *w, int result)
         PyMem_Free(w->bytes);
     if (w->seen != w->first_seen)
         PyMem_Free(w->seen);
+    PyMem_Free(w->numbers);
     return found;
 }
 
@@ -1307,26 +1406,48 @@ seen_slot(const void **seen, int bits, const void *id)
     return &seen[slot];
 }
 
+/* Have room for one more in the table. */
+static int
+widen(Writer *w)
+{
+    if (2 * w->n_seen < (Py_ssize_t)1 << w->seen_bits)
+        return 0;
+    int bits = w->seen_bits + 2;
+    const void **more = PyMem_Calloc((size_t)1 << bits, sizeof(void *));
+    int32_t *numbers = w->numbers == NULL ? NULL : PyMem_Calloc((size_t)1 << bits, sizeof(int32_t));
+    if (more == NULL || (w->numbers != NULL && numbers == NULL)) {
+        PyMem_Free(more);
+        PyMem_Free(numbers);
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < (Py_ssize_t)1 << w->seen_bits; i++) {
+        if (w->seen[i] == NULL)
+            continue;
+        const void **slot = seen_slot(more, bits, w->seen[i]);
+        *slot = w->seen[i];
+        if (numbers != NULL)
+            numbers[slot - more] = w->numbers[i];
+    }
+    if (w->seen != w->first_seen)
+        PyMem_Free(w->seen);
+    PyMem_Free(w->numbers);
+    w->seen = more;
+    w->seen_bits = bits;
+    w->numbers = numbers;
+    return 0;
+}
+
 /* Note a container; -1 if it was there before. */
 static int
 note(Writer *w, const void *id)
 {
-    if (2 * w->n_seen >= (Py_ssize_t)1 << w->seen_bits) {
-        int bits = w->seen_bits + 2;
-        const void **more = PyMem_Calloc((size_t)1 << bits, sizeof(void *));
-        if (more == NULL)
-            return -1;
-        for (Py_ssize_t i = 0; i < (Py_ssize_t)1 << w->seen_bits; i++)
-            if (w->seen[i] != NULL)
-                *seen_slot(more, bits, w->seen[i]) = w->seen[i];
-        if (w->seen != w->first_seen)
-            PyMem_Free(w->seen);
-        w->seen = more;
-        w->seen_bits = bits;
-    }
-    const void **slot = seen_slot(w->seen, w->seen_bits, id);
-    if (*slot != NULL)
+    if (widen(w) < 0)
         return -1;
+    const void **slot = seen_slot(w->seen, w->seen_bits, id);
+    if (*slot != NULL) {
+        w->again = 1;
+        return -1;
+    }
     *slot = id;
     w->n_seen++;
     return 0;
@@ -1373,6 +1494,26 @@ write_set(Writer *w, PyObject *value, Py_ssize_t n, int deeper)
     return n == 0 && !PyErr_Occurred() ? 0 : -1;
 }
 
+/* Where something is there more than once: its number, before it or in its place. 1 if that is all; -1 on error. */
+static int
+write_number(Writer *w, PyObject *value)
+{
+    const void **slot = seen_slot(w->seen, w->seen_bits, value);
+    if (*slot == NULL)
+        return -1; /* It was not there when they were counted. */
+    int32_t *number = &w->numbers[slot - w->seen];
+    if (*number == 0)
+        return 0;
+    int first = *number > 0;
+    if (put(w, first ? "\x03\x80" : "\x02\x80", 2) < 0 || put_word(w, first ? W_REFERENCE : W_DEREFERENCE) < 0
+        || put_number(w, (uint64_t)(first ? *number : -*number), INT) < 0)
+        return -1;
+    if (!first)
+        return 1;
+    *number = -*number;
+    return 0;
+}
+
 static int
 write_container(Writer *w, PyObject *value, int deeper)
 {
@@ -1391,7 +1532,17 @@ write_container(Writer *w, PyObject *value, int deeper)
         n = PySet_GET_SIZE(value);
     else
         return -1;
-    if (deeper == 0 || n >= w->string || note(w, value) < 0 || put_number(w, (uint64_t)n + 1, LIST) < 0)
+    if (deeper == 0 || n >= w->string)
+        return -1;
+    if (w->numbers == NULL) {
+        if (note(w, value) < 0)
+            return -1;
+    } else {
+        int repeated = write_number(w, value);
+        if (repeated != 0)
+            return repeated < 0 ? -1 : 0;
+    }
+    if (put_number(w, (uint64_t)n + 1, LIST) < 0)
         return -1;
     if (word == 0) {
         if (PyFrozenSet_CheckExact(value) ? put(w, "\x09\x82" "frozenset", 11) : put(w, "\x03\x82" "set", 5))
@@ -1431,6 +1582,87 @@ write_value(Writer *w, PyObject *value, int deeper)
     if (value == Py_False)
         return put(w, "\x02\x80\x07\x82" "boolean\x05\x82" "false", 18);
     return write_container(w, value, deeper);
+}
+
+typedef struct {
+    Writer *w;
+    int32_t next;
+} Count;
+
+static int count_value(Count *c, PyObject *value, int deeper);
+
+/* Take over an element and count it: between two of them somebody's code may run, if garbage is collected. */
+static int
+count_owned(Count *c, PyObject *value, int deeper)
+{
+    int result = count_value(c, value, deeper);
+    Py_DECREF(value);
+    return result;
+}
+
+/* Give a number to each that comes again, in the order in which they do, as jelly does. Into each it is gone once. */
+static int
+count_value(Count *c, PyObject *value, int deeper)
+{
+    Writer *w = c->w;
+    PyObject *each, *of;
+    if (!PyList_CheckExact(value) && !PyTuple_CheckExact(value) && !PyDict_CheckExact(value) && !PyAnySet_CheckExact(value))
+        return 0;
+    const void **slot = seen_slot(w->seen, w->seen_bits, value);
+    if (*slot != NULL) {
+        int32_t *number = &w->numbers[slot - w->seen];
+        if (*number == 0)
+            *number = ++c->next;
+        return 0;
+    }
+    if (deeper == 0 || note(w, value) < 0)
+        return -1;
+    if (PyList_CheckExact(value) || PyTuple_CheckExact(value)) {
+        int list = PyList_CheckExact(value);
+        for (Py_ssize_t i = 0; i < Py_SIZE(value); i++)
+            if (count_owned(c, Py_NewRef(list ? PyList_GET_ITEM(value, i) : PyTuple_GET_ITEM(value, i)), deeper - 1) < 0)
+                return -1;
+        return 0;
+    }
+    if (PyDict_CheckExact(value)) {
+        Py_ssize_t place = 0;
+        while (PyDict_Next(value, &place, &each, &of)) {
+            Py_INCREF(of);
+            int result = count_owned(c, Py_NewRef(each), deeper - 1);
+            if ((count_owned(c, of, deeper - 1) | result) < 0)
+                return -1;
+        }
+        return 0;
+    }
+    int result = 0;
+    PyObject *all = PyObject_GetIter(value);
+    if (all == NULL)
+        return -1;
+    while (result == 0 && (each = PyIter_Next(all)) != NULL)
+        result = count_owned(c, each, deeper - 1);
+    Py_DECREF(all);
+    return PyErr_Occurred() ? -1 : result;
+}
+
+/* Write a plain value that is a jelly by itself: what is in it twice is sent once. */
+static int
+write_jelly(Writer *w, PyObject *value)
+{
+    Py_ssize_t start = w->used;
+    if (w->n_seen > 0 || w->numbers != NULL)
+        forget(w);
+    if (write_value(w, value, DEEPEST) == 0)
+        return 0;
+    if (!w->again || PyErr_Occurred())
+        return -1;
+    /* It was written in vain up to there; that is rare, and costs no more than it would to look beforehand. */
+    forget(w);
+    w->used = start;
+    Count c = {w, 0};
+    w->numbers = PyMem_Calloc((size_t)1 << w->seen_bits, sizeof(int32_t));
+    if (w->numbers == NULL || count_value(&c, value, DEEPEST) < 0)
+        return -1;
+    return write_value(w, value, DEEPEST);
 }
 
 /* Write a header field: an int, a bool or bytes. */
@@ -1483,11 +1715,9 @@ write_tail(Writer *w, PyObject *const *parts)
 {
     if (!PyTuple_CheckExact(parts[2]) || !PyDict_CheckExact(parts[3]))
         return -1;
-    if (write_name(w, parts[0]) < 0 || write_raw(w, parts[1]) < 0 || write_value(w, parts[2], DEEPEST) < 0)
+    if (write_name(w, parts[0]) < 0 || write_raw(w, parts[1]) < 0 || write_jelly(w, parts[2]) < 0)
         return -1;
-    if (w->n_seen > 0)
-        forget(w);
-    return write_value(w, parts[3], DEEPEST);
+    return write_jelly(w, parts[3]);
 }
 
 /* Prefix, requestID, objectID. */
@@ -1548,7 +1778,7 @@ static PyObject *
 codec_encodePlain(SIGNATURE)
 {
     BEGIN("encodePlain", 4, "value")
-    return or_none(written(&w, write_value(&w, given[0], DEEPEST)));
+    return or_none(written(&w, write_jelly(&w, given[0])));
 }
 
 static PyObject *
@@ -1556,7 +1786,7 @@ codec_encodeAnswer(SIGNATURE)
 {
     BEGIN("encodeAnswer", 5, "requestID", "value")
     int result = put(&w, "\x03\x80", 2) < 0 || put_word(&w, W_ANSWER) < 0 || write_raw(&w, given[0]) < 0;
-    return or_none(written(&w, result ? -1 : write_value(&w, given[1], DEEPEST)));
+    return or_none(written(&w, result ? -1 : write_jelly(&w, given[1])));
 }
 
 static PyObject *

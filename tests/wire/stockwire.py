@@ -86,22 +86,53 @@ def shape(value: Any) -> Any:
     return of(value)
 
 
-def repeats(*scopes: Any) -> bool:
-    """Whether any list, tuple, dict or set is there twice in one of the scopes."""
+def _parts(value: Any) -> list[Any]:
+    return [*value, *value.values()] if type(value) is dict else list(value)
 
-    def walk(value: Any) -> bool:
-        if type(value) not in (list, tuple, dict, set, frozenset):
-            return False
+
+_CONTAINERS = (list, tuple, dict, set, frozenset)
+
+
+def inKeys(*scopes: Any) -> bool:
+    """Whether anything that is there twice in one of the scopes is so in a key, or in a member of a set."""
+
+    def walk(value: Any, key: bool) -> None:
+        if type(value) not in _CONTAINERS:
+            return
         if id(value) in seen:
-            return True
+            found.append(key)
+            return
         seen.add(id(value))
-        return any(walk(each) for each in ([*value, *value.values()] if type(value) is dict else value))
+        # In the order in which they are sent.
+        for each in value:
+            walk(each, key or type(value) not in (list, tuple))
+            if type(value) is dict:
+                walk(value[each], key)
 
+    found: list[bool] = []
     for scope in scopes:
         seen: set[int] = set()
-        if walk(scope):
+        walk(scope, False)
+    return any(found)
+
+
+def endless(value: Any) -> bool:
+    """Whether a value holds itself."""
+
+    def walk(value: Any) -> bool:
+        if type(value) not in _CONTAINERS or id(value) in done:
+            return False
+        if id(value) in around:
             return True
-    return False
+        around.add(id(value))
+        found = any(walk(each) for each in _parts(value))
+        around.discard(id(value))
+        done.add(id(value))
+        return found
+
+    around: set[int] = set()
+    done: set[int] = set()
+    return walk(value)
 
 
 integers = st.one_of(
@@ -123,7 +154,7 @@ hashables = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3).map(tuple), st.frozensets(inner, max_size=3)),
     max_leaves=4,
 )
-#: Plain values: nothing shared but what Python itself shares, such as ``()``.
+#: Plain values: nothing comes again but what Python itself has once, such as ``()``.
 values = st.recursive(
     scalars,
     lambda inner: st.one_of(
