@@ -95,7 +95,7 @@ class Broker(Routes):
         self.fast = False
         #: The request that is being served, if it is to be answered.
         self.answering: Any = None
-        #: The call that is being served, as it came.
+        #: The message that is being served, as it came.
         self.message = b""
 
     @property
@@ -162,6 +162,7 @@ class Broker(Routes):
 
     def messageReceived(self, message: bytes) -> None:
         """One whole message came in."""
+        self.message = message
         try:
             if self.fast:
                 call = codec.decodePlain(message, self.vocabulary)
@@ -201,7 +202,6 @@ class Broker(Routes):
             _, requestID, objectID, name, answerRequired, args, kw = call
             if type(args) is list:
                 args = tuple(args)
-            self.message = message
             owner = self.owners.get(objectID) if type(objectID) is int else None
             if owner is not None:
                 owner.serve(owner.ownObject, requestID, objectID, name, answerRequired, args, kw)
