@@ -107,7 +107,7 @@ class Broker(Routes):
     def journal(self) -> Journal:
         """What may be written into the log because of this connection."""
         if self._journal is None:
-            clock = self.peer.clock
+            clock = self.clock
             seconds = time.monotonic if clock is None else clock.seconds
             self._journal = Journal(self.profile.log, seconds, self.peer)
         return self._journal
@@ -116,7 +116,7 @@ class Broker(Routes):
 
     def connectionMade(self) -> None:
         """As stock's, once there is room."""
-        clock = self.peer.clock
+        clock = self.clock
         # A server of ours has a watch, and may have a gate.
         watchOf = getattr(self.factory, "watchOf", None)
         watch = None if watchOf is None or clock is None else watchOf(clock)

@@ -9,6 +9,7 @@ from threading import get_ident
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.python import threadable
 from twisted.spread import banana, pb
 from twisted.spread.jelly import globalSecurity
@@ -21,6 +22,7 @@ from pbkit.wire.few import Few
 from pbkit.wire.gate import LOGIN
 from pbkit.wire.lazily import EMPTY, Lazily
 from pbkit.wire.outflow import Outflow
+from pbkit.wire.peer import clockOf
 from pbkit.wire.tombstones import Tombstones
 
 if TYPE_CHECKING:
@@ -74,6 +76,11 @@ class Routes(Calls):
     def connection(self) -> Broker:  # type: ignore[override]
         """Itself: it is not a channel."""
         return cast("Broker", self)
+
+    @property
+    def clock(self) -> IReactorTime | None:
+        """What deadlines are kept by here, or None where no clock is known."""
+        return clockOf(self)
 
     def openChannel(self) -> Channel:
         """
@@ -133,7 +140,7 @@ class Routes(Calls):
     def setDeadline(self, requestID: int, timeout: float) -> None:
         """Have a call of ours fail unless it is answered in so many seconds."""
         if self._deadlines is None:
-            clock = self.connection.peer.clock
+            clock = self.connection.clock
             if clock is None:
                 return
             self._deadlines = Deadlines(clock, self.callers, self._expired)

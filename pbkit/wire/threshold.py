@@ -11,6 +11,7 @@ import attrs
 
 from pbkit.wire.gate import Answered, Closed, Gate, Nobody, Serve
 from pbkit.wire.outflow import WINDOW
+from pbkit.wire.peer import addressOf, ping
 from pbkit.wire.place import Place
 from pbkit.wire.profile import Calls, Limits
 from pbkit.wire.waiting import NO_ROOM
@@ -61,7 +62,7 @@ class Threshold:
         """
         if self._watch is None:
             return True
-        self.place = self._watch.arrived(self, self._broker.peer.address)
+        self.place = self._watch.arrived(self, addressOf(self._broker))
         if self.place.who is None:
             self._broker.refuse(NO_ROOM)
         elif self.place.held:
@@ -168,7 +169,7 @@ class Threshold:
         if self.closed and not self._used:
             self.heard = True
         else:
-            self._broker.peer.ping(self._broker.profile.keepalive.wait)
+            ping(self._broker, self._broker.profile.keepalive.wait)
 
     def abort(self, why: str) -> None:
         """Close the connection, with one line in the log."""
