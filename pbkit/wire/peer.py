@@ -49,7 +49,6 @@ class Peer:
         "_broker",
         "_callbacks",
         "_hello",
-        "_key",
         "_number",
         "_writers",
         "closing",
@@ -58,11 +57,10 @@ class Peer:
     def __init__(self, broker: Any) -> None:
         self._broker = broker
         # A connection at rest has none of these: there is nobody to be called, and nobody aboard but its channels.
-        self._callbacks: dict[int, Callable[[], object]] | None = None
-        self._writers: dict[int, Callable[[], object]] | None = None
-        self._aboard: set[int] | None = None
+        self._callbacks: dict[object, Callable[[], object]] | None = None
+        self._writers: dict[object, Callable[[], object]] | None = None
+        self._aboard: set[object] | None = None
         self._asked = False
-        self._key = 0
         self._aborting: IDelayedCall | None = None
         self.closing = False
         self._number = next(_numbers)
@@ -82,10 +80,6 @@ class Peer:
     @hello.setter
     def hello(self, declared: dict[str, Any]) -> None:
         self._hello = tuple(part for key, value in declared.items() for part in (_KEYS.get(key, key), value))
-
-    def _nextKey(self) -> int:
-        self._key += 1
-        return self._key
 
     def __str__(self) -> str:
         """For the log: ``127.0.0.1:4711``, or what comes nearest to it."""
@@ -138,7 +132,7 @@ class Peer:
         """As `IPeer.onWritable`. It is called when nothing waits any more, and not as soon as a little less does."""
         if self._writers is None:
             self._writers = {}
-        writers, key = self._writers, self._nextKey()
+        writers, key = self._writers, object()
         writers[key] = f
         if not self._asked:
             # One callback for all: whoever takes his off leaves nothing behind.
@@ -167,11 +161,11 @@ class Peer:
             # One notifier for all. Stock keeps one for each login, dropped or not, until the end.
             self._callbacks = {}
             self._broker.notifyOnDisconnect(self._lost)
-        key = self._nextKey()
+        key = object()
         self._callbacks[key] = f
         return lambda: self._takeOff(key)
 
-    def _takeOff(self, key: int) -> None:
+    def _takeOff(self, key: object) -> None:
         if self._callbacks is not None:
             self._callbacks.pop(key, None)
             if not self._callbacks and self.alive:
@@ -187,7 +181,7 @@ class Peer:
         """As `IPeer.board`."""
         if self._aboard is None:
             self._aboard = set()
-        aboard, key = self._aboard, self._nextKey()
+        aboard, key = self._aboard, object()
         aboard.add(key)
 
         def leave() -> None:
