@@ -97,6 +97,22 @@ class Routes(Calls):
         """How many have logged in here, or are about to."""
         return len(self._channels)
 
+    def tidy(self) -> None:
+        """
+        To be called now and then, and not at each call: let go of the tables that were needed by calls that are through.
+        A dict that has had something in it stays as large.
+        """
+        if not self.waitingForAnswers:
+            self.waitingForAnswers = EMPTY
+        if not self.callers:
+            self.callers = EMPTY
+            if self._deadlines is not None:
+                # They look into the table that is gone.
+                self._deadlines.stop()
+                self._deadlines = None
+        for channel in self._channels:
+            channel.tidy()
+
     def bury(self, channel: Channel, granted: Any, observed: Any, waiting: Any) -> None:
         """
         A channel has ended: nothing is brought to it any more.

@@ -244,6 +244,7 @@ class Threshold:
         :param now: the time.
         :return: why the connection is to be closed, or None.
         """
+        self._broker.tidy()
         if self._closedAt is not None and now - self._closedAt >= GRACE:
             self._closedAt = None
             self._bound()
