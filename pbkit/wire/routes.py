@@ -99,7 +99,7 @@ class Routes(Calls):
 
     def tidy(self) -> None:
         """
-        To be called now and then, and not at each call: let go of the tables that were needed by calls that are through.
+        To be called now and then, and not at each call: let go of the tables of calls that are through.
         A dict that has had something in it stays as large.
         """
         if not self.waitingForAnswers:
