@@ -10,6 +10,7 @@ from types import CellType, CoroutineType, FunctionType, ModuleType
 from typing import Any
 
 import attrs
+from twisted.cred.credentials import IUsernameHashedPassword
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.spread import pb
@@ -58,11 +59,8 @@ class RestTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         profile = attrs.evolve(STRICT, gate=attrs.evolve(STRICT.gate, again=20.0))
-        self.building: dict[str, Deferred[Any]] = {}
-        realm = self.realm = CachingRealm(Quiet, clock=self.clock)
-        build = realm.buildAvatar
-        self.patch(realm, "buildAvatar", lambda avatarId: self.building.get(avatarId) or build(avatarId))
-        self.factory = serve(realm, clock=self.clock, profile=profile)
+        self.realm = CachingRealm(Quiet, clock=self.clock)
+        self.factory = serve(self.realm, clock=self.clock, profile=profile)
 
     def wire(self, client: Any = None) -> Wire:
         """One connection more, that goes when the test is over."""
@@ -120,10 +118,12 @@ class RestTests(SynchronousTestCase):
         self.assertTrue(wire.server.closed)
 
     def test_atWork(self) -> None:
-        """Its time stands still while its next avatar is being built, also if its last session ends meanwhile."""
+        """Its time stands still while a checker is at work for it, also if its last session ends meanwhile."""
         wire = self.wire()
         avatar = self.successResultOf(wire.login("alice"))
-        built = self.building["bob"] = Deferred()
+        checked: Deferred[Any] = Deferred()
+        checker = self.factory.root.portal.checkers[IUsernameHashedPassword]
+        self.patch(checker, "requestAvatarId", lambda credentials: checked)
         login = wire.login("bob")
         del avatar
         gc.collect()
@@ -131,7 +131,7 @@ class RestTests(SynchronousTestCase):
         for _ in range(25):
             self.clock.advance(1.0)
         self.assertFalse(wire.server.closed)
-        built.callback(Quiet("bob"))
+        checked.callback(b"bob")
         wire.flush()
         second = self.successResultOf(login)
         self.assertIsNone(wire.server.threshold.place)
