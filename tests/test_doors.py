@@ -25,7 +25,7 @@ DOORS: dict[str, set[str]] = {
     "sessions": {"dispatch", "plain"},
     "wire": {"dispatch", "plain"},
     "auth": set(),
-    "server": {"sessions", "wire", "auth"},
+    "server": {"dispatch", "sessions", "wire", "auth"},
     "client": {"wire"},
     "dropin": {"wire", "server", "client"},
     "demo": {"sessions"},

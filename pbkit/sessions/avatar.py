@@ -33,7 +33,8 @@ class Avatar(pb.Avatar):
     :ivar avatarId: a str.
     """
 
-    _live: dict[str, Session] | None = None
+    #: By their ids. One that is alone stands for itself: a table of one takes 230 bytes.
+    _live: dict[str, Session] | Session | None = None
 
     def __init__(self, avatarId: str) -> None:
         self.avatarId = avatarId
@@ -41,7 +42,10 @@ class Avatar(pb.Avatar):
     @property
     def sessions(self) -> tuple[Session, ...]:
         """The live sessions of this avatar, oldest login first."""
-        return tuple(self._live.values()) if self._live else ()
+        live = self._live
+        if isinstance(live, dict):
+            return tuple(live.values())
+        return () if live is None else (live,)
 
     def tell(self, method: str, *args: Any, **kw: Any) -> Deferred[Summary]:
         """Tell all clients of this avatar, as `Realm.tell`."""
@@ -63,10 +67,16 @@ class Avatar(pb.Avatar):
         return dispatch(self, f"perspective_{message}", broker, args, kw, self)
 
     def _sessionBegan(self, session: Session) -> None:
-        if self._live is None:
-            self._live = {}
-        self._live[session.sessionId] = session
+        live = self._live
+        if live is None:
+            self._live = session
+        elif isinstance(live, dict):
+            live[session.sessionId] = session
+        else:
+            self._live = {live.sessionId: live, session.sessionId: session}
 
     def _sessionEnded(self, session: Session) -> None:
-        if self._live is not None:
+        if isinstance(self._live, dict):
             self._live.pop(session.sessionId, None)
+        elif self._live is session:
+            self._live = None

@@ -95,7 +95,7 @@ class Broker(Routes):
         self.fast = False
         #: The request that is being served, if it is to be answered.
         self.answering: Any = None
-        #: The call that is being served, as it came.
+        #: The message that is being served, as it came.
         self.message = b""
 
     @property
@@ -107,7 +107,7 @@ class Broker(Routes):
     def journal(self) -> Journal:
         """What may be written into the log because of this connection."""
         if self._journal is None:
-            clock = self.peer.clock
+            clock = self.clock
             seconds = time.monotonic if clock is None else clock.seconds
             self._journal = Journal(self.profile.log, seconds, self.peer)
         return self._journal
@@ -116,7 +116,7 @@ class Broker(Routes):
 
     def connectionMade(self) -> None:
         """As stock's, once there is room."""
-        clock = self.peer.clock
+        clock = self.clock
         # A server of ours has a watch, and may have a gate.
         watchOf = getattr(self.factory, "watchOf", None)
         watch = None if watchOf is None or clock is None else watchOf(clock)
@@ -162,6 +162,7 @@ class Broker(Routes):
 
     def messageReceived(self, message: bytes) -> None:
         """One whole message came in."""
+        self.message = message
         try:
             if self.fast:
                 call = codec.decodePlain(message, self.vocabulary)
@@ -201,7 +202,6 @@ class Broker(Routes):
             _, requestID, objectID, name, answerRequired, args, kw = call
             if type(args) is list:
                 args = tuple(args)
-            self.message = message
             owner = self.owners.get(objectID) if type(objectID) is int else None
             if owner is not None:
                 owner.serve(owner.ownObject, requestID, objectID, name, answerRequired, args, kw)

@@ -48,7 +48,7 @@ class Calls(Jellying):
     @property
     def keepsDeadlines(self) -> bool:
         """Whether calls may have a ``pbtimeout=``: stock's would take it for an argument of the method."""
-        return self.connection.peer.clock is not None
+        return self.connection.clock is not None
 
     # Calls in.
 

@@ -142,6 +142,13 @@ class Channel(Tables):
 
     # Letting go.
 
+    def tidy(self) -> None:
+        """Nothing may be going on: let go of the tables that were needed when something was."""
+        if not self._serving:
+            self._serving = EMPTY
+        if not self.waitingForAnswers:
+            self.waitingForAnswers = EMPTY
+
     @property
     def busy(self) -> bool:
         """As `IChannel.busy`."""

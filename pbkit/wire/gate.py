@@ -9,8 +9,7 @@ hand, whether the gate is open or not. The gate is open while somebody is logged
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import attrs
 from twisted.spread import pb
@@ -78,20 +77,28 @@ SERVE = Serve()
 IGNORED = Ignored()
 
 
+class Tables(Protocol):
+    """What a gate asks of a connection."""
+
+    def hasOwn(self, luid: int, /) -> bool:
+        """Whether something was handed out by this id that is no session's."""
+
+
 class Gate:
     """
     The gate of one connection. There is none where ``profile.gate.closed`` is False: do not make one.
 
-    :param challenger: whether an id is that of a challenger that was handed out on this connection. In a strict server
-        these are all that is in the connection's own table under an int: ``lambda luid: luid in broker.localObjects``.
+    :param tables: the connection, which is asked whether an id is that of a challenger that was handed out on it. In a
+        strict server these are all that is in the connection's own table under an int.
     :ivar inside: how many are logged in. The gate is open while there are any.
+    :ivar used: whether anybody ever was.
     """
 
-    __slots__ = ("_challenger", "_used", "inside")
+    __slots__ = ("_tables", "inside", "used")
 
-    def __init__(self, challenger: Callable[[int], bool]) -> None:
-        self._challenger = challenger
-        self._used = False
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self.used = False
         self.inside = 0
 
     def enter(self) -> bool:
@@ -100,7 +107,7 @@ class Gate:
 
         :return: whether that opened the gate.
         """
-        self._used = True
+        self.used = True
         self.inside += 1
         return self.inside == 1
 
@@ -133,9 +140,9 @@ class Gate:
         if len(expression) == 2 and type(expression[1]) is int:
             # Ids that nobody has are passed over. Those of a cache are for who was logged in: the session has ended,
             # and the client, who may not know yet, lets go.
-            if command == b"decref" or (self._used and command in (b"decache", b"uncache")):
+            if command == b"decref" or (self.used and command in (b"decache", b"uncache")):
                 return SERVE
-        if self._used and command == b"cachemessage" and len(expression) == 7 and type(expression[1]) in (int, bytes):
+        if self.used and command == b"cachemessage" and len(expression) == 7 and type(expression[1]) in (int, bytes):
             return Nobody(expression[1], expression[2], bool(expression[4]), [b"list", *expression[5:7]])
         return _CLOSED.get(command, _CLOSED[b""]) if type(command) is bytes else _CLOSED[b""]
 
@@ -144,7 +151,7 @@ class Gate:
             return _CLOSED[b"message"]
         if type(objectID) is bytes and objectID in (LOGIN, NAME):
             return SERVE
-        if type(objectID) is int and self._challenger(objectID):
+        if type(objectID) is int and self._tables.hasOwn(objectID):
             return SERVE
         return Nobody(requestID, objectID, bool(answer), [b"list", netArgs, netKw])
 

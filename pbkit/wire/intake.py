@@ -4,7 +4,6 @@ The way in of a connection: bytes become messages, within bounds; calls that are
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -72,15 +71,12 @@ class Intake:
         "_busy",
         "_calls",
         "_clock",
-        "_ended",
         "_framer",
         "_later",
         "_limits",
-        "_most",
+        "_owes",
         "_queue",
         "_queued",
-        "_serving",
-        "_spent",
         "_weight",
         "paused",
         "served",
@@ -90,20 +86,19 @@ class Intake:
         self._broker = broker
         self._limits = limits
         self._calls = calls
-        self._most = sys.maxsize if calls.served is None else calls.served
         # There is one while there is a part of a message: it takes 220 bytes.
         self._framer: Any = None
         self._queue: deque[bytes] | None = None
         self._queued = self.served = 0
-        # What is being served at this moment, and what all those weigh whose Deferred has not fired.
-        self._serving = b""
+        # What all those weigh whose Deferred has not fired.
         self._weight = 0
         self._busy = self.paused = False
         # The reactor that reads for us. A connection in memory has none, and is served at once.
         clock = getattr(broker.transport, "reactor", None)
         self._clock: Any = clock if IReactorTime.providedBy(clock) else None
-        # How much of its slice it has had, and when it had the last of it: a chunk of TLS comes in a thousand pieces.
-        self._spent = self._ended = 0.0
+        # Until when others are to be served, to make up for what it has had of its slice: a chunk of TLS comes in a
+        # thousand pieces.
+        self._owes = 0.0
         # What goes on where a slice has ended.
         self._later: IDelayedCall | None = None
 
@@ -117,7 +112,6 @@ class Intake:
     def limit(self, limits: Limits, calls: Calls) -> None:
         """Other bounds, from the next message on."""
         self._limits, self._calls = limits, calls
-        self._most = sys.maxsize if calls.served is None else calls.served
         if self._framer is not None:
             self._framer.limit(*self._bounds())
         if self._queue:
@@ -145,11 +139,12 @@ class Intake:
         if self._busy or self._later is not None:
             return  # While a message is being served, or others have their turn; these are next.
         until = began = None
+        spent = 0.0
         if self._clock is not None:
             began = self._clock.seconds()
             # Time in which others were served is given back.
-            self._spent = max(0.0, self._spent - max(0.0, began - self._ended))
-            until = began + SLICE / (Intake.resting + 1) - self._spent
+            spent = max(0.0, self._owes - began)
+            until = began + SLICE / (Intake.resting + 1) - spent
             if until < began:
                 self._rest()
                 return
@@ -160,7 +155,7 @@ class Intake:
         try:
             while not broker.closed:
                 if self._queue and not self._full():
-                    self._serving = message = self._dequeue()
+                    message = self._dequeue()
                     broker.messageReceived(message)
                 elif self.paused:
                     break
@@ -175,7 +170,6 @@ class Intake:
                     if self._queue or (self.served and self._full()):
                         self._enqueue(message)
                     else:
-                        self._serving = message
                         broker.messageReceived(message)
                 look -= LEAST + len(message)
                 if look <= 0:
@@ -188,10 +182,10 @@ class Intake:
         finally:
             self._busy = False
             # It may have been of some megabytes.
-            self._serving = broker.message = b""
+            broker.message = b""
             if began is not None:
-                self._ended = self._clock.seconds()
-                self._spent += self._ended - began
+                ended = self._clock.seconds()
+                self._owes = ended + spent + (ended - began)
             broker.outflow.uncork()
 
     def _rest(self) -> None:
@@ -204,7 +198,7 @@ class Intake:
     def _goOn(self) -> None:
         Intake.resting -= 1
         self._later = None
-        self._spent = 0.0
+        self._owes = 0.0
         try:
             self._run()
         except Exception:
@@ -223,11 +217,10 @@ class Intake:
     # Calls that wait.
 
     def _full(self) -> bool:
-        if self.served <= 1:
-            return self.served >= self._most
-        return self.served >= self._most or (
-            self._calls.served is not None and self._weight > SERVED * self._calls.queued
-        )
+        most = self._calls.served
+        if most is None:
+            return False
+        return self.served >= most or (self.served > 1 and self._weight > SERVED * self._calls.queued)
 
     def _enqueue(self, message: bytes) -> None:
         expression = codec.decode(message)
@@ -237,7 +230,6 @@ class Intake:
             or command not in _ORDERED
             or (command == b"message" and not self._broker.serves(expression))
         ):
-            self._serving = message
             self._broker.messageReceived(message)
             return
         if self._queue is None:
@@ -266,7 +258,7 @@ class Intake:
 
         :return: what it weighs, for `done`.
         """
-        weighs = weight(self._serving)
+        weighs = weight(self._broker.message)
         self.served += 1
         self._weight += weighs
         return weighs

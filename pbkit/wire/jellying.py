@@ -144,7 +144,9 @@ class Jellying(Caching):
         if self.localObjects is EMPTY:
             # Mostly it is the root and nothing else.
             self.localObjects = Few()
-        super().setNameForLocal(name, object)
+        assert object is not None
+        # In stock, one that is twice as large.
+        self.localObjects[name.encode("utf-8") if isinstance(name, str) else name] = Local(object)
 
     def takeBack(self, luids: list[int]) -> None:
         """Let go of what was put into a message that is not sent."""

@@ -49,7 +49,6 @@ class Peer:
         "_broker",
         "_callbacks",
         "_hello",
-        "_key",
         "_number",
         "_writers",
         "closing",
@@ -58,11 +57,10 @@ class Peer:
     def __init__(self, broker: Any) -> None:
         self._broker = broker
         # A connection at rest has none of these: there is nobody to be called, and nobody aboard but its channels.
-        self._callbacks: dict[int, Callable[[], object]] | None = None
-        self._writers: dict[int, Callable[[], object]] | None = None
-        self._aboard: set[int] | None = None
+        self._callbacks: dict[object, Callable[[], object]] | None = None
+        self._writers: dict[object, Callable[[], object]] | None = None
+        self._aboard: set[object] | None = None
         self._asked = False
-        self._key = 0
         self._aborting: IDelayedCall | None = None
         self.closing = False
         self._number = next(_numbers)
@@ -82,10 +80,6 @@ class Peer:
     @hello.setter
     def hello(self, declared: dict[str, Any]) -> None:
         self._hello = tuple(part for key, value in declared.items() for part in (_KEYS.get(key, key), value))
-
-    def _nextKey(self) -> int:
-        self._key += 1
-        return self._key
 
     def __str__(self) -> str:
         """For the log: ``127.0.0.1:4711``, or what comes nearest to it."""
@@ -111,16 +105,12 @@ class Peer:
     @property
     def address(self) -> Any:
         """The other end's `IAddress`, or None where the transport has none."""
-        getPeer = getattr(self._broker.transport, "getPeer", None)
-        return None if getPeer is None else getPeer()
+        return addressOf(self._broker)
 
     @property
     def clock(self) -> IReactorTime | None:
         """The factory's clock, else the reactor that the transport belongs to, else None."""
-        clock = getattr(self._broker.factory, "clock", None)
-        if clock is None:
-            clock = getattr(self._broker.transport, "reactor", None)
-        return clock if IReactorTime.providedBy(clock) else None
+        return clockOf(self._broker)
 
     def fanOut(self, method: str, args: tuple[Any, ...], kw: dict[str, Any]) -> Cast:
         """As `IPeer.fanOut`."""
@@ -142,7 +132,7 @@ class Peer:
         """As `IPeer.onWritable`. It is called when nothing waits any more, and not as soon as a little less does."""
         if self._writers is None:
             self._writers = {}
-        writers, key = self._writers, self._nextKey()
+        writers, key = self._writers, object()
         writers[key] = f
         if not self._asked:
             # One callback for all: whoever takes his off leaves nothing behind.
@@ -171,11 +161,11 @@ class Peer:
             # One notifier for all. Stock keeps one for each login, dropped or not, until the end.
             self._callbacks = {}
             self._broker.notifyOnDisconnect(self._lost)
-        key = self._nextKey()
+        key = object()
         self._callbacks[key] = f
         return lambda: self._takeOff(key)
 
-    def _takeOff(self, key: int) -> None:
+    def _takeOff(self, key: object) -> None:
         if self._callbacks is not None:
             self._callbacks.pop(key, None)
             if not self._callbacks and self.alive:
@@ -191,7 +181,7 @@ class Peer:
         """As `IPeer.board`."""
         if self._aboard is None:
             self._aboard = set()
-        aboard, key = self._aboard, self._nextKey()
+        aboard, key = self._aboard, object()
         aboard.add(key)
 
         def leave() -> None:
@@ -208,7 +198,7 @@ class Peer:
 
     def ping(self, timeout: float) -> Deferred[bool]:
         """As `IPeer.ping`."""
-        return self._ask(NOBODY, "ping", (), timeout)
+        return ping(self._broker, timeout)
 
     def goodbye(self, reference: Any, reason: str, detail: str, timeout: float) -> Deferred[bool]:
         """As `IPeer.goodbye`."""
@@ -216,30 +206,8 @@ class Peer:
             return succeed(False)
         # The mind's own way is its session's channel, on which nothing is sent any more.
         luid = NAME if reference is None else reference.luid
-        told = self._ask(luid, "goodbye", (reason, detail), timeout)
+        told = _ask(self._broker, luid, "goodbye", (reason, detail), timeout)
         return told if self.clock is not None else succeed(False)
-
-    def _ask(self, luid: Any, method: str, args: tuple[Any, ...], timeout: float) -> Deferred[bool]:
-        """Call an object of the other end's on the connection itself; whatever comes back is an answer."""
-        answer: Deferred[Any]
-        # Its deadline is kept below, whosever broker it is.
-        kw = {"pbtimeout": None} if getattr(self._broker, "keepsDeadlines", False) else {}
-        try:
-            answer = self._broker.remoteForName(luid).callRemote(method, *args, **kw)
-        except pb.DeadReferenceError:
-            answer = fail(Failure())
-        asked: Deferred[bool] = Deferred()
-        answer.addBoth(lambda result: None if asked.called else asked.callback(self.alive))
-        clock = self.clock
-
-        def silent(result: Any, timeout: float) -> bool:
-            # Nobody waits any more. Ours forgets the call then; stock keeps it until the connection is lost.
-            answer.cancel()
-            return False
-
-        if clock is not None:
-            asked.addTimeout(timeout, clock, silent)
-        return asked
 
     def close(self, abortAfter: float) -> Deferred[None]:
         """As `IPeer.close`."""
@@ -283,6 +251,51 @@ def _guarded(f: Callable[[], object]) -> None:
         f()
     except Exception:
         log.failure("a callback for what became of a connection raised")
+
+
+# What the watch needs of all connections; those on which nobody has logged in have no `Peer`.
+
+
+def addressOf(broker: Any) -> Any:
+    """As `Peer.address`."""
+    getPeer = getattr(broker.transport, "getPeer", None)
+    return None if getPeer is None else getPeer()
+
+
+def clockOf(broker: Any) -> IReactorTime | None:
+    """As `Peer.clock`."""
+    clock = getattr(broker.factory, "clock", None)
+    if clock is None:
+        clock = getattr(broker.transport, "reactor", None)
+    return clock if IReactorTime.providedBy(clock) else None
+
+
+def ping(broker: Any, timeout: float) -> Deferred[bool]:
+    """As `Peer.ping`."""
+    return _ask(broker, NOBODY, "ping", (), timeout)
+
+
+def _ask(broker: Any, luid: Any, method: str, args: tuple[Any, ...], timeout: float) -> Deferred[bool]:
+    """Call an object of the other end's on the connection itself; whatever comes back is an answer."""
+    answer: Deferred[Any]
+    # Its deadline is kept below, whosever broker it is.
+    kw = {"pbtimeout": None} if getattr(broker, "keepsDeadlines", False) else {}
+    try:
+        answer = broker.remoteForName(luid).callRemote(method, *args, **kw)
+    except pb.DeadReferenceError:
+        answer = fail(Failure())
+    asked: Deferred[bool] = Deferred()
+    answer.addBoth(lambda result: None if asked.called else asked.callback(not broker.disconnected))
+    clock = clockOf(broker)
+
+    def silent(result: Any, timeout: float) -> bool:
+        # Nobody waits any more. Ours forgets the call then; stock keeps it until the connection is lost.
+        answer.cancel()
+        return False
+
+    if clock is not None:
+        asked.addTimeout(timeout, clock, silent)
+    return asked
 
 
 def peerOf(broker: Any) -> Peer:

@@ -80,7 +80,7 @@ class Group:
 
 class Place:
     """
-    One connection's, for as long as it lives: whether somebody has logged in on it or not.
+    One connection's, until somebody has logged in on it, and again when the last is out.
 
     :ivar who: the connection, as it was given to `Waiting.arrived`.
     :ivar sent: how many bytes it has sent since it came, or since its last session has ended. The connection adds

@@ -9,6 +9,7 @@ from threading import get_ident
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.python import threadable
 from twisted.spread import banana, pb
 from twisted.spread.jelly import globalSecurity
@@ -21,6 +22,7 @@ from pbkit.wire.few import Few
 from pbkit.wire.gate import LOGIN
 from pbkit.wire.lazily import EMPTY, Lazily
 from pbkit.wire.outflow import Outflow
+from pbkit.wire.peer import clockOf
 from pbkit.wire.tombstones import Tombstones
 
 if TYPE_CHECKING:
@@ -75,6 +77,11 @@ class Routes(Calls):
         """Itself: it is not a channel."""
         return cast("Broker", self)
 
+    @property
+    def clock(self) -> IReactorTime | None:
+        """What deadlines are kept by here, or None where no clock is known."""
+        return clockOf(self)
+
     def openChannel(self) -> Channel:
         """
         A new channel, for one login.
@@ -89,6 +96,22 @@ class Routes(Calls):
     def logins(self) -> int:
         """How many have logged in here, or are about to."""
         return len(self._channels)
+
+    def tidy(self) -> None:
+        """
+        To be called now and then, and not at each call: let go of the tables of calls that are through.
+        A dict that has had something in it stays as large.
+        """
+        if not self.waitingForAnswers:
+            self.waitingForAnswers = EMPTY
+        if not self.callers:
+            self.callers = EMPTY
+            if self._deadlines is not None:
+                # They look into the table that is gone.
+                self._deadlines.stop()
+                self._deadlines = None
+        for channel in self._channels:
+            channel.tidy()
 
     def bury(self, channel: Channel, granted: Any, observed: Any, waiting: Any) -> None:
         """
@@ -133,7 +156,7 @@ class Routes(Calls):
     def setDeadline(self, requestID: int, timeout: float) -> None:
         """Have a call of ours fail unless it is answered in so many seconds."""
         if self._deadlines is None:
-            clock = self.connection.peer.clock
+            clock = self.connection.clock
             if clock is None:
                 return
             self._deadlines = Deadlines(clock, self.callers, self._expired)

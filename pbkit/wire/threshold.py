@@ -12,6 +12,7 @@ import attrs
 
 from pbkit.wire.gate import Answered, Closed, Gate, Nobody, Serve
 from pbkit.wire.outflow import WINDOW
+from pbkit.wire.peer import addressOf, ping
 from pbkit.wire.place import Place
 from pbkit.wire.profile import Calls, Limits
 from pbkit.wire.profile import Gate as Bounds
@@ -50,17 +51,17 @@ class Threshold:
     :ivar sessions: how many have logged in on this connection and are not out yet.
     """
 
-    __slots__ = ("_broker", "_closedAt", "_said", "_used", "_watch", "gate", "heard", "place", "record", "sessions")
+    __slots__ = ("_broker", "_closedAt", "_said", "_watch", "gate", "heard", "place", "record", "sessions")
 
     def __init__(self, broker: Broker, watch: Watch | None, gated: bool) -> None:
         self._broker = broker
         self._watch = watch
         self._closedAt: float | None = None
-        self.gate = Gate(broker.hasOwn) if gated else None
+        self.gate = Gate(broker) if gated else None
         self.sessions = 0
         self.place: Place | None = None
         self._said = 0
-        self.heard = self._used = False
+        self.heard = False
         self.record: Any = None
         self._outflow()
 
@@ -72,7 +73,10 @@ class Threshold:
         """
         if self._watch is None:
             return True
-        self.place = self._watch.arrived(self, self._broker.peer.address)
+        if self.gate is None:
+            self._watch.watch(self)
+            return True
+        self.place = self._watch.arrived(self, addressOf(self._broker))
         if self.place.who is None:
             self._broker.refuse(NO_ROOM)
         elif self.place.held:
@@ -97,6 +101,11 @@ class Threshold:
     def outputBound(self) -> str:
         """Which bound that is, for the log."""
         return "gate.memory" if self._strange else "output.most"
+
+    @property
+    def _used(self) -> bool:
+        """Whether anybody has ever logged in here."""
+        return self.gate is not None and self.gate.used
 
     @property
     def _strange(self) -> bool:
@@ -174,7 +183,7 @@ class Threshold:
         if self.closed and not self._used:
             self.heard = True
         else:
-            self._broker.peer.ping(self._broker.profile.keepalive.wait)
+            ping(self._broker, self._broker.profile.keepalive.wait)
 
     def abort(self, why: str) -> None:
         """Close the connection, with one line in the log."""
@@ -189,34 +198,48 @@ class Threshold:
 
     def working(self) -> None:
         """A checker or a builder of ours is at work: its time is not the client's."""
-        if self._watch is not None and self.place is not None:
-            self._watch.waiting.working(self.place)
+        if self._watch is not None and self.gate is not None:
+            self._watch.waiting.working(self._placed(self._watch))
 
     def rested(self) -> None:
         """It is done. Once for each `working`."""
         if self._watch is not None and self.place is not None:
-            self._watch.act(self._watch.waiting.rested(self.place))
+            moves = self._watch.waiting.rested(self.place)
+            self._leavePlace()
+            self._watch.act(moves)
 
     def enter(self) -> None:
         """Somebody has shown who he is."""
         if self.gate is not None and self.gate.enter():
-            self._used, self._closedAt, self._said = True, None, 0
+            self._closedAt, self._said = None, 0
             self._bound()
 
     def granted(self) -> None:
         """He has his avatar."""
         self.sessions += 1
         if self._watch is not None and self.place is not None:
-            self._watch.act(self._watch.waiting.loggedIn(self.place))
+            moves = self._watch.waiting.loggedIn(self.place)
+            self._leavePlace()
+            self._watch.act(moves)
+
+    def _placed(self, watch: Watch) -> Place:
+        if self.place is None:
+            self.place = watch.waiting.outside(self, addressOf(self._broker))
+        return self.place
+
+    def _leavePlace(self) -> None:
+        # Of whoever is in, nothing is to be remembered there; a server has thousands of them.
+        if self.place is not None and not (self.place.waiting or self.place.held or self.place.busy):
+            self.place = None
 
     def leave(self) -> None:
         """He is out, or it came to nothing. Once for each `enter`."""
         if self.gate is not None and self.gate.leave() and not self._broker.closed:
-            if self._watch is not None and self.place is not None:
+            if self._watch is not None:
                 self._closedAt = self._watch.seconds()
                 # The gate is closed now, though the bounds are those of somebody who was in.
                 self._broker.bound(self._broker.profile.limits, self._broker.profile.calls)
-                self._watch.act(self._watch.waiting.loggedOut(self.place))
+                self._watch.act(self._watch.waiting.loggedOut(self._placed(self._watch)))
             else:
                 self._bound()
 
@@ -227,6 +250,7 @@ class Threshold:
         :param now: the time.
         :return: why the connection is to be closed, or None.
         """
+        self._broker.tidy()
         if self._closedAt is not None and now - self._closedAt >= GRACE:
             self._closedAt = None
             self._bound()
@@ -237,5 +261,5 @@ class Threshold:
 
     def lost(self) -> None:
         """The connection is gone."""
-        if self._watch is not None and self.place is not None:
+        if self._watch is not None:
             self._watch.lost(self, self.place)

@@ -101,6 +101,18 @@ class Waiting:
         moves.closed[:] = [each for each in moves.closed if each[0] is not who]
         return place, moves
 
+    def outside(self, who: Any, address: Any) -> Place:
+        """
+        A place for one that had none, as it has logged in; for when it has to be remembered again: `working` on one
+        more login of its, or `loggedOut`.
+
+        :param who: the connection.
+        :param address: its `IAddress`, or None.
+        """
+        name = groupOf(address)
+        self._number += 1
+        return Place(who, self._groups.get(name) or Group(name), self._number)
+
     def loggedIn(self, place: Place) -> Moves:
         """Somebody has logged in on it: it makes room."""
         self._removed(place)

@@ -65,13 +65,14 @@ class Watched(Protocol):
 class _Record:
     """What was seen of one connection when it was last looked at."""
 
-    __slots__ = ("asked", "buffered", "connection", "drained", "since")
+    __slots__ = ("asked", "connection", "drained", "since")
 
     def __init__(self, connection: Watched, now: float) -> None:
         self.connection: Watched | None = connection
         self.since = now
         self.asked: float | None = None
-        self.buffered = self.drained = 0
+        # How often what waited had left, if anything waited then.
+        self.drained: int | None = None
 
 
 class Watch:
@@ -108,11 +109,18 @@ class Watch:
 
     def arrived(self, connection: Watched, address: Any) -> Place:
         """
-        A connection has been made.
+        A connection has been made, on which somebody is to log in.
 
         :param address: its `IAddress`, or None.
         :return: its place in `waiting`.
         """
+        self.watch(connection)
+        place, moves = self.waiting.arrived(connection, address)
+        self.act(moves)
+        return place
+
+    def watch(self, connection: Watched) -> None:
+        """A connection has been made."""
         if self._idle:
             setTcpKeepAlive = getattr(connection.transport, "setTcpKeepAlive", None)
             if setTcpKeepAlive is not None:
@@ -124,12 +132,13 @@ class Watch:
                 self._round.append(record)
             if self._call is None:
                 self._call = self._clock.callLater(self._tick, self._sweep)
-        place, moves = self.waiting.arrived(connection, address)
-        self.act(moves)
-        return place
 
-    def lost(self, connection: Watched, place: Place) -> None:
-        """A connection is gone."""
+    def lost(self, connection: Watched, place: Place | None) -> None:
+        """
+        A connection is gone.
+
+        :param place: the one that it has in `waiting`, if any.
+        """
         record, connection.record = connection.record, None
         if record is not None:
             record.connection = None
@@ -138,7 +147,8 @@ class Watch:
             self._call.cancel()
             self._call = None
             self._round.clear()
-        self.act(self.waiting.lost(place))
+        if place is not None:
+            self.act(self.waiting.lost(place))
 
     def act(self, moves: Moves) -> None:
         """Do what is to be done."""
@@ -164,10 +174,10 @@ class Watch:
 
     def _lookAt(self, connection: Watched, record: _Record, now: float) -> None:
         # What the kernel took at once shows nothing: it takes megabytes for a peer that is gone. What had to wait does.
-        moved = bool(record.buffered) and connection.drained > record.drained
+        moved = record.drained is not None and connection.drained > record.drained
         alive = connection.heard or connection.paused or moved
         connection.heard = False
-        record.buffered, record.drained = connection.buffered, connection.drained
+        record.drained = connection.drained if connection.buffered else None
         why = None
         if alive or not self._idle:
             record.since, record.asked = now, None

@@ -1,0 +1,156 @@
+"""
+Tests for what a connection keeps while nothing happens on it: a server has thousands of these.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import deque
+from types import CellType, CoroutineType, FunctionType, ModuleType
+from typing import Any
+
+import attrs
+from twisted.cred.credentials import IUsernameHashedPassword
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.spread import pb
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbkit import Avatar, CachingRealm, ClientFactory, ServerFactory
+from pbkit.wire.place import Place
+from pbkit.wire.profile import STRICT
+from tests.support import Client, Wire, serve
+
+
+def keeps(broker: Any, *shared: Any) -> dict[int, Any]:
+    """What can be reached from a connection, by id: not by way of its transport or what is shared, and no classes."""
+    found: dict[int, Any] = {}
+    ahead = [broker]
+    ends = {id(each) for each in (broker.transport, *shared)}
+    while ahead:
+        each = ahead.pop()
+        if id(each) in found or id(each) in ends or isinstance(each, type | ModuleType):
+            continue
+        found[id(each)] = each
+        # By way of its module a function knows everything.
+        ahead += each.__closure__ or () if isinstance(each, FunctionType) else gc.get_referents(each)
+    return found
+
+
+class Root(pb.Root):
+    """Served without a login."""
+
+    def remote_echo(self, value: Any) -> Any:
+        """The same again."""
+        return value
+
+
+class Quiet(Avatar):
+    """Keeps nothing."""
+
+    def perspective_whoami(self) -> str:
+        """The avatar id."""
+        return self.avatarId
+
+
+class RestTests(SynchronousTestCase):
+    """One that is logged in, and has nothing to say."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        profile = attrs.evolve(STRICT, gate=attrs.evolve(STRICT.gate, again=20.0))
+        self.realm = CachingRealm(Quiet, clock=self.clock)
+        self.factory = serve(self.realm, clock=self.clock, profile=profile)
+
+    def wire(self, client: Any = None) -> Wire:
+        """One connection more, that goes when the test is over."""
+        wire = Wire(self.factory, client)
+        self.addCleanup(wire.lose)
+        return wire
+
+    def test_session(self) -> None:
+        """It keeps no table, queue, closure or Deferred of its own, whoever's client it is."""
+        for kind in (pb.PBClientFactory, ClientFactory):
+            wires = [self.wire(kind()) for _ in range(3)]
+            avatars = [
+                self.successResultOf(wire.login(name, Client()))
+                for wire, name in zip(wires, ("alice", "bob", "carol"), strict=True)
+            ]
+            # They have called, and have been called, and been asked.
+            for wire, avatar in zip(wires, avatars, strict=True):
+                self.successResultOf(wire.call(avatar, "whoami"))
+                (session,) = self.realm.roster.ofPeer(wire.server.peer.peerId)
+                asked = session.mind.ask("ask")
+                wire.flush()
+                self.successResultOf(asked)
+            for _ in range(30):
+                self.clock.advance(1.0)
+                for wire in wires:
+                    wire.flush()
+            ends = (self.factory, self.factory.watchOf(self.clock), self.clock, *vars(self.realm).values())
+            shared = keeps(wires[0].server, *ends) | keeps(wires[1].server, *ends)
+            own = [each for number, each in keeps(wires[2].server, *ends).items() if number not in shared]
+            self.assertIn(wires[2].server, own)
+            large = (dict, set, deque, FunctionType, CellType, CoroutineType, Deferred, Place)
+            # Where an object's attributes are is Python's affair.
+            attributes = [id(vars(each)) for each in own if hasattr(each, "__dict__")]
+            self.assertEqual([each for each in own if isinstance(each, large) and id(each) not in attributes], [])
+            for wire in wires:
+                wire.lose()
+
+    def test_place(self) -> None:
+        """It has no place among those that wait to log in, until its last session is over."""
+        wire = self.wire()
+        self.assertEqual(len(self.factory.watchOf(self.clock).waiting), 1)
+        avatar = self.successResultOf(wire.login("alice"))
+        self.assertIsNone(wire.server.threshold.place)
+        self.assertEqual(len(self.factory.watchOf(self.clock).waiting), 0)
+        second = self.successResultOf(wire.login("bob"))
+        del avatar
+        gc.collect()
+        wire.flush()
+        self.assertIsNone(wire.server.threshold.place)
+        del second
+        gc.collect()
+        wire.flush()
+        self.assertEqual(len(self.factory.watchOf(self.clock).waiting), 1)
+        self.clock.advance(30.0)
+        self.assertTrue(wire.server.closed)
+
+    def test_atWork(self) -> None:
+        """Its time stands still while a checker is at work for it, also if its last session ends meanwhile."""
+        wire = self.wire()
+        avatar = self.successResultOf(wire.login("alice"))
+        checked: Deferred[Any] = Deferred()
+        checker = self.factory.root.portal.checkers[IUsernameHashedPassword]
+        self.patch(checker, "requestAvatarId", lambda credentials: checked)
+        login = wire.login("bob")
+        del avatar
+        gc.collect()
+        wire.flush()
+        for _ in range(25):
+            self.clock.advance(1.0)
+        self.assertFalse(wire.server.closed)
+        checked.callback(b"bob")
+        wire.flush()
+        second = self.successResultOf(login)
+        self.assertIsNone(wire.server.threshold.place)
+        for _ in range(40):
+            self.clock.advance(1.0)
+        self.assertFalse(wire.server.closed)
+        self.assertEqual(self.successResultOf(wire.call(second, "whoami")), "bob")
+
+    def test_withoutALogin(self) -> None:
+        """One of a server where nobody logs in is no peer of anybody's, and waits for nothing."""
+        self.factory = ServerFactory(Root(), clock=self.clock)
+        wire = self.wire()
+        root = self.successResultOf(wire._moved(wire.factory.getRootObject()))
+        self.assertEqual(self.successResultOf(wire.call(root, "echo", 5)), 5)
+        # It is asked whether it is there, and is.
+        for _ in range(100):
+            self.clock.advance(1.0)
+            wire.flush()
+        self.assertFalse(wire.server.closed)
+        self.assertFalse(hasattr(wire.server, "_pbkitPeer"))
+        self.assertIsNone(wire.server.threshold.place)
+        self.assertEqual(len(self.factory.watchOf(self.clock).waiting), 0)
