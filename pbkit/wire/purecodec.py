@@ -39,6 +39,8 @@ _LOW = bytes(range(0x80))
 # is given back once matched ("+"), so that what comes after cannot make it try again.
 _RUN = re.compile(rb"(?:[\x00-\x7f]{0,9}+[\x81\x83\x85-\x87]){1,64}+")
 _INTS = re.compile(rb"(?:[\x00-\x7f]{1,4}\x81)++")
+#: How many keys of dicts are remembered each way, and of how many characters each.
+_KEYS, _KEY = 1024, 40
 #: From how many items on a list is looked at for ints all at once.
 _MANY = 12
 
@@ -247,7 +249,7 @@ class Framer:
         if wanted is None:
             return None
         try:
-            values, end = _read(buffer, start + 4, wanted, False, _HEADS, self._deepest)
+            values, end = _read(buffer, start + 4, wanted, _NUMBERED, self._deepest)
             if end > len(buffer):
                 return None
             said = _said(values)
@@ -425,13 +427,18 @@ _SPELLED: dict[bytes, type[Any]] = {
     b"set": set,
     b"frozenset": frozenset,
 }
-#: The same as two bytes, where there are numbers for words. Those for which there is none have `_BY_WORD`.
-_HEADS: dict[bytes, type[Any]] = {
-    bytes((number, VOCAB)): _SPELLED[word] for number, word in _WORDS.items() if word in _SPELLED
-}
-_NO_HEADS: dict[bytes, type[Any]] = {}
+_HOLDING = frozenset((list, tuple, dict, set, frozenset))
+_Forms = dict[int, type[Any]]
+#: The same by the numbers of these words, where they have one; and where there are no numbers.
+_NUMBERED: _Forms = {number: _SPELLED[word] for number, word in _WORDS.items() if word in _SPELLED}
+_NOT_NUMBERED: _Forms = {}
 _PAIR_OF_TEXT = b"\x02\x80\x02\x80" + _TEXT
-_TRUE, _FALSE = b"\x07\x82boolean\x04\x82true", b"\x07\x82boolean\x05\x82false"
+_NOTHING = type(None)
+#: What stands before a text of usual length, or before true and false, with its length; less than 0 for the latter.
+_TEXTS_AND_BOOLEANS = {b"\x02\x80" + _TEXT + bytes((n, STRING)): n for n in range(0x80)}
+_TEXTS_AND_BOOLEANS |= {b"\x02\x80\x07\x82boolean" + bytes((n, STRING)): -n for n in (4, 5)}
+#: Keys of dicts that were read, by the bytes that begin their pairs: few and short, see `_KEYS`.
+_keys: dict[bytes, str] = {}
 #: How the two begin that are read here, and how many values follow.
 _MESSAGES = {b"\x07\x80\x1a\x87": 6, b"\x03\x80\x1b\x87": 2}
 _SPELLED_MESSAGES = ((b"\x07\x80\x07\x82message", 6), (b"\x03\x80\x06\x82answer", 2))
@@ -465,7 +472,7 @@ def decodePlain(message: bytes, vocabulary: bool = True) -> tuple[Any, ...] | No
                     pos, wanted = len(head), count
             if wanted is None:
                 return None
-        values, end = _read(message, pos, wanted, False, _HEADS if vocabulary else _NO_HEADS, DEEPEST)
+        values, end = _read(message, pos, wanted, _NUMBERED if vocabulary else _NOT_NUMBERED, DEEPEST)
         return _said(values) if end == len(message) else None
     except Exception:
         return None
@@ -486,42 +493,66 @@ def _said(values: list[Any]) -> tuple[Any, ...] | None:
     return ("message", requestID, objectID, name.decode(), answer, args, kw)
 
 
-def _read(
-    data: bytes, pos: int, count: int, keyed: bool, heads: dict[bytes, type[Any]], deeper: int
-) -> tuple[list[Any], int]:
+def _read(data: bytes, pos: int, left: int, forms: _Forms, deepest: int) -> tuple[list[Any], int]:
     """
-    Read plain values. Nearly all the time of reading is spent here, so it is one function, and what is frequent comes
-    first.
+    Read plain values. Nearly all the time of reading is spent here, so it is one function, however long, and what is
+    frequent comes first. However deep they are, nothing is called within itself.
 
-    :param count: how many there are.
-    :param keyed: whether they are keys and values by turns.
-    :param heads: `_HEADS`, or nothing where words may not come as their numbers.
-    :param deeper: how many levels there may be below.
+    :param left: how many there are.
+    :param forms: `_NUMBERED`, or `_NOT_NUMBERED` where words may not come as their numbers.
+    :param deepest: how many levels there may be.
     :return: them, and where they end: behind the end of what there is, if something is missing at the end of the last.
     :raises Exception: if something is not plain, or missing.
     """
-    if deeper < 0:
-        raise _Doubt
     items: list[Any] = []
     add = items.append
-    if count >= _MANY and not keyed:
-        pos = _ints(data, pos, items, count)
-        count -= len(items)
-    for turn in range(count):
-        if keyed and not turn & 1:
-            # Here comes a key, hence the pair that it is in; mostly text.
-            if data.startswith(_PAIR_OF_TEXT, pos) and data[pos + 14] == STRING and data[pos + 13] < 0x80:
+    form: type[Any] = list
+    keyed = False
+    around: list[tuple[list[Any], Any, int, type[Any]]] = []
+    # So far a key can be looked for without a look at where the data ends.
+    last = len(data) - 14
+    while True:
+        if keyed and not left & 1:
+            # A dict is read as keys and values by turns. Here comes a key, hence the pair that it is in; mostly text.
+            if pos < last:
                 end = pos + 15 + data[pos + 13]
-                add(data[pos + 15 : end].decode())
-                pos = end
-                continue
+                key = _keys.get(data[pos:end])
+                if key is not None:
+                    add(key)
+                    pos = end
+                    left -= 1
+                    continue
+                if data.startswith(_PAIR_OF_TEXT, pos) and data[pos + 14] == STRING and data[pos + 13] < 0x80:
+                    add(_remembered(data[pos:end]))
+                    pos = end
+                    left -= 1
+                    continue
             if data[pos] != 2 or data[pos + 1] != LIST:
                 raise _Doubt
             pos += 2
         n = data[pos]
-        if n < 0x80:
-            kind = data[pos + 1]
-            if kind >= 0x80:
+        if n == 2 and (size := _TEXTS_AND_BOOLEANS.get(data[pos : pos + 13])) is not None:
+            pos += 13
+            if size >= 0:
+                end = pos + size
+                add(data[pos:end].decode())
+                pos = end
+            elif data.startswith(b"true", pos):
+                add(True)
+                pos += 4
+            elif data.startswith(b"false", pos):
+                add(False)
+                pos += 5
+            else:
+                raise _Doubt
+        elif n == FLOAT:
+            add(_unpack(data, pos + 1)[0])
+            pos += 9
+        else:
+            if n >= 0x80:
+                kind, n = n, 0
+                pos += 1
+            elif (kind := data[pos + 1]) >= 0x80:
                 pos += 2
             elif data[pos + 2] >= 0x80:
                 n |= kind << 7
@@ -533,89 +564,86 @@ def _read(
                 pos += 4
             else:
                 n, kind, pos = _long(data, pos, PREFIX)
-        elif n == FLOAT:
-            add(_unpack(data, pos + 1)[0])
-            pos += 9
-            continue
-        else:
-            kind, n = n, 0
-            pos += 1
-        if kind == INT:
-            add(n)
-        elif kind == LIST:
-            if n == 2 and data.startswith(_TEXT, pos):
-                n = data[pos + 9]
-                if n < 0x80 and data[pos + 10] == STRING:
-                    pos += 11
-                    end = pos + n
-                    add(data[pos:end].decode())
-                    pos = end
+            if kind == INT:
+                add(n)
+            elif kind == LIST:
+                if data[pos + 1] == VOCAB:
+                    inner = forms[data[pos]]
+                    pos += 2
                 else:
-                    raw, pos = _bytes(data, pos + 9, heads)
-                    add(raw.decode())
-                continue
-            form = heads.get(data[pos : pos + 2])
-            if form is not None:
-                pos += 2
-            elif n == 2 and data.startswith(_TRUE, pos):
-                add(True)
-                pos += 15
-                continue
-            elif n == 2 and data.startswith(_FALSE, pos):
-                add(False)
-                pos += 16
-                continue
+                    inner, pos = _head(data, pos, forms)
+                if n == 1:
+                    # None; or without arguments, as most calls are, without keywords, without a result.
+                    add(None if inner is _NOTHING else _alone(inner))
+                elif n and inner in _HOLDING:
+                    around.append((items, add, left, form))
+                    if len(around) > deepest:
+                        raise _Doubt
+                    items = []
+                    add = items.append
+                    form = inner
+                    keyed = form is dict
+                    # One more than there are: it is taken off below.
+                    left = n
+                    if keyed:
+                        left += n - 1
+                    elif n > _MANY:
+                        pos = _ints(data, pos, items, n - 1)
+                        left -= len(items)
+                else:
+                    value, pos = _short(inner, n, data, pos, forms)
+                    add(value)
+            elif kind == STRING:
+                end = pos + n
+                add(data[pos:end])
+                pos = end
+            elif kind == NEG or kind == LONGNEG:
+                add(-n)
+            elif kind == LONGINT:
+                add(n)
+            elif kind == VOCAB and forms:
+                add(_WORDS[n])
+            elif kind == FLOAT:
+                # With a prefix, which says nothing.
+                add(_unpack(data, pos)[0])
+                pos += 8
             else:
-                form, pos = _head(data, pos, heads)
-            if n == 1:
-                # None; or without arguments, as most calls are, without keywords, without a result.
-                add(_alone(form))
-            elif not n:
                 raise _Doubt
-            elif form is list:
-                inner, pos = _read(data, pos, n - 1, False, heads, deeper - 1)
-                add(inner)
-            elif form is tuple:
-                inner, pos = _read(data, pos, n - 1, False, heads, deeper - 1)
-                add(tuple(inner))
-            elif form is dict:
-                inner, pos = _read(data, pos, 2 * n - 2, True, heads, deeper - 1)
-                add(_dict(inner))
-            elif form is set or form is frozenset:
-                inner, pos = _read(data, pos, n - 1, False, heads, deeper - 1)
-                if crowded(inner, True):
-                    raise _Doubt
-                add(form(inner))
-            else:
-                value, pos = _short(form, n, data, pos, heads)
-                add(value)
-        elif kind == STRING:
-            end = pos + n
-            add(data[pos:end])
-            pos = end
-        elif kind == NEG or kind == LONGNEG:
-            add(-n)
-        elif kind == LONGINT:
-            add(n)
-        elif kind == VOCAB and heads:
-            add(_WORDS[n])
-        elif kind == FLOAT:
-            # With a prefix, which says nothing.
-            add(_unpack(data, pos)[0])
-            pos += 8
-        else:
+        left -= 1
+        while not left:
+            if not around:
+                return items, pos
+            done = items if form is list else tuple(items) if form is tuple else _made(form, items)
+            items, add, left, form = around.pop()
+            keyed = form is dict
+            add(done)
+            left -= 1
+
+
+def _remembered(begin: bytes) -> str:
+    """
+    :param begin: of a pair of a dict, with the key in it, which is text.
+    """
+    key = begin[15:].decode()
+    if len(begin) <= 15 + _KEY:
+        if len(_keys) >= _KEYS:
+            _keys.clear()
+        _keys[begin] = key
+    return key
+
+
+def _made(form: type[Any], items: list[Any]) -> Any:
+    """
+    The dict or set of what was read.
+    """
+    if form is dict:
+        if len(items) > 2 * COLLISIONS and crowded(items[::2], False):
             raise _Doubt
-    return items, pos
-
-
-def _dict(items: list[Any]) -> dict[Any, Any]:
-    """
-    :param items: keys and values by turns.
-    """
-    if len(items) > 2 * COLLISIONS and crowded(items[::2], False):
+        turns = iter(items)
+        return dict(zip(turns, turns))  # noqa: B905
+    if crowded(items, True):
         raise _Doubt
-    turns = iter(items)
-    return dict(zip(turns, turns, strict=False))
+    return form(items)
 
 
 def _alone(form: type[Any]) -> Any:
@@ -627,21 +655,21 @@ def _alone(form: type[Any]) -> Any:
     return form()
 
 
-def _head(data: bytes, pos: int, heads: dict[bytes, type[Any]]) -> tuple[type[Any], int]:
+def _head(data: bytes, pos: int, forms: _Forms) -> tuple[type[Any], int]:
     """
     Read what a list of jelly begins with, if it is spelled out or has an odd length.
     """
-    word, pos = _bytes(data, pos, heads)
+    word, pos = _bytes(data, pos, forms)
     return _SPELLED[word], pos
 
 
-def _short(form: type[Any], n: int, data: bytes, pos: int, heads: dict[bytes, type[Any]]) -> tuple[Any, int]:
+def _short(form: type[Any], n: int, data: bytes, pos: int, forms: _Forms) -> tuple[Any, int]:
     """
     Read what is written as a list and is none, in a way that is not the usual one.
     """
     if n != 2:
         raise _Doubt
-    raw, pos = _bytes(data, pos, heads)
+    raw, pos = _bytes(data, pos, forms)
     if form is str:
         return raw.decode(), pos
     if form is bool:
@@ -649,14 +677,14 @@ def _short(form: type[Any], n: int, data: bytes, pos: int, heads: dict[bytes, ty
     raise _Doubt
 
 
-def _bytes(data: bytes, pos: int, heads: dict[bytes, type[Any]]) -> tuple[bytes, int]:
+def _bytes(data: bytes, pos: int, forms: _Forms) -> tuple[bytes, int]:
     """
     Read a string of Banana's, or a word for which there is a number.
     """
     n, kind, pos = _long(data, pos, PREFIX)
     if kind == STRING:
         return data[pos : pos + n], pos + n
-    if kind == VOCAB and heads:
+    if kind == VOCAB and forms:
         return _WORDS[n], pos
     raise _Doubt
 
@@ -798,8 +826,6 @@ class _Dialect:
 
 
 _DIALECTS = (_Dialect(_NO_NUMBERS), _Dialect(_NUMBERS))
-#: How many keys of dicts are remembered, and of how many characters each.
-_KEYS, _KEY = 1024, 40
 #: One group of seven bits, as it is, and the last of an int.
 _GROUP = [bytes((n,)) for n in range(0x80)]
 _LAST = [bytes((n, INT)) for n in range(0x80)]
@@ -852,7 +878,7 @@ def _write(
             elif 0 < value < 0x4000:
                 add(_GROUP[value & 0x7F] + _LAST[value >> 7])
             elif 0 < value < 0x20_0000:
-                add(bytes((value & 0x7F, value >> 7 & 0x7F, value >> 14, INT)))
+                add(_GROUP[value & 0x7F] + _GROUP[value >> 7 & 0x7F] + _LAST[value >> 14])
             elif value.bit_length() > bits:
                 raise _Doubt
             else:
