@@ -249,13 +249,21 @@ class Framer:
         if wanted is None:
             return None
         try:
-            values, end = _read(buffer, start + 4, wanted, _NUMBERED, self._deepest)
-            if end > len(buffer):
-                return None
-            said = _said(values)
+            usual = _usualCall(buffer, start + 4, self._deepest) if wanted == 6 else None
+            if usual is not None:
+                said, end = usual
+            else:
+                values, end = _read(buffer, start + 4, wanted, _NUMBERED, self._deepest)
+                said = _said(values)
         except Exception:
             return None
-        message = self._taken(end)
+        size = len(buffer)
+        if end > size:
+            return None
+        if start or end < size:
+            message = self._taken(end)
+        else:
+            message, self._buffer = buffer, b""
         _ready = (message, said)
         return message
 
@@ -443,6 +451,8 @@ _keys: dict[bytes, str] = {}
 _MESSAGES = {b"\x07\x80\x1a\x87": 6, b"\x03\x80\x1b\x87": 2}
 _SPELLED_MESSAGES = ((b"\x07\x80\x07\x82message", 6), (b"\x03\x80\x06\x82answer", 2))
 _RAW = frozenset((int, bytes))
+_ANSWERS = {bytes((n, INT)): n for n in (0, 1)}
+_ARGS, _NO_KEYWORDS = bytes((LIST, 0x0B, VOCAB)), b"\x01\x80\x05\x87"
 
 
 def decodePlain(message: bytes, vocabulary: bool = True) -> tuple[Any, ...] | None:
@@ -491,6 +501,53 @@ def _said(values: list[Any]) -> tuple[Any, ...] | None:
     if type(name) is not bytes or type(kw) is not dict or (type(args) is not tuple and type(args) is not list):
         return None
     return ("message", requestID, objectID, name.decode(), answer, args, kw)
+
+
+def _usualCall(data: bytes, pos: int, deepest: int) -> tuple[tuple[Any, ...], int] | None:
+    """
+    Read a call as nearly all of them are: its ids are small numbers, its name is short, its arguments are a tuple. It
+    takes half the time that it takes as six values.
+
+    :param pos: where the first of these is.
+    :return: what `decodePlain` returns, and where the call ends; None if it is another.
+    :raises Exception: as `_read`.
+    """
+    requestID, kind = data[pos], data[pos + 1]
+    if requestID >= 0x80:
+        return None
+    if kind == INT:
+        pos += 2
+    elif kind < 0x80 and data[pos + 2] == INT:
+        requestID |= kind << 7
+        pos += 3
+    elif kind < 0x80 and data[pos + 3] == INT and data[pos + 2] < 0x80:
+        requestID |= kind << 7 | data[pos + 2] << 14
+        pos += 4
+    else:
+        return None
+    objectID, n = data[pos], data[pos + 2]
+    if data[pos + 1] != INT or data[pos + 3] != STRING or objectID >= 0x80 or n >= 0x80:
+        return None
+    end = pos + 4 + n
+    answer = _ANSWERS.get(data[end : end + 2])
+    count = data[end + 2] - 1
+    # A text among the arguments is on the third level; what allows less is looked at closely.
+    if answer is None or data[end + 3 : end + 6] != _ARGS or not 0 <= count < 0x7F or not deepest:
+        return None
+    name = data[pos + 4 : end].decode()
+    pos = end + 6
+    args: tuple[Any, ...] = ()
+    kw: Any = {}
+    if count:
+        values, pos = _read(data, pos, count, _NUMBERED, deepest - 1)
+        args = tuple(values)
+    if data[pos : pos + 4] == _NO_KEYWORDS:
+        pos += 4
+    else:
+        (kw,), pos = _read(data, pos, 1, _NUMBERED, deepest)
+        if type(kw) is not dict:
+            return None
+    return ("message", requestID, objectID, name, answer, args, kw), pos
 
 
 def _read(data: bytes, pos: int, left: int, forms: _Forms, deepest: int) -> tuple[list[Any], int]:
