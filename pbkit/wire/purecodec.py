@@ -956,15 +956,13 @@ def _write(
         elif kind is bool:
             add(dialect.true if value else dialect.false)
         else:
-            short = dialect.short.get(kind)
-            n = len(value) if short else 0
-            if short is None or n >= string or not deeper or id(value) in seen:
+            short = dialect.short[kind]
+            n = len(value)
+            mark = id(value)
+            if n >= string or mark in seen or not deeper:
                 raise _Doubt
-            seen.add(id(value))
-            if n < 127:
-                add(short[n])
-            else:
-                add(_digits(n + 1, LIST) + dialect.heads[kind])
+            seen.add(mark)
+            add(short[n] if n < 127 else _digits(n + 1, LIST) + dialect.heads[kind])
             if kind is dict:
                 _write(value.values(), iter(value), add, dialect, seen, string, bits, deeper - 1)
             elif n < _FEW or not _writeInts(value, kind, add):
@@ -1005,9 +1003,13 @@ def _raw(value: Any, dialect: _Dialect, string: int, bits: int) -> bytes:
     """
     kind = type(value)
     if kind is int or kind is bool:
+        if 0 <= value < 0x80:
+            return _LAST[value]
+        if 0 < value < 0x4000 and bits >= 14:
+            return _GROUP[value & 0x7F] + _LAST[value >> 7]
         if value.bit_length() > bits:
             raise _Doubt
-        return _LAST[value] if 0 <= value < 0x80 else _int(value)
+        return _int(value)
     if kind is not bytes or len(value) > string:
         raise _Doubt
     return dialect.numbers.get(value) or _digits(len(value), STRING) + value
@@ -1057,8 +1059,12 @@ def encodeTail(
         if type(args) is not tuple or type(kw) is not dict:
             return None
         raw = name.encode() if type(name) is str else name
-        parts = [_raw(raw, dialect, string, bits) + _raw(answerRequired, dialect, string, bits)]
-        _write((args,), None, parts.append, dialect, set(), string, bits)
+        parts: list[bytes] = []
+        if type(raw) is bytes and type(answerRequired) is int:
+            _write((raw, answerRequired, args), None, parts.append, dialect, set(), string, bits)
+        else:
+            parts += (_raw(raw, dialect, string, bits), _raw(answerRequired, dialect, string, bits))
+            _write((args,), None, parts.append, dialect, set(), string, bits)
         if kw:
             _write((kw,), None, parts.append, dialect, set(), string, bits)
         else:
@@ -1092,8 +1098,12 @@ def encodeAnswer(requestID: Any, value: Any, vocabulary: bool, string: int, digi
     """
     dialect = _DIALECTS[bool(vocabulary)]
     try:
-        parts = [dialect.answer, _raw(requestID, dialect, string, digits * 7)]
-        _write((value,), None, parts.append, dialect, set(), string, digits * 7)
+        parts = [dialect.answer]
+        if type(requestID) in _RAW:
+            _write((requestID, value), None, parts.append, dialect, set(), string, digits * 7)
+        else:
+            parts.append(_raw(requestID, dialect, string, digits * 7))
+            _write((value,), None, parts.append, dialect, set(), string, digits * 7)
         return b"".join(parts)
     except Exception:
         return None
