@@ -424,27 +424,29 @@ class _Doubt(Exception):
     """Stock's jelly is to say what becomes of it."""
 
 
-#: What plain things that are not written as they are begin with, spelled out.
-_SPELLED: dict[bytes, type[Any]] = {
-    b"None": type(None),
-    b"boolean": bool,
-    b"unicode": str,
-    b"list": list,
-    b"tuple": tuple,
-    b"dictionary": dict,
-    b"set": set,
-    b"frozenset": frozenset,
+#: What plain things that are not written as they are begin with, spelled out. Up to `_AFROZENSET` they hold others.
+_ALIST, _ATUPLE, _ADICT, _ASET, _AFROZENSET, _NONE, _UNICODE, _BOOLEAN = range(8)
+_SPELLED = {
+    b"list": _ALIST,
+    b"tuple": _ATUPLE,
+    b"dictionary": _ADICT,
+    b"set": _ASET,
+    b"frozenset": _AFROZENSET,
+    b"None": _NONE,
+    b"unicode": _UNICODE,
+    b"boolean": _BOOLEAN,
 }
-_HOLDING = frozenset((list, tuple, dict, set, frozenset))
-_Forms = dict[int, type[Any]]
+#: These without anything in them.
+_EMPTY: list[Any] = [list, tuple, dict, set, frozenset, type(None)]
+_Forms = dict[int, int]
 #: The same by the numbers of these words, where they have one; and where there are no numbers.
 _NUMBERED: _Forms = {number: _SPELLED[word] for number, word in _WORDS.items() if word in _SPELLED}
 _NOT_NUMBERED: _Forms = {}
 _PAIR_OF_TEXT = b"\x02\x80\x02\x80" + _TEXT
-_NOTHING = type(None)
 #: What stands before a text of usual length, or before true and false, with its length; less than 0 for the latter.
 _TEXTS_AND_BOOLEANS = {b"\x02\x80" + _TEXT + bytes((n, STRING)): n for n in range(0x80)}
 _TEXTS_AND_BOOLEANS |= {b"\x02\x80\x07\x82boolean" + bytes((n, STRING)): -n for n in (4, 5)}
+_BOOLEANS = {b"true": True, b"false": False}
 #: Keys of dicts that were read, by the bytes that begin their pairs: few and short, see `_KEYS`.
 _keys: dict[bytes, str] = {}
 #: How the two begin that are read here, and how many values follow.
@@ -563,30 +565,26 @@ def _read(data: bytes, pos: int, left: int, forms: _Forms, deepest: int) -> tupl
     """
     items: list[Any] = []
     add = items.append
-    form: type[Any] = list
+    form = _ALIST
     keyed = False
-    around: list[tuple[list[Any], Any, int, type[Any]]] = []
+    around: list[tuple[list[Any], Any, int, int]] = []
     # So far a key can be looked for without a look at where the data ends.
     last = len(data) - 14
     while True:
         if keyed and not left & 1:
             # A dict is read as keys and values by turns. Here comes a key, hence the pair that it is in; mostly text.
-            if pos < last:
-                end = pos + 15 + data[pos + 13]
-                key = _keys.get(data[pos:end])
-                if key is not None:
-                    add(key)
-                    pos = end
-                    left -= 1
-                    continue
-                if data.startswith(_PAIR_OF_TEXT, pos) and data[pos + 14] == STRING and data[pos + 13] < 0x80:
-                    add(_remembered(data[pos:end]))
-                    pos = end
-                    left -= 1
-                    continue
-            if data[pos] != 2 or data[pos + 1] != LIST:
+            end = pos + 15 + data[pos + 13] if pos < last else pos
+            key = _keys.get(data[pos:end])
+            if key is None and data.startswith(_PAIR_OF_TEXT, pos) and data[pos + 14] == STRING and end <= pos + 0x8E:
+                key = _remembered(data[pos:end])
+            if key is not None:
+                add(key)
+                left -= 1
+                pos = end
+            elif data[pos] == 2 and data[pos + 1] == LIST:
+                pos += 2
+            else:
                 raise _Doubt
-            pos += 2
         n = data[pos]
         if n == 2 and (size := _TEXTS_AND_BOOLEANS.get(data[pos : pos + 13])) is not None:
             pos += 13
@@ -594,14 +592,10 @@ def _read(data: bytes, pos: int, left: int, forms: _Forms, deepest: int) -> tupl
                 end = pos + size
                 add(data[pos:end].decode())
                 pos = end
-            elif data.startswith(b"true", pos):
-                add(True)
-                pos += 4
-            elif data.startswith(b"false", pos):
-                add(False)
-                pos += 5
             else:
-                raise _Doubt
+                end = pos - size
+                add(_BOOLEANS[data[pos:end]])
+                pos = end
         elif n == FLOAT:
             add(_unpack(data, pos + 1)[0])
             pos += 9
@@ -611,13 +605,13 @@ def _read(data: bytes, pos: int, left: int, forms: _Forms, deepest: int) -> tupl
                 pos += 1
             elif (kind := data[pos + 1]) >= 0x80:
                 pos += 2
-            elif data[pos + 2] >= 0x80:
+            elif (third := data[pos + 2]) >= 0x80:
                 n |= kind << 7
-                kind = data[pos + 2]
+                kind = third
                 pos += 3
-            elif data[pos + 3] >= 0x80:
-                n |= kind << 7 | data[pos + 2] << 14
-                kind = data[pos + 3]
+            elif (fourth := data[pos + 3]) >= 0x80:
+                n |= kind << 7 | third << 14
+                kind = fourth
                 pos += 4
             else:
                 n, kind, pos = _long(data, pos, PREFIX)
@@ -629,17 +623,14 @@ def _read(data: bytes, pos: int, left: int, forms: _Forms, deepest: int) -> tupl
                     pos += 2
                 else:
                     inner, pos = _head(data, pos, forms)
-                if n == 1:
-                    # None; or without arguments, as most calls are, without keywords, without a result.
-                    add(None if inner is _NOTHING else _alone(inner))
-                elif n and inner in _HOLDING:
+                if n > 1 and inner <= _AFROZENSET:
                     around.append((items, add, left, form))
                     if len(around) > deepest:
                         raise _Doubt
                     items = []
                     add = items.append
                     form = inner
-                    keyed = form is dict
+                    keyed = form == _ADICT
                     # One more than there are: it is taken off below.
                     left = n
                     if keyed:
@@ -647,6 +638,9 @@ def _read(data: bytes, pos: int, left: int, forms: _Forms, deepest: int) -> tupl
                     elif n > _MANY:
                         pos = _ints(data, pos, items, n - 1)
                         left -= len(items)
+                elif n == 1:
+                    # None; or without arguments, as most calls are, without keywords, without a result.
+                    add(None if inner == _NONE else _EMPTY[inner]())
                 else:
                     value, pos = _short(inner, n, data, pos, forms)
                     add(value)
@@ -670,9 +664,9 @@ def _read(data: bytes, pos: int, left: int, forms: _Forms, deepest: int) -> tupl
         while not left:
             if not around:
                 return items, pos
-            done = items if form is list else tuple(items) if form is tuple else _made(form, items)
+            done = items if form == _ALIST else tuple(items) if form == _ATUPLE else _made(form, items)
             items, add, left, form = around.pop()
-            keyed = form is dict
+            keyed = form == _ADICT
             add(done)
             left -= 1
 
@@ -689,49 +683,37 @@ def _remembered(begin: bytes) -> str:
     return key
 
 
-def _made(form: type[Any], items: list[Any]) -> Any:
+def _made(form: int, items: list[Any]) -> Any:
     """
     The dict or set of what was read.
     """
-    if form is dict:
+    if form == _ADICT:
         if len(items) > 2 * COLLISIONS and crowded(items[::2], False):
             raise _Doubt
         turns = iter(items)
+        # Without "strict", which takes longer than the rest: there is a value for each key.
         return dict(zip(turns, turns))  # noqa: B905
     if crowded(items, True):
         raise _Doubt
-    return form(items)
+    return set(items) if form == _ASET else frozenset(items)
 
 
-def _alone(form: type[Any]) -> Any:
+def _head(data: bytes, pos: int, forms: _Forms) -> tuple[int, int]:
     """
-    What a head with nothing behind it is.
-    """
-    if form is bool or form is str:
-        raise _Doubt
-    return form()
-
-
-def _head(data: bytes, pos: int, forms: _Forms) -> tuple[type[Any], int]:
-    """
-    Read what a list of jelly begins with, if it is spelled out or has an odd length.
+    Read what a list of jelly begins with, if that is no number.
     """
     word, pos = _bytes(data, pos, forms)
     return _SPELLED[word], pos
 
 
-def _short(form: type[Any], n: int, data: bytes, pos: int, forms: _Forms) -> tuple[Any, int]:
+def _short(form: int, n: int, data: bytes, pos: int, forms: _Forms) -> tuple[Any, int]:
     """
-    Read what is written as a list and is none, in a way that is not the usual one.
+    Read what is written as a list and is none, if it is written in an unusual way.
     """
-    if n != 2:
+    if n != 2 or form < _UNICODE:
         raise _Doubt
     raw, pos = _bytes(data, pos, forms)
-    if form is str:
-        return raw.decode(), pos
-    if form is bool:
-        return {b"true": True, b"false": False}[raw], pos
-    raise _Doubt
+    return (raw.decode() if form == _UNICODE else _BOOLEANS[raw]), pos
 
 
 def _bytes(data: bytes, pos: int, forms: _Forms) -> tuple[bytes, int]:
@@ -890,6 +872,7 @@ _TEXTS = [b"\x02\x80" + _TEXT + bytes((n, STRING)) for n in range(0x80)]
 _STRINGS = [bytes((n, STRING)) for n in range(0x80)]
 _LONGEST = max(map(len, _NUMBERS))
 _INTS_ONLY = {int}
+_NOTHING_KNOWN: dict[str, bytes] = {}
 
 
 def _write(
@@ -912,11 +895,13 @@ def _write(
     :param deeper: how many levels there may be below.
     """
     numbers = dialect.numbers
+    # Where a key may be too long for a string, each is looked at.
+    known = _NOTHING_KNOWN if keys is None or string < 4 * _KEY else dialect.keys
     for value in values:
         if keys is not None:
             # The same few keys come again and again, so they are remembered.
             key = next(keys)
-            written = dialect.keys.get(key) if type(key) is str and string >= 4 * _KEY else None
+            written = known.get(key) if type(key) is str else None
             add(_key(key, dialect, seen, string, bits, deeper) if written is None else written)
         kind = type(value)
         if kind is str:
