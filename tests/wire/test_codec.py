@@ -879,6 +879,11 @@ class ValueMixin:
                     for cut in range(len(data) - 30, len(data)):
                         self.assertIsNone(self.codec.decodePlain(data[:cut]))
 
+        # Lengths with no byte of their own, of the key and of what follows it.
+        pair = b"\x02\x80\x02\x80\x07\x82unicode\x82\x82"
+        data = b"\x03\x80\x1b\x87\x01\x81\x03\x80\x08\x87\x02\x80\x05\x87" + pair + stockBytes(b"z" * 300)
+        self.assertEqual(self.read(data), [("answer", 1, [{"": b""}, b"z" * 300])])
+
     def test_manyKeys(self: Any) -> None:
         """However many different keys are sent, each is written as it is."""
         for base in (0, 5000, 0):
