@@ -970,7 +970,10 @@ def _writeInts(values: Any, kind: type[Any], add: Any) -> bool:
     """
     Write ints, if all are, and usual ones.
     """
-    if (kind is not list and kind is not tuple) or type(values[0]) is not int or set(map(type, values)) != _INTS_ONLY:
+    if kind is not list and kind is not tuple:
+        return False
+    # The first of times, or of negative ones, tells what the others will be.
+    if type(values[0]) is not int or not 0 <= values[0] < 0x1000_0000 or set(map(type, values)) != _INTS_ONLY:
         return False
     try:
         data = [_toGroups(values[at : at + _BLOCK]) for at in range(0, len(values), _BLOCK)]
