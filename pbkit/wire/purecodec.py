@@ -776,6 +776,8 @@ def _digits(n: int, kind: int) -> bytes:
     """
     if n < 0x80:
         return bytes((n, kind))
+    if n < 0x4000:
+        return bytes((n & 0x7F, n >> 7, kind))
     if 0x1000_0000 <= n < 0x8_0000_0000:
         # Such as the seconds since 1970.
         return bytes((n & 0x7F, n >> 7 & 0x7F, n >> 14 & 0x7F, n >> 21 & 0x7F, n >> 28, kind))
