@@ -18,6 +18,8 @@ import random
 import struct
 import sys
 import tracemalloc
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from types import FrameType, ModuleType
 from typing import Any
@@ -871,11 +873,80 @@ class ValueMixin:
             for cut in range(0, len(data), 7):
                 self.assertIsNone(self.codec.decodePlain(data[:cut]))
 
+    def test_blocks(self: Any) -> None:
+        """Lists of ints of every length around a block are what stock makes of them, whatever is among the ints."""
+        rng = random.Random(6)
+        edges = [0, 1, 127, 128, 16383, 16384, 2**21 - 1, 2**21, 2**28 - 1]
+        odd: list[Any] = [-1, 2**28, 2**31, 2**32, 2**70, True, None, 1.5, "text", b"x", [1], ()]
+        for size in (11, 12, 13, 39, 40, 41, 127, 255, 256, 257, 296, 297, 512, 600):
+            ints = [rng.choice(edges) for _ in range(size)]
+            values: list[Any] = [ints, tuple(ints), set(range(size)), [*ints, ints[:50], *ints]]
+            for each in odd:
+                for at in (0, size // 2, size - 1):
+                    values.append([*ints[:at], each, *ints[at + 1 :]])
+            for value in values:
+                data = self.codec.encodeAnswer(1, value, True, SIZE)
+                self.assertEqual(data, stockBytes([b"answer", 1, jelly(value, globalSecurity)]))
+                for _, _, found in self.read(data + data):
+                    self.assertEqual(shape(found), shape(value))
+        # One that has more bytes than it need have, and one that has none.
+        data = stockBytes([b"answer", 1, [b"list", *[5] * 60]]).replace(b"\x05\x81\x05\x81", b"\x05\0\0\x81\x81", 1)
+        self.assertEqual(self.codec.decodePlain(data), ("answer", 1, [5, 0, *[5] * 58]))
+        # A bound for the bytes of a number holds for many as for one.
+        self.assertIsNone(self.codec.encodePlain([2**28 - 1] * 60, True, SIZE, 3))
+
+    def test_usual(self: Any) -> None:
+        """A call is read as it was, at each place where it is no longer one of the usual ones."""
+        several: list[tuple[Any, ...]] = [(), (1,), (2, "text"), tuple(range(126)), tuple(range(127)), ([1], {}), ((),)]
+        for requestID in (0, 127, 128, 16383, 16384, 2**21 - 1, 2**21, 2**40, -1, b"id"):
+            for objectID, answer, name in (
+                (1, 1, b"x"),
+                (127, 0, b"n" * 127),
+                (128, 1, b"n" * 128),
+                (b"root", 2, b"list"),
+                (-1, b"", b""),
+            ):
+                for args in several:
+                    for kw in ({}, {"a": 1}, {"a": [], "list": {1: 2}}):
+                        data = stockCall((requestID, objectID, name, answer, args, kw))
+                        expected = ("message", requestID, objectID, name.decode(), answer, args, kw)
+                        self.assertEqual(self.read(data * 2), [expected] * 2)
+                        self.assertEqual(self.read(data + data[:-1]), [expected])
+        head = b"\x07\x80\x1a\x87\x01\x81\x01\x81\x01\x82"
+        for rest in (
+            b"\xff\x01\x81\x01\x80\x0b\x87\x01\x80\x05\x87",
+            b"x\x01\x81\x00\x80\x0b\x87\x01\x80\x05\x87",
+            b"x\x01\x81\x01\x80\x0b\x87\x01\x80\x0b\x87",
+            b"x\x01\x81\x01\x80\x0b\x87\x05\x81",
+        ):
+            self.assertIsNone(self.codec.decodePlain(head + rest))
+
+    def test_keysOfEveryKind(self: Any) -> None:
+        """A key is read as it was, however often it comes, whatever kind and length it has, and wherever it stands."""
+        keys: list[Any] = ["", "k", "list", "ü" * 30, "x" * 39, "x" * 40, "x" * 41, "x" * 127, "x" * 128, "y" * 5000]
+        keys += [0, 1, 2, 300, -1, 1.5, None, True, b"", b"bytes", b"list", (), (1, "k"), frozenset([2])]
+        for key in keys:
+            for value in (1, "", None, {2: 1}, {}):
+                for made in ({key: value}, {"first": 1, key: value, "last": 2}, [{key: value}] * 1):
+                    data = stockBytes([b"answer", 1, jelly(made, globalSecurity)])
+                    self.assertEqual(self.codec.encodeAnswer(1, made, True, SIZE), data)
+                    for found in self.read(data * 2):
+                        self.assertEqual(shape(found[2]), shape(made))
+                    for cut in range(len(data) - 30, len(data)):
+                        self.assertIsNone(self.codec.decodePlain(data[:cut]))
+
+        # Lengths with no byte of their own, of the key and of what follows it.
+        pair = b"\x02\x80\x02\x80\x07\x82unicode\x82\x82"
+        data = b"\x03\x80\x1b\x87\x01\x81\x03\x80\x08\x87\x02\x80\x05\x87" + pair + stockBytes(b"z" * 300)
+        self.assertEqual(self.read(data), [("answer", 1, [{"": b""}, b"z" * 300])])
+
     def test_manyKeys(self: Any) -> None:
         """However many different keys are sent, each is written as it is."""
         for base in (0, 5000, 0):
             value = {f"key {n}": n for n in range(base, base + 3000)}
-            self.assertEqual(self.codec.encodePlain(value, True, SIZE), stockBytes(jelly(value, globalSecurity)))
+            data = self.codec.encodeAnswer(1, value, True, SIZE)
+            self.assertEqual(data, stockBytes([b"answer", 1, jelly(value, globalSecurity)]))
+            self.assertEqual(self.codec.decodePlain(data), ("answer", 1, value))
 
     def test_changing(self: Any) -> None:
         """What was read is the caller's own: nothing of it is used again."""
@@ -894,8 +965,10 @@ class ValueMixin:
     def test_boundsOfPlain(self: Any) -> None:
         """The bounds hold for calls and answers that are plain as for all else."""
         values: list[Any] = [1, "text", None, [], [[1]], {"a": {"b": "c"}}, [[[None]]], (((),),), {1: ({2: "x"},)}]
-        for value in values:
-            data = stockBytes([b"answer", 5, jelly(value, globalSecurity)])
+        messages = [stockBytes([b"answer", 5, jelly(value, globalSecurity)]) for value in values]
+        messages += [stockCall((5, 1, b"x", 1, (value,), {})) for value in values]
+        messages += [stockCall((5, 1, b"x", 1, (), {"k": value})) for value in values]
+        for data in [*messages, stockCall((5, 1, b"x", 1, (), {}))]:
 
             def depth(expression: Any) -> int:
                 return 1 + max(map(depth, expression), default=0) if isinstance(expression, list) else 0
@@ -924,6 +997,19 @@ class PureTests(FramerMixin, ExpressionMixin, ValueMixin, _Case):
         """How many lines of the codec run for a stream of so many items of one byte, in such chunks."""
         stream = stockBytes([0] * size + [[]] * size + [b"abc"] * size)
         framer = purecodec.Framer(1 << 30, 1 << 30, 10, 10)
+        messages = []
+
+        def run() -> None:
+            for i in range(0, len(stream), chunk):
+                framer.feed(stream[i : i + chunk])
+                messages.append(framer.next())
+
+        count = self.lines(run)
+        self.assertEqual(messages[-1], stream)
+        return count
+
+    def lines(self, run: Callable[[], Any]) -> int:
+        """How many lines of the codec run."""
         count = 0
 
         def line(frame: FrameType, event: str, arg: object) -> Any:
@@ -934,18 +1020,36 @@ class PureTests(FramerMixin, ExpressionMixin, ValueMixin, _Case):
         before = sys.gettrace()
         sys.settrace(lambda frame, event, arg: line if frame.f_code.co_filename == purecodec.__file__ else None)
         try:
-            for i in range(0, len(stream), chunk):
-                framer.feed(stream[i : i + chunk])
-                message = framer.next()
+            run()
         finally:
             sys.settrace(before)
-        self.assertEqual(message, stream)
         return count
 
     def test_linear(self) -> None:
         """Twice the bytes are twice the steps, in small chunks as in large."""
         for chunk in (1, 10, 1 << 20):
             self.assertLess(self.steps(2000, chunk), 2.1 * self.steps(1000, chunk))
+
+    def test_linearBlocks(self) -> None:
+        """Twice the ints are twice the steps; also where each is looked at in a list of its own."""
+        for make in (lambda n: [n] * n, lambda n: [[[n] * 12, n] for _ in range(n)], lambda n: [[1] * 12, *[n] * n]):
+            steps = []
+            for value in (make(4000), make(8000)):
+                data = purecodec.encodeAnswer(1, value, True, SIZE)
+                assert data is not None
+                steps.append(self.lines(partial(purecodec.decodePlain, data)))
+                steps.append(self.lines(partial(purecodec.encodeAnswer, 1, value, True, SIZE)))
+            self.assertLess(steps[2], 2.1 * steps[0])
+            self.assertLess(steps[3], 2.1 * steps[1])
+
+    def test_remembersFew(self) -> None:
+        """Of the keys that strangers send only some are remembered, and only short ones."""
+        for n in range(3000):
+            data = purecodec.encodeAnswer(1, {f"{n} of a stranger": 1, f"{n}" * 30: 2}, True, SIZE)
+            assert data is not None
+            purecodec.decodePlain(data)
+        self.assertLessEqual(len(purecodec._keys), 1024)
+        self.assertLess(max(map(len, purecodec._keys)), 60)
 
     def test_movesNothing(self) -> None:
         """While a message comes in small chunks, it stays in the buffer that it began in."""
