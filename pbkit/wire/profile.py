@@ -32,8 +32,8 @@ class Limits:
     :ivar message: its size, all in all. 4 MiB: as JSON-RPC and gRPC servers take by default.
     :ivar items: lists, numbers and strings in it. 100,000: a second of stock's CPU, a few ms of ours.
     :ivar depth: of lists in lists. 100: stock's own unjelly fails at 324, and uses three frames a level.
-    :ivar jelly: lists in a message that is not all plain: it has references, objects, repeats or cycles, and is read by
-        stock's jelly, at 2 to 7 microseconds for each. 10,000: 20 to 70 ms, in which nobody else is served.
+    :ivar jelly: lists in a message that is not all plain: it has references, objects or cycles, and is read by stock's
+        jelly, at 2 to 7 microseconds for each. 10,000: 20 to 70 ms, in which nobody else is served.
     :ivar string: the size of one. Stock's `banana.SIZE_LIMIT`; None reads that at use.
     """
 

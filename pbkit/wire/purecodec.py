@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from twisted.python.reflect import fullyQualifiedName
@@ -427,7 +428,7 @@ class _Doubt(Exception):
 
 
 #: What plain things that are not written as they are begin with, spelled out. Up to `_AFROZENSET` they hold others.
-_ALIST, _ATUPLE, _ADICT, _ASET, _AFROZENSET, _NONE, _UNICODE, _BOOLEAN = range(8)
+_ALIST, _ATUPLE, _ADICT, _ASET, _AFROZENSET, _NONE, _UNICODE, _BOOLEAN, _REFERENCE, _DEREFERENCE = range(10)
 _SPELLED = {
     b"list": _ALIST,
     b"tuple": _ATUPLE,
@@ -437,10 +438,14 @@ _SPELLED = {
     b"None": _NONE,
     b"unicode": _UNICODE,
     b"boolean": _BOOLEAN,
+    b"reference": _REFERENCE,
+    b"dereference": _DEREFERENCE,
 }
 #: These without anything in them.
 _EMPTY: list[Any] = [list, tuple, dict, set, frozenset, type(None)]
 _Forms = dict[int, int]
+#: What came with a number, by that and the number of the jelly that it is in.
+_Known = dict[tuple[int, int], Any]
 #: The same by the numbers of these words, where they have one; and where there are no numbers.
 _NUMBERED: _Forms = {number: _SPELLED[word] for number, word in _WORDS.items() if word in _SPELLED}
 _NOT_NUMBERED: _Forms = {}
@@ -470,7 +475,7 @@ def decodePlain(message: bytes, vocabulary: bool = True) -> tuple[Any, ...] | No
     :param vocabulary: as for `decode`.
     :return: ``("message", requestID, objectID, name, answerRequired, args, kw)``, where the name is a str, ids and
         answerRequired are int or bytes as they came, args a tuple or list and kw a dict; ``("answer", requestID,
-        value)``; or None, and stock is to be asked: an object of another type, something shared, or something wrong.
+        value)``; or None, and stock is to be asked: an object of another type, a cycle, or something wrong.
     """
     global _ready
     ready = _ready
@@ -543,7 +548,7 @@ def _usualCall(data: bytes, pos: int, deepest: int) -> tuple[tuple[Any, ...] | N
     args: tuple[Any, ...] = ()
     kw: Any = {}
     if count:
-        values, pos = _read(data, pos, count, _NUMBERED, deepest - 1)
+        values, pos = _read(data, pos, count, _NUMBERED, deepest - 1, 1)
         args = tuple(values)
     if data[pos : pos + 4] == _NO_KEYWORDS:
         pos += 4
@@ -554,7 +559,16 @@ def _usualCall(data: bytes, pos: int, deepest: int) -> tuple[tuple[Any, ...] | N
     return ("message", requestID, objectID, name, answer, args, kw), pos
 
 
-def _read(data: bytes, pos: int, left: int, forms: _Forms, deepest: int) -> tuple[list[Any], int]:
+def _read(
+    data: bytes,
+    pos: int,
+    left: int,
+    forms: _Forms,
+    deepest: int,
+    scope: int | None = None,
+    known: _Known | None = None,
+    within: bool = False,
+) -> tuple[list[Any], int]:
     """
     Read plain values. Nearly all the time of reading is spent here, so it is one function, however long, and what is
     frequent comes first. However deep they are, nothing is called within itself.
@@ -562,6 +576,9 @@ def _read(data: bytes, pos: int, left: int, forms: _Forms, deepest: int) -> tupl
     :param left: how many there are.
     :param forms: `_NUMBERED`, or `_NOT_NUMBERED` where words may not come as their numbers.
     :param deepest: how many levels there may be.
+    :param scope: if they are one jelly, its number; None if each of them is.
+    :param known: what came in it before with a number.
+    :param within: whether they are in a key.
     :return: them, and where they end: behind the end of what there is, if something is missing at the end of the last.
     :raises Exception: if something is not plain, or missing.
     """
@@ -650,6 +667,26 @@ def _read(data: bytes, pos: int, left: int, forms: _Forms, deepest: int) -> tupl
                 elif n == 1:
                     # None; or without arguments, as most calls are, without keywords, without a result.
                     add(None if inner == _NONE else _EMPTY[inner]())
+                elif inner >= _REFERENCE:
+                    # One more time what is there already, or what will be.
+                    if known is None:
+                        known = {}
+                    if scope is None:
+                        jelly = around[0][2] if around else left
+                    else:
+                        jelly = scope
+                    inKey = within or _inKey(around, left, form)
+                    number, pos = _number(data, pos)
+                    if inner == _DEREFERENCE and n == 2 and not inKey:
+                        add(known[jelly, number])
+                    elif inner == _REFERENCE and n == 3 and _holds(data, pos, forms):
+                        (value,), pos = _read(data, pos, 1, forms, deepest - len(around), jelly, known, inKey)
+                        if (jelly, number) in known:
+                            raise _Doubt
+                        known[jelly, number] = value
+                        add(value)
+                    else:
+                        raise _Doubt
                 else:
                     value, pos = _short(inner, n, data, pos, forms)
                     add(value)
@@ -678,6 +715,38 @@ def _read(data: bytes, pos: int, left: int, forms: _Forms, deepest: int) -> tupl
             keyed = form == _ADICT
             add(done)
             left -= 1
+
+
+def _inKey(around: list[tuple[list[Any], Any, int, int]], left: int, form: int) -> bool:
+    """
+    Whether it is in a key, or in a member of a set, that one reads. Nothing may come again there: a tuple's hash is
+    made of all that is in it, each time, and of fifty pairs, each of the last one twice, that takes years.
+    """
+    return any(
+        form in (_ASET, _AFROZENSET) or (form == _ADICT and not left & 1)
+        for left, form in ((left, form), *((left, form) for _, _, left, form in around))
+    )
+
+
+def _number(data: bytes, pos: int) -> tuple[int, int]:
+    """
+    Read a number that something has, by which it comes again.
+    """
+    n, kind, pos = _long(data, pos, PREFIX)
+    if kind != INT:
+        raise _Doubt
+    return n, pos
+
+
+def _holds(data: bytes, pos: int, forms: _Forms) -> bool:
+    """
+    Whether a list, tuple, dict or set comes next.
+    """
+    _, kind, pos = _long(data, pos, PREFIX)
+    if kind != LIST:
+        return False
+    form = forms.get(data[pos]) if data[pos + 1] == VOCAB else None
+    return (_head(data, pos, forms)[0] if form is None else form) <= _AFROZENSET
 
 
 def _remembered(begin: bytes) -> str:
@@ -845,6 +914,10 @@ def encode(expression: Any, vocabulary: bool, string: int, digits: int = 64) -> 
 # From values to bytes.
 
 
+class _Again(Exception):
+    """Something is there twice, which is told where it comes first."""
+
+
 class _Dialect:
     """
     How things are written: with numbers for the words of the vocabulary, or without.
@@ -870,6 +943,8 @@ class _Dialect:
         self.short = {of: [bytes((n + 1, LIST)) + head for n in range(127)] for of, head in self.heads.items()}
         self.call = {prefix: b"\x07\x80" + self.word(prefix + b"message") for prefix in (b"", b"cache")}
         self.answer = b"\x03\x80" + self.word(b"answer")
+        self.reference = b"\x03\x80" + self.word(b"reference")
+        self.dereference = b"\x02\x80" + self.word(b"dereference")
 
     def word(self, word: bytes) -> bytes:
         """
@@ -886,6 +961,7 @@ _TEXTS = [b"\x02\x80" + _TEXT + bytes((n, STRING)) for n in range(0x80)]
 _STRINGS = [bytes((n, STRING)) for n in range(0x80)]
 _LONGEST = max(map(len, _NUMBERS))
 _INTS_ONLY = {int}
+_Seen = set[int] | dict[int, int]
 _NOTHING_KNOWN: dict[str, bytes] = {}
 
 
@@ -894,7 +970,7 @@ def _write(
     keys: Iterator[Any] | None,
     add: Any,
     dialect: _Dialect,
-    seen: set[int],
+    seen: _Seen,
     string: int,
     bits: int,
     deeper: int = DEEPEST,
@@ -904,9 +980,10 @@ def _write(
 
     :param keys: where these are the values of a dict, their keys.
     :param add: takes pieces.
-    :param seen: the ids of the lists, tuples, dicts and sets of this jelly; one that comes again is to be doubted.
+    :param seen: the ids of the lists, tuples, dicts and sets of this jelly so far; or all that it has, see `_counted`.
     :param bits: of the largest int.
     :param deeper: how many levels there may be below.
+    :raises _Again: if one comes again, and they have not been counted.
     """
     numbers = dialect.numbers
     # Where a key may be too long for a string, each is looked at.
@@ -958,14 +1035,75 @@ def _write(
             short = dialect.short[kind]
             n = len(value)
             mark = id(value)
-            if n >= string or mark in seen or not deeper:
+            if n >= string or not deeper:
                 raise _Doubt
-            seen.add(mark)
+            if mark not in seen:
+                seen.add(mark)  # type: ignore[union-attr]
+            elif _writeNumber(seen, mark, add, dialect):
+                continue
             add(short[n] if n < 127 else _digits(n + 1, LIST) + dialect.heads[kind])
             if kind is dict:
                 _write(value.values(), iter(value), add, dialect, seen, string, bits, deeper - 1)
             elif n < _FEW or bits < 28 or not _writeInts(value, kind, add):
                 _write(value, None, add, dialect, seen, string, bits, deeper - 1)
+
+
+def _writeNumber(seen: _Seen, mark: int, add: Any, dialect: _Dialect) -> bool:
+    """
+    Where something comes more than once, write its number: before it, or in its place.
+
+    :return: whether that is all.
+    """
+    if type(seen) is set:
+        raise _Again
+    numbers: dict[int, int] = seen  # type: ignore[assignment]
+    number = numbers[mark]
+    if number < 0:
+        add(dialect.dereference + _int(-number))
+    elif number:
+        add(dialect.reference + _int(number))
+        numbers[mark] = -number
+    return number < 0
+
+
+def _counted(value: Any) -> dict[int, int]:
+    """
+    :return: the ids of all lists, tuples, dicts and sets in a value, and itself. Those that come again have a number
+        above 0, in the order in which they do, as in jelly.
+    """
+    found: dict[int, int] = {}
+    number = 0
+    around = [iter((value,))]
+    while around:
+        for each in around[-1]:
+            kind = type(each)
+            if kind not in _DIALECTS[0].heads:
+                continue
+            mark = id(each)
+            if mark not in found:
+                found[mark] = 0
+                around.append(chain.from_iterable(each.items()) if kind is dict else iter(each))
+                break
+            if not found[mark]:
+                found[mark] = number = number + 1
+        else:
+            around.pop()
+    return found
+
+
+def _anew(begin: list[bytes], values: tuple[Any, ...], dialect: _Dialect, string: int, bits: int) -> bytes | None:
+    """
+    What comes again in some values is counted first, and then they are written, each a jelly of its own. That is rare,
+    and so is not looked for beforehand.
+
+    :param begin: what comes before them.
+    """
+    try:
+        for value in values:
+            _write((value,), None, begin.append, dialect, _counted(value), string, bits)
+        return b"".join(begin)
+    except Exception:
+        return None
 
 
 def _writeInts(values: Any, kind: type[Any], add: Any) -> bool:
@@ -985,7 +1123,7 @@ def _writeInts(values: Any, kind: type[Any], add: Any) -> bool:
     return True
 
 
-def _key(key: Any, dialect: _Dialect, seen: set[int], string: int, bits: int, deeper: int) -> bytes:
+def _key(key: Any, dialect: _Dialect, seen: _Seen, string: int, bits: int, deeper: int) -> bytes:
     """
     :return: what begins a pair of a dict, with the key in it.
     """
@@ -1035,8 +1173,7 @@ def encodeCall(
 
     :param prefix: ``b""``, or ``b"cache"`` for a change of a Cacheable.
     :param vocabulary: as for `encode`, like `string` and `digits`.
-    :return: None if something is not plain, is there twice or in itself, or is too large or too deep: stock's jelly and
-        `encode` know what to do.
+    :return: None if something is not plain, or is too large or too deep: stock's jelly and `encode` know what to do.
     """
     tail = encodeTail(name, answerRequired, args, kw, vocabulary, string, digits)
     return None if tail is None else splice(prefix, requestID, objectID, tail, vocabulary, string, digits)
@@ -1073,6 +1210,9 @@ def encodeTail(
         else:
             parts.append(dialect.short[dict][0])
         return b"".join(parts)
+    except _Again:
+        begin = [_raw(raw, dialect, string, bits), _raw(answerRequired, dialect, string, bits)]
+        return _anew(begin, (args, kw), dialect, string, bits)
     except Exception:
         return None
 
@@ -1108,6 +1248,9 @@ def encodeAnswer(requestID: Any, value: Any, vocabulary: bool, string: int, digi
             parts.append(_raw(requestID, dialect, string, digits * 7))
             _write((value,), None, parts.append, dialect, set(), string, digits * 7)
         return b"".join(parts)
+    except _Again:
+        begin = [dialect.answer, _raw(requestID, dialect, string, digits * 7)]
+        return _anew(begin, (value,), dialect, string, digits * 7)
     except Exception:
         return None
 
@@ -1119,8 +1262,11 @@ def encodePlain(value: Any, vocabulary: bool, string: int, digits: int = 64) -> 
     :return: None as for `encodeCall`.
     """
     parts: list[bytes] = []
+    dialect = _DIALECTS[bool(vocabulary)]
     try:
-        _write((value,), None, parts.append, _DIALECTS[bool(vocabulary)], set(), string, digits * 7)
+        _write((value,), None, parts.append, dialect, set(), string, digits * 7)
         return b"".join(parts)
+    except _Again:
+        return _anew([], (value,), dialect, string, digits * 7)
     except Exception:
         return None

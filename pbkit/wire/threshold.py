@@ -230,6 +230,8 @@ class Threshold:
     def _leavePlace(self) -> None:
         # Of whoever is in, nothing is to be remembered there; a server has thousands of them.
         if self.place is not None and not (self.place.waiting or self.place.held or self.place.busy):
+            # Until the next sweep it is still among those who have just come, and is not to keep the connection.
+            self.place.who = None
             self.place = None
 
     def leave(self) -> None:

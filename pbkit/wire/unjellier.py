@@ -1,7 +1,7 @@
 """
 What came, made into objects: stock's unjelly, for a peer that is not trusted.
 
-It runs on what the fast codec leaves: references, instances, repeats and cycles, and whatever is wrong.
+It runs on what the fast codec leaves: references, instances and cycles, and whatever is wrong.
 """
 
 from __future__ import annotations
