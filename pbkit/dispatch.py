@@ -66,7 +66,7 @@ def receive(target: Any, broker: Any, message: str, args: Any, kw: Any) -> Any:
     :return: as `dispatch`.
     """
     if type(target) is Granted:
-        return serve(target.granted, broker, message, args, kw)
+        return target.granted.perspectiveMessageReceived(broker, message, args, kw)
     function = getattr(target.remoteMessageReceived, "__func__", None)
     if function is _REFERENCEABLE:
         return dispatch(target, "remote_" + message, broker, args, kw, target.perspective)
@@ -107,7 +107,7 @@ class Granted(pb.Referenceable):
     """
     What stock's `pb.AsReferenceable` is, in half of the memory: it keeps no bound method.
 
-    :param granted: an `IPerspective`: what a login gives the client.
+    :param granted: what a login gives the client: an `IPerspective` whose method `takesValues`.
     """
 
     __slots__ = ("granted",)
@@ -115,10 +115,21 @@ class Granted(pb.Referenceable):
     def __init__(self, granted: Any) -> None:
         self.granted = granted
 
-    @takesValues
-    def remoteMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
-        """As stock's, for whoever serves calls in a way of its own."""
-        return serve(self.granted, broker, message, args, kw)
+    @property
+    def remoteMessageReceived(self) -> Any:  # type: ignore[override]
+        """As stock's: a method of what was granted."""
+        return self.granted.perspectiveMessageReceived
+
+
+def granted(perspective: Any) -> Any:
+    """
+    :param perspective: an `IPerspective`.
+    :return: what stands for it in a table of references.
+    """
+    function = getattr(type(perspective), "perspectiveMessageReceived", None)
+    # Of stock's own avatars see `receive`.
+    takes = function in _TAKE_VALUES and function is not _AVATAR
+    return Granted(perspective) if takes else pb.AsReferenceable(perspective, "perspective")
 
 
 def serve(target: Any, broker: Any, message: str, args: Any, kw: Any) -> Any:

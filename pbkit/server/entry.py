@@ -15,7 +15,7 @@ from twisted.spread import pb
 from twisted.spread.interfaces import IJellyable
 from zope.interface import implementer
 
-from pbkit.dispatch import Granted
+from pbkit.dispatch import granted
 from pbkit.errors import LoggedOut, LoginInterrupted, LoginRefused, SessionEnded, TooManySessions
 from pbkit.interfaces import ILogin, ISession, ISessionRealm
 from pbkit.server.arguments import LoginArguments, StockArguments
@@ -137,8 +137,7 @@ class Entry:
             if ISession.providedBy(avatar):
                 channel.session = avatar
             if not IJellyable.providedBy(avatar):
-                session = ISession.providedBy(avatar)
-                avatar = Granted(avatar) if session else pb.AsReferenceable(avatar, "perspective")
+                avatar = granted(avatar)
             jelly = channel.grant(avatar)
         except Exception:
             # The table is full, say. Stock tells the client so, and keeps the session.

@@ -233,15 +233,13 @@ class Framer:
         if end == len(buffer):
             self._buffer = b""
             self._start = self._pos = 0
-            if not start and type(buffer) is bytes:
-                return buffer
         elif type(buffer) is bytes:
             self._start = self._pos = end
         else:
             # What is behind it has just come, and is cut like any other chunk: that takes half the time.
             self._buffer = bytes(memoryview(buffer)[end:])
             self._start = self._pos = 0
-        return bytes(memoryview(buffer)[start:end])
+        return buffer[start:end] if type(buffer) is bytes else bytes(memoryview(buffer)[start:end])
 
     def _whole(self, buffer: bytes, start: int) -> bytes | None:
         """
