@@ -116,7 +116,7 @@ class Granted(pb.Referenceable):
         self.granted = granted
 
     @property
-    def remoteMessageReceived(self) -> Any:  # type: ignore[override]
+    def remoteMessageReceived(self) -> Any:
         """As stock's: a method of what was granted."""
         return self.granted.perspectiveMessageReceived
 
