@@ -168,36 +168,9 @@ class Reload(Service):
         :return: what was changed, and what is otherwise but cannot be changed now.
         """
         old, new = running.config, plan.config
-        fixed = []
-        if _who(new) != _who(old):
-            fixed.append(f"{_who(old)} -> {_who(new)}")
-        if new.avatar != old.avatar:
-            fixed.append(f"avatar {old.avatar} -> {new.avatar}")
-        if plan.profile != running.profile:
-            fixed.append(f"profile {_told(old.profile, old.bounds)} -> {_told(new.profile, new.bounds)}")
-        if new.allow != old.allow:
-            fixed.append(f"allow {', '.join(old.allow) or 'none'} -> {', '.join(new.allow) or 'none'}")
-        wanted, before = {}, {}
-        if plan.realm is running.realm and new.portal is None:
-            for name, value in _parameters(plan).items():
-                was = getattr(running.realm, name)
-                if was == value:
-                    continue
-                if name in running.realm.fixed:
-                    fixed.append(f"realm.{name} {was!r} -> {value!r}")
-                else:
-                    wanted[name], before[name] = value, was
+        different = _Different(plan, running)
+        wanted, before, checks, listen = different.wanted, different.before, different.checks, different.listen
         changed = [f"realm.{name} {before[name]!r} -> {value!r}" for name, value in wanted.items()]
-        checks = new.auth != old.auth and bool(new.auth) and _who(new) == _who(old)
-        if new.auth != old.auth and _who(new) != _who(old):
-            fixed.append("auth, which goes with the realm")
-        elif old.auth and not new.auth:
-            fixed.append("auth: no checker is left, and a server without one tells its guest's password at its start")
-        listen = plan.listen
-        if not (checks or old.auth or old.portal or all(map(loopbackOnly, new.listen))):
-            # They were found to be right for checkers that are not applied: a guest is for this machine only.
-            fixed.append("listen, which goes with auth")
-            listen = running.listen
         if wanted:
             running.realm.reconfigure(**wanted)
         if checks:
@@ -232,7 +205,56 @@ class Reload(Service):
         )
         checkers = plan.checkers if checks else running.checkers
         self._server.plan = replace(running, checkers=checkers, listen=listen, config=kept)
-        return changed, fixed
+        return changed, different.fixed
+
+
+class _Different:
+    """
+    In what two plans differ.
+
+    :param plan: the new one.
+    :param running: what is served.
+    :ivar fixed: what cannot be changed now, in words.
+    :ivar wanted: parameters of the realm that can, and what they are to be.
+    :ivar before: what these are.
+    :ivar checks: whether there are other checkers.
+    :ivar listen: where to listen.
+    """
+
+    def __init__(self, plan: Plan, running: Plan) -> None:
+        old, new = running.config, plan.config
+        self.fixed: list[str] = []
+        self.wanted: dict[str, Any] = {}
+        self.before: dict[str, Any] = {}
+        self.checks = new.auth != old.auth and bool(new.auth) and _who(new) == _who(old)
+        self.listen = plan.listen
+        if _who(new) != _who(old):
+            self.fixed.append(f"{_who(old)} -> {_who(new)}")
+        if new.avatar != old.avatar:
+            self.fixed.append(f"avatar {old.avatar} -> {new.avatar}")
+        if plan.profile != running.profile:
+            self.fixed.append(f"profile {_told(old.profile, old.bounds)} -> {_told(new.profile, new.bounds)}")
+        if new.allow != old.allow:
+            self.fixed.append(f"allow {', '.join(old.allow) or 'none'} -> {', '.join(new.allow) or 'none'}")
+        if plan.realm is running.realm and new.portal is None:
+            self._compareParameters(plan, running)
+        if new.auth != old.auth and _who(new) != _who(old):
+            self.fixed.append("auth, which goes with the realm")
+        elif old.auth and not new.auth:
+            text = "auth: no checker is left, and a server without one tells its guest's password at its start"
+            self.fixed.append(text)
+        if not (self.checks or old.auth or old.portal or all(map(loopbackOnly, new.listen))):
+            # They were found to be right for checkers that are not applied: a guest is for this machine only.
+            self.fixed.append("listen, which goes with auth")
+            self.listen = running.listen
+
+    def _compareParameters(self, plan: Plan, running: Plan) -> None:
+        for name, value in _parameters(plan).items():
+            was = getattr(running.realm, name)
+            if was != value and name in running.realm.fixed:
+                self.fixed.append(f"realm.{name} {was!r} -> {value!r}")
+            elif was != value:
+                self.wanted[name], self.before[name] = value, was
 
 
 def _who(config: ServerConfig) -> str:

@@ -261,6 +261,14 @@ class RoomTests(WaitingCase):
 class DeadlineTests(WaitingCase):
     """How long there is to log in."""
 
+    def test_notAllAtOnce(self) -> None:
+        """Of many whose time is up some are closed, and the others in the next sweeps: others are to be served, too."""
+        for n, expected in ((2 * BATCH + 1, [BATCH, BATCH, 1, 0]), (16 * BATCH, [2 * BATCH, 14 * BATCH // 8])):
+            self.waiting = Waiting(Gate(connections=None, timeout=30.0), self.clock.seconds)
+            self.arrived(*map(str, range(n)))
+            self.clock.advance(30.0)
+            self.assertEqual([len(self.waiting.swept().closed) for _ in expected], expected)
+
     def test_inTime(self) -> None:
         """One that has not logged in in time is closed, if in line or not; one that has, is not."""
         a, b, *_ = self.arrived("a", "b", "c", "d", "e")
