@@ -2,4 +2,4 @@
 
 from setuptools import Extension, setup
 
-setup(ext_modules=[Extension("pbkit.wire._codec", ["pbkit/wire/_codec.c"], optional=True)])
+setup(ext_modules=[Extension("pbkit.wire.codec._codec", ["pbkit/wire/codec/_codec.c"], optional=True)])

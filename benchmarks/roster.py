@@ -29,7 +29,7 @@ from twisted.spread import pb
 
 from pbkit import Avatar, CachingRealm, Realm, Roster, Session, SingleClientRealm
 from pbkit.sessions.roster import Place
-from pbkit.sessions.stock import StockLogin
+from pbkit.sessions.stocklogin import StockLogin
 
 #: How many sessions are live.
 SIZES = (10, 1_000, 100_000)

@@ -52,12 +52,14 @@ from pbkit.client.session import ClientSession
 from pbkit.dispatch import cancelWithSession
 from pbkit.interfaces import currentSession
 from pbkit.server import ServerFactory
-from pbkit.sessions.admission import Admit, Probe, Refuse, allOf, atMost, kick, perAvatar, perPeer, probe, total
 from pbkit.sessions.avatar import Avatar
-from pbkit.sessions.broadcast import Summary
 from pbkit.sessions.lifecycle import Cached, Disposable, Lingering, PerLogin
-from pbkit.sessions.mind import Mind
-from pbkit.sessions.outbox import Told
+from pbkit.sessions.login.admission import Admit, Probe, Refuse, allOf, atMost, kick, perAvatar, perPeer, probe, total
+from pbkit.sessions.messaging.broadcast import Summary
+from pbkit.sessions.messaging.mind import Mind
+from pbkit.sessions.messaging.outbox import Told
+from pbkit.sessions.messaging.slowpolicy import coalesce, dropOldest, kickAfter
+from pbkit.sessions.messaging.topics import Topic
 from pbkit.sessions.parameters import param
 from pbkit.sessions.realm import Realm
 from pbkit.sessions.realms import (
@@ -72,8 +74,6 @@ from pbkit.sessions.realms import (
 )
 from pbkit.sessions.roster import Roster
 from pbkit.sessions.session import Session
-from pbkit.sessions.slow import coalesce, dropOldest, kickAfter
-from pbkit.sessions.topics import Topic
 from pbkit.wire.broker import Broker
 
 __version__ = "0.1.0"

@@ -18,10 +18,10 @@ from pbkit import __version__
 from pbkit.config.values import DEFAULT_GRACE, DEFAULT_PROFILE, DEFAULT_REALM, NEWCOMERS, SETTINGS
 from pbkit.errors import ConfigError
 from pbkit.serving.plan import Plan
-from pbkit.serving.printed import asToml
 from pbkit.serving.reload import Reload, Source
 from pbkit.serving.resolve import realmLines
 from pbkit.serving.service import Server
+from pbkit.serving.showconfig import asToml
 
 #: Those that are not repeated.
 _SINGLE = [setting for setting in SETTINGS if setting.kind is not tuple]

@@ -36,7 +36,7 @@ from twisted.spread import pb
 from twisted.trial.unittest import SkipTest
 
 from pbkit import Avatar, ServerFactory, Session
-from pbkit.sessions.stock import StockLogin
+from pbkit.sessions.stocklogin import StockLogin
 from pbkit.testing import Link
 from pbkit.wire.profile import STRICT
 

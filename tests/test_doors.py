@@ -44,7 +44,7 @@ REACTOR = {"tap", "cli", "client.connecting"}
 LINES = 350
 #: The codec is one pass over two formats, and cutting it would cost what it is for.
 #: The errors are a list, one class for each reason, and stay in one place.
-LONGER = {"wire/purecodec.py", "errors.py"}
+LONGER = {"wire/codec/pure.py", "errors.py"}
 
 
 def importsIn(source: str, module: str, package: bool = False) -> Iterator[str]:

@@ -14,7 +14,7 @@ from twisted.spread.interfaces import IJellyable
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import CachingRealm, errors
-from pbkit.sessions.refusing import refusalFor
+from pbkit.sessions.login.refusals import refusalFor
 from tests.support import Recorder, Wire, serve
 
 CLASSES: list[Any] = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if cls.__module__ == "pbkit.errors"]

@@ -15,7 +15,7 @@ from pbkit.interfaces import IChannel, ILogin, IPeer, ISession, ISessionRealm, c
 from pbkit.server import Login
 from pbkit.sessions.realms import NAMED
 from pbkit.sessions.session import Session
-from pbkit.sessions.stock import StockLogin
+from pbkit.sessions.stocklogin import StockLogin
 from pbkit.wire.channel import Channel
 from pbkit.wire.peer import Peer
 from tests.support import Client, Recorder, Wire, serve

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from hashlib import md5
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import attrs
 from twisted.cred.credentials import IUsernameHashedPassword
@@ -17,12 +17,19 @@ from zope.interface import implementer
 from pbkit.auth import spell
 from pbkit.errors import ChallengeExpired
 
-if TYPE_CHECKING:
-    from pbkit.server.root import LoginRoot
-
 #: How many challenges a connection may have before anybody has logged in on it. With names of 255 bytes these take
 #: 39 kB; a real client has as many as it logs in users at the same time.
 OUTSTANDING = 50
+
+
+class ChallengedLogin(Protocol):
+    """The login root, as a challenge sees it: who is asked when the challenge is answered."""
+
+    def unknown(self, message: str, args: Any, kw: Any) -> Exception:
+        """Return the error that answers a call of a method that does not exist."""
+
+    def respond(self, broker: Any, challenger: Challenger, args: Any, kw: Any) -> Any:
+        """Serve ``respond(response, mind)`` of a challenge."""
 
 
 class Challenger(pb.Referenceable):
@@ -36,7 +43,7 @@ class Challenger(pb.Referenceable):
     :ivar challenge: 16 random bytes.
     """
 
-    def __init__(self, root: LoginRoot, username: Any, until: float | None, once: bool) -> None:
+    def __init__(self, root: ChallengedLogin, username: Any, until: float | None, once: bool) -> None:
         self._root = root
         self._username = username
         self._until = until

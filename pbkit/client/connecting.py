@@ -18,8 +18,8 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 from twisted.spread import pb
 
-from pbkit.client.broker import SessionBroker, SessionFactory
-from pbkit.client.remote import allowed
+from pbkit.client.connection import SessionBroker, SessionFactory
+from pbkit.client.exceptions import allowed
 from pbkit.client.session import ClientSession, closing
 from pbkit.errors import ConfigError, ConnectError, ConnectFailed, ProtocolMismatch, TimedOut, TlsFailed
 
@@ -61,7 +61,7 @@ def connect(
     :param allow: exception classes of yours that come back as what they were when the server raises them, told by
         their qualified names; pbkit's and Python's do anyway.
     :param hello: what to declare of this client to a server of pbkit's: a small dict of str to plain values. Which
-        running program it is, is said besides (``program``): see `pbkit.client.program`.
+        running program it is, is said besides (``program``): see `pbkit.client.instance`.
     :return: a Deferred of a `ClientSession`. It always fires, and fails with `ConnectFailed`, `TlsFailed`,
         `ProtocolMismatch`, `TimedOut`, a subclass of `LoginRefused`, or with `ConfigError`, `TypeError` or
         `ValueError` for arguments that cannot be. Nothing is left behind then, nor when it is cancelled.

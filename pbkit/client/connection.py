@@ -16,12 +16,12 @@ from twisted.python.reflect import safe_str
 from twisted.spread import pb
 from zope.interface import implementer
 
+from pbkit.client.exceptions import exceptionFrom, refusalFrom
 from pbkit.client.factory import ClientFactory
-from pbkit.client.remote import exceptionFrom, refusalFrom
 from pbkit.errors import BY_NAME, Disconnected, ProtocolMismatch, SessionEnded
 from pbkit.wire.broker import Broker
 from pbkit.wire.hello import NAME
-from pbkit.wire.sexp import handles
+from pbkit.wire.jelly.expressions import handles
 
 #: How long the server has to answer a call, in seconds; as the server's own calls on minds.
 CALL_TIMEOUT = 30.0
@@ -210,7 +210,7 @@ class SessionFactory(ClientFactory):
 
     :param clock: for every deadline.
     :param mind: what the server may call, or None.
-    :param allowed: the exceptions that come back as what they were (`pbkit.client.remote.allowed`).
+    :param allowed: the exceptions that come back as what they were (`pbkit.client.exceptions.allowed`).
     :param lost: told of the loss of a connection, with the broker and the reason; None when nobody wants one any more.
     :ivar loggedIn: whether the login is through.
     """

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.spread import pb
 from twisted.spread.jelly import globalSecurity
 
-from pbkit.client.program import seat
+from pbkit.client.instance import seat
 from pbkit.wire.broker import Broker
 from pbkit.wire.hello import ENTRIES, PROGRAM, checked, sayHello
 from pbkit.wire.profile import STRICT, Profile
@@ -23,7 +23,7 @@ class ClientFactory(pb.PBClientFactory):
     A client of Perspective Broker. Servers may be stock.
 
     Before its first login with a name, a connection tells the server which running program it is, as ``program`` in its
-    hello: see `pbkit.client.program`. A ``program`` of one's own in `hello` stays, and "" says nothing.
+    hello: see `pbkit.client.instance`. A ``program`` of one's own in `hello` stays, and "" says nothing.
 
     :param unsafeTracebacks: as stock's.
     :param security: as stock's.

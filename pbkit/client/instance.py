@@ -4,7 +4,7 @@ Which running program a client is, as it tells servers: so that it is not locked
 When a connection breaks, the client often knows long before the server does. It connects again, and finds its place
 taken: by itself, on the old connection. So each program makes up a text at its start, and says it before each login. A
 server of pbkit's that finds no room then ends the session of the same user and the same text; see "Reclaim" at
-`pbkit.sessions.arbitration.Arbitration`.
+`pbkit.sessions.login.arbitration.Arbitration`.
 
 That must never be a session that lives. A program may be logged in twice on purpose, and were both told apart by
 nothing, each of two that come back whenever they are thrown out would throw out the other, for ever. The server cannot

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 from twisted.spread import pb
 
-from pbkit.client.broker import SessionBroker
+from pbkit.client.connection import SessionBroker
 from pbkit.errors import LoggedOut, SessionEnded
 
 #: How long to wait for the connection to close, in seconds. Closing is all but immediate, save for a TLS peer that

@@ -15,8 +15,8 @@ the realm, a session, and a reference to the session goes to the client.
     patience.py     how long whoever has failed waits to be told so
 """
 
-from pbkit.server.entry import Login
 from pbkit.server.factory import ServerFactory
+from pbkit.server.loginflow import Login
 from pbkit.server.root import LoginRoot
 
 __all__ = ["Login", "LoginRoot", "ServerFactory"]

@@ -24,8 +24,8 @@ from pbkit.errors import (
     TooManyFailures,
     TooManySessions,
 )
-from pbkit.server.patience import Patience
-from pbkit.wire.place import groupOf
+from pbkit.server.throttle import Patience
+from pbkit.wire.prelogin.seat import groupOf
 from pbkit.wire.profile import Door
 
 log = Logger()

@@ -14,12 +14,12 @@ from twisted.spread import pb
 from twisted.spread.jelly import globalSecurity
 from zope.interface import implementer
 
-from pbkit.server.patience import Patience
 from pbkit.server.root import LoginRoot
-from pbkit.wire.allowed import registryOf
+from pbkit.server.throttle import Patience
 from pbkit.wire.broker import Broker
+from pbkit.wire.jelly.registry import registryOf
+from pbkit.wire.keepalive import Watch
 from pbkit.wire.profile import STRICT, Gate, Profile
-from pbkit.wire.watch import Watch
 
 
 class ServerFactory(pb.PBServerFactory):

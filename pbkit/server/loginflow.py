@@ -19,13 +19,13 @@ from pbkit.dispatch import granted
 from pbkit.errors import LoggedOut, LoginInterrupted, LoginRefused, SessionEnded, TooManySessions
 from pbkit.interfaces import ILogin, ISession, ISessionRealm
 from pbkit.server.arguments import LoginArguments, StockArguments
-from pbkit.server.tries import Try
-from pbkit.sessions.refusing import refusalFor
+from pbkit.server.attempts import Try
+from pbkit.sessions.login.refusals import refusalFor
 from pbkit.wire.broker import Broker
 from pbkit.wire.channel import Channel
+from pbkit.wire.prelogin.state import Threshold
 from pbkit.wire.profile import Profile
 from pbkit.wire.shared import SharedTables
-from pbkit.wire.threshold import Threshold
 
 log = Logger()
 

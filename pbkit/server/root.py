@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.spread import pb
 
+from pbkit.auth.mechanisms import OUTSTANDING, Challenger, Challenges, Response
 from pbkit.errors import (
     BadCredentials,
     BadMind,
@@ -22,10 +23,9 @@ from pbkit.errors import (
 )
 from pbkit.interfaces import ISessionRealm
 from pbkit.server.arguments import LoginArguments, StockArguments, fitting, plainUsername
-from pbkit.server.challenge import OUTSTANDING, Challenger, Challenges, Response
-from pbkit.server.entry import Entry
-from pbkit.server.patience import Patience
-from pbkit.server.tries import Tries, Try
+from pbkit.server.attempts import Tries, Try
+from pbkit.server.loginflow import Entry
+from pbkit.server.throttle import Patience
 from pbkit.wire.broker import Broker
 from pbkit.wire.profile import Profile
 

@@ -21,7 +21,7 @@ from pbkit.server.factory import classesOf
 from pbkit.sessions.parameters import Parameter, parametersOf
 from pbkit.sessions.realm import Realm
 from pbkit.sessions.realms import NAMED
-from pbkit.wire.allowed import namesOf
+from pbkit.wire.jelly.registry import namesOf
 from pbkit.wire.profile import DROPIN, STRICT, Profile
 
 #: The profiles by the name that ``--profile`` knows them by.

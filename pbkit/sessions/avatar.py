@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.spread import pb
 
 from pbkit.dispatch import dispatch, plainly
-from pbkit.sessions.broadcast import Audience, Summary
+from pbkit.sessions.messaging.broadcast import Audience, Summary
 
 if TYPE_CHECKING:
     from pbkit.sessions.session import Session

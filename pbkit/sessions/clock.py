@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from pbkit.errors import Error
 from pbkit.sessions.avatar import Avatar
+from pbkit.sessions.messaging.slowpolicy import coalesce
 from pbkit.sessions.session import Session
-from pbkit.sessions.slow import coalesce
 from pbkit.sessions.wheel import Ticking, wheelOf
 
 #: The shortest and the longest period, in seconds: 10 ms and a day.

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from pbkit.errors import ConfigError, LoginTimedOut
-from pbkit.sessions.attempt import Attempt
+from pbkit.sessions.sharedcall import Attempt
 
 #: How long building an avatar may take, in seconds.
 BUILD_TIMEOUT = 30.0

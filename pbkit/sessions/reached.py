@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from pbkit.plain import checked
-from pbkit.sessions.broadcast import Audience, Summary
-from pbkit.sessions.hall import Hall
-from pbkit.sessions.outbox import Backlog, Outbox
+from pbkit.sessions.messaging.broadcast import Audience, Summary
+from pbkit.sessions.messaging.hub import Hall
+from pbkit.sessions.messaging.outbox import Backlog, Outbox
 
 if TYPE_CHECKING:
     from pbkit.sessions.session import Session
@@ -27,7 +27,7 @@ class Reached:
     What a `Session` has for telling its client.
 
     :ivar hall: what it has in common with the others of its realm; `telling`, its part for telling, stands here too.
-    :ivar outbox: the `pbkit.sessions.outbox.Outbox` of what waits, or None while its client keeps up.
+    :ivar outbox: the `pbkit.sessions.messaging.outbox.Outbox` of what waits, or None while its client keeps up.
     :ivar topicNames: the names of the topics that it is in, or None.
     """
 

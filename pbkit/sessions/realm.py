@@ -22,24 +22,24 @@ from pbkit.errors import (
     Shutdown,
 )
 from pbkit.interfaces import ISessionRealm
-from pbkit.sessions.admission import Admit, Policy, allOf
-from pbkit.sessions.arbitration import Arbitration
-from pbkit.sessions.attempt import attempt
-from pbkit.sessions.broadcast import Summary
 from pbkit.sessions.counters import Counters
-from pbkit.sessions.entering import Entrance
+from pbkit.sessions.expiry import Sweep
 from pbkit.sessions.goodbye import ALWAYS, MODES
-from pbkit.sessions.hall import Hall
 from pbkit.sessions.lifecycle import GUESTS, Lease, Lifecycle, PerLogin
+from pbkit.sessions.login.admission import Admit, Policy, allOf
+from pbkit.sessions.login.arbitration import Arbitration
+from pbkit.sessions.login.entrance import Entrance
+from pbkit.sessions.messaging.broadcast import Summary
+from pbkit.sessions.messaging.hub import Hall
+from pbkit.sessions.messaging.presence import Presence
+from pbkit.sessions.messaging.slowpolicy import Policy as Slow
+from pbkit.sessions.messaging.topics import Topic
 from pbkit.sessions.operations import Operated, Operations
 from pbkit.sessions.parameters import bind, param
-from pbkit.sessions.presence import Presence
-from pbkit.sessions.reconfiguring import enforce, reconfigured
+from pbkit.sessions.reconfigure import enforce, reconfigured
 from pbkit.sessions.roster import Roster
-from pbkit.sessions.slow import Policy as Slow
-from pbkit.sessions.stock import loginOf
-from pbkit.sessions.sweep import Sweep
-from pbkit.sessions.topics import Topic
+from pbkit.sessions.sharedcall import attempt
+from pbkit.sessions.stocklogin import loginOf
 
 
 @implementer(IRealm, ISessionRealm)

@@ -9,9 +9,9 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
-from pbkit.sessions.admission import CONFLICTS, HANDOVERS, Policy, Rule, atMost, perAvatar, total
 from pbkit.sessions.clock import LONGEST, SHORTEST, ClockAvatar
 from pbkit.sessions.lifecycle import Cached, Disposable, Lease, Lifecycle, Lingering
+from pbkit.sessions.login.admission import CONFLICTS, HANDOVERS, Policy, Rule, atMost, perAvatar, total
 from pbkit.sessions.parameters import PerUser, forUser, param
 from pbkit.sessions.realm import Realm
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from pbkit.errors import ConfigError, Kicked, LoginRefused, TooManySessions
-from pbkit.sessions.admission import Admit, Candidate, Policy, Refuse
+from pbkit.sessions.login.admission import Admit, Candidate, Policy, Refuse
 from pbkit.sessions.parameters import bind, parametersOf
 from pbkit.sessions.roster import Place, Roster
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, TypeAlias
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from pbkit.sessions.waiting import Waiting
+from pbkit.sessions.waiters import Waiting
 
 if TYPE_CHECKING:
     from pbkit.errors import LoginRefused
-    from pbkit.sessions.admission import Candidate
+    from pbkit.sessions.login.admission import Candidate
     from pbkit.sessions.session import Session
 
 log = Logger()

@@ -17,11 +17,11 @@ from pbkit.dispatch import serve, takesValues
 from pbkit.errors import Kicked, SessionEnded
 from pbkit.interfaces import ISession, current
 from pbkit.sessions.goodbye import ALWAYS, GRACE, Goodbye
-from pbkit.sessions.hall import Hall
-from pbkit.sessions.mind import Mind, checkReference
+from pbkit.sessions.messaging.hub import Hall
+from pbkit.sessions.messaging.mind import Mind, checkReference
 from pbkit.sessions.reached import Reached
 from pbkit.sessions.running import Running
-from pbkit.sessions.stock import StockChannel
+from pbkit.sessions.stocklogin import StockChannel
 
 
 @implementer(ISession)

@@ -15,8 +15,8 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 from zope.interface import implementer
 
+from pbkit.client.exceptions import exceptionFrom
 from pbkit.client.factory import ClientFactory
-from pbkit.client.remote import exceptionFrom
 from pbkit.errors import Disconnected, LoggedOut, SessionEnded
 from pbkit.testing.link import Link
 

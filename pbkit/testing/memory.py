@@ -20,8 +20,8 @@ from twisted.python.reflect import fullyQualifiedName
 from twisted.spread import pb
 from zope.interface import implementer
 
+from pbkit.client.exceptions import allowed
 from pbkit.client.factory import ClientFactory
-from pbkit.client.remote import allowed
 from pbkit.server import ServerFactory
 from pbkit.server.factory import classesOf
 from pbkit.testing.clients import MemoryClient, MemoryConnection, MemoryEndpoint, now

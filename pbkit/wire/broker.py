@@ -20,18 +20,18 @@ from pbkit.interfaces import current
 from pbkit.wire import codec
 from pbkit.wire.backlog import deepen
 from pbkit.wire.calls import shared
-from pbkit.wire.gate import LOGIN
 from pbkit.wire.hello import NAME, Hello
-from pbkit.wire.intake import Intake
-from pbkit.wire.journal import Journal
+from pbkit.wire.inbound import Intake
+from pbkit.wire.jelly.expressions import lists
 from pbkit.wire.lazily import EMPTY
 from pbkit.wire.peer import Peer, peerOf
+from pbkit.wire.peerlog import Journal
+from pbkit.wire.prelogin.gate import LOGIN
+from pbkit.wire.prelogin.state import Threshold
 from pbkit.wire.profile import STRICT, Limits, Profile
 from pbkit.wire.profile import Calls as CallBounds
 from pbkit.wire.routes import Routes
-from pbkit.wire.sexp import lists
 from pbkit.wire.taste import allowsPlain
-from pbkit.wire.threshold import Threshold
 
 #: The most that a refused message may say of itself in the log, in characters.
 CUT = 200

@@ -16,11 +16,11 @@ from twisted.spread import banana, pb
 from pbkit.dispatch import receive
 from pbkit.errors import BadArguments, CallTimedOut, Error, InternalError, NoSuchMethod, SessionEnded
 from pbkit.wire import codec
-from pbkit.wire.few import Few
-from pbkit.wire.jellying import Jellying
+from pbkit.wire.compact import Few
+from pbkit.wire.jelly.expressions import handles
+from pbkit.wire.jelly.failures import told
 from pbkit.wire.lazily import EMPTY
-from pbkit.wire.sexp import handles
-from pbkit.wire.told import told
+from pbkit.wire.references import Jellying
 
 if TYPE_CHECKING:
     from pbkit.wire.broker import Broker

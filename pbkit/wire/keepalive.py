@@ -14,9 +14,9 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from pbkit.wire.place import Moves, Place
+from pbkit.wire.prelogin.queue import Waiting
+from pbkit.wire.prelogin.seat import Moves, Place
 from pbkit.wire.profile import Profile
-from pbkit.wire.waiting import Waiting
 
 #: Seconds between two sweeps, at most; and between two looks at one connection. A bound is held to within a quarter of
 #: itself, and to within these.

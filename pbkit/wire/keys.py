@@ -2,8 +2,9 @@
 Keys of dictionaries and members of sets, before one is built of them.
 
 Hashes of numbers are no secret, so keys can be chosen that take time with the square of their number, see
-`pbkit.wire.probes`. And a tuple has its hash computed anew each time, from all that is in it: with ``a = (x, x)``,
-``b = (a, a)``, ``c = (b, b)`` and so on, sent by reference in a dozen bytes each, the fiftieth takes years.
+`pbkit.wire.codec.hashflood`. And a tuple has its hash computed anew each time, from all that is in it: with
+``a = (x, x)``, ``b = (a, a)``, ``c = (b, b)`` and so on, sent by reference in a dozen bytes each, the fiftieth
+takes years.
 """
 
 from __future__ import annotations

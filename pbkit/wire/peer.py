@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from pbkit.interfaces import IPeer
 from pbkit.wire.fanout import Cast
-from pbkit.wire.journal import shown
+from pbkit.wire.peerlog import shown
 from pbkit.wire.profile import Log
 
 #: An object that nobody has. Every PB peer answers a call on it with an error, and logs nothing.

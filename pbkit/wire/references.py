@@ -11,14 +11,14 @@ from twisted.python.reflect import fullyQualifiedName
 from twisted.spread import pb
 
 from pbkit.errors import CannotSend
-from pbkit.wire.allowed import STOCK, Registry
 from pbkit.wire.caching import Caching
-from pbkit.wire.few import Few
-from pbkit.wire.jellier import Jellier
+from pbkit.wire.compact import Few
+from pbkit.wire.jelly.expressions import handles
+from pbkit.wire.jelly.jellier import Jellier
+from pbkit.wire.jelly.registry import STOCK, Registry
+from pbkit.wire.jelly.unjellier import Unjellier
 from pbkit.wire.lazily import EMPTY
 from pbkit.wire.peer import peerOf
-from pbkit.wire.sexp import handles
-from pbkit.wire.unjellier import Unjellier
 
 #: How stock makes jelly of what is called from afar.
 _BY_REFERENCE: Any = pb.Referenceable.jellyFor

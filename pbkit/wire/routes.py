@@ -17,12 +17,12 @@ from twisted.spread.jelly import globalSecurity
 from pbkit.errors import SessionEnded
 from pbkit.wire.calls import Calls
 from pbkit.wire.channel import Channel
+from pbkit.wire.compact import Few
 from pbkit.wire.deadlines import Deadlines
-from pbkit.wire.few import Few
-from pbkit.wire.gate import LOGIN
 from pbkit.wire.lazily import EMPTY, Lazily
-from pbkit.wire.outflow import Outflow
+from pbkit.wire.outbound import Outflow
 from pbkit.wire.peer import clockOf
+from pbkit.wire.prelogin.gate import LOGIN
 from pbkit.wire.tombstones import Tombstones
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pbkit.errors import Error
 from pbkit.wire.calls import Calls
-from pbkit.wire.few import Few
+from pbkit.wire.compact import Few
 from pbkit.wire.lazily import EMPTY
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from twisted.internet.defer import fail, gatherResults
 from twisted.spread import pb
 
 from pbkit import ServerFactory, dropin, errors
-from pbkit.server.challenge import OUTSTANDING
+from pbkit.auth.mechanisms import OUTSTANDING
 from tests.server.case import ServerCase, portal
 from tests.support import PASSWORD, USERS, Client, Wire, serve
 

@@ -29,7 +29,7 @@ from zope.interface import implementer
 
 import pbkit
 from pbkit import CachingRealm, ClientSession, errors
-from pbkit.client.broker import CALL_TIMEOUT
+from pbkit.client.connection import CALL_TIMEOUT
 from pbkit.client.session import GOODBYE
 from pbkit.wire.profile import STRICT
 from tests.support import Client, Recorder, collect, serve

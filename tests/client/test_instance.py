@@ -11,13 +11,13 @@ from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import CachingRealm, ClientFactory, dropin
-from pbkit.client.program import REMEMBERED, Seats
+from pbkit.client.instance import REMEMBERED, Seats
 from tests.support import Recorder, Wire, serve
 from tests.transcripts import environment
 
 FORK = """
 import os
-from pbkit.client import program
+from pbkit.client import instance as program
 here = program._seats.take(b"alice", "")[0]
 read, write = os.pipe()
 if not os.fork():

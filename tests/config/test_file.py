@@ -21,9 +21,9 @@ from pbkit.config.file import combine, kindOf, parseFile
 from pbkit.config.values import DEFAULT_LISTEN, Problems, ServerConfig
 from pbkit.errors import ConfigError
 from pbkit.serving.plan import Plan, prepare
-from pbkit.serving.printed import asToml, key, toml
 from pbkit.serving.reload import Source
 from pbkit.serving.resolve import describe
+from pbkit.serving.showconfig import asToml, key, toml
 from pbkit.wire.profile import DROPIN, STRICT, Profile
 from tests.config.broken import BROKEN
 

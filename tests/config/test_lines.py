@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit.config.lines import Path, locate
-from pbkit.serving.printed import key, toml
+from pbkit.serving.showconfig import key, toml
 
 #: Each line that names something ends in a comment with the paths that stand on it.
 CASES = r'''

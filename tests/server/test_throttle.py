@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.server.patience import Patience, fadesAfter
+from pbkit.server.throttle import Patience, fadesAfter
 from pbkit.wire.profile import DROPIN, STRICT, Door
 
 

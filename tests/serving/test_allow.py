@@ -16,10 +16,10 @@ from pbkit.config.file import combine, parseFile
 from pbkit.config.values import Problems
 from pbkit.errors import ConfigError
 from pbkit.serving.plan import Plan, prepare
-from pbkit.serving.printed import asToml
 from pbkit.serving.service import Server
+from pbkit.serving.showconfig import asToml
 from pbkit.tap import Options
-from pbkit.wire.allowed import STOCK
+from pbkit.wire.jelly.registry import STOCK
 from tests.serving.test_service import Terminal
 from tests.support import Recorder
 from tests.wire.copies import CARD, PLAIN, Card, CardCopy
@@ -98,7 +98,7 @@ class AllowTests(SynchronousTestCase):
     def test_configuration(self) -> None:
         """Those of the file, beside the realm's; by class or by name. A flag takes the place of all in the file."""
         text = f"[server]\nrealm = '{HERE}.CardRealm'\nallow = ['tests.wire.copies.PlainCopy', 'tests.Loose']\n"
-        import tests.wire.test_unjellier  # noqa: F401
+        import tests.wire.jelly.test_unjellier  # noqa: F401
 
         self.assertEqual(self.names(planned(text)), {CARD, PLAIN, b"tests.Loose"})
         self.assertEqual(self.names(planned(text, allow=("tests.wire.copies.Plain",))), {CARD, PLAIN})

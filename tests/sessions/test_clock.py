@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import CachingRealm, ClockRealm, errors
 from pbkit.sessions.clock import ClockAvatar
-from tests.sessions.slowness import SlowWire
+from tests.sessions.messaging.slowness import SlowWire
 from tests.support import Client, Wire, serve, timers
 
 

@@ -12,9 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 import pbkit
 from pbkit import CachingRealm, Session, errors
 from pbkit.interfaces import IPeer
-from pbkit.server.entry import Login
+from pbkit.server.loginflow import Login
 from pbkit.sessions.goodbye import ABORT, GRACE
-from pbkit.sessions.stock import StockLogin
+from pbkit.sessions.stocklogin import StockLogin
 from pbkit.testing import MemoryServer, RecordingMind
 from pbkit.testing.link import WINDOW
 from tests.support import Part, Recorder, Wire, serve, timers

@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 from pbkit import Admit, AnonymousRealm, CachingRealm, Realm, Refuse, Session, errors
 from pbkit.interfaces import ILogin, ISessionRealm
 from pbkit.sessions.lifecycle import Cached, Lingering
-from pbkit.sessions.stock import StockLogin
+from pbkit.sessions.stocklogin import StockLogin
 from tests.sessions.case import RealmTestCase, Slow
 from tests.support import Client, Recorder, enter
 

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit.errors import LoginTimedOut
-from pbkit.sessions.attempt import Attempt, attempt
+from pbkit.sessions.sharedcall import Attempt, attempt
 from tests.support import Stubborn, collect, timers
 
 

@@ -26,8 +26,8 @@ from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import LimitedRealm, Session, errors
-from pbkit.sessions.attempt import attempt
 from pbkit.sessions.lifecycle import Cached
+from pbkit.sessions.sharedcall import attempt
 from tests.support import USERS, Recorder, Stubborn, Wire, serve, timers
 
 #: What a build or a hook does: at once, raise, wait, or wait and pay no heed to being cancelled.

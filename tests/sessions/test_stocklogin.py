@@ -12,7 +12,7 @@ from zope.interface.verify import verifyObject
 
 from pbkit import CachingRealm, SingleClientRealm, Told, currentSession, errors
 from pbkit.interfaces import IChannel, ILogin, IPeer
-from pbkit.sessions.stock import StockLogin, loginOf
+from pbkit.sessions.stocklogin import StockLogin, loginOf
 from tests.support import Client, Recorder, Wire, serve, timers
 
 

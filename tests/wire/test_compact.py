@@ -1,5 +1,5 @@
 """
-Tests for `pbkit.wire.few` and `pbkit.wire.lazily`.
+Tests for `pbkit.wire.compact` and `pbkit.wire.lazily`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.wire.few import Few
+from pbkit.wire.compact import Few
 from pbkit.wire.lazily import EMPTY, Lazily
 
 KEYS = st.integers(0, 3)

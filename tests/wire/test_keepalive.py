@@ -9,10 +9,10 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.wire.patience import SHY
-from pbkit.wire.place import Place
+from pbkit.wire.keepalive import LOOK, Watch
+from pbkit.wire.prelogin.seat import Place
+from pbkit.wire.prelogin.timing import SHY
 from pbkit.wire.profile import DROPIN, STRICT, Gate, Keepalive
-from pbkit.wire.watch import LOOK, Watch
 
 ADDRESS = IPv4Address("TCP", "10.0.0.1", 4711)
 

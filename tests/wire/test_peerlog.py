@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.wire.journal import CUT, LINES, Journal, escaped
+from pbkit.wire.peerlog import CUT, LINES, Journal, escaped
 from pbkit.wire.profile import Log
 
 LOG = Logger()

@@ -17,7 +17,7 @@ from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import Avatar, CachingRealm, ClientFactory, ServerFactory
-from pbkit.wire.place import Place
+from pbkit.wire.prelogin.seat import Place
 from pbkit.wire.profile import STRICT
 from tests.support import Client, Wire, serve
 

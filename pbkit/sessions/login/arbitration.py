@@ -12,12 +12,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from pbkit.errors import LoginTimedOut
-from pbkit.sessions.admission import Admit, Candidate, Decision, Policy, Probe, Refuse
-from pbkit.sessions.attempt import Attempt
-from pbkit.sessions.changes import Changes
+from pbkit.sessions.login.admission import Admit, Candidate, Decision, Policy, Probe, Refuse
+from pbkit.sessions.login.cooldown import Changes
 from pbkit.sessions.roster import Place, Roster
 from pbkit.sessions.session import Session
-from pbkit.sessions.waiting import Patience
+from pbkit.sessions.sharedcall import Attempt
+from pbkit.sessions.waiters import Patience
 
 #: How long a newcomer waits for others' log-ins to be decided before his own, and for his turn, in seconds.
 ARBITRATION_TIMEOUT = 30.0
@@ -31,8 +31,8 @@ class Arbitration:
     """
     Decides log-ins, serially where they touch one another.
 
-    An avatar id changes hands at most once in `pbkit.sessions.changes.CHANGE_INTERVAL`: later newcomers wait, each as
-    long as `ARBITRATION_TIMEOUT`, and hold no place meanwhile.
+    An avatar id changes hands at most once in `pbkit.sessions.login.cooldown.CHANGE_INTERVAL`: later newcomers wait,
+    each as long as `ARBITRATION_TIMEOUT`, and hold no place meanwhile.
 
     **Reclaim.** A client whose connection broke comes back, while the server still takes the old connection for alive:
     he is not to be locked out by his own ghost. So a client may say in its hello, as ``program``, which running program
@@ -47,7 +47,7 @@ class Arbitration:
     could measure how long that takes has logged in as this user, and there is nothing more to be had.
 
     A server cannot tell two live connections of one program from one that lives and its ghost: the client can, and
-    pbkit's says ``program`` accordingly, see `pbkit.client.program`.
+    pbkit's says ``program`` accordingly, see `pbkit.client.instance`.
 
     :param roster: where places are held.
     :param policy: decides, purely.

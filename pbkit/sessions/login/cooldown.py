@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from pbkit.sessions.roster import Place
-from pbkit.sessions.waiting import Waiting
+from pbkit.sessions.waiters import Waiting
 
 #: How long an avatar id stays in the same hands at least, in seconds. Long enough that a war costs next to nothing, and
 #: short enough for people who walk from one machine to another, whose client just takes a little longer then.

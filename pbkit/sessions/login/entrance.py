@@ -22,13 +22,13 @@ from pbkit.errors import (
     SessionEnded,
     Shutdown,
 )
-from pbkit.sessions.arbitration import Arbitration
-from pbkit.sessions.attachment import Attachment
 from pbkit.sessions.avatar import Avatar
-from pbkit.sessions.handover import Departures, handOver
 from pbkit.sessions.lifecycle import Lease
-from pbkit.sessions.mind import checkReference
-from pbkit.sessions.refusing import refusalFor
+from pbkit.sessions.login.arbitration import Arbitration
+from pbkit.sessions.login.handover import Departures, handOver
+from pbkit.sessions.login.hooks import Attachment
+from pbkit.sessions.login.refusals import refusalFor
+from pbkit.sessions.messaging.mind import checkReference
 from pbkit.sessions.roster import Place
 from pbkit.sessions.session import Session
 

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from pbkit.errors import LoginTimedOut
 from pbkit.sessions.roster import Place
-from pbkit.sessions.waiting import Patience, Waiting
+from pbkit.sessions.waiters import Patience, Waiting
 
 #: How long those who were there before have to be out, in seconds: ejabberd's `replaced_connection_timeout`.
 HANDOVER_TIMEOUT = 30.0

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pbkit.errors import Disconnected, LoggedOut, LoginTimedOut
-from pbkit.sessions.attempt import Attempt, attempt
+from pbkit.sessions.sharedcall import Attempt, attempt
 
 if TYPE_CHECKING:
     from pbkit.sessions.session import Session

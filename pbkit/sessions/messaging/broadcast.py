@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from pbkit.sessions.outbox import Told
+from pbkit.sessions.messaging.outbox import Told
 
 if TYPE_CHECKING:
     from pbkit.sessions.session import Session

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorTime
 
-from pbkit.sessions.broadcast import Audience
-from pbkit.sessions.presence import Presence
-from pbkit.sessions.slow import Policy
-from pbkit.sessions.telling import Telling
-from pbkit.sessions.topics import Topics
+from pbkit.sessions.messaging.broadcast import Audience
+from pbkit.sessions.messaging.presence import Presence
+from pbkit.sessions.messaging.slowpolicy import Policy
+from pbkit.sessions.messaging.telling import Telling
+from pbkit.sessions.messaging.topics import Topics
 
 if TYPE_CHECKING:
     from pbkit.sessions.session import Session

@@ -11,8 +11,8 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 
 from pbkit.errors import BadMind, CallTimedOut, NoMind
-from pbkit.sessions.outbox import Told
-from pbkit.sessions.slow import Policy
+from pbkit.sessions.messaging.outbox import Told
+from pbkit.sessions.messaging.slowpolicy import Policy
 
 if TYPE_CHECKING:
     from pbkit.sessions.session import Session

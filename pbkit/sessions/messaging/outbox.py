@@ -2,8 +2,8 @@
 The one queue of a session: what is told while its client does not keep up.
 
 A session has none while it keeps up: then what is told goes to the wire at once. When the connection's own buffer has
-filled, what is told from then on waits here, as the `pbkit.sessions.slow` policies have it, and goes on its way when
-the wire has room again.
+filled, what is told from then on waits here, as the policies of
+`pbkit.sessions.messaging.slowpolicy` have it, and goes on its way when the wire has room again.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from twisted.python.failure import Failure
 
 from pbkit.errors import CallDropped, SlowConsumer
 from pbkit.plain import weighed
-from pbkit.sessions.attempt import attempt
-from pbkit.sessions.slow import Drop, Kick, Message, Policy, Wait, dropOldest
+from pbkit.sessions.messaging.slowpolicy import Drop, Kick, Message, Policy, Wait, dropOldest
+from pbkit.sessions.sharedcall import attempt
 
 if TYPE_CHECKING:
     from pbkit.sessions.session import Session
@@ -73,8 +73,8 @@ class _Entry:
 
 class Outbox:
     """
-    What waits for the client of one session; it is there only as long as something does. `pbkit.sessions.slow.Waiting`
-    is what policies see of it.
+    What waits for the client of one session; it is there only as long as something does.
+    `pbkit.sessions.messaging.slowpolicy.Waiting` is what policies see of it.
 
     :param session: whose it is.
     """

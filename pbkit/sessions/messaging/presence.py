@@ -1,5 +1,5 @@
 """
-Who is here, and what has changed: events for the server's own use, and what `pbkit.sessions.watching` tells.
+Who is here, and what has changed: events for the server's own use, and what `pbkit.sessions.messaging.watchers` tells.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pbkit.plain import weighed
-from pbkit.sessions.outbox import Told
-from pbkit.sessions.telling import Telling
-from pbkit.sessions.watching import Watching
+from pbkit.sessions.messaging.outbox import Told
+from pbkit.sessions.messaging.telling import Telling
+from pbkit.sessions.messaging.watchers import Watching
 
 if TYPE_CHECKING:
-    from pbkit.sessions.mind import Mind
+    from pbkit.sessions.messaging.mind import Mind
     from pbkit.sessions.roster import Roster
     from pbkit.sessions.session import Session
 
@@ -166,8 +166,8 @@ class Presence:
     def watch(self, mind: Mind | Session, version: object = None) -> Told:
         """
         Tell a client who is here, and from then on what changes, until it is taken off or its session ends: see
-        `pbkit.sessions.watching` for how. To be called from the avatar's own method, say ``perspective_watch``, by
-        which its client asks for it.
+        `pbkit.sessions.messaging.watchers` for how. To be called from the avatar's own method, say
+        ``perspective_watch``, by which its client asks for it.
 
         :param mind: the client's. Once more, with the version that it has by then, begins anew.
         :param version: what the client was told last, as it says. Anything that means nothing here is nothing.

@@ -18,11 +18,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from pbkit.errors import CallDropped
 from pbkit.plain import weighed
-from pbkit.sessions.asking import Asking
-from pbkit.sessions.broadcast import Audience, Broadcast, Summary, excepted
-from pbkit.sessions.mind import CALL_TIMEOUT
-from pbkit.sessions.outbox import Told
-from pbkit.sessions.slow import Policy
+from pbkit.sessions.messaging.broadcast import Audience, Broadcast, Summary, excepted
+from pbkit.sessions.messaging.gather import Asking
+from pbkit.sessions.messaging.mind import CALL_TIMEOUT
+from pbkit.sessions.messaging.outbox import Told
+from pbkit.sessions.messaging.slowpolicy import Policy
 
 if TYPE_CHECKING:
     from pbkit.sessions.session import Session
@@ -39,7 +39,7 @@ class Telling:
     What a realm tells its clients, in order.
 
     :param clock: gives the realm's clock, or None: then everybody is told at once.
-    :ivar slow: the `pbkit.sessions.slow` policy for whoever does not keep up.
+    :ivar slow: the `pbkit.sessions.messaging.slowpolicy` policy for whoever does not keep up.
     """
 
     def __init__(self, clock: Callable[[], IReactorTime | None], slow: Policy | None = None) -> None:

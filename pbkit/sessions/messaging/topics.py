@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 
 from pbkit.errors import Error
-from pbkit.sessions.broadcast import Audience, Summary
-from pbkit.sessions.telling import Telling
+from pbkit.sessions.messaging.broadcast import Audience, Summary
+from pbkit.sessions.messaging.telling import Telling
 
 if TYPE_CHECKING:
     from pbkit.sessions.session import Session

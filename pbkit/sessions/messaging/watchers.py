@@ -29,12 +29,12 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from pbkit.sessions.broadcast import Audience
-from pbkit.sessions.outbox import Told
-from pbkit.sessions.telling import Telling
+from pbkit.sessions.messaging.broadcast import Audience
+from pbkit.sessions.messaging.outbox import Told
+from pbkit.sessions.messaging.telling import Telling
 
 if TYPE_CHECKING:
-    from pbkit.sessions.presence import Presence
+    from pbkit.sessions.messaging.presence import Presence
     from pbkit.sessions.session import Session
 
 #: How long changes are gathered before they are told, in seconds: people do not notice.

@@ -1,7 +1,7 @@
 """
 Bytes to messages and back, as Banana and jelly have them, in one pass.
 
-There is a compiled core, which is built at installation where there is a C compiler; elsewhere `pbkit.wire.purecodec`
+There is a compiled core, which is built at installation where there is a C compiler; elsewhere `pbkit.wire.codec.pure`
 is at work, and only speed is lost. ``PBKIT_PURE=1`` in the environment has the core passed by.
 """
 
@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from pbkit.errors import Malformed, TooLarge
-from pbkit.wire import purecodec
+from pbkit.wire.codec import pure
 
 __all__ = [
     "Malformed",
@@ -35,22 +35,22 @@ __all__ = [
 def _chosen() -> ModuleType:
     if os.environ.get("PBKIT_PURE", "") in ("", "0"):
         try:
-            core = import_module("pbkit.wire._codec")
+            core = import_module("pbkit.wire.codec._codec")
         except ImportError:
-            return purecodec
+            return pure
         # One that was built from an older source, in a checkout say, is no good.
         if all(hasattr(core, name) for name in __all__[3:]):
             return core
-    return purecodec
+    return pure
 
 
 _core = _chosen()
 #: Whether the compiled core is at work.
-compiled: bool = _core is not purecodec
+compiled: bool = _core is not pure
 
 if TYPE_CHECKING:
-    from pbkit.wire.probes import crowded
-    from pbkit.wire.purecodec import (
+    from pbkit.wire.codec.hashflood import crowded
+    from pbkit.wire.codec.pure import (
         Framer,
         decode,
         decodePlain,

@@ -1,5 +1,5 @@
 /*
- * The codec, compiled: the same as pbkit/wire/purecodec.py, which says what each thing promises and why.
+ * The codec, compiled: the same as pbkit/wire/codec/pure.py, which says what each thing promises and why.
  *
  * `pip install -e .` builds it anew in a checkout. Rules of this file:
  *
@@ -427,7 +427,7 @@ static PyGetSetDef framer_getset[] = {
 
 static PyTypeObject FramerType = {
     PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "pbkit.wire._codec.Framer",
+    .tp_name = "pbkit.wire.codec._codec.Framer",
     .tp_doc = "Finds where messages end, and holds what has come until then.",
     .tp_basicsize = sizeof(Framer),
     .tp_flags = Py_TPFLAGS_DEFAULT,
@@ -650,7 +650,7 @@ read_head(Reader *r)
 
 /* ---------------------------------------------------------------------------------------------- crowded keys */
 
-/* As in pbkit/wire/probes.py, which says why, and where the numbers come from. */
+/* As in pbkit/wire/codec/hashflood.py, which says why, and where the numbers come from. */
 enum { PLACES = 64, FREE_PLACES = 4096, NEIGHBOURS = 9, THEY_COUNT = 4, SMALLEST = 128 };
 
 /* Leave the hashes of those keys that differ, in their order. How many; or -1 if too many have one hash, or on error. */
@@ -1835,8 +1835,8 @@ static PyMethodDef methods[] = {
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "pbkit.wire._codec",
-    .m_doc = "The codec, compiled. See pbkit.wire.purecodec for what each thing promises.",
+    .m_name = "pbkit.wire.codec._codec",
+    .m_doc = "The codec, compiled. See pbkit.wire.codec.pure for what each thing promises.",
     .m_size = -1,
     .m_methods = methods,
 };
@@ -1845,7 +1845,7 @@ static int
 prepare(void)
 {
     PyObject *errors = PyImport_ImportModule("pbkit.errors");
-    PyObject *pure = errors == NULL ? NULL : PyImport_ImportModule("pbkit.wire.purecodec");
+    PyObject *pure = errors == NULL ? NULL : PyImport_ImportModule("pbkit.wire.codec.pure");
     if (pure != NULL) {
         TooLarge = PyObject_GetAttrString(errors, "TooLarge");
         Malformed = PyObject_GetAttrString(errors, "Malformed");

@@ -19,7 +19,7 @@ from twisted.python.reflect import fullyQualifiedName
 from twisted.spread.banana import Banana, BananaError
 
 from pbkit.errors import Malformed, TooLarge
-from pbkit.wire.probes import COLLISIONS, crowded
+from pbkit.wire.codec.hashflood import COLLISIONS, crowded
 
 LIST, INT, STRING, NEG, FLOAT, LONGINT, LONGNEG, VOCAB = range(0x80, 0x88)
 

@@ -12,7 +12,7 @@ from twisted.python.reflect import safe_str
 from twisted.spread import pb
 
 from pbkit.errors import BadValue
-from pbkit.wire.journal import escaped
+from pbkit.wire.peerlog import escaped
 
 #: How much of its text is shown, in characters.
 TEXT = 1000

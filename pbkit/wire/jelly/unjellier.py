@@ -12,10 +12,10 @@ from typing import Any
 from twisted.spread import jelly, pb
 
 from pbkit.errors import BadValue, ClassRefused
-from pbkit.wire.allowed import FAILURE, STOCK
-from pbkit.wire.containers import CONTAINERS, Containers, byText
-from pbkit.wire.sexp import handles
-from pbkit.wire.states import checkCopy, checkState, takesAny
+from pbkit.wire.jelly.containers import CONTAINERS, Containers, byText
+from pbkit.wire.jelly.copystate import checkCopy, checkState, takesAny
+from pbkit.wire.jelly.expressions import handles
+from pbkit.wire.jelly.registry import FAILURE, STOCK
 
 #: The largest and the smallest exponent of a Decimal: those of Python's default context. With a larger one a few bytes
 #: become a number that `int` takes all memory for.

@@ -23,9 +23,9 @@ from collections.abc import Callable, Hashable
 from itertools import islice
 from typing import Any
 
-from pbkit.wire.least import Least
-from pbkit.wire.patience import ALL, FEW, Deadlines, Youth
-from pbkit.wire.place import NOTHING, Group, Moves, Place, groupOf
+from pbkit.wire.prelogin.prioritymap import Least
+from pbkit.wire.prelogin.seat import NOTHING, Group, Moves, Place, groupOf
+from pbkit.wire.prelogin.timing import ALL, FEW, Deadlines, Youth
 from pbkit.wire.profile import Gate
 
 #: Why a connection is closed that can be let in neither now nor later.

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import attrs
 
-from pbkit.wire.least import Least
+from pbkit.wire.prelogin.prioritymap import Least
 
 
 def groupOf(address: Any) -> Hashable:

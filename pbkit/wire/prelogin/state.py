@@ -1,6 +1,7 @@
 """
 One connection before somebody has logged in on it, and after the last has logged out: the gate, the bounds, the place
-among those who wait. `pbkit.wire.gate` decides what may be said, `pbkit.wire.waiting` who may stay; here it is done.
+among those who wait. `pbkit.wire.prelogin.gate` decides what may be said, `pbkit.wire.prelogin.queue` who may
+stay; here it is done.
 """
 
 from __future__ import annotations
@@ -10,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pbkit.wire.gate import Answered, Closed, Gate, Nobody, Serve
-from pbkit.wire.outflow import WINDOW
+from pbkit.wire.outbound import WINDOW
 from pbkit.wire.peer import addressOf, ping
-from pbkit.wire.place import Place
+from pbkit.wire.prelogin.gate import Answered, Closed, Gate, Nobody, Serve
+from pbkit.wire.prelogin.queue import NO_ROOM
+from pbkit.wire.prelogin.seat import Place
 from pbkit.wire.profile import Calls, Limits
 from pbkit.wire.profile import Gate as Bounds
-from pbkit.wire.waiting import NO_ROOM
 
 if TYPE_CHECKING:
     from pbkit.wire.broker import Broker
-    from pbkit.wire.watch import Watch
+    from pbkit.wire.keepalive import Watch
 
 #: How many log-ins of one connection are served at once before the first is through; the others wait.
 LOGINS = 8

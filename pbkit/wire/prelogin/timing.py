@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from pbkit.wire.least import Least
-from pbkit.wire.place import Place
+from pbkit.wire.prelogin.prioritymap import Least
+from pbkit.wire.prelogin.seat import Place
 
 #: How long one that has just come makes room for nobody while it says nothing: in seconds, and in sweeps. TLS takes two
 #: round trips until we hear something, a second to the other side of the earth. A reactor that is busy sweeps less

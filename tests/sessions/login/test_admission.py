@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import Admit, Avatar, Probe, Refuse, Roster, Session, allOf, atMost, kick, perAvatar, perPeer, probe, total
 from pbkit.errors import ConfigError, TooManySessions
-from pbkit.sessions.admission import Candidate, Decision, Policy
+from pbkit.sessions.login.admission import Candidate, Decision, Policy
 from pbkit.sessions.roster import Place
 
 

@@ -11,9 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import Admit, Avatar, CachingRealm, Probe, Refuse, Roster, Session, atMost, perAvatar
 from pbkit.errors import LoginRefused, LoginTimedOut, ServerStopping, TooManySessions
-from pbkit.sessions.arbitration import ARBITRATION_TIMEOUT, Arbitration
+from pbkit.sessions.login.arbitration import ARBITRATION_TIMEOUT, Arbitration
 from pbkit.sessions.roster import Place
-from pbkit.sessions.stock import StockLogin
+from pbkit.sessions.stocklogin import StockLogin
 from tests.support import LENIENT, Recorder, Wire, serve, timers
 
 

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import Avatar, Session
 from pbkit.errors import LoginTimedOut
-from pbkit.sessions.attachment import Attachment
+from pbkit.sessions.login.hooks import Attachment
 from tests.support import Stubborn, timers
 
 

@@ -8,8 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.spread import pb
 
 from pbkit import CachingRealm, LimitedRealm, Session, SingleClientRealm, atMost, errors, perAvatar, probe, total
-from pbkit.sessions.arbitration import ARBITRATION_TIMEOUT
-from pbkit.sessions.changes import CHANGE_INTERVAL
+from pbkit.sessions.login.arbitration import ARBITRATION_TIMEOUT
+from pbkit.sessions.login.cooldown import CHANGE_INTERVAL
 from tests.sessions.case import RealmTestCase, SlowSingle
 from tests.support import Recorder, Wire, enter, timers
 

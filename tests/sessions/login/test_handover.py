@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.spread import pb
 
 from pbkit import Admit, LimitedRealm, Realm, Refuse, Session, SingleClientRealm, atMost, errors, perAvatar
-from pbkit.sessions.handover import HANDOVER_TIMEOUT
+from pbkit.sessions.login.handover import HANDOVER_TIMEOUT
 from tests.sessions.case import RealmTestCase, SlowSingle
 from tests.support import Recorder, Stubborn, enter, timers
 

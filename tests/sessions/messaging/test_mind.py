@@ -11,7 +11,7 @@ from twisted.spread.banana import BananaError
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import CachingRealm, ClientFactory, Mind, Session, Told, errors
-from pbkit.sessions.mind import CALL_TIMEOUT, checkReference
+from pbkit.sessions.messaging.mind import CALL_TIMEOUT, checkReference
 from tests.support import Client, Recorder, Wire, collect, serve, timers
 
 

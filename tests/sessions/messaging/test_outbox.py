@@ -13,9 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import CachingRealm, Session, Told, coalesce, dropOldest, errors, kickAfter
 from pbkit.plain import weighed
-from pbkit.sessions.outbox import Backlog
-from pbkit.sessions.slow import Wait
-from tests.sessions.slowness import SlowWire
+from pbkit.sessions.messaging.outbox import Backlog
+from pbkit.sessions.messaging.slowpolicy import Wait
+from tests.sessions.messaging.slowness import SlowWire
 from tests.support import Client, Recorder, serve, timers
 
 

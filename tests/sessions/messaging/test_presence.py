@@ -12,9 +12,9 @@ from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import AnonymousRealm, CachingRealm, ClientFactory, Session, Told, errors
-from pbkit.sessions import presence as module
-from pbkit.sessions import watching
-from tests.sessions.slowness import SlowWire
+from pbkit.sessions.messaging import presence as module
+from pbkit.sessions.messaging import watchers
+from tests.sessions.messaging.slowness import SlowWire
 from tests.support import USERS, Client, Recorder, enter, serve, timers
 
 #: For assertions of the machine.
@@ -86,7 +86,7 @@ class PresenceTestCase(SynchronousTestCase):
 
     def soon(self, *wires: SlowWire) -> None:
         """What has changed is told."""
-        self.clock.advance(watching.BATCH)
+        self.clock.advance(watchers.BATCH)
         for wire in wires:
             wire.flush()
 
@@ -216,7 +216,7 @@ class WatchTests(PresenceTestCase):
         """Who was away for more than 1,000 changes is told the state anew."""
         wire, watch, session = self.watcher()
         old = watch.version
-        for more in (watching.SOON, module.RING - watching.SOON, 1):
+        for more in (watchers.SOON, module.RING - watchers.SOON, 1):
             for n in range(more):
                 self.come("alice") if n % 2 else next(iter(self.realm.roster)).end()
         self.assertLessEqual(len(self.realm.presence._ring), module.RING)
@@ -284,7 +284,7 @@ class WatchTests(PresenceTestCase):
             session.declare({f"key{n}": "x" * 256 for n in range(32)})
         wire, watch, _ = self.watcher()
         self.assertEqual([*watch.here.values()], self.truth())
-        self.assertTrue(all(number <= watching.CHANGES for _, number, _ in watch.messages))
+        self.assertTrue(all(number <= watchers.CHANGES for _, number, _ in watch.messages))
         self.assertGreater(len(watch.messages), 5)
         self.assertEqual([version for version, *_ in watch.messages[:-1]], [""] * (len(watch.messages) - 1))
         self.assertNotEqual(watch.version, "")
@@ -362,9 +362,9 @@ class Coming(RuleBasedStateMachine):
         self.watches = [Watch(), Watch()]
         self.wires: list[tuple[SlowWire, Session] | None] = [None, None]
         self.others: list[Session] = []
-        self.patched = watching.CHANGES, module.RING, watching.SOON
+        self.patched = watchers.CHANGES, module.RING, watchers.SOON
         # So that a few dozen steps are a long time.
-        watching.CHANGES, watching.SOON = 3, 5
+        watchers.CHANGES, watchers.SOON = 3, 5
         self.realm.presence._ring = type(self.realm.presence._ring)(maxlen=10)
 
     def teardown(self) -> None:
@@ -381,7 +381,7 @@ class Coming(RuleBasedStateMachine):
             for index in range(2):
                 self.knows(index)
         finally:
-            watching.CHANGES, module.RING, watching.SOON = self.patched
+            watchers.CHANGES, module.RING, watchers.SOON = self.patched
 
     def knows(self, index: int) -> None:
         """A watcher knows what the roster knows."""

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import coalesce, dropOldest, kickAfter
-from pbkit.sessions.slow import Drop, Kick, Message, Wait
+from pbkit.sessions.messaging.slowpolicy import Drop, Kick, Message, Wait
 
 
 class Waits:

@@ -14,10 +14,10 @@ from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import AnonymousRealm, CachingRealm, Realm, Session, Summary, Told, dropOldest, errors
-from pbkit.sessions import telling as module
-from pbkit.sessions.broadcast import GROUP
-from pbkit.sessions.slow import Drop, Kick
-from tests.sessions.slowness import MUCH, SlowWire
+from pbkit.sessions.messaging import telling as module
+from pbkit.sessions.messaging.broadcast import GROUP
+from pbkit.sessions.messaging.slowpolicy import Drop, Kick
+from tests.sessions.messaging.slowness import MUCH, SlowWire
 from tests.support import Client, Recorder, Wire, enter, serve, timers
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from pbkit import AnonymousRealm, CachingRealm, Summary, Topic, errors
-from pbkit.sessions.topics import TOPICS
-from tests.sessions.test_telling import Everybody
+from pbkit.sessions.messaging.topics import TOPICS
+from tests.sessions.messaging.test_telling import Everybody
 from tests.support import Recorder, enter
 
 

@@ -33,12 +33,13 @@ from twisted.spread.jelly import globalSecurity, jelly
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit.errors import Malformed, TooLarge
-from pbkit.wire import codec, purecodec
+from pbkit.wire import codec
+from pbkit.wire.codec import pure
 from tests.wire import stockwire
 from tests.wire.stockwire import shape, stockBytes, stockCall, stockExpression, stockValue
 
 try:
-    core: ModuleType | None = import_module("pbkit.wire._codec")
+    core: ModuleType | None = import_module("pbkit.wire.codec._codec")
 except ImportError:
     core = None
 
@@ -993,12 +994,12 @@ class ValueMixin:
 class PureTests(FramerMixin, ExpressionMixin, ValueMixin, _Case):
     """The codec in Python."""
 
-    codec = purecodec
+    codec = pure
 
     def steps(self, size: int, chunk: int) -> int:
         """How many lines of the codec run for a stream of so many items of one byte, in such chunks."""
         stream = stockBytes([0] * size + [[]] * size + [b"abc"] * size)
-        framer = purecodec.Framer(1 << 30, 1 << 30, 10, 10)
+        framer = pure.Framer(1 << 30, 1 << 30, 10, 10)
         messages = []
 
         def run() -> None:
@@ -1020,7 +1021,7 @@ class PureTests(FramerMixin, ExpressionMixin, ValueMixin, _Case):
             return line
 
         before = sys.gettrace()
-        sys.settrace(lambda frame, event, arg: line if frame.f_code.co_filename == purecodec.__file__ else None)
+        sys.settrace(lambda frame, event, arg: line if frame.f_code.co_filename == pure.__file__ else None)
         try:
             run()
         finally:
@@ -1037,25 +1038,25 @@ class PureTests(FramerMixin, ExpressionMixin, ValueMixin, _Case):
         for make in (lambda n: [n] * n, lambda n: [[[n] * 12, n] for _ in range(n)], lambda n: [[1] * 12, *[n] * n]):
             steps = []
             for value in (make(4000), make(8000)):
-                data = purecodec.encodeAnswer(1, value, True, SIZE)
+                data = pure.encodeAnswer(1, value, True, SIZE)
                 assert data is not None
-                steps.append(self.lines(partial(purecodec.decodePlain, data)))
-                steps.append(self.lines(partial(purecodec.encodeAnswer, 1, value, True, SIZE)))
+                steps.append(self.lines(partial(pure.decodePlain, data)))
+                steps.append(self.lines(partial(pure.encodeAnswer, 1, value, True, SIZE)))
             self.assertLess(steps[2], 2.1 * steps[0])
             self.assertLess(steps[3], 2.1 * steps[1])
 
     def test_remembersFew(self) -> None:
         """Of the keys that strangers send only some are remembered, and only short ones."""
         for n in range(3000):
-            data = purecodec.encodeAnswer(1, {f"{n} of a stranger": 1, f"{n}" * 30: 2}, True, SIZE)
+            data = pure.encodeAnswer(1, {f"{n} of a stranger": 1, f"{n}" * 30: 2}, True, SIZE)
             assert data is not None
-            purecodec.decodePlain(data)
-        self.assertLessEqual(len(purecodec._keys), 1024)
-        self.assertLess(max(map(len, purecodec._keys)), 60)
+            pure.decodePlain(data)
+        self.assertLessEqual(len(pure._keys), 1024)
+        self.assertLess(max(map(len, pure._keys)), 60)
 
     def test_movesNothing(self) -> None:
         """While a message comes in small chunks, it stays in the buffer that it began in."""
-        framer = purecodec.Framer(1 << 30, 1 << 30, 10, 10)
+        framer = pure.Framer(1 << 30, 1 << 30, 10, 10)
         framer.feed(stockBytes([0] * 10_000)[:10])
         framer.feed(b"\x81")
         buffer = framer._buffer
@@ -1153,13 +1154,13 @@ class ChoiceTests(SynchronousTestCase):
         self.assertIs(codec.compiled, wanted)
         for name in codec.__all__:
             if name not in ("compiled", "TooLarge", "Malformed"):
-                self.assertIs(getattr(codec, name), getattr(core if wanted else purecodec, name))
+                self.assertIs(getattr(codec, name), getattr(core if wanted else pure, name))
 
     def test_pure(self) -> None:
         """PBKIT_PURE has the Python one taken; 0 and nothing are no."""
-        for value, pure in (("1", True), ("yes", True), ("0", core is None), ("", core is None)):
+        for value, wanted in (("1", True), ("yes", True), ("0", core is None), ("", core is None)):
             self.patch(os, "environ", {"PBKIT_PURE": value})
-            self.assertIs(codec._chosen() is purecodec, pure)
+            self.assertIs(codec._chosen() is pure, wanted)
 
     def test_errors(self) -> None:
         """The errors say what was wrong, are ValueErrors, and can be pickled."""

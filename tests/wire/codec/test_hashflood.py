@@ -18,17 +18,18 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import dropin
 from pbkit.errors import BadValue
-from pbkit.wire import codec, probes, purecodec
+from pbkit.wire import codec
 from pbkit.wire.broker import Broker
-from pbkit.wire.probes import COLLISIONS
+from pbkit.wire.codec import hashflood, pure
+from pbkit.wire.codec.hashflood import COLLISIONS
 from tests.wire.stockwire import stockBytes
 
 try:
-    core: Any = import_module("pbkit.wire._codec")
+    core: Any = import_module("pbkit.wire.codec._codec")
 except ImportError:
     core = None
 
-CODECS: list[Any] = [each for each in (purecodec, core) if each is not None]
+CODECS: list[Any] = [each for each in (pure, core) if each is not None]
 P = 2**61 - 1
 tried = settings(max_examples=300, deadline=None, database=None)
 
@@ -232,7 +233,7 @@ class AsPythonTests(SynchronousTestCase):
     def order(self, keys: Iterable[Any]) -> None:
         """The places of a set are those that it has."""
         found = list(keys)
-        self.assertEqual(list(map(hash, set(found))), probes._intoSet(probes._distinct(found)))
+        self.assertEqual(list(map(hash, set(found))), hashflood._intoSet(hashflood._distinct(found)))
 
     def test_sets(self) -> None:
         """Members are at the places where they are looked for, at each size a set has, and after each growth."""
@@ -240,7 +241,7 @@ class AsPythonTests(SynchronousTestCase):
             for name in ("numbers", "high", "floats", "times and numbers"):
                 self.order(HONEST[name](count))
         # However long it takes.
-        self.patch(probes, "PLACES", 10_000)
+        self.patch(hashflood, "PLACES", 10_000)
         self.order(BAD["set"])
 
     @tried
@@ -301,4 +302,4 @@ class RefusedTests(SynchronousTestCase):
     @skipIf(core is None, "nothing is compiled here")
     def test_taken(self) -> None:
         """The compiled one is asked where it is there."""
-        self.assertIs(codec.crowded, core.crowded if codec.compiled else probes.crowded)
+        self.assertIs(codec.crowded, core.crowded if codec.compiled else hashflood.crowded)

@@ -11,7 +11,7 @@ from twisted.spread.jelly import jelly
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit.wire.channel import Channel
-from pbkit.wire.sexp import handles
+from pbkit.wire.jelly.expressions import handles
 from tests.support import Part
 from tests.wire.things import Board, WireCase
 

@@ -37,7 +37,7 @@ class Secret:
 Point = collections.namedtuple("Point", "x y")
 
 UNSENDABLE: dict[str, Any] = {
-    "tests.wire.test_jellier.Secret": Secret(),
+    "tests.wire.jelly.test_jellier.Secret": Secret(),
     "builtins.object": object(),
     "builtins.function": lambda: None,
     "builtins.method": Secret().__repr__,
@@ -47,8 +47,8 @@ UNSENDABLE: dict[str, Any] = {
     "builtins.bytearray": bytearray(b"hunter2"),
     "builtins.complex": 1j,
     "builtins.range": range(5),
-    "tests.wire.test_jellier.Colour": Colour.RED,
-    "tests.wire.test_jellier.Point": Point(1, 2),
+    "tests.wire.jelly.test_jellier.Colour": Colour.RED,
+    "tests.wire.jelly.test_jellier.Point": Point(1, 2),
     "collections.OrderedDict": collections.OrderedDict(),
     "twisted.internet.defer.Deferred": [Deferred()],
     "Decimal": decimal.Decimal("nan"),
@@ -110,7 +110,7 @@ class CannotSendTests(RawCase):
         self.error(alice, "give")
         (line,) = [line for line in lines if "no answer" in line]
         self.assertIn("tests.wire.things.Guide.perspective_give gave peer-", line)
-        self.assertIn("a tests.wire.test_jellier.Secret cannot be sent: send plain data, or derive", line)
+        self.assertIn("a tests.wire.jelly.test_jellier.Secret cannot be sent: send plain data, or derive", line)
         self.assertNotIn("hunter2", "".join(lines))
 
     def test_others(self) -> None:
@@ -142,8 +142,8 @@ class CannotSendTests(RawCase):
         security = jelly.SecurityOptions()
         security.allowInstancesOf(Secret)
         broker = Broker(0, security)
-        self.assertEqual(broker.serialize(Secret), [b"class", b"tests.wire.test_jellier.Secret"])
-        self.assertEqual(broker.serialize(Secret())[0], b"tests.wire.test_jellier.Secret")
+        self.assertEqual(broker.serialize(Secret), [b"class", b"tests.wire.jelly.test_jellier.Secret"])
+        self.assertEqual(broker.serialize(Secret())[0], b"tests.wire.jelly.test_jellier.Secret")
         self.assertRaises(CannotSend, broker.serialize, math.floor)
 
     def test_dropin(self) -> None:

@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from pbkit import dropin
 from pbkit.errors import ClassRefused, ConfigError
-from pbkit.wire.allowed import STOCK, namesOf, registryOf
+from pbkit.wire.jelly.registry import STOCK, namesOf, registryOf
 from tests.support import Wire, collect, serve
 from tests.wire.copies import BOARD, CARD, PLAIN, Card, CardCopy, Plain, PlainCopy, RawCase, state
 from tests.wire.things import Board, BoardCopy

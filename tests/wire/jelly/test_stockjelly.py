@@ -11,10 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import Broker, CachingRealm, ServerFactory, dropin
 from pbkit.errors import BadValue, CannotSend, ClassRefused
-from pbkit.wire.allowed import STOCK
+from pbkit.wire.jelly.registry import STOCK
 from tests.support import Recorder, Wire, serve
 from tests.wire.copies import PLAIN, P, Plain, PlainCopy, state
-from tests.wire.test_unjellier import doubled
+from tests.wire.jelly.test_unjellier import doubled
 from tests.wire.things import Board, BoardCopy
 
 

@@ -11,10 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import Broker, dropin
 from pbkit.errors import BadValue, ClassRefused
-from pbkit.wire.allowed import STOCK, registryOf
+from pbkit.wire.codec.hashflood import COLLISIONS
+from pbkit.wire.jelly.expressions import handles
+from pbkit.wire.jelly.registry import STOCK, registryOf
 from pbkit.wire.keys import Keys
-from pbkit.wire.probes import COLLISIONS
-from pbkit.wire.sexp import handles
 from tests.support import collect
 from tests.wire.copies import CARD, PLAIN, P, Plain, PlainCopy, RawCase, state, text
 from tests.wire.things import WireCase

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import Broker, CachingRealm, ClientFactory
 from pbkit.errors import Error
-from pbkit.wire.gate import IGNORED, SERVE, Answered, Closed, Gate, Ignored, Nobody, Serve
+from pbkit.wire.prelogin.gate import IGNORED, SERVE, Answered, Closed, Gate, Ignored, Nobody, Serve
 from tests.support import Client, Recorder, Wire, serve
 from tests.wire.things import WireCase
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.wire.least import Least
+from pbkit.wire.prelogin.prioritymap import Least
 
 
 class LeastTests(SynchronousTestCase):

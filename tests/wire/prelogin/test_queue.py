@@ -13,10 +13,10 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.wire.patience import ALL, FEW, NOBODY, SHY, SILENT, SWEEPS, YOUNG
-from pbkit.wire.place import Moves, Place, groupOf
+from pbkit.wire.prelogin.queue import BATCH, Waiting
+from pbkit.wire.prelogin.seat import Moves, Place, groupOf
+from pbkit.wire.prelogin.timing import ALL, FEW, NOBODY, SHY, SILENT, SWEEPS, YOUNG
 from pbkit.wire.profile import Gate
-from pbkit.wire.waiting import BATCH, Waiting
 
 
 def address(host: str) -> Any:

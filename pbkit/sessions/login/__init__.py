@@ -1,0 +1,1 @@
+"""How a login becomes a session: admission, arbitration, takeover, and the hooks of the avatar."""

@@ -1,0 +1,1 @@
+"""What an unauthenticated connection may do, and which connections make room for others."""
