@@ -72,7 +72,7 @@ class Server:
         :return: microseconds of CPU for one call.
         """
         received, chunk, self.answers = self.link.server.dataReceived, self.chunk, 0
-        asked = self.link.server.outflow.resumeProducing
+        asked = self.link.server.outbound.resumeProducing
         begin = time.process_time()
         for _ in range(REPEATS):
             received(chunk)

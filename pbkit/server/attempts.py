@@ -25,7 +25,7 @@ from pbkit.errors import (
     TooManySessions,
 )
 from pbkit.server.throttle import Patience
-from pbkit.wire.prelogin.seat import groupOf
+from pbkit.wire.prelogin.seat import addressGroupOf
 from pbkit.wire.profile import Door
 
 log = Logger()
@@ -194,7 +194,7 @@ class Tries:
             peer=str(self._broker.peer),
         )
         # In good order, or what was told last would be lost. A client that does not read it is not served either.
-        self._broker.outflow.onWritable(self._broker.transport.loseConnection)
+        self._broker.outbound.onWritable(self._broker.transport.loseConnection)
 
     def _free(self) -> bool:
         return self._door.failures is None or self._undecided < self._door.failures - self._failures
@@ -214,7 +214,7 @@ class Tries:
         self._moving = False
 
     def _group(self) -> str:
-        return str(groupOf(self._broker.peer.address))
+        return str(addressGroupOf(self._broker.peer.address))
 
     def _listen(self) -> dict[Any, None]:
         if self._late is None:

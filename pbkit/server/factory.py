@@ -18,7 +18,7 @@ from pbkit.server.root import LoginRoot
 from pbkit.server.throttle import Patience
 from pbkit.wire.broker import Broker
 from pbkit.wire.jelly.registry import registryOf
-from pbkit.wire.keepalive import Watch
+from pbkit.wire.keepalive import ConnectionMonitor
 from pbkit.wire.profile import STRICT, Gate, Profile
 
 
@@ -60,7 +60,7 @@ class ServerFactory(pb.PBServerFactory):
             self.root = _PortalRoot(root, self.profile, Patience(self.profile.door))
         #: Whether nothing but a login is served before one. A root of one's own has none.
         self.gated = isinstance(root, Portal) and self.profile.gate.closed
-        self._watch: Watch | None = None
+        self._monitor: ConnectionMonitor | None = None
 
     def buildProtocol(self, addr: Any) -> Any:
         """As stock's; the connection is as strict as its factory."""
@@ -82,20 +82,22 @@ class ServerFactory(pb.PBServerFactory):
         """
         return self.root.rootObject(broker) if self.gated else None
 
-    def watchOf(self, clock: IReactorTime) -> Watch:
+    def monitorOf(self, clock: IReactorTime) -> ConnectionMonitor:
         """
         The one watch over the connections of this server.
 
         :param clock: that of the connection that asks.
         """
-        if self._watch is None:
+        if self._monitor is None:
             profile = self.profile
             if not self.gated:
                 profile = attrs.evolve(profile, gate=Gate(closed=False, timeout=None, again=None, connections=None))
             # In drop-in use there is no such bound, and no timer for it.
             bounded = profile.output.lasting < profile.output.most
-            self._watch = Watch(profile, clock, [lambda threshold: threshold.check(clock.seconds())] if bounded else ())
-        return self._watch
+            self._monitor = ConnectionMonitor(
+                profile, clock, [lambda state: state.check(clock.seconds())] if bounded else ()
+            )
+        return self._monitor
 
 
 def classesOf(realm: Any) -> frozenset[type | str | bytes]:

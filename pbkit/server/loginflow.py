@@ -23,7 +23,7 @@ from pbkit.server.attempts import Try
 from pbkit.sessions.login.refusals import refusalFor
 from pbkit.wire.broker import Broker
 from pbkit.wire.channel import Channel
-from pbkit.wire.prelogin.state import Threshold
+from pbkit.wire.prelogin.state import PreloginState
 from pbkit.wire.profile import Profile
 from pbkit.wire.shared import SharedTables
 
@@ -105,7 +105,7 @@ class Entry:
         d: Deferred[Any]
         login: Any = None
         made: Any = None
-        entered = _Entered(self._broker.threshold)
+        entered = _Entered(self._broker.prelogin)
 
         def passes() -> None:
             passed()
@@ -176,14 +176,14 @@ class Entry:
         """Count it, unless the realm has done so, and say so in one line."""
         if ISessionRealm.providedBy(self._portal.realm) and not (isinstance(login, Login) and login.reachedRealm):
             self._portal.realm.loginRefused(refusal)
-        journal = self._broker.journal
-        if journal.admits():
+        peerLog = self._broker.peerLog
+        if peerLog.admits():
             # Not the name that was tried: people type passwords there.
             log.info(
                 "login refused: {reason} from {peer}: {text}",
                 reason=type(refusal).__name__,
                 peer=str(self._broker.peer),
-                text=journal.escaped(str(refusal)),
+                text=peerLog.escaped(str(refusal)),
             )
         return refusal
 
@@ -196,13 +196,13 @@ class _Entered:
 
     __slots__ = ("_channel", "_entrance", "_inside", "_logout", "_working")
 
-    def __init__(self, threshold: Threshold) -> None:
-        self._entrance = threshold
+    def __init__(self, prelogin: PreloginState) -> None:
+        self._entrance = prelogin
         self._inside = False
         self._channel: Channel | SharedTables | None = None
         self._logout: Callable[[], object] | None = None
         self._working = True
-        threshold.working()
+        prelogin.working()
 
     def rested(self) -> None:
         """Checkers and builders are done. Idempotent."""

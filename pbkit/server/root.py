@@ -139,7 +139,7 @@ class LoginRoot(pb.Referenceable):
         now = self._seconds()
         until = None if now is None else now + door.challenge
         # Who has logged in has the room of a session.
-        most = self._profile.calls.references if self._broker.threshold.sessions else OUTSTANDING
+        most = self._profile.calls.references if self._broker.prelogin.sessions else OUTSTANDING
         return self._challenges.hand(Challenger(self, username, until, once=True), most)
 
     def _read(self, args: Any, kw: Any, signature: str) -> LoginArguments | StockArguments:

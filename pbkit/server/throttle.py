@@ -42,7 +42,7 @@ class Patience:
         """
         A login has failed.
 
-        :param group: as `groupOf` has it.
+        :param group: as `addressGroupOf` has it.
         :param name: the user name that was tried.
         :param now: the time, in seconds, by any clock that does not go back.
         :return: after how many seconds it is to be answered.

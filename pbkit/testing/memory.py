@@ -273,7 +273,7 @@ class MemoryServer:
 
     def _othersSweep(self, call: Any) -> bool:
         """Whether that is how another server, which shares the clock, watches its connections."""
-        ours, whose = self.factory.watchOf(self.clock), getattr(call.func, "__self__", None)
+        ours, whose = self.factory.monitorOf(self.clock), getattr(call.func, "__self__", None)
         return isinstance(whose, type(ours)) and whose is not ours
 
     @staticmethod

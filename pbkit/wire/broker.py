@@ -21,13 +21,13 @@ from pbkit.wire import codec
 from pbkit.wire.backlog import deepen
 from pbkit.wire.calls import shared
 from pbkit.wire.hello import NAME, Hello
-from pbkit.wire.inbound import Intake
+from pbkit.wire.inbound import Inbound
 from pbkit.wire.jelly.expressions import lists
 from pbkit.wire.lazily import EMPTY
 from pbkit.wire.peer import Peer, peerOf
-from pbkit.wire.peerlog import Journal
+from pbkit.wire.peerlog import PeerLog
 from pbkit.wire.prelogin.gate import LOGIN
-from pbkit.wire.prelogin.state import Threshold
+from pbkit.wire.prelogin.state import PreloginState
 from pbkit.wire.profile import STRICT, Limits, Profile
 from pbkit.wire.profile import Calls as CallBounds
 from pbkit.wire.routes import Routes
@@ -66,8 +66,8 @@ class Broker(Routes):
     profile: Profile = STRICT
     refused: str | None = None
     closed = False
-    threshold: Threshold
-    _journal: Journal | None = None
+    prelogin: PreloginState
+    _peerLog: PeerLog | None = None
     prefixLimit: Any = 64
 
     __slots__ = (
@@ -76,16 +76,16 @@ class Broker(Routes):
         "answering",
         "currentDialect",
         "fast",
-        "intake",
+        "inbound",
         "message",
         "plain",
-        "threshold",
+        "prelogin",
         "vocabulary",
     )
 
     def __init__(self, isClient: Any = 1, security: Any = globalSecurity) -> None:
         super().__init__(isClient, security)
-        self.intake: Any = None
+        self.inbound: Any = None
         # While somebody is about to log in.
         self._root: Any = None
         self.currentDialect: Any = None
@@ -104,13 +104,13 @@ class Broker(Routes):
         return peerOf(self)
 
     @property
-    def journal(self) -> Journal:
+    def peerLog(self) -> PeerLog:
         """What may be written into the log because of this connection."""
-        if self._journal is None:
+        if self._peerLog is None:
             clock = self.clock
             seconds = time.monotonic if clock is None else clock.seconds
-            self._journal = Journal(self.profile.log, seconds, self.peer)
-        return self._journal
+            self._peerLog = PeerLog(self.profile.log, seconds, self.peer)
+        return self._peerLog
 
     # Bytes.
 
@@ -118,14 +118,14 @@ class Broker(Routes):
         """As stock's, once there is room."""
         clock = self.clock
         # A server of ours has a watch, and may have a gate.
-        watchOf = getattr(self.factory, "watchOf", None)
-        watch = None if watchOf is None or clock is None else watchOf(clock)
-        self.threshold = Threshold(self, watch, getattr(self.factory, "gated", False))
+        monitorOf = getattr(self.factory, "monitorOf", None)
+        watch = None if monitorOf is None or clock is None else monitorOf(clock)
+        self.prelogin = PreloginState(self, watch, getattr(self.factory, "gated", False))
         self.setPrefixLimit(banana._PREFIX_LIMIT)
         self.currentDialect = None
         if not self.isClient:
             deepen(self.transport)
-        if self.threshold.arrive():
+        if self.prelogin.arrive():
             self.greet()
 
     def greet(self) -> None:
@@ -139,24 +139,24 @@ class Broker(Routes):
         """As stock's, which calls it when the connection is made; without its two numbers of 80 bytes."""
         if limit != self.prefixLimit:
             self.prefixLimit = limit
-        if self.intake is None:
-            self.intake = Intake(self, *self.threshold.bounds())
+        if self.inbound is None:
+            self.inbound = Inbound(self, *self.prelogin.bounds())
 
     def bound(self, limits: Limits, calls: CallBounds) -> None:
         """Other bounds from now on: the gate has opened, or closed."""
-        self.fast = self.plain and not self.threshold.closed
-        self.intake.limit(limits, calls)
+        self.fast = self.plain and not self.prelogin.closed
+        self.inbound.limit(limits, calls)
 
     def dataReceived(self, chunk: bytes) -> None:
         """As stock's, but linear, and bounded."""
-        self.threshold.received(len(chunk))
-        self.intake.received(chunk)
+        self.prelogin.received(len(chunk))
+        self.inbound.received(chunk)
 
     def _selectDialect(self, dialect: Any) -> None:
         """As stock's. From now on plain data takes the fast way, if nobody has a say in what is plain."""
         self.vocabulary = dialect == b"pb"
         self.plain = type(self).expressionReceived is Broker.expressionReceived and allowsPlain(self.security)
-        self.fast = self.plain and not self.threshold.closed
+        self.fast = self.plain and not self.prelogin.closed
         # Ours, not one more that came in.
         super()._selectDialect(b"pb" if self.vocabulary else dialect)
 
@@ -177,9 +177,9 @@ class Broker(Routes):
             elif not self.currentDialect:
                 self._agree(codec.decode(message, False))
                 return
-            elif self.threshold.closed:
+            elif self.prelogin.closed:
                 expression = codec.decode(message, self.vocabulary)
-                if self.threshold.admits(expression):
+                if self.prelogin.admits(expression):
                     self.callExpressionReceived(expression)
                 return
             self.callExpressionReceived(codec.decode(message, self.vocabulary))
@@ -239,7 +239,7 @@ class Broker(Routes):
             "the connection of {peer} is closed: {why!r}; logged in on it: {users!r}",
             peer=str(self.peer),
             why=why,
-            users=[self.journal.escaped(user) for user in users[:10]],
+            users=[self.peerLog.escaped(user) for user in users[:10]],
         )
         # Not in good order: that waits until the other end has read all, which it may never do.
         abort = getattr(self.transport, "abortConnection", None) or cast(Any, self.transport).loseConnection
@@ -248,7 +248,7 @@ class Broker(Routes):
     def sendEncoded(self, obj: Any) -> None:
         """As stock's."""
         prefix: Any = self.prefixLimit
-        self.outflow.write(codec.encode(obj, self.currentDialect == b"pb", banana.SIZE_LIMIT, prefix))
+        self.outbound.write(codec.encode(obj, self.currentDialect == b"pb", banana.SIZE_LIMIT, prefix))
 
     def registerPageProducer(self, pager: Any) -> None:
         """As stock's; pagers take their turns in the way out."""
@@ -256,7 +256,7 @@ class Broker(Routes):
             self.pageProducers = []
         self.pageProducers.append(pager)
         if len(self.pageProducers) == 1:
-            self.outflow.page()
+            self.outbound.page()
 
     # Messages.
 
@@ -282,16 +282,16 @@ class Broker(Routes):
 
     def proto_didNotUnderstand(self, command: Any) -> None:
         """As stock's; not more of it than is good for the log."""
-        if self.journal.admits():
+        if self.peerLog.admits():
             text = command if isinstance(command, bytes) else str(command)
-            log.warn("{peer} did not understand: {command}", peer=str(self.peer), command=self.journal.escaped(text))
+            log.warn("{peer} did not understand: {command}", peer=str(self.peer), command=self.peerLog.escaped(text))
 
     def connectionLost(self, reason: Any) -> None:  # type: ignore[override]
         """The channels go first, while the connection's own tables are still there."""
         self.disconnected = 1
         self.closed = True
-        self.intake.close()
-        self.threshold.lost()
+        self.inbound.close()
+        self.prelogin.lost()
         if self._deadlines is not None:
             self._deadlines.stop()
         before = current.set(None)
@@ -303,9 +303,9 @@ class Broker(Routes):
             current.reset(before)
         self.callers.clear()
         self._tombstones.clear()
-        if self._journal is not None:
+        if self._peerLog is not None:
             # Last: what is called above has things to say, too.
-            self._journal.close()
+            self._peerLog.close()
 
     def localObjectForID(self, luid: Any) -> Any:
         """As stock's; and the object on which pbkit's peers say hello, which takes no room in the table."""

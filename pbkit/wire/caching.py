@@ -200,4 +200,4 @@ class Caching(pb.Broker):
         try:
             f(*args)
         except Exception:
-            self.connection.journal.failure(log, "a callback for the end of a channel raised")
+            self.connection.peerLog.failure(log, "a callback for the end of a channel raised")

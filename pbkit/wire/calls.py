@@ -77,10 +77,10 @@ class Calls(Jellying):
             return
         # Whether something is a Deferred takes as long to find out as two calls.
         if type(result) is not memoryview and isinstance(result, Deferred):
-            weighs = self.connection.intake.began()
+            weighs = self.connection.inbound.began()
             call = requestID, answerRequired
             result.addCallbacks(self._served, self._notServed, callbackArgs=call, errbackArgs=call)
-            result.addBoth(self.connection.intake.done, weighs)
+            result.addBoth(self.connection.inbound.done, weighs)
         elif answerRequired:
             self._sendAnswer(result, requestID)
 
@@ -97,7 +97,7 @@ class Calls(Jellying):
         if answerRequired:
             self._sendFailureOrError(failure, requestID)
         elif not failure.check(pb.Error, pb.PBConnectionLost):
-            self.connection.journal.failure(log, "a call that wants no answer failed", failure)
+            self.connection.peerLog.failure(log, "a call that wants no answer failed", failure)
 
     def answered(self, result: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
         """
@@ -122,18 +122,18 @@ class Calls(Jellying):
 
     def _sendFailure(self, fail: Failure, requestID: Any) -> None:
         """Of what is no `pb.Error` the caller is told where it stands in our log; in drop-in use, as stock."""
-        journal = self.connection.journal
+        peerLog = self.connection.peerLog
         if not self.connection.profile.hideErrors:
             # Stock's logs it, and sends it so.
-            send = super()._sendFailure if journal.admits() else self._sendError
+            send = super()._sendFailure if peerLog.admits() else self._sendError
             send(fail, requestID)
             return
         if cast(Any, self.factory).unsafeTracebacks:
-            journal.failure(log, "a call failed", fail)
+            peerLog.failure(log, "a call failed", fail)
             self._sendError(fail, requestID)
             return
         number = secrets.token_hex(4)
-        journal.failure(log, "a call failed: internal error {number}", fail, number=number)
+        peerLog.failure(log, "a call failed: internal error {number}", fail, number=number)
         self._sendError(Failure(InternalError(f"internal error {number}")), requestID)
 
     def _sendError(self, fail: Any, requestID: Any) -> None:
@@ -149,11 +149,11 @@ class Calls(Jellying):
         """As stock's; of one that cannot be sent the caller is told, where in stock it waits for ever."""
         try:
             if type(netResult) is memoryview:
-                self.connection.outflow.write(cast(bytes, netResult.obj))
+                self.connection.outbound.write(cast(bytes, netResult.obj))
                 return
             super()._sendAnswer(netResult, requestID)
         except Exception as error:
-            self.connection.journal.failure(log, "an answer cannot be sent")
+            self.connection.peerLog.failure(log, "an answer cannot be sent")
             self._sendError(Failure(Error(f"the answer cannot be sent: {safe_str(error):.{CUT}}")), requestID)
             # Last: it may have been all that the session held, which then ends.
             self.takeBack(sum(handles(netResult), []))
@@ -199,7 +199,7 @@ class Calls(Jellying):
             if tail is not None:
                 data = codec.splice(prefix, requestID, objectID, tail, connection.vocabulary, banana.SIZE_LIMIT)
             if data is not None:
-                connection.outflow.write(data)
+                connection.outbound.write(data)
             else:
                 self.sendCall(prefix + b"message", requestID, objectID, message, answerRequired, *net)
         except Exception:

@@ -105,7 +105,7 @@ class Channel(Tables):
         if self._serving.pop(key, None) is not None:
             if type(netResult) is memoryview:
                 # As below; most answers go this way.
-                self.connection.outflow.write(cast(bytes, netResult.obj))
+                self.connection.outbound.write(cast(bytes, netResult.obj))
             else:
                 super()._sendAnswer(netResult, requestID)
             if self._draining is not None or self.localObjects is EMPTY:
@@ -122,7 +122,7 @@ class Channel(Tables):
         if _key(requestID) in self._serving:
             super()._sendFailureOrError(fail, requestID)
         elif not fail.check(pb.Error, pb.PBConnectionLost):
-            self.connection.journal.failure(log, "a call failed after its session had ended", fail)
+            self.connection.peerLog.failure(log, "a call failed after its session had ended", fail)
 
     # Calls out.
 

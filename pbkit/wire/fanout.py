@@ -61,7 +61,7 @@ class Cast:
                         b"", connection.newRequestID(), reference.luid, tail, vocabulary, banana.SIZE_LIMIT
                     )
                     if data is not None:
-                        connection.outflow.write(data)
+                        connection.outbound.write(data)
                         return True
         return self._alone(reference)
 

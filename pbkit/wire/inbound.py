@@ -51,7 +51,7 @@ def weight(message: bytes) -> int:
     )
 
 
-class Intake:
+class Inbound:
     """
     What came in on one connection and has not been served.
 
@@ -144,14 +144,14 @@ class Intake:
             began = self._clock.seconds()
             # Time in which others were served is given back.
             spent = max(0.0, self._owes - began)
-            until = began + SLICE / (Intake.resting + 1) - spent
+            until = began + SLICE / (Inbound.resting + 1) - spent
             if until < began:
                 self._rest()
                 return
         self._busy = True
         look = LOOK
         broker = self._broker
-        broker.outflow.cork()
+        broker.outbound.cork()
         try:
             while not broker.closed:
                 if self._queue and not self._full():
@@ -186,17 +186,17 @@ class Intake:
             if began is not None:
                 ended = self._clock.seconds()
                 self._owes = ended + spent + (ended - began)
-            broker.outflow.uncork()
+            broker.outbound.uncork()
 
     def _rest(self) -> None:
         # Nothing is read meanwhile, or what is to be served would pile up here.
         if not self._broker.closed:
             self._read(False)
-            Intake.resting += 1
+            Inbound.resting += 1
             self._later = self._clock.callLater(0, self._goOn)
 
     def _goOn(self) -> None:
-        Intake.resting -= 1
+        Inbound.resting -= 1
         self._later = None
         self._owes = 0.0
         try:
@@ -288,6 +288,6 @@ class Intake:
         # Whoever keeps something of the connection is not to keep the half of a message too.
         self._framer = codec.Framer(*self._bounds())
         if self._later is not None:
-            Intake.resting -= 1
+            Inbound.resting -= 1
             self._later.cancel()
             self._later = None

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from pbkit.wire.prelogin.queue import Waiting
-from pbkit.wire.prelogin.seat import Moves, Place
+from pbkit.wire.prelogin.queue import PreloginQueue
+from pbkit.wire.prelogin.seat import QueueActions, Seat
 from pbkit.wire.profile import Profile
 
 #: Seconds between two sweeps, at most; and between two looks at one connection. A bound is held to within a quarter of
@@ -25,7 +25,7 @@ TICK, LOOK = 0.5, 5.0
 log = Logger()
 
 
-class Watched(Protocol):
+class MonitoredConnection(Protocol):
     """
     What is read of a connection, and asked of it.
 
@@ -56,26 +56,26 @@ class Watched(Protocol):
         """Send what every peer answers, and forget the answer: that it came is told by `heard`."""
 
     def letIn(self) -> object:
-        """It stood in line, and is no longer `Place.held`: read it again, and greet it."""
+        """It stood in line, and is no longer `Seat.held`: read it again, and greet it."""
 
     def abort(self, why: str) -> object:
         """Close it, without waiting for what it has not read; with one line in the log that says why, and who."""
 
 
-class _Record:
+class _Observation:
     """What was seen of one connection when it was last looked at."""
 
     __slots__ = ("asked", "connection", "drained", "since")
 
-    def __init__(self, connection: Watched, now: float) -> None:
-        self.connection: Watched | None = connection
+    def __init__(self, connection: MonitoredConnection, now: float) -> None:
+        self.connection: MonitoredConnection | None = connection
         self.since = now
         self.asked: float | None = None
         # How often what waited had left, if anything waited then.
         self.drained: int | None = None
 
 
-class Watch:
+class ConnectionMonitor:
     """
     The watch of one factory.
 
@@ -93,7 +93,7 @@ class Watch:
         self.seconds = clock.seconds
         self._idle, self._wait = profile.keepalive.idle, profile.keepalive.wait
         self._checks = tuple(checks)
-        self.waiting = Waiting(profile.gate, clock.seconds)
+        self.waiting = PreloginQueue(profile.gate, clock.seconds)
         looked = [profile.output.seconds] * bool(checks) + [self._idle, self._wait] * bool(self._idle)
         swept = [bound for bound in (profile.gate.timeout, profile.gate.again) if bound is not None]
         self._look = min([LOOK, *(bound / 4 for bound in looked)])
@@ -103,11 +103,11 @@ class Watch:
         self._sweeps = bool(looked or swept or profile.gate.connections is not None)
         self._watched = 0
         # In the order in which they are looked at. Who has gone is dropped when it comes up.
-        self._round: deque[_Record] = deque()
+        self._round: deque[_Observation] = deque()
         self._credit = 0.0
         self._call: IDelayedCall | None = None
 
-    def arrived(self, connection: Watched, address: Any) -> Place:
+    def arrived(self, connection: MonitoredConnection, address: Any) -> Seat:
         """
         A connection has been made, on which somebody is to log in.
 
@@ -119,21 +119,21 @@ class Watch:
         self.act(moves)
         return place
 
-    def watch(self, connection: Watched) -> None:
+    def watch(self, connection: MonitoredConnection) -> None:
         """A connection has been made."""
         if self._idle:
             setTcpKeepAlive = getattr(connection.transport, "setTcpKeepAlive", None)
             if setTcpKeepAlive is not None:
                 setTcpKeepAlive(1)
         if self._sweeps:
-            record = connection.record = _Record(connection, self._clock.seconds())
+            record = connection.record = _Observation(connection, self._clock.seconds())
             self._watched += 1
             if self._looks:
                 self._round.append(record)
             if self._call is None:
                 self._call = self._clock.callLater(self._tick, self._sweep)
 
-    def lost(self, connection: Watched, place: Place | None) -> None:
+    def lost(self, connection: MonitoredConnection, place: Seat | None) -> None:
         """
         A connection is gone.
 
@@ -150,7 +150,7 @@ class Watch:
         if place is not None:
             self.act(self.waiting.lost(place))
 
-    def act(self, moves: Moves) -> None:
+    def act(self, moves: QueueActions) -> None:
         """Do what is to be done."""
         for connection, why in moves.closed:
             _guarded(connection.abort, why)
@@ -172,7 +172,7 @@ class Watch:
                 _guarded(self._lookAt, record.connection, record, now)
         self._credit %= 1
 
-    def _lookAt(self, connection: Watched, record: _Record, now: float) -> None:
+    def _lookAt(self, connection: MonitoredConnection, record: _Observation, now: float) -> None:
         # What the kernel took at once shows nothing: it takes megabytes for a peer that is gone. What had to wait does.
         moved = record.drained is not None and connection.drained > record.drained
         alive = connection.heard or connection.paused or moved

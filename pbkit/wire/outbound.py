@@ -28,7 +28,7 @@ log = Logger()
 
 
 @implementer(IPullProducer)
-class Outflow:
+class Outbound:
     """
     The one producer of a connection. Stock's pagers take their turns here.
 
@@ -121,10 +121,10 @@ class Outflow:
                 self._waiting = deque()
             self._waiting.append(data)
             self.buffered += len(data)
-            most = self._broker.threshold.output
+            most = self._broker.prelogin.output
             if self.buffered > most:
                 self._broker.refuse(
-                    f"{self._broker.threshold.outputBound}: more than {most} bytes wait for it to be read"
+                    f"{self._broker.prelogin.outputBound}: more than {most} bytes wait for it to be read"
                 )
             return
         transport: Any = self._broker.transport
@@ -195,7 +195,7 @@ class Outflow:
                 going = pager.stillPaging()
             except Exception:
                 # In stock this ends the connection, or its transport's producer.
-                self._broker.journal.failure(log, "a pager raised, it is taken off")
+                self._broker.peerLog.failure(log, "a pager raised, it is taken off")
                 going = False
             if not going and pager in pagers:
                 pagers.remove(pager)

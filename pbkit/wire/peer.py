@@ -95,12 +95,12 @@ class Peer:
         return not self._broker.disconnected
 
     def logFailure(self, log: Logger, format: str, failure: Failure, **fields: Any) -> None:
-        """As `IPeer.logFailure`. Of stock's broker, which has no journal, all are written."""
-        journal = getattr(self._broker, "journal", None)
-        if journal is None:
+        """As `IPeer.logFailure`. Of stock's broker, which has no peer log, all are written."""
+        peerLog = getattr(self._broker, "peerLog", None)
+        if peerLog is None:
             log.failure(format, shown(failure, Log().cut), **fields)
         else:
-            journal.failure(log, format, failure, **fields)
+            peerLog.failure(log, format, failure, **fields)
 
     @property
     def address(self) -> Any:
@@ -119,14 +119,14 @@ class Peer:
     @property
     def buffered(self) -> int:
         """As `IPeer.buffered`. Stock keeps no count."""
-        outflow = getattr(self._broker, "outflow", None)
-        return 0 if outflow is None else int(outflow.buffered)
+        outbound = getattr(self._broker, "outbound", None)
+        return 0 if outbound is None else int(outbound.buffered)
 
     @property
     def writable(self) -> bool:
         """As `IPeer.writable`: as much again may wait here as the transport was given."""
-        outflow = getattr(self._broker, "outflow", None)
-        return outflow is None or outflow.buffered <= outflow.window
+        outbound = getattr(self._broker, "outbound", None)
+        return outbound is None or outbound.buffered <= outbound.window
 
     def onWritable(self, f: Callable[[], object]) -> Callable[[], None]:
         """As `IPeer.onWritable`. It is called when nothing waits any more, and not as soon as a little less does."""
@@ -137,7 +137,7 @@ class Peer:
         if not self._asked:
             # One callback for all: whoever takes his off leaves nothing behind.
             self._asked = True
-            self._broker.outflow.onWritable(self._room)
+            self._broker.outbound.onWritable(self._room)
 
         def stop() -> None:
             writers.pop(key, None)
@@ -150,7 +150,7 @@ class Peer:
             _guarded(writers.pop(next(iter(writers))))
         self._asked = bool(writers)
         if writers:
-            self._broker.outflow.onWritable(self._room)
+            self._broker.outbound.onWritable(self._room)
 
     def onLost(self, f: Callable[[], object]) -> Callable[[], None]:
         """As `IPeer.onLost`."""

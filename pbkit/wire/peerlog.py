@@ -2,12 +2,12 @@
 What a connection may have written into the log.
 
 A peer's text goes into the log escaped and cut, and of one connection's lines there are only so many in a second. One
-`Journal` for a connection, made when its first line is to be written::
+`PeerLog` for a connection, made when its first line is to be written::
 
-    if self.journal.admits():
-        log.info("login refused: {reason} from {peer}", reason=self.journal.escaped(text), peer=str(self.peer))
+    if self.peerLog.admits():
+        log.info("login refused: {reason} from {peer}", reason=self.peerLog.escaped(text), peer=str(self.peer))
 
-or, for what was raised, ``self.journal.failure(log, "a call failed")``, and ``journal.close()`` when it is lost.
+or, for what was raised, ``self.peerLog.failure(log, "a call failed")``, and ``peerLog.close()`` when it is lost.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def shown(failure: Failure, cut: int) -> Failure:
     return failure if whole and len(failure.frames) <= LINES // 2 else _Shown(failure, cut)
 
 
-class Journal:
+class PeerLog:
     """
     The lines of one connection.
 

@@ -106,10 +106,10 @@ class Jellying(Caching):
             self.serializingPerspective, self.jellyMethod, self.jellyArgs, self.jellyKw, self.minted = around
 
     def _noAnswer(self, method: Any, why: str) -> None:
-        journal = self.connection.journal
-        if journal.admits():
+        peerLog = self.connection.peerLog
+        if peerLog.admits():
             # Text: whoever keeps log events would keep all that was there when it was raised.
-            name, why = str(fullyQualifiedName(getattr(method, "__func__", method))), journal.escaped(why)
+            name, why = str(fullyQualifiedName(getattr(method, "__func__", method))), peerLog.escaped(why)
             log.warn("{method} gave {peer} no answer: {why}", method=name, peer=str(peerOf(self)), why=why)
 
     def registerReference(self, object: Any) -> Any:
@@ -178,10 +178,10 @@ class Jellying(Caching):
 
     def refusing(self, name: str) -> None:
         """An instance of a class is not accepted. The operator is told, who can change that."""
-        journal = self.connection.journal
-        if not journal.admits():
+        peerLog = self.connection.peerLog
+        if not peerLog.admits():
             return
-        name = journal.escaped(name)
+        name = peerLog.escaped(name)
         listed = f"allow={{'{name}'}} for this server, and " if self.connection.registry.closed else ""
         log.warn(
             "an instance of '{name}' from {peer} is refused; what would accept it: {listed}a class that is registered "

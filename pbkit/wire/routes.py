@@ -20,7 +20,7 @@ from pbkit.wire.channel import Channel
 from pbkit.wire.compact import Few
 from pbkit.wire.deadlines import Deadlines
 from pbkit.wire.lazily import EMPTY, Lazily
-from pbkit.wire.outbound import Outflow
+from pbkit.wire.outbound import Outbound
 from pbkit.wire.peer import clockOf
 from pbkit.wire.prelogin.gate import LOGIN
 from pbkit.wire.tombstones import Tombstones
@@ -42,7 +42,7 @@ class Routes(Calls):
         "currentLocalID",
         "currentRequestID",
         "isClient",
-        "outflow",
+        "outbound",
         "owners",
         "security",
     )
@@ -65,7 +65,7 @@ class Routes(Calls):
         self.isClient = isClient
         self.security = security
         self.currentRequestID = self.currentLocalID = 0
-        self.outflow = Outflow(self.connection)
+        self.outbound = Outbound(self.connection)
         #: The channel of each id that was handed out in one.
         self.owners: MutableMapping[int, Channel] = EMPTY
         #: Whose each call is that waits for an answer: a channel's, or our own.
@@ -138,7 +138,7 @@ class Routes(Calls):
         if self.pageProducers:
             # A pager has nobody to page for now. It would run on, to nowhere.
             self.pageProducers = [p for p in self.pageProducers if _brokerOf(p) is not channel]
-            self.outflow.unpaged()
+            self.outbound.unpaged()
 
     def full(self, most: int) -> Exception:
         """Of a connection without a login, or one that shares these tables among its log-ins."""

@@ -151,7 +151,7 @@ class MutationTests(SynchronousTestCase):
                 self.clock.advance(luck.choice([0.0, 0.1, 2.0, 40.0]))
                 wire.cut()
                 server = wire.server
-                tables = server.owners, server.callers, server.localObjects or (), server.intake.held
+                tables = server.owners, server.callers, server.localObjects or (), server.inbound.held
                 self.assertFalse(any(tables), f"seed {seed}, connection {number}: {tables}")
         self.assertNotIn("Traceback", text(), f"seed {seed}")
         self.assertNotIn("\x1b", text(), f"seed {seed}")

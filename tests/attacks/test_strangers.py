@@ -107,7 +107,7 @@ class MemoryTests(Case):
         def deep(server: Any) -> tuple[bool, int]:
             attacker = self.stranger(server)
             attacker.raw(b"\x01\x80" * 5000)
-            kept = len(attacker.server.listStack) if server is STOCK else attacker.server.intake.held
+            kept = len(attacker.server.listStack) if server is STOCK else attacker.server.inbound.held
             return attacker.open, kept
 
         self.assertEqual(deep(STOCK), (True, 5000))
@@ -119,14 +119,14 @@ class MemoryTests(Case):
             attacker = self.stranger(ServerFactory)
             attacker.raw(data)
             self.assertFalse(attacker.open)
-            self.assertEqual(attacker.server.intake.held, 0)
+            self.assertEqual(attacker.server.inbound.held, 0)
 
     def test_dribbled(self) -> None:
         """A string that comes byte by byte is held once, and each byte is looked at once."""
         attacker = self.stranger(ServerFactory)
         attacker.raw(encoded(called(b"root", b"x" * 4000))[:-20], 1)
         self.assertTrue(attacker.open)
-        self.assertLess(attacker.server.intake.held, 4100)
+        self.assertLess(attacker.server.inbound.held, 4100)
 
     def test_otherProtocols(self) -> None:
         """HTTP, TLS and what is nothing at all cost a line, and nothing is held."""
@@ -135,7 +135,7 @@ class MemoryTests(Case):
             attacker = self.stranger(ServerFactory, greet=False)
             with logged() as text:
                 attacker.raw(data)
-            self.assertEqual((attacker.open, attacker.server.intake.held, text().count("\n")), (False, 0, 1))
+            self.assertEqual((attacker.open, attacker.server.inbound.held, text().count("\n")), (False, 0, 1))
 
 
 class FloodTests(Case):
@@ -151,7 +151,7 @@ class FloodTests(Case):
                 attacker.raw(encoded(*[called(*call)] * 20))
                 heard += len(attacker.heard())
                 if server is not STOCK:
-                    attacker.server.outflow.resumeProducing()
+                    attacker.server.outbound.resumeProducing()
             self.flushLoggedErrors()
             return heard
 
@@ -165,7 +165,7 @@ class FloodTests(Case):
         def unread(server: Any) -> int:
             attacker = self.stranger(server)
             attacker.send(*[called(1, b"")] * 400)
-            waits = 0 if server is STOCK else attacker.server.outflow.buffered
+            waits = 0 if server is STOCK else attacker.server.outbound.buffered
             return waits + len(attacker.transport.value())
 
         gate = ServerFactory.profile.gate

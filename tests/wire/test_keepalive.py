@@ -9,8 +9,8 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.wire.keepalive import LOOK, Watch
-from pbkit.wire.prelogin.seat import Place
+from pbkit.wire.keepalive import LOOK, ConnectionMonitor
+from pbkit.wire.prelogin.seat import Seat
 from pbkit.wire.prelogin.timing import SHY
 from pbkit.wire.profile import DROPIN, STRICT, Gate, Keepalive
 
@@ -33,9 +33,9 @@ class Connection:
     heard = paused = False
     buffered = drained = 0
     record: Any = None
-    place: Place
+    place: Seat
 
-    def __init__(self, watch: Watch, transport: Any = None) -> None:
+    def __init__(self, watch: ConnectionMonitor, transport: Any = None) -> None:
         self.transport = transport
         self.watch = watch
         self.asked = 0
@@ -67,7 +67,7 @@ class WatchCase(SynchronousTestCase):
     def setUp(self) -> None:
         """The watch."""
         self.clock = Clock()
-        self.watch = Watch(self.profile, self.clock, self.checks)
+        self.watch = ConnectionMonitor(self.profile, self.clock, self.checks)
 
     def connected(self, loggedIn: bool = True, transport: Any = None) -> Connection:
         """One comes."""
@@ -103,7 +103,7 @@ class TimerTests(WatchCase):
 
     def test_dropIn(self) -> None:
         """There is none at all where nothing is bounded."""
-        self.watch = Watch(DROPIN, self.clock)
+        self.watch = ConnectionMonitor(DROPIN, self.clock)
         connection = self.connected(transport=Transport())
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertIsNone(connection.transport.kept)
@@ -218,14 +218,14 @@ class KeepaliveTests(WatchCase):
 
     def test_off(self) -> None:
         """With an idle time of 0 nobody is asked."""
-        self.watch = Watch(attrs.evolve(self.profile, keepalive=Keepalive(idle=0.0)), self.clock)
+        self.watch = ConnectionMonitor(attrs.evolve(self.profile, keepalive=Keepalive(idle=0.0)), self.clock)
         connection = self.connected(transport=Transport())
         self.later(300)
         self.assertEqual((connection.asked, connection.why, connection.transport.kept), (0, [], None))
 
     def test_short(self) -> None:
         """Short times are held to as well: to within a quarter."""
-        self.watch = Watch(attrs.evolve(self.profile, keepalive=Keepalive(idle=0.8, wait=0.4)), self.clock)
+        self.watch = ConnectionMonitor(attrs.evolve(self.profile, keepalive=Keepalive(idle=0.8, wait=0.4)), self.clock)
         connection = self.connected()
         self.later(1.2)
         self.assertEqual((connection.asked, connection.why), (1, []))

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.wire.peerlog import CUT, LINES, Journal, escaped
+from pbkit.wire.peerlog import CUT, LINES, PeerLog, escaped
 from pbkit.wire.profile import Log
 
 LOG = Logger()
@@ -68,9 +68,9 @@ class JournalTests(SynchronousTestCase):
     """How many lines of one connection there are."""
 
     def setUp(self) -> None:
-        """A journal, and what it writes itself."""
+        """A peer log, and what it writes itself."""
         self.clock = Clock()
-        self.journal = Journal(Log(lines=3, cut=20), self.clock.seconds, "127.0.0.1:1")
+        self.peerLog = PeerLog(Log(lines=3, cut=20), self.clock.seconds, "127.0.0.1:1")
         self.events: list[LogEvent] = []
         observer: Any = self.events.append
         globalLogPublisher.addObserver(observer)
@@ -78,10 +78,10 @@ class JournalTests(SynchronousTestCase):
 
     def asked(self, times: int) -> int:
         """How many lines are admitted."""
-        return [self.journal.admits() for _ in range(times)].count(True)
+        return [self.peerLog.admits() for _ in range(times)].count(True)
 
     def written(self) -> list[str]:
-        """What the journal wrote."""
+        """What the peer log wrote."""
         return [formatEvent(event) for event in self.events]
 
     def test_soMany(self) -> None:
@@ -98,8 +98,8 @@ class JournalTests(SynchronousTestCase):
     def test_close(self) -> None:
         """When the connection is lost, that line comes at once, and once."""
         self.asked(4)
-        self.journal.close()
-        self.journal.close()
+        self.peerLog.close()
+        self.peerLog.close()
         self.assertEqual(self.written(), ["1 more lines about 127.0.0.1:1 were not written"])
 
     def test_few(self) -> None:
@@ -107,17 +107,17 @@ class JournalTests(SynchronousTestCase):
         for _ in range(5):
             self.assertEqual(self.asked(3), 3)
             self.clock.advance(1)
-        self.journal.close()
+        self.peerLog.close()
         self.assertEqual(self.written(), [])
 
     def test_asManyAsThereAre(self) -> None:
         """Without a bound each line is written."""
-        self.journal = Journal(Log(lines=None), self.clock.seconds, "x")
+        self.peerLog = PeerLog(Log(lines=None), self.clock.seconds, "x")
         self.assertEqual(self.asked(1000), 1000)
 
     def test_escaped(self) -> None:
-        """A journal cuts as its limits say."""
-        self.assertEqual(self.journal.escaped(b"\x1b" * 30), "\\x1b" * 5 + CUT)
+        """A peer log cuts as its limits say."""
+        self.assertEqual(self.peerLog.escaped(b"\x1b" * 30), "\\x1b" * 5 + CUT)
 
     def test_longTracebacks(self) -> None:
         """Of one that is very long the beginning and the end are told."""
@@ -128,7 +128,7 @@ class JournalTests(SynchronousTestCase):
         try:
             deep(500)
         except ZeroDivisionError:
-            self.journal.failure(LOG, "deep")
+            self.peerLog.failure(LOG, "deep")
         (failed,) = [event["log_failure"] for event in self.events]
         lines = failed.getTraceback().splitlines()
         self.assertEqual(len(lines), 2 * LINES + 1)
@@ -145,13 +145,13 @@ class JournalTests(SynchronousTestCase):
         try:
             raise LookupError("\x1b[2J\n" * 10)
         except LookupError:
-            self.journal.failure(LOG, "{what} failed", what="it")
+            self.peerLog.failure(LOG, "{what} failed", what="it")
         whole = Failure(ValueError("short"))
-        self.journal.failure(LOG, "whole", whole)
+        self.peerLog.failure(LOG, "whole", whole)
         copied: Any = pb.CopiedFailure.__new__(pb.CopiedFailure)
         copied.__dict__.update(type=b"\xffgame.\x1bBad", value="\x1b" * 99, parents=[], traceback="none")
-        self.journal.failure(LOG, "copied", copied)
-        self.journal.failure(LOG, "dropped", whole)
+        self.peerLog.failure(LOG, "copied", copied)
+        self.peerLog.failure(LOG, "dropped", whole)
         self.assertEqual(self.written(), ["it failed", "whole", "copied"])
         raised, unchanged, remote = [event["log_failure"] for event in self.events]
         self.assertIn("in test_failures", raised.getTraceback())

@@ -17,7 +17,7 @@ from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import Avatar, CachingRealm, ClientFactory, ServerFactory
-from pbkit.wire.prelogin.seat import Place
+from pbkit.wire.prelogin.seat import Seat
 from pbkit.wire.profile import STRICT
 from tests.support import Client, Wire, serve
 
@@ -87,11 +87,11 @@ class RestTests(SynchronousTestCase):
                 self.clock.advance(1.0)
                 for wire in wires:
                     wire.flush()
-            ends = (self.factory, self.factory.watchOf(self.clock), self.clock, *vars(self.realm).values())
+            ends = (self.factory, self.factory.monitorOf(self.clock), self.clock, *vars(self.realm).values())
             shared = keeps(wires[0].server, *ends) | keeps(wires[1].server, *ends)
             own = [each for number, each in keeps(wires[2].server, *ends).items() if number not in shared]
             self.assertIn(wires[2].server, own)
-            large = (dict, set, deque, FunctionType, CellType, CoroutineType, Deferred, Place)
+            large = (dict, set, deque, FunctionType, CellType, CoroutineType, Deferred, Seat)
             # Where an object's attributes are is Python's affair.
             attributes = [id(vars(each)) for each in own if hasattr(each, "__dict__")]
             self.assertEqual([each for each in own if isinstance(each, large) and id(each) not in attributes], [])
@@ -101,19 +101,19 @@ class RestTests(SynchronousTestCase):
     def test_place(self) -> None:
         """It has no place among those that wait to log in, until its last session is over."""
         wire = self.wire()
-        self.assertEqual(len(self.factory.watchOf(self.clock).waiting), 1)
+        self.assertEqual(len(self.factory.monitorOf(self.clock).waiting), 1)
         avatar = self.successResultOf(wire.login("alice"))
-        self.assertIsNone(wire.server.threshold.place)
-        self.assertEqual(len(self.factory.watchOf(self.clock).waiting), 0)
+        self.assertIsNone(wire.server.prelogin.place)
+        self.assertEqual(len(self.factory.monitorOf(self.clock).waiting), 0)
         second = self.successResultOf(wire.login("bob"))
         del avatar
         gc.collect()
         wire.flush()
-        self.assertIsNone(wire.server.threshold.place)
+        self.assertIsNone(wire.server.prelogin.place)
         del second
         gc.collect()
         wire.flush()
-        self.assertEqual(len(self.factory.watchOf(self.clock).waiting), 1)
+        self.assertEqual(len(self.factory.monitorOf(self.clock).waiting), 1)
         self.clock.advance(30.0)
         self.assertTrue(wire.server.closed)
 
@@ -134,7 +134,7 @@ class RestTests(SynchronousTestCase):
         checked.callback(b"bob")
         wire.flush()
         second = self.successResultOf(login)
-        self.assertIsNone(wire.server.threshold.place)
+        self.assertIsNone(wire.server.prelogin.place)
         for _ in range(40):
             self.clock.advance(1.0)
         self.assertFalse(wire.server.closed)
@@ -152,5 +152,5 @@ class RestTests(SynchronousTestCase):
             wire.flush()
         self.assertFalse(wire.server.closed)
         self.assertFalse(hasattr(wire.server, "_pbkitPeer"))
-        self.assertIsNone(wire.server.threshold.place)
-        self.assertEqual(len(self.factory.watchOf(self.clock).waiting), 0)
+        self.assertIsNone(wire.server.prelogin.place)
+        self.assertEqual(len(self.factory.monitorOf(self.clock).waiting), 0)

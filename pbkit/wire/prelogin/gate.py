@@ -84,7 +84,7 @@ class Tables(Protocol):
         """Whether something was handed out by this id that is no session's."""
 
 
-class Gate:
+class PreloginGate:
     """
     The gate of one connection. There is none where ``profile.gate.closed`` is False: do not make one.
 

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 Thing = TypeVar("Thing")
 
 
-class Least(Generic[Thing]):
+class PriorityMap(Generic[Thing]):
     """
     Things, each with a key, and the thing whose key is least. Each operation is O(log n), on the average of many: a
     heap, in which what was taken out or moved stays until it comes up, or until there is more of that than of the rest.

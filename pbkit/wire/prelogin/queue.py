@@ -14,7 +14,7 @@ line are those whose address holds least.
 Who would be the first to make room is known only from when there is no more room until half of it is free again. While
 nobody has to, it would be work for nothing at each step of each login.
 
-Nothing is done here to a connection: what is to be done is returned, as `Moves`.
+Nothing is done here to a connection: what is to be done is returned, as `QueueActions`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from collections.abc import Callable, Hashable
 from itertools import islice
 from typing import Any
 
-from pbkit.wire.prelogin.prioritymap import Least
-from pbkit.wire.prelogin.seat import NOTHING, Group, Moves, Place, groupOf
-from pbkit.wire.prelogin.timing import ALL, FEW, Deadlines, Youth
+from pbkit.wire.prelogin.prioritymap import PriorityMap
+from pbkit.wire.prelogin.seat import NOTHING, AddressGroup, QueueActions, Seat, addressGroupOf
+from pbkit.wire.prelogin.timing import ALL, FEW, GracePeriods, LoginDeadlines
 from pbkit.wire.profile import Gate
 
 #: Why a connection is closed that can be let in neither now nor later.
@@ -36,7 +36,7 @@ NO_ROOM = "gate.line: too many connections stand in line to log in"
 BATCH = 100
 
 
-class Waiting:
+class PreloginQueue:
     """
     Who waits. Each operation is O(log n), on the average of many.
 
@@ -48,17 +48,17 @@ class Waiting:
         self._gate = gate
         self._number = 0
         self._inLine = 0
-        self._places: dict[Place, None] = {}
-        self._groups: dict[Hashable, Group] = {}
-        self._deadlines = Deadlines(seconds)
-        self._youth = Youth(seconds)
+        self._places: dict[Seat, None] = {}
+        self._groups: dict[Hashable, AddressGroup] = {}
+        self._deadlines = LoginDeadlines(seconds)
+        self._youth = GracePeriods(seconds)
         # Whether it is known who makes room.
         self._crowded = False
         # Groups: with somebody who could make room for few, and for all; with somebody in line, whose turn is next;
         # whose line is longest.
-        self._ripe: tuple[Least[Group], Least[Group]] = (Least(), Least())
-        self._next: Least[Group] = Least()
-        self._longest: Least[Group] = Least()
+        self._ripe: tuple[PriorityMap[AddressGroup], PriorityMap[AddressGroup]] = (PriorityMap(), PriorityMap())
+        self._next: PriorityMap[AddressGroup] = PriorityMap()
+        self._longest: PriorityMap[AddressGroup] = PriorityMap()
 
     def __len__(self) -> int:
         """How many have a place; those in line are not counted."""
@@ -69,21 +69,21 @@ class Waiting:
         """How many stand in line."""
         return self._inLine
 
-    def arrived(self, who: Any, address: Any) -> tuple[Place, Moves]:
+    def arrived(self, who: Any, address: Any) -> tuple[Seat, QueueActions]:
         """
         A connection has been made.
 
-        :param who: the connection. Only handed back, in `Moves`.
+        :param who: the connection. Only handed back, in `QueueActions`.
         :param address: its `IAddress`, or None.
-        :return: its place, and what is to be done with others. If its `Place.who` is None, there is no room for it,
+        :return: its place, and what is to be done with others. If its `Seat.who` is None, there is no room for it,
             and it is to be closed, because of `NO_ROOM`.
         """
-        name = groupOf(address)
+        name = addressGroupOf(address)
         group = self._groups.get(name)
         if group is None:
-            group = self._groups[name] = Group(name)
+            group = self._groups[name] = AddressGroup(name)
         self._number += 1
-        place = Place(who, group, self._number)
+        place = Seat(who, group, self._number)
         self._deadlines.begin(place, self._gate.timeout)
         if not self._inLine and self._hasRoom(1):
             self._seat(place)
@@ -103,7 +103,7 @@ class Waiting:
         moves.closed[:] = [each for each in moves.closed if each[0] is not who]
         return place, moves
 
-    def outside(self, who: Any, address: Any) -> Place:
+    def outside(self, who: Any, address: Any) -> Seat:
         """
         A place for one that had none, as it has logged in; for when it has to be remembered again: `working` on one
         more login of its, or `loggedOut`.
@@ -111,16 +111,16 @@ class Waiting:
         :param who: the connection.
         :param address: its `IAddress`, or None.
         """
-        name = groupOf(address)
+        name = addressGroupOf(address)
         self._number += 1
-        return Place(who, self._groups.get(name) or Group(name), self._number)
+        return Seat(who, self._groups.get(name) or AddressGroup(name), self._number)
 
-    def loggedIn(self, place: Place) -> Moves:
+    def loggedIn(self, place: Seat) -> QueueActions:
         """Somebody has logged in on it: it makes room."""
         self._removed(place)
         return self._served()
 
-    def loggedOut(self, place: Place) -> Moves:
+    def loggedOut(self, place: Seat) -> QueueActions:
         """The last session on it has ended: it waits again, for a login that may take `profile.Gate.again` seconds."""
         if place.who is None or place.waiting or place.held:
             return NOTHING
@@ -132,13 +132,13 @@ class Waiting:
         self._enter(place)
         return self._served()
 
-    def lost(self, place: Place) -> Moves:
+    def lost(self, place: Seat) -> QueueActions:
         """The connection is gone."""
         self._removed(place)
         place.who = None
         return self._served()
 
-    def working(self, place: Place) -> None:
+    def working(self, place: Seat) -> None:
         """
         A checker or a builder of ours is at work on it: until `rested`, its time stands still, and it makes room for
         nobody. Not while a refusal is held back to slow down who guesses: that is its own time.
@@ -149,7 +149,7 @@ class Waiting:
             if place.waiting:
                 self._ranked(place.group, place)
 
-    def rested(self, place: Place) -> Moves:
+    def rested(self, place: Seat) -> QueueActions:
         """The checker or builder is done. Once for each `working`, also when it failed."""
         place.busy -= 1
         if place.busy == 0:
@@ -158,9 +158,9 @@ class Waiting:
                 self._ranked(place.group, place)
         return self._served()
 
-    def swept(self) -> Moves:
+    def swept(self) -> QueueActions:
         """Time has passed. To be called twice a second or so, while there are any."""
-        moves = Moves()
+        moves = QueueActions()
         for place in islice(self._deadlines.overdue(), max(BATCH, len(self._deadlines) // 8)):
             self._close(place, "gate.timeout: nobody has logged in on it in time", moves)
         for place in self._youth.ended():
@@ -169,19 +169,19 @@ class Waiting:
 
     # In and out.
 
-    def _seat(self, place: Place) -> None:
+    def _seat(self, place: Seat) -> None:
         """One that has just come gets a place."""
         if self._gate.connections is not None:
             self._youth.begin(place)
         self._enter(place)
 
-    def _enter(self, place: Place) -> None:
+    def _enter(self, place: Seat) -> None:
         place.waiting = True
         self._places[place] = None
         place.group.count += 1
         self._ranked(place.group, place)
 
-    def _removed(self, place: Place) -> None:
+    def _removed(self, place: Seat) -> None:
         group = place.group
         if place.held:
             place.held = False
@@ -198,7 +198,7 @@ class Waiting:
         if not group.count and not group.line:
             del self._groups[group.name]
 
-    def _close(self, place: Place, why: str, moves: Moves) -> None:
+    def _close(self, place: Seat, why: str, moves: QueueActions) -> None:
         who = place.who
         self._removed(place)
         place.who = None
@@ -209,13 +209,13 @@ class Waiting:
         most = self._gate.connections
         return most is None or len(self._places) + more <= most
 
-    def _served(self, moves: Moves | None = None) -> Moves:
+    def _served(self, moves: QueueActions | None = None) -> QueueActions:
         """Let in who stands in line, as far as there is room or somebody makes it."""
         if not self._inLine and self._hasRoom():
             if self._crowded and self._hasRoom(len(self._places)):
                 self._crowd(False)
             return NOTHING if moves is None else moves
-        moves = Moves() if moves is None else moves
+        moves = QueueActions() if moves is None else moves
         if not self._crowded:
             self._crowd(True)
         while not self._hasRoom() and self._makesRoom(0, moves):
@@ -235,7 +235,7 @@ class Waiting:
     def _crowd(self, crowded: bool) -> None:
         """From now on there is no more room, or enough."""
         self._crowded = crowded
-        self._ripe, self._next, self._longest = (Least(), Least()), Least(), Least()
+        self._ripe, self._next, self._longest = (PriorityMap(), PriorityMap()), PriorityMap(), PriorityMap()
         for group in self._groups.values():
             group.ripe = None
         if crowded:
@@ -244,7 +244,7 @@ class Waiting:
             for group in self._groups.values():
                 self._ranked(group)
 
-    def _makesRoom(self, holds: int, moves: Moves) -> bool:
+    def _makesRoom(self, holds: int, moves: QueueActions) -> bool:
         """
         Close one that can go.
 
@@ -258,7 +258,7 @@ class Waiting:
                 return True
         return False
 
-    def _least(self, level: int) -> Place | None:
+    def _least(self, level: int) -> Seat | None:
         """Of the addresses that hold most, the place that is the first to make room."""
         while (found := self._ripe[level - 1].least()) is not None:
             self._ranked(found[1])
@@ -266,7 +266,7 @@ class Waiting:
                 return found[1].least(level)
         return None
 
-    def _ranked(self, group: Group, place: Place | None = None) -> None:
+    def _ranked(self, group: AddressGroup, place: Seat | None = None) -> None:
         """Something about a group has changed, or about one of its places."""
         if not self._crowded:
             return

@@ -11,10 +11,10 @@ from typing import Any, cast
 
 import attrs
 
-from pbkit.wire.prelogin.prioritymap import Least
+from pbkit.wire.prelogin.prioritymap import PriorityMap
 
 
-def groupOf(address: Any) -> Hashable:
+def addressGroupOf(address: Any) -> Hashable:
     """
     What counts as one address.
 
@@ -35,7 +35,7 @@ def groupOf(address: Any) -> Hashable:
     return int(six) >> 64 if six.ipv4_mapped is None else str(six.ipv4_mapped)
 
 
-class Group:
+class AddressGroup:
     """
     The connections of one address.
 
@@ -50,20 +50,20 @@ class Group:
     def __init__(self, name: Hashable) -> None:
         self.name = name
         self.count = 0
-        self.ripe: tuple[Least[Place], Least[Place]] | None = None
-        self.line: OrderedDict[Place, None] = OrderedDict()
+        self.ripe: tuple[PriorityMap[Seat], PriorityMap[Seat]] | None = None
+        self.line: OrderedDict[Seat, None] = OrderedDict()
 
-    def rank(self, place: Place) -> None:
+    def rank(self, place: Seat) -> None:
         """Something about one of its places has changed."""
         if self.ripe is None:
-            self.ripe = Least(), Least()
+            self.ripe = PriorityMap(), PriorityMap()
         for level, ripe in enumerate(self.ripe, 1):
             if place.waiting and place.yields >= level and not place.busy:
                 ripe.put(place, (place.sent, place.number))
             else:
                 ripe.discard(place)
 
-    def least(self, level: int) -> Place | None:
+    def least(self, level: int) -> Seat | None:
         """
         The place that is the first to make room, or None if none can.
 
@@ -78,20 +78,20 @@ class Group:
         return None
 
 
-class Place:
+class Seat:
     """
     One connection's, until somebody has logged in on it, and again when the last is out.
 
-    :ivar who: the connection, as it was given to `Waiting.arrived`.
+    :ivar who: the connection, as it was given to `PreloginQueue.arrived`.
     :ivar sent: how many bytes it has sent since it came, or since its last session has ended. The connection adds
         to it what it receives, while it is waiting: ``place.sent += len(data)``.
-    :ivar held: it stands in line: say nothing to it and read nothing of it until `Moves.letIn` has it.
+    :ivar held: it stands in line: say nothing to it and read nothing of it until `QueueActions.letIn` has it.
     :ivar waiting: it has a place among those that have not logged in.
     """
 
     __slots__ = ("busy", "due", "group", "held", "number", "sent", "waiting", "who", "yields")
 
-    def __init__(self, who: Any, group: Group, number: int) -> None:
+    def __init__(self, who: Any, group: AddressGroup, number: int) -> None:
         self.who = who
         self.group = group
         self.number = number
@@ -105,7 +105,7 @@ class Place:
 
 
 @attrs.define
-class Moves:
+class QueueActions:
     """
     What is to be done to connections, outside.
 
@@ -118,4 +118,4 @@ class Moves:
 
 
 #: Nothing is to be done: one for all, and nobody adds to it.
-NOTHING = Moves(cast("list[Any]", ()), cast("list[tuple[Any, str]]", ()))
+NOTHING = QueueActions(cast("list[Any]", ()), cast("list[tuple[Any, str]]", ()))

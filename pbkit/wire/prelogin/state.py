@@ -13,15 +13,14 @@ import attrs
 
 from pbkit.wire.outbound import WINDOW
 from pbkit.wire.peer import addressOf, ping
-from pbkit.wire.prelogin.gate import Answered, Closed, Gate, Nobody, Serve
+from pbkit.wire.prelogin.gate import Answered, Closed, Nobody, PreloginGate, Serve
 from pbkit.wire.prelogin.queue import NO_ROOM
-from pbkit.wire.prelogin.seat import Place
-from pbkit.wire.profile import Calls, Limits
-from pbkit.wire.profile import Gate as Bounds
+from pbkit.wire.prelogin.seat import Seat
+from pbkit.wire.profile import Calls, Gate, Limits
 
 if TYPE_CHECKING:
     from pbkit.wire.broker import Broker
-    from pbkit.wire.keepalive import Watch
+    from pbkit.wire.keepalive import ConnectionMonitor
 
 #: How many log-ins of one connection are served at once before the first is through; the others wait.
 LOGINS = 8
@@ -33,7 +32,7 @@ PONG = 128
 
 
 @lru_cache(maxsize=8)
-def _bounds(gate: Bounds, calls: Calls, used: bool) -> tuple[Limits, Calls]:
+def _bounds(gate: Gate, calls: Calls, used: bool) -> tuple[Limits, Calls]:
     """Of one on which nobody is logged in."""
     # Whoever was logged in is pinged, as those who wait for a first login are not.
     items = max(gate.items, PONG) if used else gate.items
@@ -41,7 +40,7 @@ def _bounds(gate: Bounds, calls: Calls, used: bool) -> tuple[Limits, Calls]:
     return limits, attrs.evolve(calls, served=LOGINS, queued=gate.memory // 8)
 
 
-class Threshold:
+class PreloginState:
     """
     The way in of one connection of a server.
 
@@ -54,13 +53,13 @@ class Threshold:
 
     __slots__ = ("_broker", "_closedAt", "_said", "_watch", "gate", "heard", "place", "record", "sessions")
 
-    def __init__(self, broker: Broker, watch: Watch | None, gated: bool) -> None:
+    def __init__(self, broker: Broker, watch: ConnectionMonitor | None, gated: bool) -> None:
         self._broker = broker
         self._watch = watch
         self._closedAt: float | None = None
-        self.gate = Gate(broker) if gated else None
+        self.gate = PreloginGate(broker) if gated else None
         self.sessions = 0
-        self.place: Place | None = None
+        self.place: Seat | None = None
         self._said = 0
         self.heard = False
         self.record: Any = None
@@ -81,7 +80,7 @@ class Threshold:
         if self.place.who is None:
             self._broker.refuse(NO_ROOM)
         elif self.place.held:
-            self._broker.intake.hold()
+            self._broker.inbound.hold()
         else:
             return True
         return False
@@ -118,7 +117,7 @@ class Threshold:
         self._outflow()
 
     def _outflow(self) -> None:
-        self._broker.outflow.window = min(WINDOW, self.output // 8)
+        self._broker.outbound.window = min(WINDOW, self.output // 8)
 
     @property
     def closed(self) -> bool:
@@ -167,17 +166,17 @@ class Threshold:
     @property
     def buffered(self) -> int:
         """How many bytes of ours wait to be read by the other end."""
-        return self._broker.outflow.buffered
+        return self._broker.outbound.buffered
 
     @property
     def drained(self) -> int:
         """How often all of them have left."""
-        return self._broker.outflow.drained
+        return self._broker.outbound.drained
 
     @property
     def paused(self) -> bool:
         """Whether we do not read: then its silence says nothing."""
-        return bool(self._broker.intake.paused)
+        return bool(self._broker.inbound.paused)
 
     def ask(self) -> None:
         """Have it give a sign of life. Not one that has to log in within a time of its own."""
@@ -193,7 +192,7 @@ class Threshold:
     def letIn(self) -> None:
         """It stood in line, and now there is room."""
         self._broker.greet()
-        self._broker.intake.resume()
+        self._broker.inbound.resume()
 
     # What a login does.
 
@@ -223,7 +222,7 @@ class Threshold:
             self._leavePlace()
             self._watch.act(moves)
 
-    def _placed(self, watch: Watch) -> Place:
+    def _placed(self, watch: ConnectionMonitor) -> Seat:
         if self.place is None:
             self.place = watch.waiting.outside(self, addressOf(self._broker))
         return self.place
@@ -258,7 +257,7 @@ class Threshold:
             self._closedAt = None
             self._bound()
         output = self._broker.profile.output
-        if self._broker.outflow.lasting(now, output.lasting) < output.seconds:
+        if self._broker.outbound.lasting(now, output.lasting) < output.seconds:
             return None
         return f"output.lasting: more than {output.lasting} bytes have waited to be read for {output.seconds:g} s"
 

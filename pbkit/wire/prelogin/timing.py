@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from pbkit.wire.prelogin.prioritymap import Least
-from pbkit.wire.prelogin.seat import Place
+from pbkit.wire.prelogin.prioritymap import PriorityMap
+from pbkit.wire.prelogin.seat import Seat
 
 #: How long one that has just come makes room for nobody while it says nothing: in seconds, and in sweeps. TLS takes two
 #: round trips until we hear something, a second to the other side of the earth. A reactor that is busy sweeps less
@@ -26,7 +26,7 @@ NOBODY, FEW, ALL = 0, 1, 2
 _STAGES = ((SILENT, FEW, NOBODY), (SHY, ALL, FEW), (YOUNG, ALL, ALL))
 
 
-class Deadlines:
+class LoginDeadlines:
     """
     By when each is to have logged in. The time stands still while a checker of ours is at work on it.
 
@@ -37,42 +37,42 @@ class Deadlines:
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
-        self._due: Least[Place] = Least()
+        self._due: PriorityMap[Seat] = PriorityMap()
 
     def __len__(self) -> int:
         return len(self._due)
 
-    def begin(self, place: Place, timeout: float | None) -> None:
+    def begin(self, place: Seat, timeout: float | None) -> None:
         """It has so long, from now on; for ever, if that is None."""
         place.due = timeout
         if not place.busy:
             self.resume(place)
 
-    def end(self, place: Place) -> None:
+    def end(self, place: Seat) -> None:
         """It has logged in, or is gone."""
         self._due.discard(place)
         place.due = None
 
-    def pause(self, place: Place) -> None:
-        """A checker begins. `Place.due` is what is left, until it ends."""
+    def pause(self, place: Seat) -> None:
+        """A checker begins. `Seat.due` is what is left, until it ends."""
         if place.due is not None:
             self._due.discard(place)
             place.due -= self._seconds()
 
-    def resume(self, place: Place) -> None:
+    def resume(self, place: Seat) -> None:
         """The checker has ended."""
         if place.due is not None:
             place.due += self._seconds()
             self._due.put(place, (place.due, place.number))
 
-    def overdue(self) -> Iterator[Place]:
+    def overdue(self) -> Iterator[Seat]:
         """Those whose time is up, the first first. Each is to be taken out with `end` before the next is asked for."""
         now = self._seconds()
         while (found := self._due.least()) is not None and found[0][0] <= now:
             yield found[1]
 
 
-class Youth:
+class GracePeriods:
     """
     Those that have just come, and make room for nobody yet, and then for few. What they send is looked at in sweeps.
 
@@ -86,15 +86,15 @@ class Youth:
         self._sweep = 0
         # Who has come since the last sweep; and at each stage, those that came together, when, and before which sweep.
         # Who has gone in between is still among them.
-        self._new: list[Place] = []
-        self._stages: list[deque[tuple[list[Place], float, int]]] = [deque() for _ in _STAGES]
+        self._new: list[Seat] = []
+        self._stages: list[deque[tuple[list[Seat], float, int]]] = [deque() for _ in _STAGES]
 
-    def begin(self, place: Place) -> None:
+    def begin(self, place: Seat) -> None:
         """It has just come."""
         place.yields = NOBODY
         self._new.append(place)
 
-    def ended(self) -> list[Place]:
+    def ended(self) -> list[Seat]:
         """A sweep: those that make room for more than before."""
         now, grown = self._seconds(), []
         self._sweep += 1

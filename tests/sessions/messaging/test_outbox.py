@@ -377,7 +377,7 @@ class ModelTests(SlowTestCase):
     def test_asTheModelHasIt(self, steps: list[tuple[str, Any, int]]) -> None:
         """Order and bounds are kept, what `tell` says is true, and what arrives is what the model says, to the last."""
         self.begin()
-        self.wire.server.outflow.window = 300
+        self.wire.server.outbound.window = 300
         self.wire.stall()
         model = Model()
         answers: list[Any] = []

@@ -312,7 +312,7 @@ class WatchTests(PresenceTestCase):
         wire, watch = SlowWire(self.server), Watch()
         self.kept.append(self.successResultOf(wire.login("carol", watch)))
         session = self.realm.roster.ofAvatar("carol")[0]
-        wire.server.outflow.window = 3000
+        wire.server.outbound.window = 3000
         wire.stall()
         self.realm.presence.watch(session)
         for n in range(0, 500, 3):

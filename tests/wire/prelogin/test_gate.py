@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import Broker, CachingRealm, ClientFactory
 from pbkit.errors import Error
-from pbkit.wire.prelogin.gate import IGNORED, SERVE, Answered, Closed, Gate, Ignored, Nobody, Serve
+from pbkit.wire.prelogin.gate import IGNORED, SERVE, Answered, Closed, Ignored, Nobody, PreloginGate, Serve
 from tests.support import Client, Recorder, Wire, serve
 from tests.wire.things import WireCase
 
@@ -29,9 +29,9 @@ class _Tables:
         return luid == CHALLENGER
 
 
-def gate(inside: int = 0) -> Gate:
+def gate(inside: int = 0) -> PreloginGate:
     """A gate of a connection that was given one challenger."""
-    made = Gate(_Tables())
+    made = PreloginGate(_Tables())
     for _ in range(inside):
         made.enter()
     return made

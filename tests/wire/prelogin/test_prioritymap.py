@@ -6,17 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.wire.prelogin.prioritymap import Least
+from pbkit.wire.prelogin.prioritymap import PriorityMap
 
 
 class LeastTests(SynchronousTestCase):
-    """`Least`, against a dict that is searched."""
+    """`PriorityMap`, against a dict that is searched."""
 
     @settings(deadline=None, max_examples=300)
     @given(st.lists(st.tuples(st.integers(0, 5), st.one_of(st.none(), st.integers(0, 9))), max_size=60))
     def test_asADict(self, moves: list[tuple[int, int | None]]) -> None:
         """After any moves the least is the least, and each thing is in or out."""
-        table: Least[str] = Least()
+        table: PriorityMap[str] = PriorityMap()
         naive: dict[str, tuple[int, int]] = {}
         for number, key in moves:
             thing = f"thing {number}"
@@ -33,7 +33,7 @@ class LeastTests(SynchronousTestCase):
 
     def test_keepsNothing(self) -> None:
         """What was moved about or taken out does not pile up."""
-        table: Least[int] = Least()
+        table: PriorityMap[int] = PriorityMap()
         for number in range(1000):
             table.put(1, number)
         self.assertLessEqual(len(table._heap), 20)

@@ -13,8 +13,8 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.wire.prelogin.queue import BATCH, Waiting
-from pbkit.wire.prelogin.seat import Moves, Place, groupOf
+from pbkit.wire.prelogin.queue import BATCH, PreloginQueue
+from pbkit.wire.prelogin.seat import QueueActions, Seat, addressGroupOf
 from pbkit.wire.prelogin.timing import ALL, FEW, NOBODY, SHY, SILENT, SWEEPS, YOUNG
 from pbkit.wire.profile import Gate
 
@@ -42,7 +42,7 @@ class GroupTests(SynchronousTestCase):
             (None, None, True),
             (None, address("10.0.0.1"), False),
         ):
-            self.assertEqual(groupOf(one) == groupOf(other), same, (one, other))
+            self.assertEqual(addressGroupOf(one) == addressGroupOf(other), same, (one, other))
 
 
 class WaitingCase(SynchronousTestCase):
@@ -53,20 +53,20 @@ class WaitingCase(SynchronousTestCase):
     def setUp(self) -> None:
         """The table."""
         self.clock = Clock()
-        self.waiting = Waiting(self.gate, self.clock.seconds)
+        self.waiting = PreloginQueue(self.gate, self.clock.seconds)
 
-    def arrived(self, *names: str, host: str = "10.0.0.1") -> list[Place]:
+    def arrived(self, *names: str, host: str = "10.0.0.1") -> list[Seat]:
         """Some come, and nobody has to go for them."""
         places = []
         for name in names:
             place, moves = self.waiting.arrived(name, address(host))
-            self.assertEqual(moves, Moves())
+            self.assertEqual(moves, QueueActions())
             places.append(place)
         return places
 
-    def sweep(self, seconds: float = YOUNG + 1) -> Moves:
+    def sweep(self, seconds: float = YOUNG + 1) -> QueueActions:
         """Time passes, in sweeps, and by default until those that are there make room for all."""
-        made = Moves()
+        made = QueueActions()
         for _ in range(round(seconds * 2)):
             self.clock.advance(0.5)
             moves = self.waiting.swept()
@@ -74,7 +74,7 @@ class WaitingCase(SynchronousTestCase):
             made.letIn += moves.letIn
         return made
 
-    def closed(self, moves: Moves) -> list[str]:
+    def closed(self, moves: QueueActions) -> list[str]:
         """Who is closed."""
         return [who for who, _ in moves.closed]
 
@@ -98,7 +98,7 @@ class RoomTests(WaitingCase):
     def test_whatHasBeenSentSince(self) -> None:
         """What counts is what each has sent by now, in its own address and beside the others."""
         a, _, c, d = self.arrived("a", "b") + self.arrived("c", "d", host="10.0.0.2")
-        self.assertEqual(self.sweep(), Moves())
+        self.assertEqual(self.sweep(), QueueActions())
         a.sent += 1
         _, moves = self.waiting.arrived("e", address("10.0.0.3"))
         self.assertEqual(self.closed(moves), ["b"])
@@ -121,7 +121,7 @@ class RoomTests(WaitingCase):
         self.arrived("a", "b", "c", "d")
         (e,) = self.arrived("e")
         self.assertTrue(e.held)
-        self.assertEqual(self.sweep(SHY), Moves())
+        self.assertEqual(self.sweep(SHY), QueueActions())
         moves = self.sweep(1.0)
         self.assertEqual((self.closed(moves), moves.letIn), (["a"], ["e"]))
         self.assertFalse(e.held)
@@ -131,7 +131,7 @@ class RoomTests(WaitingCase):
         self.arrived("a", "b", "c", "d")
         self.arrived("e")
         self.arrived("few", host="10.0.0.2")
-        self.assertEqual(self.sweep(SILENT), Moves())
+        self.assertEqual(self.sweep(SILENT), QueueActions())
         moves = self.sweep(1.0)
         self.assertEqual((self.closed(moves), moves.letIn), (["a"], ["few"]))
 
@@ -140,15 +140,15 @@ class RoomTests(WaitingCase):
         for place in self.arrived("a", "b", "c", "d"):
             place.sent += 1
         self.arrived("few", host="10.0.0.2")
-        self.assertEqual(self.sweep(SHY), Moves())
+        self.assertEqual(self.sweep(SHY), QueueActions())
         self.assertEqual(self.sweep(1.0).letIn, ["few"])
 
     def test_notMuchLess(self) -> None:
         """Not for one that would hold half as many: of many who come at once, nobody has more right than another."""
-        self.waiting = Waiting(Gate(connections=2, line=1), self.clock.seconds)
+        self.waiting = PreloginQueue(Gate(connections=2, line=1), self.clock.seconds)
         self.arrived("a", "b")
         self.arrived("c", host="10.0.0.2")
-        self.assertEqual(self.sweep(SHY), Moves())
+        self.assertEqual(self.sweep(SHY), QueueActions())
         self.assertEqual(self.sweep(1.0).letIn, ["c"])
 
     def test_busyReactor(self) -> None:
@@ -157,7 +157,7 @@ class RoomTests(WaitingCase):
         self.arrived("e")
         for _ in range(SWEEPS):
             self.clock.advance(2)
-            self.assertEqual(self.waiting.swept(), Moves())
+            self.assertEqual(self.waiting.swept(), QueueActions())
         for place in places[1:]:
             place.sent += 1
         self.clock.advance(1)
@@ -168,7 +168,7 @@ class RoomTests(WaitingCase):
         for place in self.arrived("a", "b", "c", "d"):
             place.sent += 1
         self.arrived("e")
-        self.assertEqual(self.sweep(YOUNG), Moves())
+        self.assertEqual(self.sweep(YOUNG), QueueActions())
         self.assertEqual(self.closed(self.sweep(1.0)), ["a"])
 
     def test_whoLogsInMakesRoom(self) -> None:
@@ -189,14 +189,14 @@ class RoomTests(WaitingCase):
         self.arrived("few")
         self.sweep()
         self.arrived("a", "b", "c", "d", host="10.0.0.2")
-        self.assertEqual(self.waiting.swept(), Moves())
+        self.assertEqual(self.waiting.swept(), QueueActions())
         self.assertEqual(self.waiting.inLine, 1)
 
     def test_lineIsFull(self) -> None:
         """Beyond the line the last of the address with most in it goes; it may be the newcomer."""
         self.arrived("a", "b", "c", "d", "e", "f")
         place, moves = self.waiting.arrived("g", address("10.0.0.1"))
-        self.assertEqual((place.who, place.held, moves), (None, False, Moves()))
+        self.assertEqual((place.who, place.held, moves), (None, False, QueueActions()))
         place, moves = self.waiting.arrived("other", address("10.0.0.2"))
         self.assertEqual(self.closed(moves), ["f"])
         self.assertIn("gate.line", moves.closed[0][1])
@@ -209,7 +209,7 @@ class RoomTests(WaitingCase):
             self.waiting.working(place)
         self.sweep()
         self.arrived("e")
-        self.assertEqual(self.waiting.swept(), Moves())
+        self.assertEqual(self.waiting.swept(), QueueActions())
         self.assertEqual(self.waiting.inLine, 1)
 
     def test_refusedMakesRoom(self) -> None:
@@ -229,7 +229,7 @@ class RoomTests(WaitingCase):
         self.arrived("c", "d", "e", host="10.0.0.2")
         self.assertEqual(self.closed(self.waiting.loggedOut(a)), ["a"])
         self.assertIsNone(a.who)
-        self.assertEqual(self.waiting.loggedOut(a), Moves())
+        self.assertEqual(self.waiting.loggedOut(a), QueueActions())
 
     def test_comesBackAnew(self) -> None:
         """What it has sent until then does not count, and it came last."""
@@ -245,16 +245,16 @@ class RoomTests(WaitingCase):
 
     def test_withoutBound(self) -> None:
         """There may be as many as there are."""
-        self.waiting = Waiting(Gate(connections=None, line=0), self.clock.seconds)
+        self.waiting = PreloginQueue(Gate(connections=None, line=0), self.clock.seconds)
         self.arrived(*map(str, range(1000)))
         self.assertEqual(len(self.waiting), 1000)
 
     def test_notAllAtOnce(self) -> None:
         """When many could be let in, some are, and the others at the next occasion."""
         n = 2 * BATCH + 1
-        self.waiting = Waiting(Gate(connections=n, line=n, timeout=None), self.clock.seconds)
+        self.waiting = PreloginQueue(Gate(connections=n, line=n, timeout=None), self.clock.seconds)
         self.arrived(*map(str, range(2 * n)))
-        self.assertEqual(self.sweep(SHY), Moves())
+        self.assertEqual(self.sweep(SHY), QueueActions())
         self.assertEqual([len(self.sweep(0.5).letIn) for _ in range(4)], [BATCH, BATCH, 1, 0])
 
 
@@ -264,7 +264,7 @@ class DeadlineTests(WaitingCase):
     def test_notAllAtOnce(self) -> None:
         """Of many whose time is up some are closed, and the others in the next sweeps: others are to be served, too."""
         for n, expected in ((2 * BATCH + 1, [BATCH, BATCH, 1, 0]), (16 * BATCH, [2 * BATCH, 14 * BATCH // 8])):
-            self.waiting = Waiting(Gate(connections=None, timeout=30.0), self.clock.seconds)
+            self.waiting = PreloginQueue(Gate(connections=None, timeout=30.0), self.clock.seconds)
             self.arrived(*map(str, range(n)))
             self.clock.advance(30.0)
             self.assertEqual([len(self.waiting.swept().closed) for _ in expected], expected)
@@ -274,7 +274,7 @@ class DeadlineTests(WaitingCase):
         a, b, *_ = self.arrived("a", "b", "c", "d", "e")
         self.waiting.loggedIn(a)
         self.clock.advance(29.9)
-        self.assertEqual(self.waiting.swept(), Moves())
+        self.assertEqual(self.waiting.swept(), QueueActions())
         self.waiting.lost(b)
         self.clock.advance(0.1)
         moves = self.waiting.swept()
@@ -300,10 +300,10 @@ class DeadlineTests(WaitingCase):
         self.clock.advance(100)
         self.waiting.rested(a)
         self.clock.advance(100)
-        self.assertEqual(self.waiting.swept(), Moves())
+        self.assertEqual(self.waiting.swept(), QueueActions())
         self.waiting.rested(a)
         self.clock.advance(19.9)
-        self.assertEqual(self.waiting.swept(), Moves())
+        self.assertEqual(self.waiting.swept(), QueueActions())
         self.clock.advance(0.2)
         self.assertEqual(self.closed(self.waiting.swept()), ["a"])
 
@@ -317,7 +317,7 @@ class DeadlineTests(WaitingCase):
         for place in (a, b):
             self.waiting.loggedOut(place)
         self.clock.advance(599.9)
-        self.assertEqual(self.waiting.swept(), Moves())
+        self.assertEqual(self.waiting.swept(), QueueActions())
         self.clock.advance(0.1)
         self.assertEqual(self.closed(self.waiting.swept()), ["a"])
         self.waiting.rested(b)
@@ -326,12 +326,12 @@ class DeadlineTests(WaitingCase):
 
     def test_none(self) -> None:
         """Without one there is all the time."""
-        self.waiting = Waiting(Gate(timeout=None, again=None), self.clock.seconds)
+        self.waiting = PreloginQueue(Gate(timeout=None, again=None), self.clock.seconds)
         (a,) = self.arrived("a")
         self.waiting.working(a)
         self.waiting.rested(a)
         self.clock.advance(10**6)
-        self.assertEqual(self.waiting.swept(), Moves())
+        self.assertEqual(self.waiting.swept(), QueueActions())
 
     def test_lostAtWork(self) -> None:
         """A checker may come to its end after the connection is gone, or after it was logged in by another."""
@@ -343,7 +343,7 @@ class DeadlineTests(WaitingCase):
         for place in (a, b):
             self.waiting.rested(place)
         self.clock.advance(1000)
-        self.assertEqual(self.waiting.swept(), Moves())
+        self.assertEqual(self.waiting.swept(), QueueActions())
         self.assertEqual(len(self.waiting), 0)
 
 
@@ -364,19 +364,19 @@ class HerdTests(SynchronousTestCase):
         :return: who is logged in, and how many of the silent ones are left.
         """
         clock = Clock()
-        waiting = Waiting(Gate(), clock.seconds)
+        waiting = PreloginQueue(Gate(), clock.seconds)
         for n in range(silent):
             waiting.arrived(-1 - n, address("10.0.0.1"))
         for _ in range(round(after * 2)):
             clock.advance(0.5)
             waiting.swept()
         gone: set[int] = set()
-        places: dict[int, Place] = {}
+        places: dict[int, Seat] = {}
         said: dict[int, int] = {}
         speaking: list[int] = []
         inside: list[int] = []
 
-        def act(moves: Moves) -> None:
+        def act(moves: QueueActions) -> None:
             gone.update(who for who, _ in moves.closed)
             speaking.extend(who for who in moves.letIn if who >= 0)
 
@@ -435,7 +435,7 @@ class HerdTests(SynchronousTestCase):
         def calls(connections: int) -> float:
             """How many functions are called for each, of Python or not."""
             clock, called = Clock(), 0
-            waiting = Waiting(Gate(connections=connections, timeout=None), clock.seconds)
+            waiting = PreloginQueue(Gate(connections=connections, timeout=None), clock.seconds)
 
             def count(frame: Any, event: str, argument: Any) -> None:
                 nonlocal called
@@ -483,7 +483,7 @@ class Model:
         self.gate, self.clock = gate, clock
         self.all: list[Naive] = []
         self.numbers = self.sweeps = 0
-        self.moves = Moves()
+        self.moves = QueueActions()
 
     def those(self, state: str, host: str | None = None) -> list[Naive]:
         """By state and host."""
@@ -608,10 +608,10 @@ class ModelTests(SynchronousTestCase):
         """Whatever happens in whatever order, the same go and the same are let in."""
         clock = Clock()
         gate = Gate(connections=connections, line=line, timeout=12.0, again=20.0)
-        table, model = Waiting(gate, clock.seconds), Model(gate, clock)
-        places: list[Place] = []
+        table, model = PreloginQueue(gate, clock.seconds), Model(gate, clock)
+        places: list[Seat] = []
         for name, n in steps:
-            model.moves, made = Moves(), Moves()
+            model.moves, made = QueueActions(), QueueActions()
             if name == "advance":
                 clock.advance(n)
             elif name == "arrived":
@@ -631,7 +631,7 @@ class ModelTests(SynchronousTestCase):
                     place.sent += 1
                     each.sent += 1
                 elif name != "rested" or each.busy:
-                    made = getattr(table, name)(place) or Moves()
+                    made = getattr(table, name)(place) or QueueActions()
                     getattr(model, name)(each)
             self.assertEqual(list(made.letIn), model.moves.letIn)
             self.assertEqual([who for who, _ in made.closed], [who for who, _ in model.moves.closed])
