@@ -194,8 +194,8 @@ def dispatch(
         result = Deferred.fromCoroutine(result)
     # Whether something is a Deferred takes as long to find out as two calls.
     if type(result) not in _PLAIN and isinstance(result, Deferred):
-        if getattr(method, _MARK, False) and current.get() is not None:
-            result = current.get().cancelAtEnd(result)
+        if getattr(method, _MARK, False) and (session := current.get()) is not None:
+            result = session.cancelAtEnd(result)
         return broker.serialize(result, perspective, method, args, kw)
     answered = getattr(broker, "answered", None)
     if answered is not None:

@@ -1,8 +1,8 @@
 """
-Where the two halves meet.
+The contracts between the packages.
 
-`pbkit.sessions` (who is here) and `pbkit.wire` (bytes) never import each other. What one needs of
-the other stands here, and `pbkit.server` hands it over.
+`pbkit.sessions` (who is logged in) and `pbkit.wire` (bytes) never import each other. What each needs of the other is
+declared here, and `pbkit.server` connects the two. mypy checks the interfaces as types, by way of mypy-zope.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.spread import pb
 from zope.interface import Attribute, Interface
 
@@ -21,66 +23,52 @@ if TYPE_CHECKING:
     from pbkit.errors import LoginRefused, SessionEnded
 
 
-class ILogin(Interface):
-    """
-    One attempt to log in, as a session realm sees it in the place of the mind.
+class ICast(Interface):
+    """One call that is sent to many clients and wants no answer."""
 
-    A realm that does not provide `ISessionRealm` gets the raw mind, as from stock.
-    """
-
-    reference = Attribute("The mind: a `RemoteReference`, or None; anything else is to be refused.")
-    peer = Attribute("The `IPeer` that logs in; None where stock PB does not tell (no mind was sent).")
-    channel = Attribute("The `IChannel` that the session will have.")
-    hello = Attribute("What the client declared of itself, a dict; empty for a stock client.")
-    lost = Attribute("True once the connection is gone. Look again after each await.")
-    reachedRealm = Attribute("Set by a session realm, which counts its own refusals: he has shown who he is.")
-
-
-class ISessionRealm(Interface):
-    """Marks a realm whose `requestAvatar` takes an `ILogin` as its mind argument."""
-
-    def loginRefused(error: LoginRefused) -> None:
+    def to(reference: pb.RemoteReference) -> bool:
         """
-        A login ended before it reached the realm: a checker said no. For the realm's counters.
+        Send the call to one object.
+
+        :return: True if it was sent, False if the connection of the reference is lost.
         """
 
 
 class IPeer(Interface):
-    """A connection, as the sessions that ride on it see it. One for each connection."""
+    """A connection, as its sessions see it. There is one for each connection."""
 
-    peerId = Attribute("A str, unique in this process.")
-    address = Attribute("The `IAddress` of the other end, or None where the transport has none.")
-    alive = Attribute("False once the connection is lost.")
-    clock = Attribute("The `IReactorTime` of the connection, or None: then there are no deadlines.")
-    hello = Attribute("What the other end declared of itself, a dict; empty for a stock peer.")
-    buffered = Attribute("How many bytes of ours wait to be read by the other end, as far as is known.")
-    writable = Attribute("False while so much of ours waits that more had better not be sent. Under stock always true.")
+    peerId: str = Attribute("A name for the connection, unique in this process.")
+    address: IAddress | None = Attribute("The address of the other end, or None where the transport has none.")
+    alive: bool = Attribute("False once the connection is lost.")
+    closing: bool = Attribute("True once `close` was called: a login that ends now is too late.")
+    clock: IReactorTime | None = Attribute("The clock of the connection, or None: then there are no deadlines.")
+    hello: dict[str, object] = Attribute("What the other end declared about itself; empty for a stock peer.")
+    buffered: int = Attribute("How many bytes of output wait to be read by the other end, as far as is known.")
+    writable: bool = Attribute("False while so much output waits that no more should be sent. Always True under stock.")
+    riders: int = Attribute(
+        "How many sessions and pending logins use the connection. A login counts from the moment it is being served; a "
+        "challenge that has not been answered does not count yet."
+    )
 
-    def fanOut(method: str, args: tuple[Any, ...], kw: dict[str, Any]) -> Any:
+    def fanOut(method: str, args: tuple[Any, ...], kw: dict[str, Any]) -> ICast:
         """
-        A call that is to go to many, also of other connections, and wants no answer.
+        Prepare a call that is sent to many clients, also on other connections, and wants no answer.
 
-        :return: an object whose ``to(reference)`` sends it to one and returns whether it did, which it does not to who
-            is gone. It raises what is wrong with the arguments.
+        :raises Exception: the arguments cannot be sent.
         """
 
     def onWritable(f: Callable[[], object]) -> Callable[[], None]:
         """
-        Call `f` once when the connection is writable again; to be called while it is not. The connection may have been
-        filled again by others by then: look. After a loss it is not called.
+        Call `f` once when the connection is writable again. Use it only while it is not. Another callback may have
+        filled the connection again by then, so `f` must check. After a loss `f` is not called.
 
-        :return: a callable that takes `f` off again, harmless at any time.
+        :return: a callable that unregisters `f`; harmless at any time.
         """
-
-    riders = Attribute(
-        "How many sessions and pending log-ins ride on it. A login counts from the moment that it is being served: a "
-        "challenge that has not been answered is none yet."
-    )
-    closing = Attribute("True once `close` was called: whoever logs in now is too late.")
 
     def board() -> Callable[[], None]:
         """
-        Ride on it, for whom the connection itself does not know: a login at a stock broker, a goodbye under way.
+        Count as a user of the connection, for one that the connection does not know of by itself: a login at a stock
+        broker, or a goodbye that is being sent.
 
         :return: a callable that ends that; harmless at any time.
         """
@@ -89,97 +77,127 @@ class IPeer(Interface):
         """
         Call `f` when the connection is lost; at once if it is lost already.
 
-        :return: a callable that takes `f` off again, harmless at any time.
+        :return: a callable that unregisters `f`; harmless at any time.
         """
 
-    def logFailure(log: Logger, format: str, failure: Failure, **fields: Any) -> None:
+    def logFailure(log: Logger, format: str, failure: Failure, **fields: object) -> None:
         """
-        Write down what was raised because of what this connection sent: its text escaped and cut, and no more of these
-        in a second than one connection may cause.
+        Log an exception that this connection caused: with its text escaped and cut, and within the number of lines that
+        one connection may cause in a second.
 
-        :param log: of the module that says so.
-        :param format: a constant, with the names of `fields` in it.
+        :param log: the logger of the calling module.
+        :param format: a constant text that names `fields`.
         """
 
-    def ping(timeout: float) -> Any:
+    def ping(timeout: float) -> Deferred[bool]:
         """
-        Ask the other end for a sign of life. Works with every PB peer: a call on an object that
-        nobody has is answered, with an error.
+        Ask the other end for a sign of life. Works with every PB peer, because a call on an object that does not exist
+        is answered with an error.
 
         :param timeout: in seconds.
         :return: a Deferred that always fires, with True if anything came back in time.
         """
 
-    def goodbye(reference: Any, reason: str, detail: str, timeout: float) -> Any:
+    def goodbye(reference: pb.RemoteReference | None, reason: str, detail: str, timeout: float) -> Deferred[bool]:
         """
-        Tell a client that its session is over: ``goodbye(reason, detail)``. It goes beside the session, whose own
-        references may be dead by now.
+        Tell a client that its session has ended: ``goodbye(reason, detail)``. The message does not use the session's
+        references, which may be dead by now.
 
-        :param reference: the mind, a `RemoteReference`. None: then only a client is told that declared in its hello
-            that it knows it, with ``{"goodbye": True}``; on the object named ``pbkit``.
+        :param reference: the mind. None: then the message goes to the object named ``pbkit``, and only to a client
+            that declared ``{"goodbye": True}`` in its hello.
         :param reason: the name of a class of `pbkit.errors`.
         :param detail: a sentence for people.
-        :param timeout: how long it has to answer, in seconds. Without a clock it is not waited for.
-        :return: a Deferred that always fires, with True if it answered in time, be it with an error.
+        :param timeout: how many seconds the client has to answer. Without a clock there is no waiting.
+        :return: a Deferred that always fires, with True if the client answered in time, be it with an error.
         """
 
-    def close(abortAfter: float) -> Any:
+    def close(abortAfter: float) -> Deferred[None]:
         """
-        Close the connection once all that was written is sent. Idempotent; if asked for more than once, the
-        soonest end counts.
+        Close the connection once all output is sent. Idempotent; of several calls the shortest time counts.
 
-        :param abortAfter: if it is still open then, in seconds, it is cut off; 0 does so at once.
+        :param abortAfter: abort the connection if it is still open after so many seconds; 0 aborts it at once.
         :return: a Deferred that fires when the connection is lost, with None; never fails.
         """
 
 
 class IChannel(Interface):
-    """The part of a connection that is one session's."""
+    """The part of a connection that belongs to one session."""
 
-    session = Attribute("The `ISession` whose channel this is, or None before login.")
-    busy = Attribute("Whether a call of the client's is being served whose answer is still to come.")
+    session: ISession | None = Attribute("The session of this channel, or None before login.")
+    busy: bool = Attribute("True while a call of the client is being served whose answer is still to come.")
 
     def drain(error: SessionEnded, idle: Callable[[], object]) -> None:
         """
-        From now on new calls are answered `error`; those that are being served go on, and are answered.
+        Answer new calls with `error` from now on; calls that are being served go on, and are answered.
 
-        :param idle: called once when none is being served, at once if none is now; not if the channel ends before.
+        :param idle: called once when no call is being served, at once if none is now. Not called if the channel ends
+            before.
         """
 
     def end(error: SessionEnded) -> None:
         """
-        From now on every reference that was got through this channel is dead and answers `error`.
+        Invalidate every reference that was obtained through this channel: from now on each answers `error`.
         Idempotent: the first error stays.
         """
 
     def onReleased(f: Callable[[], object]) -> None:
         """
-        Call `f` once when the client has let go of everything that it got through this channel and no
-        call of its own is being served, or when the connection is lost.
+        Call `f` once when the client has released everything that it obtained through this channel and no call of its
+        own is being served, or when the connection is lost.
+        """
+
+
+class ILogin(Interface):
+    """
+    One login, as a session realm receives it in place of the mind.
+
+    A realm that does not provide `ISessionRealm` receives the raw mind, as from stock.
+    """
+
+    reference: pb.RemoteReference | None = Attribute("The mind. The realm refuses anything else with `BadMind`.")
+    peer: IPeer | None = Attribute("The connection; None where stock PB does not tell (no mind was sent).")
+    channel: IChannel = Attribute("The channel that the session will have.")
+    hello: dict[str, object] = Attribute("What the client declared about itself; empty for a stock client.")
+    lost: bool = Attribute("True once the connection is lost or about to be closed. Check it after each await.")
+    reachedRealm: bool = Attribute("True once `credentialsAccepted` was called.")
+
+    def credentialsAccepted() -> None:
+        """
+        The checker has accepted the credentials, and the realm takes the login over. The realm calls this first, and
+        counts its own refusals from then on. Idempotent.
+        """
+
+
+class ISessionRealm(Interface):
+    """Marks a realm whose `requestAvatar` takes an `ILogin` as its mind argument."""
+
+    def loginRefused(error: LoginRefused) -> None:
+        """
+        Count a login that was refused before it reached the realm, for example by a checker.
         """
 
 
 class ISession(pb.IPerspective):
-    """One login: what the client's reference really points at, and the only way out."""
+    """One login. The client's reference points at the session, and the session is the only way to end it."""
 
-    sessionId = Attribute("A str, unique in this process, never used again.")
-    avatarId = Attribute("A str.")
-    avatar = Attribute("The object that acts for the avatar id.")
-    peer = Attribute("The `IPeer` that this session rides on, or None under stock without a mind.")
-    endedWith = Attribute("None while it lives, then the `SessionEnded` that says why it ended.")
+    sessionId: str = Attribute("Unique in this process, and never used again.")
+    avatarId: str = Attribute("The avatar id.")
+    avatar: Any = Attribute("The object that acts for the avatar id.")
+    peer: IPeer | None = Attribute("The connection of this session, or None under stock without a mind.")
+    endedWith: SessionEnded | None = Attribute("None while the session lives, then the reason why it ended.")
 
     def end(reason: type[SessionEnded], detail: str = "") -> None:
         """
-        End this session. Synchronous, idempotent; the first reason stays.
+        End this session. Synchronous and idempotent; the first reason stays.
 
-        :param reason: the class that says why, as later calls of the client will be told.
+        :param reason: the class that later calls of the client raise.
         :param detail: a sentence for people.
         """
 
     def called() -> None:
-        """The client has called: on this session, or on an object that it got through it."""
+        """Note that the client has called this session, or an object that it obtained through it."""
 
-    def cancelAtEnd(running: Any) -> Any:
+    def cancelAtEnd(running: Deferred[Any]) -> Deferred[Any]:
         """
         Cancel a call that is being served when this session ends; at once if it has ended.
 
@@ -188,18 +206,18 @@ class ISession(pb.IPerspective):
         """
 
 
-#: The session whose call is being served. Set at every entry of a message, to None too: a timer that
-#: a handler armed under asyncio would otherwise carry one user's session into a stranger's call.
-current: ContextVar[Any] = ContextVar("pbkit.currentSession", default=None)
+#: The session whose call is being served. The wire sets it for every message, to None too: otherwise a timer that a
+#: method started under asyncio would carry one user's session into another user's call.
+current: ContextVar[ISession | None] = ContextVar("pbkit.currentSession", default=None)
 
 
 def currentSession() -> Any:
     """
-    The session whose call is being served, or None outside of one.
+    Return the session whose call is being served, or None outside of one.
 
-    Right in `perspective_*` and `remote_*` methods and, in `async def` ones, after each await. Not in
-    callbacks added to a bare Deferred: these run in the context of whoever fires it. For logging
-    and bookkeeping; never use it to authorise anything.
+    The result is right in `perspective_*` and `remote_*` methods and, in `async def` ones, after each await. It is not
+    in callbacks added to a bare Deferred: these run in the context of the code that fires it. Use it for logging and
+    bookkeeping, never for authorization.
 
     :return: the `pbkit.sessions.session.Session`, or None.
     """
@@ -207,6 +225,7 @@ def currentSession() -> Any:
 
 
 __all__ = [
+    "ICast",
     "IChannel",
     "ILogin",
     "IPeer",

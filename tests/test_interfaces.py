@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass, verifyObject
 
 from pbkit import CachingRealm, Realm, currentSession, dropin
-from pbkit.interfaces import IChannel, ILogin, IPeer, ISession, ISessionRealm, current
+from pbkit.interfaces import ICast, IChannel, ILogin, IPeer, ISession, ISessionRealm, current
 from pbkit.server import Login
 from pbkit.sessions.realms import NAMED
 from pbkit.sessions.session import Session
@@ -47,6 +47,7 @@ class ProvidedTests(SynchronousTestCase):
             verifyObject(ILogin, login)
             verifyObject(IPeer, login.peer)
             verifyObject(IChannel, login.channel)
+            self.assertIs(login.reachedRealm, True)
             self.assertIsInstance(login.reference, pb.RemoteReference)
             self.assertIs(login.channel.session, session)
             self.assertIs(login.lost, False)
@@ -55,7 +56,11 @@ class ProvidedTests(SynchronousTestCase):
 
     def test_stockLogin(self) -> None:
         """What a realm makes of a raw mind under a stock server is an `ILogin` too."""
-        verifyObject(ILogin, StockLogin(None, None))
+        login = StockLogin(None, None)
+        verifyObject(ILogin, login)
+        verifyObject(IChannel, login.channel)
+        login.credentialsAccepted()
+        self.assertIs(login.reachedRealm, True)
         mind, _ = self.seen(pb.PBServerFactory)
         self.assertIsInstance(mind, pb.RemoteReference)
 
@@ -64,6 +69,11 @@ class ProvidedTests(SynchronousTestCase):
         _, session = self.seen()
         verifyObject(ISession, session)
         verifyObject(pb.IPerspective, session)
+
+    def test_fanOut(self) -> None:
+        """What `IPeer.fanOut` returns is an `ICast`."""
+        _, session = self.seen()
+        verifyObject(ICast, session.peer.fanOut("told", (1,), {}))
 
     def test_classes(self) -> None:
         """The classes say what they implement."""
@@ -89,7 +99,7 @@ class CurrentSessionTests(SynchronousTestCase):
 
     def test_whatIsSet(self) -> None:
         """It is what the wire has set, until that is taken back."""
-        session = object()
+        session = Session("alice", Recorder("alice"), None, None, None, lambda _: None)
         before = current.set(session)
         self.assertIs(currentSession(), session)
         current.reset(before)

@@ -47,13 +47,13 @@ class Login:
 
     @property
     def reachedRealm(self) -> bool:
-        """Set by a session realm that has taken this over."""
+        """True once a session realm has taken this login over."""
         return self._reachedRealm
 
-    @reachedRealm.setter
-    def reachedRealm(self, reached: bool) -> None:
-        self._reachedRealm = reached
-        if reached:
+    def credentialsAccepted(self) -> None:
+        """As `ILogin.credentialsAccepted`."""
+        if not self._reachedRealm:
+            self._reachedRealm = True
             self._passed()
 
     @property

@@ -103,6 +103,10 @@ class StockLogin:
     def __attrs_post_init__(self) -> None:
         self.channel = StockChannel(self.peer)
 
+    def credentialsAccepted(self) -> None:
+        """As `ILogin.credentialsAccepted`. Under a stock factory nothing depends on it."""
+        self.reachedRealm = True
+
     @property
     def lost(self) -> bool:
         """True once the connection is gone or about to be closed, as far as can be told."""

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.spread import banana, pb
+from zope.interface import implementer
 
+from pbkit.interfaces import ICast
 from pbkit.wire import codec
 
 if TYPE_CHECKING:
     from pbkit.wire.calls import Calls
 
 
+@implementer(ICast)
 class Cast:
     """
     A call that goes to many, and wants no answer. What is the same for all of them is encoded once for each dialect;

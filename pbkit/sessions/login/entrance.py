@@ -63,7 +63,7 @@ class Entrance:
         :param login: an `ILogin`.
         :return: as `Realm.requestAvatar`.
         """
-        login.reachedRealm = True
+        login.credentialsAccepted()
         d: Deferred[Any] = Deferred.fromCoroutine(self._login(avatarId, login))
         if not d.called:
             self._logins.add(d)
