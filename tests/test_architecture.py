@@ -1,178 +1,324 @@
-"""Which way the doors of the house open, and how large its rooms may be: read from the source itself."""
+"""The rules that keep the code easy to find one's way in, checked against the source: see docs/design.rst."""
 
 from __future__ import annotations
 
-import ast
+import configparser
 import re
-from collections.abc import Iterator
-from pathlib import Path
+import sys
+from collections import Counter
+from collections.abc import Mapping
 
 from twisted.trial.unittest import SynchronousTestCase
 
-ROOT = Path(__file__).resolve().parent.parent
+import pbkit
+import pbkit.testing
+from tests.reading import ROOT, Graph, Key, Module, children, classes, contracted, cycles, graph, mapped, parse, read
 
-#: The package itself, as a room: what stands in pbkit/__init__.py.
-MAP = "pbkit"
+#: The package itself, as a room: what `pbkit/__init__.py` re-exports.
+PACKAGE = "pbkit"
 
-#: For each room the rooms that it may import. A room is a module or a package directly in pbkit.
-#: `errors` and `interfaces` may be imported by all, but for `config`, which is pure and has `errors` only.
-DOORS: dict[str, set[str]] = {
+#: The rooms of pbkit, which are the modules and packages directly in it, with the rooms that each may import.
+#: Each may also import itself, `errors` and `interfaces`; but `config` is pure and imports `errors` only.
+ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "interfaces": set(),
     "config": set(),
     "dispatch": set(),
     "plain": set(),
+    "aio": set(),
     "sessions": {"dispatch", "plain"},
     "wire": {"dispatch", "plain"},
-    "auth": set(),
+    # These four import what their purpose needs; `sessions` and `wire` never import them.
+    "auth": {"plain"},
+    "sync": {"plain"},
+    "cluster": {"plain"},
+    "ops": {"plain"},
     "server": {"dispatch", "sessions", "wire", "auth"},
-    "client": {"wire"},
+    "client": {"wire", "auth"},
     "dropin": {"wire", "server", "client"},
     "demo": {"sessions"},
-    "serving": {"config", "server", "sessions", "auth", "wire", "demo", MAP},
-    "tap": {"config", "serving", MAP},
+    "serving": {"config", "server", "sessions", "auth", "sync", "cluster", "ops", "wire", "demo", PACKAGE},
+    "tap": {"config", "serving", PACKAGE},
     "command": {"client"},
-    "cli": {"command", MAP},
+    "cli": {"command", PACKAGE},
     "testing": {"server", "client"},
-    MAP: {"dispatch", "sessions", "wire", "server", "client", "dropin"},
+    PACKAGE: {"dispatch", "sessions", "wire", "server", "client", "dropin"},
 }
 
-#: Who may import the reactor; elsewhere a clock or a reactor is an argument. `connect` takes one, too, and imports the
-#: installed one only when it is called without.
-REACTOR = {"tap", "cli", "client.connecting"}
+#: The modules that may import the installed reactor. Everywhere else a clock or a reactor is an argument. `connect()`
+#: takes one too, and imports the installed reactor only if it is called without.
+REACTOR = {"pbkit.tap", "pbkit.cli", "pbkit.client.connecting"}
 
-LINES = 350
-#: The codec is one pass over two formats, and cutting it would cost what it is for.
-#: The errors are a list, one class for each reason, and stay in one place.
-LONGER = {"wire/codec/pure.py", "errors.py"}
+#: The packages that may import an optional dependency, inside a function.
+OPTIONAL = ("pbkit.auth", "pbkit.sync", "pbkit.cluster", "pbkit.ops", "pbkit.sessions.stores", "pbkit.command")
+
+#: The modules behind the names in `install_requires`.
+REQUIRED = {"attrs": {"attr", "attrs"}, "Twisted[tls]": {"twisted", "OpenSSL"}, "zope.interface": {"zope"}}
+
+#: Violations of these rules that the source still has, by rule; "*" is any. Entries are taken off, and none is added.
+KNOWN: dict[str, set[str]] = {
+    "cycles": {
+        "pbkit.sessions.avatar",
+        "pbkit.sessions.expiry",
+        "pbkit.sessions.goodbye",
+        "pbkit.sessions.login",
+        "pbkit.sessions.login.admission",
+        "pbkit.sessions.login.entrance",
+        "pbkit.sessions.messaging",
+        "pbkit.sessions.messaging.broadcast",
+        "pbkit.sessions.messaging.gather",
+        "pbkit.sessions.messaging.hub",
+        "pbkit.sessions.messaging.mind",
+        "pbkit.sessions.messaging.outbox",
+        "pbkit.sessions.messaging.presence",
+        "pbkit.sessions.messaging.telling",
+        "pbkit.sessions.messaging.topics",
+        "pbkit.sessions.messaging.watchers",
+        "pbkit.sessions.operations",
+        "pbkit.sessions.reached",
+        "pbkit.sessions.realm",
+        "pbkit.sessions.reconfigure",
+        "pbkit.sessions.roster",
+        "pbkit.sessions.running",
+        "pbkit.sessions.session",
+        "pbkit.testing.clients",
+        "pbkit.testing.memory",
+        "pbkit.wire.broker",
+        "pbkit.wire.calls",
+        "pbkit.wire.channel",
+        "pbkit.wire.fanout",
+        "pbkit.wire.hello",
+        "pbkit.wire.inbound",
+        "pbkit.wire.keepalive",
+        "pbkit.wire.outbound",
+        "pbkit.wire.peer",
+        "pbkit.wire.prelogin",
+        "pbkit.wire.prelogin.gate",
+        "pbkit.wire.prelogin.state",
+        "pbkit.wire.references",
+        "pbkit.wire.routes",
+        "pbkit.wire.tables",
+    },
+    "bases": {"Operated", "Caching", "Tables", "Reached", "Routes", "Containers", "Jellying"},
+    "names": {
+        "Calls",
+        "Deadlines",
+        "Door",
+        "Gate",
+        "Group",
+        "Mind",
+        "Patience",
+        "Place",
+        "Tables",
+        "Terminal",
+        "Waiting",
+        "_Entry",
+    },
+    "maps": {"*"},
+}
 
 
-def importsIn(source: str, module: str, package: bool = False) -> Iterator[str]:
+def wrongRooms(module: Module) -> set[str]:
     """
-    Every import in a source, wherever it stands: in a function or for the type checker only as well.
+    Return the rooms that a module imports and may not.
 
-    :param source: Python.
-    :param module: the dotted name of the module that it is the source of.
-    :param package: whether it is the `__init__` of a package.
-    :return: dotted names; for `from a import b`, "a.b".
+    :raises KeyError: if its own room is not in `ROOMS`.
     """
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            start = node.module or ""
-            if node.level:
-                parts = module.split(".")
-                above = parts[: len(parts) - node.level + package]
-                start = ".".join([*above, *filter(None, [node.module])])
-            yield from (f"{start}.{alias.name}" for alias in node.names)
+    used = set()
+    for imported in module.imports():
+        first, *rest = imported.name.split(".")
+        if first == PACKAGE:
+            used.add(rest[0] if rest and rest[0] in ROOMS else PACKAGE)
+    free = {module.room, "errors"} | ({"interfaces"} if module.room != "config" else set())
+    return used - ROOMS[module.room] - free
 
 
-def roomsIn(source: str, module: str, package: bool = False) -> set[str]:
-    """
-    :return: the rooms of pbkit that a source imports.
-    """
-    rooms = set()
-    for name in importsIn(source, module, package):
-        first, *rest = name.split(".")
-        if first == "pbkit":
-            rooms.add(rest[0] if rest and rest[0] in DOORS else MAP)
-    return rooms
-
-
-def wrongDoors(source: str, module: str, package: bool = False) -> set[str]:
-    """
-    :return: the rooms that a source imports and may not.
-    :raises KeyError: if its own room is not in the plan.
-    """
-    room = module.split(".")[1] if "." in module else MAP
-    free = {room, "errors"} | ({"interfaces"} if room != "config" else set())
-    return roomsIn(source, module, package) - DOORS[room] - free
-
-
-def importsReactor(source: str, module: str) -> bool:
-    """
-    :return: whether a source imports the global reactor.
-    """
+def importsReactor(module: Module) -> bool:
+    """Return whether a module imports the installed reactor."""
     reactor = "twisted.internet.reactor"
-    return any(name == reactor or name.startswith(reactor + ".") for name in importsIn(source, module))
+    return any(imported.name == reactor or imported.name.startswith(reactor + ".") for imported in module.imports())
 
 
-def classesIn(source: str) -> Iterator[str]:
+def required() -> set[str]:
+    """Return the names of the top-level modules that are there wherever pbkit is installed."""
+    configuration = configparser.ConfigParser()
+    configuration.read(ROOT / "setup.cfg", encoding="utf-8")
+    found = {PACKAGE, *sys.stdlib_module_names}
+    for line in configuration["options"]["install_requires"].split():
+        found |= REQUIRED[re.split("[<>=!~;]", line)[0]]
+    return found
+
+
+def misplacedDependencies(module: Module, present: set[str]) -> set[str]:
     """
-    :return: the names of the classes that a source defines.
+    Return the packages that a module imports although they may be missing.
+
+    :param present: the names of the top-level modules that are always there.
     """
-    return (node.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef))
+    allowed = any(f"{module.name}.".startswith(f"{package}.") for package in OPTIONAL)
+    return {
+        imported.name.partition(".")[0]
+        for imported in module.imports()
+        if imported.name.partition(".")[0] not in present and not (allowed and imported.inFunction)
+    }
 
 
-def vagueNames(source: str) -> list[str]:
+def circular(modules: Mapping[str, Module]) -> set[str]:
+    """Return the modules that import each other; and the packages in `wire` and `sessions`, taken for one module."""
+    imports = graph(modules)
+    graphs: list[Graph] = [
+        imports,
+        *(contracted(imports, modules, f"{PACKAGE}.{room}") for room in ("sessions", "wire")),
+    ]
+    return {name for one in graphs for group in cycles(one) for name in group}
+
+
+def documented(modules: Mapping[str, Module]) -> set[str]:
+    """Return the names of the classes that users may subclass: those of the public modules and of the reference."""
+    found = {*pbkit.__all__, *pbkit.testing.__all__}
+    for page in sorted((ROOT / "docs" / "reference").glob("*.rst")):
+        text = page.read_text(encoding="utf-8")
+        found |= set(re.findall(r"^\.\. autoclass:: (?:[\w.]*\.)?(\w+)", text, re.MULTILINE))
+        for name in re.findall(r"^\.\. automodule:: ([\w.]+)", text, re.MULTILINE):
+            found |= {cls.name for cls in classes([modules[name]])}
+    return found
+
+
+def singleChildren(modules: Mapping[str, Module], public: set[str]) -> set[str]:
     """
-    :return: the names of classes that say nothing of what the class is.
+    Return the base classes that have one subclass only.
+
+    A public class has users' subclasses as well, and a Protocol is a type rather than a base.
+
+    :param public: the names of the public classes.
     """
-    return [name for name in classesIn(source) if re.search("Manager|Helper|Utils?$|Utils", name)]
+    protocols: set[Key] = {(cls.module, cls.name) for cls in classes(modules.values()) if cls.isProtocol}
+    return {
+        f"{name} in {module}, whose only subclass is {subclasses[0].name}"
+        for (module, name), subclasses in children(modules).items()
+        if len(subclasses) == 1 and name not in public and (module, name) not in protocols
+    }
 
 
-def sources() -> Iterator[tuple[str, str, bool, str]]:
+def repeated(modules: Mapping[str, Module]) -> set[str]:
+    """Return the names that more than one class has. `dropin` repeats stock's names, so it is left out."""
+    counted = Counter(cls.name for cls in classes(modules.values()) if cls.module != "pbkit.dropin")
+    return {name for name, count in counted.items() if count > 1}
+
+
+def unmapped(modules: Mapping[str, Module]) -> set[str]:
     """
-    :return: for each module of pbkit its path in it, its dotted name, whether it is a package, its text.
+    Return the modules that no map names, and the names in a map that are no module.
+
+    The map is in the docstring of the package that holds the module.
     """
-    for path in sorted((ROOT / "pbkit").rglob("*.py")):
-        parts = list(path.relative_to(ROOT).with_suffix("").parts)
-        package = parts[-1] == "__init__"
-        module = ".".join(parts[:-1] if package else parts)
-        yield path.relative_to(ROOT / "pbkit").as_posix(), module, package, path.read_text(encoding="utf-8")
+    wrong = set()
+    existing = {entry(module) for module in modules.values()}
+    for module in modules.values():
+        package = module.name.rpartition(".")[0]
+        if package and entry(module) not in mapped(modules[package].docstring):
+            wrong.add(f"{package} has no {entry(module)}")
+        if module.isPackage:
+            gone = mapped(module.docstring) - existing - {"_codec.c"}
+            wrong |= {f"{module.name} has {name}, which is gone" for name in gone}
+    return wrong
 
 
-class DoorTests(SynchronousTestCase):
-    """The plan of the house, held against the source."""
+def entry(module: Module) -> str:
+    """Return how a map names a module."""
+    return module.name.rpartition(".")[2] + ("/" if module.isPackage else ".py")
 
-    def test_theHouseIsLookedAt(self) -> None:
-        """The modules that the other tests here read are those of the package, and not none."""
-        found = {path for path, *_ in sources()}
-        self.assertLessEqual({"errors.py", "interfaces.py", "sessions/session.py"}, found)
 
-    def test_everyRoomIsInThePlan(self) -> None:
-        """A module or package that is new in pbkit has to say here which rooms it may import."""
-        rooms = {module.split(".")[1] for _, module, _, _ in sources() if "." in module}
-        self.assertEqual(rooms - set(DOORS), set())
+def vagueNames(modules: Mapping[str, Module]) -> set[str]:
+    """Return the names of classes that do not say what the class is."""
+    return {cls.name for cls in classes(modules.values()) if re.search("Manager|Helper|Utils?$|Utils", cls.name)}
 
-    def test_doorsOpenOneWay(self) -> None:
-        """No module imports from a room that its own has no door to."""
-        for path, module, package, source in sources():
-            self.assertEqual(wrongDoors(source, module, package), set(), f"pbkit/{path} has no door to these")
+
+class ArchitectureTests(SynchronousTestCase):
+    """The source of pbkit."""
+
+    modules = read()
+
+    def assertOnlyKnown(self, rule: str, found: set[str]) -> None:
+        """Assert that a rule is broken nowhere but where `KNOWN` says so."""
+        known = KNOWN.get(rule, set())
+        new = {violation for violation in found if violation.partition(" ")[0] not in known and "*" not in known}
+        self.assertEqual(new, set(), f"new violations of the rule on {rule}")
+
+    def test_isRead(self) -> None:
+        """The modules that the other tests read are those of the package."""
+        self.assertLessEqual(
+            {"pbkit", "pbkit.errors", "pbkit.sessions.session", "pbkit.wire.broker"}, set(self.modules)
+        )
+
+    def test_everyRoomIsPlanned(self) -> None:
+        """A new module or package in pbkit states in `ROOMS` which rooms it may import."""
+        self.assertEqual({module.room for module in self.modules.values()} - set(ROOMS), set())
+
+    def test_roomsImportWhatThePlanAllows(self) -> None:
+        """No module imports from a room that its own room may not import."""
+        wrong = {f"{name} imports {room}" for name, module in self.modules.items() for room in wrongRooms(module)}
+        self.assertOnlyKnown("rooms", wrong)
 
     def test_sessionsAndWireNeverMeet(self) -> None:
-        """Neither half can reach the other by way of the rooms that it may import."""
+        """Neither `sessions` nor `wire` can reach the other through the rooms that it may import."""
         for start, other in (("sessions", "wire"), ("wire", "sessions")):
             reached, look = set[str](), [start]
             while look:
                 reached.add(room := look.pop())
-                look += DOORS[room] - reached
-            self.assertNotIn(other, reached)
+                look += ROOMS[room] - reached
+            self.assertEqual(reached & {other, "auth", "sync", "cluster", "ops"}, set())
 
-    def test_onlyTheFrontDoorsHaveTheReactor(self) -> None:
-        """The global reactor is imported by the twistd plugin and the command, and nowhere else."""
-        having = {module.partition(".")[2] for _, module, _, source in sources() if importsReactor(source, module)}
+    def test_importsRunOneWay(self) -> None:
+        """No modules import each other, not even for type checking, and no sub-package imports upward."""
+        self.assertOnlyKnown("cycles", circular(self.modules))
+
+    def test_reactorIsAnArgument(self) -> None:
+        """Only the twistd plugin, the command and `connect()` import the installed reactor."""
+        having = {name for name, module in self.modules.items() if importsReactor(module)}
         self.assertEqual(having - REACTOR, set())
 
-    def test_modulesAreShort(self) -> None:
-        """No module but the codec is longer than can be read in one go."""
-        long = {path: n for path, _, _, source in sources() if (n := len(source.splitlines())) > LINES}
-        self.assertEqual({path: n for path, n in long.items() if path not in LONGER}, {})
+    def test_optionalDependencies(self) -> None:
+        """What may not be installed is imported inside functions, in the packages that have a use for it."""
+        present = required()
+        wrong = {
+            f"{name} imports {package}"
+            for name, module in self.modules.items()
+            for package in misplacedDependencies(module, present)
+        }
+        self.assertOnlyKnown("optional dependencies", wrong)
 
-    def test_classesHaveNamesThatSaySomething(self) -> None:
+    def test_noBaseWithASingleChild(self) -> None:
+        """No class is a base for one other class only, except for public ones, which users subclass."""
+        self.assertOnlyKnown("bases", singleChildren(self.modules, documented(self.modules)))
+
+    def test_noNameTwice(self) -> None:
+        """No two classes have the same name."""
+        self.assertOnlyKnown("names", repeated(self.modules))
+
+    def test_namesSaySomething(self) -> None:
         """No class is called a manager, a helper or utilities."""
-        self.assertEqual({path: vague for path, _, _, source in sources() if (vague := vagueNames(source))}, {})
+        self.assertOnlyKnown("vague names", vagueNames(self.modules))
+
+    def test_mapsAreComplete(self) -> None:
+        """The docstring of each package names each of its modules, and nothing else."""
+        self.assertOnlyKnown("maps", unmapped(self.modules))
 
     def test_twistedKeepsItsPackages(self) -> None:
-        """Beside the plugin lies no `__init__.py`, which would be installed over Twisted's own."""
+        """There is no `__init__.py` beside the plugin: it would be installed over Twisted's own."""
         self.assertEqual(sorted(path.name for path in (ROOT / "twisted").rglob("*.py")), ["pbkit_plugin.py"])
 
 
-class ReadingTests(SynchronousTestCase):
-    """The reading of the source sees what it is there to see."""
+def one(source: str, name: str = "pbkit/sessions/session.py") -> Module:
+    """Return a made-up module."""
+    (module,) = parse({name: source}).values()
+    return module
 
-    def test_aWrongDoorIsSeen(self) -> None:
+
+class ReadingTests(SynchronousTestCase):
+    """A planted violation is found."""
+
+    def test_wrongRoom(self) -> None:
         """An import of the other half is found however it is spelled and wherever it stands."""
         for source in (
             "import pbkit.wire.broker",
@@ -184,36 +330,114 @@ class ReadingTests(SynchronousTestCase):
             "def f():\n    from pbkit.wire.broker import Broker",
             "if TYPE_CHECKING:\n    from pbkit.wire.broker import Broker",
         ):
-            self.assertEqual(wrongDoors(source, "pbkit.sessions.session"), {"wire"}, source)
+            self.assertEqual(wrongRooms(one(source)), {"wire"}, source)
 
-    def test_theWholePackageIsARoom(self) -> None:
-        """A room may not come by what it has no door to through the package's public names."""
+    def test_wholePackageIsARoom(self) -> None:
+        """A module may not get what it may not import through the package's public names."""
         for source in ("import pbkit", "from pbkit import Broker", "from .. import Broker"):
-            self.assertEqual(wrongDoors(source, "pbkit.sessions.session"), {MAP}, source)
+            self.assertEqual(wrongRooms(one(source)), {PACKAGE}, source)
 
     def test_ownRoomIsOpen(self) -> None:
         """A module may import its neighbours, the errors and the interfaces."""
         source = "from pbkit.sessions.roster import Roster\nfrom pbkit import errors\nfrom . import mind"
-        self.assertEqual(wrongDoors(source, "pbkit.sessions.session"), set())
-        self.assertEqual(wrongDoors("from . import session, roster", "pbkit.sessions", package=True), set())
+        self.assertEqual(wrongRooms(one(source)), set())
+        self.assertEqual(wrongRooms(one("from . import session, roster", "pbkit/sessions/__init__.py")), set())
 
     def test_configHasNoInterfaces(self) -> None:
-        """The configuration is pure: of pbkit it has the errors and nothing else."""
+        """The configuration is pure: it imports the errors and nothing else of pbkit."""
         source = "from pbkit.errors import ConfigError\nfrom pbkit.interfaces import ILogin"
-        self.assertEqual(wrongDoors(source, "pbkit.config.values"), {"interfaces"})
+        self.assertEqual(wrongRooms(one(source, "pbkit/config/values.py")), {"interfaces"})
 
-    def test_theReactorIsSeen(self) -> None:
-        """An import of the global reactor is found however it is spelled and wherever it stands."""
+    def test_cycle(self) -> None:
+        """A cycle is found through any number of modules, and if one import is for type checking or in a function."""
+        sources = {
+            "pbkit/__init__.py": "",
+            "pbkit/wire/__init__.py": "",
+            "pbkit/wire/a.py": "from pbkit.wire.b import B",
+            "pbkit/wire/b.py": "if TYPE_CHECKING:\n    from pbkit.wire import c",
+            "pbkit/wire/c.py": "def f():\n    from .a import A",
+            "pbkit/wire/d.py": "from . import a",
+        }
+        self.assertEqual(circular(parse(sources)), {"pbkit.wire.a", "pbkit.wire.b", "pbkit.wire.c"})
+        sources["pbkit/wire/c.py"] = ""
+        self.assertEqual(circular(parse(sources)), set())
+
+    def test_cycleThroughAPackage(self) -> None:
+        """A module that imports from the package that re-exports it is in a cycle."""
+        sources = {
+            "pbkit/server/__init__.py": "from pbkit.server.factory import ServerFactory",
+            "pbkit/server/factory.py": "from pbkit.server import ServerFactory",
+        }
+        self.assertEqual(circular(parse(sources)), {"pbkit.server", "pbkit.server.factory"})
+
+    def test_upward(self) -> None:
+        """A sub-package that imports a module which imports from the sub-package is found, though no module is."""
+        sources = {
+            "pbkit/wire/__init__.py": "",
+            "pbkit/wire/codec/__init__.py": "from pbkit.wire import broker",
+            "pbkit/wire/codec/pure.py": "",
+            "pbkit/wire/broker.py": "from pbkit.wire.codec import pure",
+        }
+        self.assertEqual(circular(parse(sources)), {"pbkit.wire.broker", "pbkit.wire.codec"})
+
+    def test_reactor(self) -> None:
+        """An import of the installed reactor is found however it is spelled and wherever it stands."""
         for source in (
             "from twisted.internet import reactor",
             "from twisted.internet import task, reactor as r",
             "import twisted.internet.reactor",
             "def f():\n    from twisted.internet.reactor import callLater",
         ):
-            self.assertTrue(importsReactor(source, "pbkit.server"), source)
-        self.assertFalse(importsReactor("from twisted.internet import task", "pbkit.server"))
+            self.assertTrue(importsReactor(one(source)), source)
+        self.assertFalse(importsReactor(one("from twisted.internet import task")))
 
-    def test_aVagueNameIsSeen(self) -> None:
+    def test_optionalDependency(self) -> None:
+        """An optional dependency at the top of a module, or in a package that has no use for it, is found."""
+        inside, atTop = "def f():\n    import msgpack", "import msgpack.fallback"
+        present = required()
+        self.assertEqual(misplacedDependencies(one(inside, "pbkit/cluster/engine.py"), present), set())
+        self.assertEqual(misplacedDependencies(one(inside, "pbkit/sessions/stores/files.py"), present), set())
+        self.assertEqual(misplacedDependencies(one(atTop, "pbkit/cluster/engine.py"), present), {"msgpack"})
+        self.assertEqual(misplacedDependencies(one(inside), present), {"msgpack"})
+        self.assertEqual(
+            misplacedDependencies(one("import json\nfrom zope.interface import Interface"), present), set()
+        )
+
+    def test_singleChild(self) -> None:
+        """A base with one subclass is found, in another module too; two subclasses, or a Protocol, are all right."""
+        sources = {
+            "pbkit/__init__.py": "from pbkit.bases import Base",
+            "pbkit/bases.py": "class Base(Generic[T]): ...\nclass Part(Protocol): ...\nclass Broker: ...",
+            "pbkit/child.py": "import pbkit\nclass Child(pbkit.Base[int]): ...\nclass One(pbkit.bases.Part): ...",
+            "pbkit/other.py": "from twisted.spread import pb\nclass Mine(pb.Broker): ...",
+        }
+        self.assertEqual(singleChildren(parse(sources), set()), {"Base in pbkit.bases, whose only subclass is Child"})
+        self.assertEqual(singleChildren(parse(sources), {"Base"}), set())
+        sources["pbkit/other.py"] += "\nfrom .bases import Base\nclass Second(Base): ..."
+        self.assertEqual(singleChildren(parse(sources), set()), set())
+
+    def test_nameTwice(self) -> None:
+        """Two classes of one name are found, private ones and those in functions too; `dropin` may repeat names."""
+        sources = {
+            "pbkit/a.py": "class Gate: ...\nclass _Entry: ...\nclass Broker: ...",
+            "pbkit/b.py": "class Gate: ...\ndef f():\n    class _Entry: ...",
+            "pbkit/dropin.py": "class Broker: ...",
+        }
+        self.assertEqual(repeated(parse(sources)), {"Gate", "_Entry"})
+
+    def test_vagueName(self) -> None:
         """Classes that are called managers, helpers or utilities are found."""
         source = "class SessionManager: ...\nclass Helper: ...\nclass PBUtils: ...\nclass Session: ..."
-        self.assertEqual(vagueNames(source), ["SessionManager", "Helper", "PBUtils"])
+        self.assertEqual(vagueNames(parse({"pbkit/a.py": source})), {"SessionManager", "Helper", "PBUtils"})
+
+    def test_incompleteMap(self) -> None:
+        """A module that its package's map leaves out is found, and so is a name in a map that is no module."""
+        sources = {
+            "pbkit/__init__.py": '"""\n::\n\n    wire/  bytes;  errors.py: all of them\n    ../tests.py\n"""',
+            "pbkit/errors.py": "",
+            "pbkit/plain.py": "",
+            "pbkit/wire/__init__.py": '"""\n::\n\n    broker.py  a broker\n    routes.py  routes\n"""',
+            "pbkit/wire/broker.py": "",
+        }
+        wrong = {"pbkit has no plain.py", "pbkit.wire has routes.py, which is gone"}
+        self.assertEqual(unmapped(parse(sources)), wrong)
