@@ -20,8 +20,8 @@ from pbkit.client.exceptions import exceptionFrom, refusalFrom
 from pbkit.client.factory import ClientFactory
 from pbkit.errors import BY_NAME, Disconnected, ProtocolMismatch, SessionEnded
 from pbkit.wire.broker import Broker
-from pbkit.wire.hello import NAME
 from pbkit.wire.jelly.expressions import handles
+from pbkit.wire.wellknown import PBKIT
 
 #: How long the server has to answer a call, in seconds; as the server's own calls on minds.
 CALL_TIMEOUT = 30.0
@@ -162,7 +162,7 @@ class SessionBroker(Broker):
         """As stock's; a goodbye that is said to the mind, or to pbkit where there is no mind, is noted."""
         mind = self.factory.mind
         if message in (b"goodbye", "goodbye"):
-            named = objectID in (NAME, NAME.decode())
+            named = objectID in (PBKIT, PBKIT.decode())
             known = mind is not None and _isIn(objectID, self.localObjects)
             if named or (known and self.localObjectForID(objectID) is mind):
                 if self._goodbye(netArgs) and (named or not hasattr(mind, "remote_goodbye")):

@@ -20,18 +20,18 @@ from pbkit.interfaces import current
 from pbkit.wire import codec
 from pbkit.wire.backlog import deepen
 from pbkit.wire.calls import shared
-from pbkit.wire.hello import NAME, Hello
+from pbkit.wire.hello import Hello
 from pbkit.wire.inbound import Inbound
 from pbkit.wire.jelly.expressions import lists
 from pbkit.wire.lazily import EMPTY
 from pbkit.wire.peer import Peer, peerOf
 from pbkit.wire.peerlog import PeerLog
-from pbkit.wire.prelogin.gate import LOGIN
 from pbkit.wire.prelogin.state import PreloginState
 from pbkit.wire.profile import STRICT, Limits, Profile
 from pbkit.wire.profile import Calls as CallBounds
 from pbkit.wire.routes import Routes
 from pbkit.wire.taste import allowsPlain
+from pbkit.wire.wellknown import LOGIN, PBKIT
 
 #: The most that a refused message may say of itself in the log, in characters.
 CUT = 200
@@ -311,7 +311,7 @@ class Broker(Routes):
         """As stock's; and the object on which pbkit's peers say hello, which takes no room in the table."""
         # An id need not be one.
         found = super().localObjectForID(luid) if isinstance(luid, int | bytes | str) else None
-        if found is None and luid in (NAME, NAME.decode()):
+        if found is None and luid in (PBKIT, PBKIT.decode()):
             return Hello(self.peer)
         return self._loginRoot() if found is None and luid in (LOGIN, LOGIN.decode()) else found
 

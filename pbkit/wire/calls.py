@@ -145,6 +145,10 @@ class Calls(Jellying):
             kept = f"{safe_str(value):.{CUT}} ({type(value).__name__}; it cannot be sent whole: {safe_str(error):.100})"
             super()._sendError(Failure(Error(kept)), requestID)
 
+    def sendError(self, error: Exception, requestID: Any) -> None:
+        """Answer a call with an error that is the caller's to know, and not this server's failure."""
+        self._sendError(pb.CopyableFailure(error), requestID)
+
     def _sendAnswer(self, netResult: Any, requestID: Any) -> None:
         """As stock's; of one that cannot be sent the caller is told, where in stock it waits for ever."""
         try:

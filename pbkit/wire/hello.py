@@ -9,7 +9,7 @@ login there is room for few items in a message, and nothing of it is unjellied.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.spread import pb
@@ -17,10 +17,9 @@ from twisted.spread.jelly import jelly
 
 from pbkit.errors import Error, NoSuchMethod
 from pbkit.plain import ENTRIES, LENGTH, checked
-from pbkit.wire.peer import NAME as NAME
-from pbkit.wire.peer import Peer
+from pbkit.wire.wellknown import PBKIT
 
-__all__ = ["ENTRIES", "FEATURES", "LENGTH", "NAME", "PROGRAM", "Hello", "checked", "sayHello"]
+__all__ = ["ENTRIES", "FEATURES", "LENGTH", "PROGRAM", "Hello", "checked", "sayHello"]
 
 #: What this end declares.
 FEATURES = {"pbkit": 1}
@@ -29,10 +28,14 @@ _DECLARED: Any = jelly(FEATURES)
 PROGRAM = "program"
 
 
+class _Declares(Protocol):
+    hello: dict[str, Any]
+
+
 class Hello(pb.Referenceable):
     """Takes down what the other end declares, and answers with what this end does."""
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: _Declares) -> None:
         self._peer = peer
 
     def remoteMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
@@ -67,7 +70,7 @@ def sayHello(broker: pb.Broker, features: dict[str, Any]) -> Deferred[dict[str, 
     declared = checked(features)
     answer: Deferred[Any]
     try:
-        answer = broker.remoteForName(NAME).callRemote("hello", json.dumps(declared).encode("ascii"))
+        answer = broker.remoteForName(PBKIT).callRemote("hello", json.dumps(declared).encode("ascii"))
     except pb.DeadReferenceError:
         return succeed({})
     return answer.addCallbacks(checked, lambda failure: {}).addErrback(lambda failure: {})

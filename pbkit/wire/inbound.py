@@ -5,17 +5,15 @@ The way in of a connection: bytes become messages, within bounds; calls that are
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.spread import banana
 
 from pbkit.wire import codec
+from pbkit.wire.connection import Connection
 from pbkit.wire.profile import Calls, Limits
-
-if TYPE_CHECKING:
-    from pbkit.wire.broker import Broker
 
 #: What has to wait behind calls that wait: calls, and what lets go of an object that a waiting call may be on. Answers
 #: and errors do not, or a call that asks its own client would wait for itself.
@@ -82,7 +80,7 @@ class Inbound:
         "served",
     )
 
-    def __init__(self, broker: Broker, limits: Limits, calls: Calls) -> None:
+    def __init__(self, broker: Connection, limits: Limits, calls: Calls) -> None:
         self._broker = broker
         self._limits = limits
         self._calls = calls

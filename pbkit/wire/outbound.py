@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from twisted.internet import tcp
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IPullProducer
-from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from zope.interface import implementer
 
-if TYPE_CHECKING:
-    from pbkit.wire.broker import Broker
+from pbkit.wire.connection import Connection
 
 #: How much a transport is given before it has to ask for more, in bytes: Twisted's own ``bufferSize``.
 WINDOW = 64 * 1024
@@ -53,7 +52,7 @@ class Outbound:
         "window",
     )
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Connection) -> None:
         self._broker = broker
         self.window = WINDOW
         self.buffered = self.drained = 0
@@ -129,7 +128,7 @@ class Outbound:
             return
         transport: Any = self._broker.transport
         if self._direct is None:
-            self._direct = isinstance(transport, Connection)
+            self._direct = isinstance(transport, tcp.Connection)
         if self._direct and not (self._given or self._broker.pageProducers or transport.TLS):
             # The transport has nothing left, as what it has left would have made it ask. So it is sent at once, without
             # a turn of the reactor, which would have to begin and to stop watching the socket for it.
@@ -217,7 +216,7 @@ class Outbound:
         # Of a plain socket it has to be known when the last of it has left, or what is sent at once would overtake it.
         if self._producing and not self._blocked and not (self._direct and self._given):
             self._producing = False
-            self._broker.transport.unregisterProducer()  # type: ignore[union-attr]
+            self._broker.transport.unregisterProducer()
 
     def stopProducing(self) -> None:
         """`IProducer`: the connection is lost."""

@@ -21,11 +21,7 @@ from pbkit.interfaces import IPeer
 from pbkit.wire.fanout import Cast
 from pbkit.wire.peerlog import shown
 from pbkit.wire.profile import Log
-
-#: An object that nobody has. Every PB peer answers a call on it with an error, and logs nothing.
-NOBODY = b"pbkit.ping"
-#: The object on which pbkit's peers say to one another what is not stock's.
-NAME = b"pbkit"
+from pbkit.wire.wellknown import PBKIT, PING
 
 #: What clients say in their hello, once for all of them. Others' keys are not interned: that may be for ever.
 _KEYS = {key: key for key in ("goodbye", "pbkit", "program")}
@@ -205,7 +201,7 @@ class Peer:
         if reference is None and self.hello.get("goodbye") is not True:
             return succeed(False)
         # The mind's own way is its session's channel, on which nothing is sent any more.
-        luid = NAME if reference is None else reference.luid
+        luid = PBKIT if reference is None else reference.luid
         told = _ask(self._broker, luid, "goodbye", (reason, detail), timeout)
         return told if self.clock is not None else succeed(False)
 
@@ -272,7 +268,7 @@ def clockOf(broker: Any) -> IReactorTime | None:
 
 def ping(broker: Any, timeout: float) -> Deferred[bool]:
     """As `Peer.ping`."""
-    return _ask(broker, NOBODY, "ping", (), timeout)
+    return _ask(broker, PING, "ping", (), timeout)
 
 
 def _ask(broker: Any, luid: Any, method: str, args: tuple[Any, ...], timeout: float) -> Deferred[bool]:

@@ -4,7 +4,7 @@ Each message to the session that it is for.
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from threading import get_ident
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
@@ -22,8 +22,8 @@ from pbkit.wire.deadlines import Deadlines
 from pbkit.wire.lazily import EMPTY, Lazily
 from pbkit.wire.outbound import Outbound
 from pbkit.wire.peer import clockOf
-from pbkit.wire.prelogin.gate import LOGIN
 from pbkit.wire.tombstones import Tombstones
+from pbkit.wire.wellknown import LOGIN
 
 if TYPE_CHECKING:
     from pbkit.wire.broker import Broker
@@ -289,6 +289,25 @@ class Routes(Calls):
                 self.sendCall(b"uncache", objectID)
         elif type(objectID) is int and objectID in self.remotelyCachedObjects:
             super().proto_decache(objectID)
+
+    def onDropped(self, object: pb.Referenceable, f: Callable[[], object]) -> None:
+        """
+        Call `f` when the other end has dropped its last reference to an object that this connection handed out.
+
+        Callbacks that were registered for it before are called too: an avatar that is itself Referenceable has one for
+        each login.
+        """
+        puid = object.processUniqueID()
+        if self._localCleanup is EMPTY:
+            self._localCleanup = {}
+        earlier = self._localCleanup.get(puid)
+
+        def dropped() -> None:
+            f()
+            if earlier is not None:
+                earlier()
+
+        self._localCleanup[puid] = dropped
 
     def decline(self, error: SessionEnded, requestID: Any, answerRequired: Any, netArgs: Any, netKw: Any) -> None:
         """Answer a call with an error, and do nothing else of it."""

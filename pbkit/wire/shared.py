@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pbkit.errors import SessionEnded
-from pbkit.wire.lazily import EMPTY
 
 if TYPE_CHECKING:
     from pbkit.wire.broker import Broker
@@ -26,30 +25,23 @@ class SharedTables:
     def __init__(self, connection: Broker) -> None:
         self.connection = connection
         self.unserialize = connection.unserialize
-        self._puid: Any = None
+        self._avatar: Any = None
 
     def grant(self, avatar: Any) -> Any:
         """As `Channel.grant`."""
         jelly = self.connection.serialize(avatar)
-        self._puid = avatar.processUniqueID()
+        self._avatar = avatar
         return jelly
 
     def onReleased(self, f: Callable[[], object]) -> None:
         """Call `f` when the client lets go of the avatar, or the connection is lost."""
         stop = self.connection.peer.onLost(f)
-        if self.connection._localCleanup is EMPTY:
-            self.connection._localCleanup = {}
-        cleanups = self.connection._localCleanup
-        # An avatar that is itself Referenceable may have been given by an earlier login, too.
-        earlier = cleanups.get(self._puid)
 
         def released() -> None:
             stop()
             f()
-            if earlier is not None:
-                earlier()
 
-        cleanups[self._puid] = released
+        self.connection.onDropped(self._avatar, released)
 
     def end(self, error: SessionEnded) -> None:
         """Nothing of its own to end: stock has no way to mark a reference as dead."""

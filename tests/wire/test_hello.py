@@ -14,7 +14,8 @@ import pbkit
 from pbkit import ClientFactory
 from pbkit.errors import Error
 from pbkit.interfaces import ILogin
-from pbkit.wire.hello import FEATURES, NAME, checked, sayHello
+from pbkit.wire.hello import FEATURES, checked, sayHello
+from pbkit.wire.wellknown import PBKIT
 from tests.support import Client, Wire, serve
 from tests.wire.things import WireCase
 
@@ -94,7 +95,7 @@ class HelloTests(WireCase):
             def remote_hello(self, features: Any) -> Any:
                 return {"x": ["nested"]}
 
-        self.wire.server.setNameForLocal(NAME, Liar())
+        self.wire.server.setNameForLocal(PBKIT, Liar())
         answer = sayHello(self.wire.client, {})
         self.wire.flush()
         self.assertEqual(self.successResultOf(answer), {})
@@ -109,10 +110,10 @@ class HelloTests(WireCase):
                     sent = json.dumps(wrong).encode("ascii")
                     if json.loads(sent) != wrong:
                         continue
-                    failure = self.error(self.wire.client.remoteForName(NAME), "hello", sent)
+                    failure = self.error(self.wire.client.remoteForName(PBKIT), "hello", sent)
                     self.assertIn("a dict of at most 32", failure.getErrorMessage())
         for nonsense in (b"{", b"[" * 5000, b"\xff", {"x": 1}, Client()):
-            failure = self.error(self.wire.client.remoteForName(NAME), "hello", nonsense)
+            failure = self.error(self.wire.client.remoteForName(PBKIT), "hello", nonsense)
             self.assertTrue(failure.check(Error))
         gc.collect()
         self.wire.flush()
@@ -127,7 +128,7 @@ class HelloTests(WireCase):
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
         for args in ((), ("s3same", "s3same"), ({"a": "s3same"}, 5)):
-            self.error(self.wire.client.remoteForName(NAME), "hello", *args)
+            self.error(self.wire.client.remoteForName(PBKIT), "hello", *args)
         self.flushLoggedErrors()
         self.assertEqual([event for event in events if "s3same" in str(event)], [])
 
@@ -142,5 +143,5 @@ class HelloTests(WireCase):
 
     def test_isNoMind(self) -> None:
         """The object of that name cannot be made a mind."""
-        mind = self.wire.client.remoteForName(NAME)
+        mind = self.wire.client.remoteForName(PBKIT)
         self.assertTrue(self.failureResultOf(self.wire.login(mind=mind)).check(pbkit.errors.BadMind))

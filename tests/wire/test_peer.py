@@ -13,7 +13,8 @@ from zope.interface.verify import verifyObject
 import pbkit
 from pbkit import dropin
 from pbkit.interfaces import IPeer
-from pbkit.wire.peer import NOBODY, peerOf
+from pbkit.wire.peer import peerOf
+from pbkit.wire.wellknown import PING
 from tests.support import LENIENT, Client, Wire, serve, timers
 from tests.wire.things import Messages, WireCase
 
@@ -137,7 +138,7 @@ class PingTests(WireCase):
 
     def test_whateverIsThere(self) -> None:
         """A client that has an object of that very name is alive too."""
-        self.wire.client.setNameForLocal(NOBODY, Client())
+        self.wire.client.setNameForLocal(PING, Client())
         pinged = self.wire.server.peer.ping(5)
         self.wire.flush()
         self.assertIs(self.successResultOf(pinged), True)

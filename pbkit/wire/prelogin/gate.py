@@ -14,10 +14,7 @@ from typing import Any, Protocol, TypeAlias
 import attrs
 from twisted.spread import pb
 
-from pbkit.wire.hello import NAME
-
-#: The name of the login root, in stock.
-LOGIN = b"root"
+from pbkit.wire.wellknown import LOGIN, PBKIT
 
 
 @attrs.frozen
@@ -149,7 +146,7 @@ class PreloginGate:
     def _message(self, requestID: Any, objectID: Any, message: Any, answer: Any, netArgs: Any, netKw: Any) -> Verdict:
         if type(requestID) not in (int, bytes) or type(message) is not bytes:
             return _CLOSED[b"message"]
-        if type(objectID) is bytes and objectID in (LOGIN, NAME):
+        if type(objectID) is bytes and objectID in (LOGIN, PBKIT):
             return SERVE
         if type(objectID) is int and self._tables.hasOwn(objectID):
             return SERVE

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pbkit.wire.connection import Connection
 from pbkit.wire.outbound import WINDOW
 from pbkit.wire.peer import addressOf, ping
 from pbkit.wire.prelogin.gate import Answered, Closed, Nobody, PreloginGate, Serve
@@ -19,7 +20,6 @@ from pbkit.wire.prelogin.seat import Seat
 from pbkit.wire.profile import Calls, Gate, Limits
 
 if TYPE_CHECKING:
-    from pbkit.wire.broker import Broker
     from pbkit.wire.keepalive import ConnectionMonitor
 
 #: How many log-ins of one connection are served at once before the first is through; the others wait.
@@ -53,7 +53,7 @@ class PreloginState:
 
     __slots__ = ("_broker", "_closedAt", "_said", "_watch", "gate", "heard", "place", "record", "sessions")
 
-    def __init__(self, broker: Broker, watch: ConnectionMonitor | None, gated: bool) -> None:
+    def __init__(self, broker: Connection, watch: ConnectionMonitor | None, gated: bool) -> None:
         self._broker = broker
         self._watch = watch
         self._closedAt: float | None = None

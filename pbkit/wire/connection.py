@@ -1,0 +1,285 @@
+"""
+What the parts of a connection may ask of it, and of one another.
+
+`pbkit.wire.broker.Broker` creates the parts and passes itself to them. The parts know these protocols only, so imports
+run one way: no part imports the broker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.spread import pb
+
+from pbkit.errors import SessionEnded
+from pbkit.interfaces import IPeer, ISession
+from pbkit.wire.jelly.registry import Registry
+from pbkit.wire.peerlog import PeerLog
+from pbkit.wire.profile import Calls, Limits, Profile
+
+
+class InboundPart(Protocol):
+    """What others ask of the part that receives: see `pbkit.wire.inbound.Inbound`."""
+
+    @property
+    def paused(self) -> bool:
+        """True while nothing is read from the transport."""
+
+    def hold(self) -> None:
+        """Stop reading."""
+
+    def resume(self) -> None:
+        """Read again, and serve what has arrived."""
+
+    def began(self) -> int:
+        """Count a call whose Deferred has not fired; return its weight."""
+
+    def done(self, result: Any, weighs: int) -> Any:
+        """Stop counting that call; return the result unchanged."""
+
+
+class OutboundPart(Protocol):
+    """What others ask of the part that sends: see `pbkit.wire.outbound.Outbound`."""
+
+    window: int
+    buffered: int
+    drained: int
+
+    def write(self, data: bytes) -> None:
+        """Send this after everything written before."""
+
+    def cork(self) -> None:
+        """Collect writes until `uncork`."""
+
+    def uncork(self) -> None:
+        """Send the collected writes in one piece."""
+
+    def onWritable(self, f: Callable[[], object]) -> None:
+        """Call `f` once nothing is buffered."""
+
+    def lasting(self, now: float, most: int) -> float:
+        """Return for how many seconds more than `most` bytes have been buffered."""
+
+
+class PreloginPart(Protocol):
+    """What others ask of the part that decides before login: see `pbkit.wire.prelogin.state.PreloginState`."""
+
+    @property
+    def output(self) -> int:
+        """How many bytes may be buffered now."""
+
+    @property
+    def outputBound(self) -> str:
+        """The name of that limit, for the log."""
+
+
+class ConnectionPart(Protocol):
+    """
+    What a connection asks of a channel on it, and of itself where it acts for no channel.
+
+    :ivar waitingForAnswers: the calls made through it that have no answer yet, by request id.
+    """
+
+    waitingForAnswers: MutableMapping[int, Deferred[Any]]
+
+    def expired(self, requestID: int, timeout: float) -> None:
+        """Fail a call whose deadline has passed."""
+
+    def proto_answer(self, requestID: Any, netResult: Any) -> None:
+        """Receive the answer to a call."""
+
+    def proto_error(self, requestID: Any, fail: Any) -> None:
+        """Receive the error that a call failed with."""
+
+
+class ChannelPart(ConnectionPart, Protocol):
+    """
+    What a connection asks of a channel on it: see `pbkit.wire.channel.Channel`.
+
+    :ivar error: None, then why the channel ended.
+    :ivar session: the session whose channel it is, or None before login.
+    """
+
+    error: SessionEnded | None
+    session: ISession | None
+
+    def serve(self, find: Any, requestID: Any, objectID: Any, message: Any, answer: Any, args: Any, kw: Any) -> None:
+        """Serve one call of the client on an object of this channel."""
+
+    def ownObject(self, luid: Any) -> Any:
+        """Return the object that this channel has handed out under an id, or None."""
+
+    def proto_decref(self, objectID: Any) -> None:
+        """The client dropped a reference."""
+
+    def proto_decache(self, objectID: Any) -> None:
+        """The client dropped a copy of a Cacheable."""
+
+    def tidy(self) -> None:
+        """Release the tables that are empty."""
+
+    def connectionLost(self, reason: Any) -> None:
+        """The connection is lost, and the channel with it."""
+
+
+class Connection(Protocol):
+    """
+    A connection, as its parts see it: the protocol that `pbkit.wire.broker.Broker` implements.
+
+    :ivar message: the message that is being served, as received.
+    :ivar answering: the request id of the call that is being served, or None if it wants no answer.
+    :ivar closed: True once nothing that arrives is served any more.
+    :ivar owners: the channel of each id handed out in a channel.
+    :ivar callers: for each call that waits for an answer, the channel or connection that made it.
+    :ivar cachers: the channel that received each copy of a Cacheable of the other end.
+    :ivar plain: True if plain data may bypass jelly.
+    :ivar vocabulary: True if the dialect `pb` is spoken, which abbreviates common words.
+    """
+
+    message: bytes
+    answering: Any
+    closed: bool
+    owners: MutableMapping[int, Any]
+    callers: MutableMapping[int, Any]
+    cachers: MutableMapping[Any, Any]
+    disconnected: Any
+    pageProducers: list[Any]
+
+    @property
+    def plain(self) -> bool: ...
+
+    @property
+    def vocabulary(self) -> bool: ...
+
+    @property
+    def profile(self) -> Profile: ...
+
+    @property
+    def registry(self) -> Registry: ...
+
+    @property
+    def prefixLimit(self) -> int: ...
+
+    @property
+    def security(self) -> Any: ...
+
+    @property
+    def factory(self) -> Any: ...
+
+    @property
+    def transport(self) -> Any: ...
+
+    @property
+    def peer(self) -> IPeer: ...
+
+    @property
+    def peerLog(self) -> PeerLog: ...
+
+    @property
+    def clock(self) -> IReactorTime | None: ...
+
+    @property
+    def inbound(self) -> InboundPart: ...
+
+    @property
+    def outbound(self) -> OutboundPart: ...
+
+    @property
+    def prelogin(self) -> PreloginPart: ...
+
+    # Messages in.
+
+    def greet(self) -> None:
+        """Send the list of dialects, which begins the conversation."""
+
+    def messageReceived(self, message: bytes) -> None:
+        """Serve one message."""
+
+    def answerReceived(self, requestID: Any, value: Any) -> None:
+        """Receive a plain answer."""
+
+    def serves(self, expression: Any) -> bool:
+        """Return whether a call is on an object that exists."""
+
+    def hasOwn(self, luid: int) -> bool:
+        """Return whether this id was handed out by the connection itself, in no channel."""
+
+    def bound(self, limits: Limits, calls: Calls) -> None:
+        """Apply other limits from now on."""
+
+    def nobody(self, requestID: Any, objectID: Any, answerRequired: Any, rest: list[Any]) -> None:
+        """Answer a call on an object that does not exist."""
+
+    def decline(self, error: SessionEnded, requestID: Any, answerRequired: Any, netArgs: Any, netKw: Any) -> None:
+        """Answer a call with an error, unserved."""
+
+    def malformed(self, error: Exception) -> None:
+        """Close the connection because of what was received."""
+
+    def refuse(self, why: str) -> None:
+        """Close the connection now, with one line in the log."""
+
+    def tidy(self) -> None:
+        """Release the tables that are empty."""
+
+    # For channels: ids, requests, and what is shared by all of them.
+
+    def newLocalID(self) -> int: ...
+
+    def newRequestID(self) -> int: ...
+
+    def sendCall(self, *exp: Any) -> None: ...
+
+    def sendError(self, error: Exception, requestID: Any) -> None:
+        """Answer a call with an error."""
+
+    def sendDecRef(self, objectID: Any) -> None: ...
+
+    def decCacheRef(self, objectID: Any) -> None: ...
+
+    def giveBack(self, sexp: Any) -> None:
+        """Let the other end forget the references in an expression that is not read."""
+
+    def localObjectForID(self, luid: Any) -> Any: ...
+
+    def cacheLocally(self, cid: Any, instance: Any) -> None: ...
+
+    def cachedLocallyAs(self, cid: Any) -> Any: ...
+
+    def hasLocally(self, luid: Any, copy: Any = None) -> bool:
+        """Return whether there is a copy of a Cacheable of the other end under this id."""
+
+    def registerPageProducer(self, pager: Any) -> None: ...
+
+    def callerOf(self, requestID: Any) -> ConnectionPart | None:
+        """Return who waits for an answer, and stop waiting."""
+
+    def setDeadline(self, requestID: int, timeout: float) -> None:
+        """Fail a call unless it is answered within so many seconds."""
+
+    def bury(self, channel: Any, granted: Any, observed: Any, waiting: Any) -> None:
+        """Remember how a channel ended, for calls on its references."""
+
+    # For log-ins that share the tables of the connection.
+
+    def serialize(
+        self, object: Any, perspective: Any = None, method: Any = None, args: Any = None, kw: Any = None
+    ) -> Any: ...
+
+    def unserialize(self, sexp: Any, perspective: Any = None) -> Any: ...
+
+    def onDropped(self, object: pb.Referenceable, f: Callable[[], object]) -> None:
+        """Call `f` when the other end has dropped its last reference to an object."""
+
+
+__all__ = [
+    "ChannelPart",
+    "Connection",
+    "ConnectionPart",
+    "InboundPart",
+    "OutboundPart",
+    "PreloginPart",
+]
