@@ -7,9 +7,9 @@ from __future__ import annotations
 from typing import Any
 
 from pbkit.errors import ConfigError, Kicked, LoginRefused, TooManySessions
-from pbkit.sessions.login.admission import Admit, Candidate, Policy, Refuse
+from pbkit.sessions.login.admission import Admit, Policy, Refuse
 from pbkit.sessions.parameters import bind, parametersOf
-from pbkit.sessions.roster import Place, Roster
+from pbkit.sessions.roster import Candidate, Place, Roster
 
 #: What those are told who go because of it.
 CHANGED = "who may be in was changed meanwhile"

@@ -6,19 +6,20 @@ Every look-up, reservation, begin and end is O(1) in the number of sessions (one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, TypeAlias
 
+import attrs
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
 from pbkit.sessions.waiters import Waiting
 
 if TYPE_CHECKING:
     from pbkit.errors import LoginRefused
-    from pbkit.sessions.login.admission import Candidate
     from pbkit.sessions.session import Session
 
 log = Logger()
@@ -80,6 +81,27 @@ class Place:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.tell()
+
+
+@attrs.frozen
+class Candidate:
+    """
+    A login that asks to be admitted.
+
+    :ivar avatarId: the avatar id that it is for.
+    :ivar peerId: the id of its connection, "" where that is not known.
+    :ivar address: the `IAddress` of the client, or None.
+    :ivar hello: what the client declared about itself.
+    :ivar probed: by session id, whether the session answered when it was probed for this login.
+    :ivar ending: the places that earlier policies of an `allOf` have chosen to end for this login.
+    """
+
+    avatarId: str
+    peerId: str = ""
+    address: IAddress | None = None
+    hello: Mapping[str, object] = attrs.field(factory=dict)
+    probed: Mapping[str, bool] = attrs.field(factory=dict)
+    ending: tuple[Place, ...] = ()
 
 
 class Group:

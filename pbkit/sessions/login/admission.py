@@ -18,40 +18,20 @@ A user's own policy is a function::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, TypeAlias
 
 import attrs
 
 from pbkit.errors import ConfigError, LoginRefused, TooManySessions
-from pbkit.sessions.roster import Group, Place, View
+from pbkit.sessions.roster import Candidate, Group, Place, View
 
 #: How long a holder has to answer a probe, in seconds: Buildbot's figure for the same question.
 PROBE_TIMEOUT = 10.0
 
 #: When a newcomer gets the avatar: before those whom he replaces go, or after.
 HANDOVERS = ("before", "after")
-
-
-@attrs.frozen
-class Candidate:
-    """
-    Who wants to come in.
-
-    :ivar peerId: the connection's, "" where it is not known.
-    :ivar address: the other end's `IAddress`, or None.
-    :ivar hello: what the client declared of itself.
-    :ivar probed: by session id, whether it answered when it was probed for this candidate.
-    :ivar ending: the places that earlier policies of an `allOf` have found to go for this candidate.
-    """
-
-    avatarId: str
-    peerId: str = ""
-    address: Any = None
-    hello: Mapping[str, Any] = attrs.field(factory=dict)
-    probed: Mapping[str, bool] = attrs.field(factory=dict)
-    ending: tuple[Place, ...] = ()
 
 
 @attrs.frozen

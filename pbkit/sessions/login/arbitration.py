@@ -12,9 +12,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from pbkit.errors import LoginTimedOut
-from pbkit.sessions.login.admission import Admit, Candidate, Decision, Policy, Probe, Refuse
+from pbkit.sessions.login.admission import Admit, Decision, Policy, Probe, Refuse
 from pbkit.sessions.login.cooldown import Changes
-from pbkit.sessions.roster import Place, Roster
+from pbkit.sessions.roster import Candidate, Place, Roster
 from pbkit.sessions.session import Session
 from pbkit.sessions.sharedcall import Attempt
 from pbkit.sessions.waiters import Patience

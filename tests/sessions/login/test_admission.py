@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import Admit, Avatar, Probe, Refuse, Roster, Session, allOf, atMost, kick, perAvatar, perPeer, probe, total
 from pbkit.errors import ConfigError, TooManySessions
-from pbkit.sessions.login.admission import Candidate, Decision, Policy
-from pbkit.sessions.roster import Place
+from pbkit.sessions.login.admission import Decision, Policy
+from pbkit.sessions.roster import Candidate, Place
 
 
 class AdmissionTests(SynchronousTestCase):
