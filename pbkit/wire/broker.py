@@ -22,7 +22,8 @@ from pbkit.wire.backlog import deepen
 from pbkit.wire.calls import shared
 from pbkit.wire.hello import Hello
 from pbkit.wire.inbound import Inbound
-from pbkit.wire.jelly.expressions import lists
+from pbkit.wire.jelly.expressions import countLists
+from pbkit.wire.jelly.registry import allowsPlain
 from pbkit.wire.lazily import EMPTY
 from pbkit.wire.peer import Peer, peerOf
 from pbkit.wire.peerlog import PeerLog
@@ -30,7 +31,6 @@ from pbkit.wire.prelogin.state import PreloginState
 from pbkit.wire.profile import STRICT, Limits, Profile
 from pbkit.wire.profile import Calls as CallBounds
 from pbkit.wire.routes import Routes
-from pbkit.wire.taste import allowsPlain
 from pbkit.wire.wellknown import LOGIN, PBKIT
 
 #: The most that a refused message may say of itself in the log, in characters.
@@ -171,7 +171,7 @@ class Broker(Routes):
                     return
                 most = self.profile.limits.jelly
                 # Those within strings are counted too at first.
-                if message.count(b"\x80") > most and lists(codec.decode(message, self.vocabulary)) > most:
+                if message.count(b"\x80") > most and countLists(codec.decode(message, self.vocabulary)) > most:
                     self.refuse(f"limits.jelly: more than {most} lists in a message that is not plain")
                     return
             elif not self.currentDialect:

@@ -12,8 +12,8 @@ from twisted.logger import Logger
 from twisted.spread import pb
 
 from pbkit.errors import Error
+from pbkit.wire.jelly.jellier import CacheObserver
 from pbkit.wire.lazily import EMPTY
-from pbkit.wire.observer import Observer
 
 log = Logger()
 
@@ -127,12 +127,12 @@ class Caching(pb.Broker):
         self.remotelyCachedLUIDs[key] = self.remotelyCachedLUIDs.pop(instance.processUniqueID())
         local = self.remotelyCachedObjects[luid]
         local.key, local.leaving = key, False
-        local.observer = Observer(self, instance, self.serializingPerspective)
+        local.observer = CacheObserver(self, instance, self.serializingPerspective)
         self._mint(luid)
         return luid
 
     @contextmanager
-    def beginning(self, luid: int, observer: Observer) -> Iterator[None]:
+    def beginning(self, luid: int, observer: CacheObserver) -> Iterator[None]:
         """
         While a Cacheable is asked for its state: it is observed once it has returned, and not before.
         """

@@ -18,7 +18,7 @@ from pbkit.errors import BadArguments, CallTimedOut, Error, InternalError, NoSuc
 from pbkit.wire import codec
 from pbkit.wire.compact import Few
 from pbkit.wire.jelly.expressions import handles
-from pbkit.wire.jelly.failures import told
+from pbkit.wire.jelly.failures import receivedFailure
 from pbkit.wire.lazily import EMPTY
 from pbkit.wire.references import Jellying
 
@@ -249,7 +249,7 @@ class Calls(Jellying):
             error = self.unserialize(fail)
             # In drop-in use a program may look at its very class.
             stock = isinstance(error, Failure) and not self.connection.profile.hideErrors
-            failure = error if stock else told(error)
+            failure = error if stock else receivedFailure(error)
         except Exception:
             failure = Failure()
         answer.errback(failure)

@@ -116,11 +116,11 @@ class AllowTests(SynchronousTestCase):
         said = str(self.assertRaises(ConfigError, planned, text)).splitlines()
         self.assertEqual([line.partition(": ")[0] for line in said], [f"pbkit.toml:{line}" for line in (3, 4, 5, 6)])
         for line, says in zip(
-            said, ("nothing of that name", "an array of texts", "nothing is registered", "dotted path"), strict=True
+            said, ("nothing of that name", "an array of texts", "not registered", "dotted path"), strict=True
         ):
             self.assertIn(says, line)
         lost = str(self.assertRaises(ConfigError, planned, f"[server]\nrealm = '{HERE}.LostRealm'\n"))
-        self.assertIn("pbkit.toml:2: allow 'no.such.Card': nothing is registered for it", lost)
+        self.assertIn("pbkit.toml:2: allow 'no.such.Card': not registered", lost)
 
     def test_printed(self) -> None:
         """It is shown with where it comes from."""

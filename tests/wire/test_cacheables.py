@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import Broker, dropin
 from pbkit.errors import CannotSend, Disconnected, Kicked
-from pbkit.wire.observer import Observer
+from pbkit.wire.jelly.jellier import CacheObserver
 from tests.support import Wire, collect, serve
 from tests.test_stock_defects import Counting
 from tests.wire.things import Board, BoardCopy, WireCase
@@ -234,12 +234,12 @@ class ObserverTests(WireCase):
         """Each equals itself, and one that stock or we make of the same; none another, and no other thing."""
         observers = list(self.observers())
         for place, one in enumerate(observers):
-            for cls in (Observer, pb.RemoteCacheObserver):
+            for cls in (CacheObserver, pb.RemoteCacheObserver):
                 same = cls(one.broker, one.cached, one.perspective)
                 self.assertTrue(one == same)
                 self.assertFalse(one != same)
                 self.assertEqual(observers.index(same), place)
-            self.assertEqual(hash(one), hash(Observer(one.broker, one.cached, one.perspective)))
+            self.assertEqual(hash(one), hash(CacheObserver(one.broker, one.cached, one.perspective)))
             self.assertFalse(one == None or one == 5)  # noqa: E711
             self.assertTrue(one != "x")
         self.assertEqual(len(set(observers)), 3)
@@ -249,7 +249,7 @@ class ObserverTests(WireCase):
         observers = self.observers()
         kept, keyed = set(observers), dict.fromkeys(observers)
         for place in (1, 1, 0):
-            one = Observer(observers[place].broker, self.board, observers[place].perspective)
+            one = CacheObserver(observers[place].broker, self.board, observers[place].perspective)
             observers.remove(one)
             kept.remove(one)
             del keyed[one]
@@ -264,7 +264,7 @@ class ObserverTests(WireCase):
 
             __hash__ = None  # type: ignore[assignment]
 
-        first, second = (Observer(None, Same(), None) for _ in range(2))
+        first, second = (CacheObserver(None, Same(), None) for _ in range(2))
         self.assertNotEqual(first, second)
         self.assertEqual(len({first, second}), 2)
 
@@ -284,7 +284,7 @@ class ObserverTests(WireCase):
         self.wire.lose()
         self.failureResultOf(observer.callRemote("change", "y"), Kicked)
         broker = dropin.Broker(0)
-        self.assertRaises(pb.ProtocolError, Observer(broker, self.board, None).callRemote, "change")
+        self.assertRaises(pb.ProtocolError, CacheObserver(broker, self.board, None).callRemote, "change")
 
     def flushed(self, d: Deferred[Any]) -> Deferred[Any]:
         """Let it come back."""

@@ -1,14 +1,13 @@
 """
-The state of a copy, as its sender has chosen it.
+Checks of the state that a peer sends for a copy.
 
-Stock's `setCopyableState` makes it the `__dict__` of the copy: a key that is called as a method hides the method, and
-the next call of it is a TypeError, or worse.
+Stock's `setCopyableState` makes that state the `__dict__` of the copy. A key that is the name of a method then hides
+the method, and the next call of it is a TypeError, or worse.
 """
 
 from __future__ import annotations
 
 from inspect import getattr_static
-from typing import Any
 
 from twisted.spread import pb
 
@@ -17,39 +16,37 @@ from pbkit.errors import BadValue
 
 def takesAny(cls: type) -> bool:
     """
-    :return: whether a class has a `setCopyableState` of its own, which knows what it gets.
+    Return True if a class has its own `setCopyableState`, which decides what to do with a state.
     """
     return cls.setCopyableState is not pb.RemoteCopy.setCopyableState  # type: ignore[attr-defined]
 
 
-def checkState(cls: type, state: Any) -> None:
+def checkState(cls: type, state: object) -> None:
     """
-    See whether a state can be that of a copy.
+    Check that a state can become the attributes of a copy. A wrong key refuses the whole state: no program expects a
+    copy with a part of its state.
 
-    Refused, not left out: a copy that lacks some of its state is one that nobody has thought of.
-
-    :param cls: of the copy, a `pb.RemoteCopy`.
-    :raises BadValue: it is no dictionary, or one of its keys is no text, or is called as a method or property of the
-        class. Of a class with a `setCopyableState` of its own nothing is asked here: that says what goes where.
+    :param cls: the class of the copy, a `pb.RemoteCopy`. One that has its own `setCopyableState` is not checked here.
+    :raises BadValue: the state is not a dict, or a key is not text or names a method or property of the class.
     """
     if takesAny(cls) or state is None:
         return
     if type(state) is not dict:
-        raise BadValue("a state that is no dictionary")
+        raise notADict(cls)
     for key in state:
         name = _text(key)
         if name is None:
-            raise BadValue(f"a state of {cls.__qualname__} with a name that is no text")
+            raise BadValue(f"the state of a {cls.__qualname__} has a key that is not text")
         if hides(cls, name):
             raise _hidden(cls, name)
 
 
-def checkCopy(copy: pb.RemoteCopy, state: dict[Any, Any]) -> None:
+def checkCopy(copy: pb.RemoteCopy, state: dict[object, object]) -> None:
     """
-    See what a `setCopyableState` of the user's has made of a state: it may have handed it on to stock's.
+    Check a copy after its own `setCopyableState`, which may have passed the state on to stock's.
 
     :param state: as it was sent.
-    :raises BadValue: a method of the copy is hidden by what was sent under that name.
+    :raises BadValue: a key of the state hides a method or property of the copy.
     """
     for key, value in state.items():
         name = _text(key)
@@ -57,7 +54,14 @@ def checkCopy(copy: pb.RemoteCopy, state: dict[Any, Any]) -> None:
             raise _hidden(type(copy), name)
 
 
-def _text(key: Any) -> str | None:
+def notADict(cls: type) -> BadValue:
+    """
+    Return the error for a state that is not a dict.
+    """
+    return BadValue(f"the state of a {cls.__qualname__} is not a dict")
+
+
+def _text(key: object) -> str | None:
     try:
         name = key.decode("utf-8") if type(key) is bytes else key
     except UnicodeDecodeError:
@@ -66,13 +70,15 @@ def _text(key: Any) -> str | None:
 
 
 def _hidden(cls: type, name: str) -> BadValue:
-    return BadValue(f"a state of {cls.__qualname__} with {name[:100]!r}, by which the class has a method or property")
+    return BadValue(
+        f"the state of a {cls.__qualname__} has the key {name[:100]!r}, which would hide a method or property"
+    )
 
 
 def hides(cls: type, name: str) -> bool:
     """
-    :return: whether an attribute of an instance would stand before a method or a property of its class, or is called
-        as only Python's own are. A default value in the class is there to be hidden.
+    Return True if an instance attribute of this name would hide a method or property of its class, or has a name that
+    Python reserves. Hiding a default value of the class is allowed: defaults are there to be hidden.
     """
     if name.startswith("__") and name.endswith("__"):
         return True

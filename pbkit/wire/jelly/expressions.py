@@ -1,10 +1,8 @@
 """
-What a jelly expression holds, without unjellying it.
+What a jelly expression holds, found without building any object.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 _SEQUENCES = frozenset((b"list", b"tuple", b"set", b"frozenset"))
 _LEAVES = frozenset(
@@ -13,14 +11,14 @@ _LEAVES = frozenset(
 )
 
 
-def handles(sexp: Any) -> tuple[list[int], list[int]]:
+def handles(sexp: object) -> tuple[list[int], list[int]]:
     """
-    The ids that whoever made an expression keeps something under, as often as each occurs.
+    Find the ids of the sender's objects in an expression, each as often as it occurs: the sender counts that often.
 
-    Only where jelly would make something of them: ``["dictionary", [b"remote", 5]]`` is an item of a dict, hence
-    data. No class is looked up and nothing is made.
+    Only ids that jelly would build something from count: ``["dictionary", [b"remote", 5]]`` has an item
+    ``b"remote": 5`` and no reference.
 
-    :param sexp: as it came off the wire, or as `twisted.spread.jelly.jelly` makes it.
+    :param sexp: as received, or as `twisted.spread.jelly.jelly` makes it.
     :return: the ids of references, and those of Cacheables.
     """
     references: list[int] = []
@@ -41,16 +39,16 @@ def handles(sexp: Any) -> tuple[list[int], list[int]]:
             if len(rest) == 1 and type(rest[0]) is int:
                 (references if kind == b"remote" else caches).append(rest[0])
         elif kind not in _LEAVES:
-            # An instance of some class. Its state comes last; a Cacheable's id comes before.
+            # An instance of some class. Its state comes last; the id of a Cacheable comes before the state.
             if len(rest) == 2 and type(rest[0]) is int:
                 caches.append(rest[0])
             todo.extend(rest[-1:])
     return references, caches
 
 
-def lists(sexp: Any) -> int:
+def countLists(sexp: object) -> int:
     """
-    :return: how many lists an expression has, itself included.
+    Return how many lists an expression has, including itself.
     """
     todo, count = [sexp], 0
     while todo:

@@ -1,41 +1,44 @@
 """
-What the other end says of an error.
+The errors that a peer sends.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import IO, cast
 
 from twisted.python import log as oldlog
 from twisted.python.failure import Failure
-from twisted.python.reflect import safe_str
 from twisted.spread import pb
 
 from pbkit.errors import BadValue
 from pbkit.wire.peerlog import escaped
 
-#: How much of its text is shown, in characters.
+#: How many characters of a peer's error text are shown.
 TEXT = 1000
 
 
-class ToldFailure(pb.CopiedFailure):
-    """Stock's, but what the other end has put into it may stand in the log: whoever forgets an error has it there."""
+class ReceivedFailure(pb.CopiedFailure):
+    """
+    Stock's, with the peer's text escaped and cut when it is printed: an unhandled error prints it to the log.
+    """
 
-    def printTraceback(self, file: Any = None, elideFrameworkCode: object = 0, detail: object = "default") -> None:
+    def printTraceback(
+        self, file: IO[str] | None = None, elideFrameworkCode: object = 0, detail: object = "default"
+    ) -> None:
         """As stock's."""
-        write = (oldlog.logfile if file is None else file).write
+        write = cast("IO[str]", oldlog.logfile if file is None else file).write
         write(f"Traceback from remote host -- {escaped(self.type, TEXT)}: {escaped(str(self.value), TEXT)}\n")  # type: ignore[arg-type]
 
     printBriefTraceback = printTraceback
     printDetailedTraceback = printTraceback
 
 
-def told(error: Any) -> Failure:
+def receivedFailure(error: object) -> Failure:
     """
-    What an error has been read as, for whoever waits.
+    Return the failure for the caller of a method.
 
-    :param error: whatever came.
-    :return: a failure of which nobody will find that it is none: its class and its text are texts.
+    :param error: what the peer sent as the error, after unjelly; it may be anything.
+    :return: a failure whose class name and text are texts.
     """
     if isinstance(error, pb.CopiedFailure):
         return _checked(error)
@@ -43,25 +46,27 @@ def told(error: Any) -> Failure:
         return error
     if isinstance(error, Exception):
         return Failure(error)
-    return Failure(pb.Error(f"the other end's error is {escaped(safe_str(error), TEXT)}"))
+    if isinstance(error, str | bytes):
+        return Failure(pb.Error(f"the peer sent an error that is only a text: {escaped(error, TEXT)}"))
+    return Failure(pb.Error(f"the peer sent an error that is a {type(error).__name__}, expected a failure"))
 
 
 def _checked(failure: pb.CopiedFailure) -> Failure:
-    state: dict[str, Any] = vars(failure)
+    state: dict[str, object] = vars(failure)
     parents = state.get("parents", [])
     right = _isText(state.get("type")) and _isText(state.get("value")) and _isText(state.get("traceback", ""))
     if not right or not isinstance(parents, list) or not all(map(_isText, parents)):
-        # Stock's code fails when it asks what it is, and then nobody is told anything.
-        return Failure(BadValue("a failure that is none"))
-    found = ToldFailure.__new__(ToldFailure)
+        # Stock's code raises when it asks such a failure for its class, and then no caller gets an answer.
+        return Failure(BadValue("the peer sent a failure whose class or text is not text"))
+    found = ReceivedFailure.__new__(ReceivedFailure)
     vars(found).update(state)
     if isinstance(found.value, bytes):
-        # As sent by servers on Python 2.
+        # Servers on Python 2 send bytes.
         vars(found)["value"] = found.value.decode("utf-8", "backslashreplace")
     return found
 
 
-def _isText(value: Any) -> bool:
+def _isText(value: object) -> bool:
     if isinstance(value, bytes):
         try:
             value.decode("utf-8")

@@ -1,8 +1,8 @@
 """
-Objects, made into what is sent: stock's jelly, which says so if it cannot.
+Objects to jelly expressions: stock's jelly, with an error for what it cannot send.
 
-Stock sends an `Unpersistable` in the place of what it cannot send, so the caller gets success, and something that it
-finds out about later.
+Stock sends an `Unpersistable` in place of an object that it cannot send. The caller then gets success, and a value that
+fails when it is used.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ from __future__ import annotations
 import datetime
 import decimal
 import types
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
+from twisted.internet.defer import fail
 from twisted.python.reflect import qual
 from twisted.spread import jelly, pb
 
 from pbkit.errors import CannotSend
-from pbkit.wire.observer import Observer
+from pbkit.wire.profile import Profile
 
-#: What a class must allow for these to be sent; in our own taster, for we know no other.
+#: The names that a taster must allow for these to be sent by name. The default taster allows none of them.
 _BY_NAME: tuple[tuple[type | tuple[type, ...], bytes], ...] = (
     (types.MethodType, b"method"),
     (types.FunctionType, b"function"),
@@ -26,10 +28,10 @@ _BY_NAME: tuple[tuple[type | tuple[type, ...], bytes], ...] = (
     (type, b"class"),
 )
 
-#: What stock sends as it is, so that there is nothing to look at.
+#: Types that need no check, because stock can send each of their values.
 _PLAIN = frozenset((int, float, str, bytes, bool, type(None), list, tuple, dict, set, frozenset))
 
-#: What stock makes of containers: what it asks its taster for, and how they are called.
+#: For each container type: what stock asks the taster for, and the name that is sent.
 _CONTAINERS = {
     kind: (qual(kind).encode("ascii"), name)
     for kind, name in (
@@ -42,28 +44,102 @@ _CONTAINERS = {
 }
 
 
+class _Connection(Protocol):
+    @property
+    def profile(self) -> Profile: ...
+
+
+class SendingBroker(Protocol):
+    """
+    What a `Jellier` needs of the broker or channel that it works for.
+    """
+
+    serializingPerspective: Any
+
+    @property
+    def connection(self) -> _Connection:
+        """The broker that has the socket, and the profile."""
+
+    @property
+    def security(self) -> Any:
+        """The taster."""
+
+    def cachedRemotelyAs(self, instance: Any, incref: Any = 0) -> int | None:
+        """As stock's."""
+
+    def cacheRemotely(self, instance: Any) -> int:
+        """As stock's."""
+
+    def beginning(self, luid: int, observer: CacheObserver) -> AbstractContextManager[None]:
+        """Return a context in which a Cacheable is asked for its first state."""
+
+
+class CacheObserver(pb.RemoteCacheObserver):
+    """
+    One copy of a Cacheable, as `getStateToCacheAndObserveFor` and `stoppedObserving` get it.
+
+    Stock's are ordered by their brokers, which cannot be ordered: of two or more, none can be removed from a list
+    (Twisted issue 9671). Two of these are equal if their channel or broker, Cacheable and perspective are the same
+    objects. The objects' own `__eq__` is not asked.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, pb.RemoteCacheObserver):
+            return NotImplemented
+        return self.broker is other.broker and self.cached is other.cached and self.perspective is other.perspective
+
+    def __ne__(self, other: object) -> bool:
+        equal = self.__eq__(other)
+        return equal if equal is NotImplemented else not equal
+
+    def __hash__(self) -> int:
+        return hash((id(self.broker), id(self.cached), id(self.perspective)))
+
+    def callRemote(self, _name: str | bytes, *args: Any, **kw: Any) -> Any:
+        """
+        Call ``observe_NAME`` of the copy.
+
+        :return: a Deferred of the answer, or None with ``pbanswer=False``. It fails if the copy is gone.
+        """
+        name = _name.encode("utf-8") if isinstance(_name, str) else _name
+        broker = self.broker
+        luid = broker.cachedFor(self.cached, self.perspective)
+        if luid is None and broker.dead() is None:
+            error = pb.ProtocolError("the copy that this observer is for does not exist, or no longer")
+            if broker.connection.profile.raiseOnDead:
+                raise error
+            return fail(error) if kw.get("pbanswer", True) else None
+        # If the session or connection has ended, the call fails with the reason.
+        return broker._sendMessage(b"cache", self.perspective, luid, name, args, kw)
+
+    def remoteMethod(self, key: str) -> Any:
+        """Return a callable that is `callRemote` with this name."""
+        return lambda *args, **kw: self.callRemote(key, *args, **kw)
+
+
 class Jellier(jelly._Jellier):
     """
-    Makes an expression of one object, and can be used once.
+    Makes the expression of one object. Use each instance once.
 
-    :param broker: for whom: a channel, or a broker without. It has the taster and the profile.
+    :param broker: the broker or channel that the expression is for.
     """
 
-    def __init__(self, broker: Any) -> None:
+    def __init__(self, broker: SendingBroker) -> None:
         super().__init__(broker.security, None, broker)
         self._strict = not broker.connection.profile.stockJelly
-        # What was begun last, which is what stock gives up on.
-        self._at: Any = None
+        # The object that was begun last. If stock cannot send something, it is this one.
+        self._current: object = None
 
     def jelly(self, obj: Any) -> Any:
         """
         As stock's.
 
-        :raises CannotSend: it, or something in it, cannot be sent.
+        :raises CannotSend: the object, or something in it, cannot be sent.
         """
         kind = type(obj)
         if kind in _CONTAINERS and self.taster.isTypeAllowed(_CONTAINERS[kind][0]):
-            # As stock does it, but in one frame for each level, so that ours in between cost no depth.
+            # As stock does it, but in one frame per level: otherwise this method would halve the depth that Python's
+            # limit on recursion allows.
             known = self._checkMutable(obj)
             if known:
                 return known
@@ -78,8 +154,8 @@ class Jellier(jelly._Jellier):
             return self.preserve(obj, expression)
         if kind not in _PLAIN:
             if isinstance(obj, pb.Jellyable):
-                return self._object(obj)
-            self._at = obj
+                return self._jellyable(obj)
+            self._current = obj
             if self._strict:
                 self._check(obj)
         try:
@@ -87,12 +163,12 @@ class Jellier(jelly._Jellier):
         except (jelly.InsecureJelly, NotImplementedError):
             if not self._strict:
                 raise
-            # Stock's text has the value in it.
-            raise _cannot(obj) from None
+            # Stock's text quotes the value.
+            raise _cannotSend(obj) from None
 
-    def _object(self, obj: Any) -> Any:
+    def _jellyable(self, obj: pb.Jellyable) -> Any:
         if isinstance(obj, pb.CopyableFailure):
-            # An error has to arrive, whatever somebody has put into it.
+            # An error must arrive, whatever a program has stored in it.
             strict, self._strict = self._strict, False
             try:
                 return super().jelly(obj)
@@ -102,47 +178,52 @@ class Jellier(jelly._Jellier):
             return self._checkMutable(obj) or self._cacheable(obj)
         if self._strict and isinstance(obj, pb.RemoteReference | pb.RemoteCache) and obj.broker is not self.invoker:
             raise CannotSend(
-                f"a {qual(type(obj))} can be sent back only to where it came from: give an object of your own that "
-                "passes calls on"
+                f"a {qual(type(obj))} cannot be sent except back to its own peer: send an object of your own that "
+                "forwards the calls"
             )
         return super().jelly(obj)
 
     def _cacheable(self, obj: pb.Cacheable) -> Any:
-        """As stock's `jellyFor`, with an observer that can be compared; and if it fails, nobody observes."""
-        tables = self.invoker
-        luid = tables.cachedRemotelyAs(obj, 1)
+        """As stock's `jellyFor`, with a `CacheObserver`; if it fails, the object is not observed."""
+        broker: SendingBroker = self.invoker
+        luid = broker.cachedRemotelyAs(obj, 1)
         if luid is not None:
             return b"cached", luid
-        luid = tables.cacheRemotely(obj)
-        perspective = tables.serializingPerspective
-        observer = Observer(tables, obj, perspective)
-        with tables.beginning(luid, observer):
+        luid = broker.cacheRemotely(obj)
+        perspective = broker.serializingPerspective
+        observer = CacheObserver(broker, obj, perspective)
+        with broker.beginning(luid, observer):
             kind = obj.getTypeToCopyFor(perspective)
             state = obj.getStateToCacheAndObserveFor(perspective, observer)
         expression = self.prepare(obj)
         expression.extend([kind, luid, self.jelly(state)])
         return self.preserve(obj, expression)
 
-    def _check(self, obj: Any) -> None:
+    def _check(self, obj: object) -> None:
         if isinstance(obj, decimal.Decimal) and not obj.is_finite():
-            raise CannotSend("a Decimal that is no number cannot be sent: send a float or a text")
+            raise CannotSend(f"Decimal({str(obj)!r}) cannot be sent: send a float or a text")
         if isinstance(obj, datetime.datetime | datetime.time) and obj.tzinfo is not None:
-            raise CannotSend("a time with a time zone cannot be sent: send it in UTC and without, or its isoformat()")
+            raise CannotSend("a time with a time zone cannot be sent: send a naive time in UTC, or its isoformat()")
         for kind, name in _BY_NAME:
             if isinstance(obj, kind) and not self.taster.isTypeAllowed(name):
-                raise _cannot(obj)
+                raise _cannotSend(obj)
 
     def unpersistable(self, reason: Any, sxp: Any = None) -> Any:
         """
-        :raises CannotSend: where stock would not.
+        As stock's in drop-in use.
+
+        :raises CannotSend: otherwise.
         """
         if self._strict:
-            raise _cannot(self._at)
+            raise _cannotSend(self._current)
         return super().unpersistable(reason, sxp)
 
 
-def _cannot(obj: object) -> CannotSend:
+def _cannotSend(obj: object) -> CannotSend:
     return CannotSend(
-        f"a {qual(type(obj))} cannot be sent: send plain data, or derive the class from pb.Copyable, of which the "
-        "other end gets a copy, or from pb.Referenceable, which it can call"
+        f"a {qual(type(obj))} cannot be sent: send plain data, or derive its class from pb.Copyable (the peer gets a "
+        "copy) or pb.Referenceable (the peer can call it)"
     )
+
+
+__all__ = ["CacheObserver", "Jellier", "SendingBroker"]

@@ -1,8 +1,9 @@
 """
-Which classes may be made of what the other end sends.
+Which classes a connection builds from what the peer sends.
 
-Stock's registry is one for the whole process: a module that calls `pb.setUnjellyableForClass`, for a client that it
-also is, say, opens its class to each client of each server in that process. Here a server has a list of its own.
+Stock has one registry for the whole process: a module that calls `pb.setUnjellyableForClass`, perhaps for a client in
+the same process, opens its class to every client of every server in that process. In pbkit each server has its own
+list.
 """
 
 from __future__ import annotations
@@ -16,39 +17,58 @@ from twisted.spread import jelly, pb
 
 from pbkit.errors import ConfigError
 
-#: References, which are no copies of anything.
+#: The names of references. They are registered like classes, but nothing is copied.
 _REFERENCES = (b"remote", b"local", b"cached", b"lcache")
 
-#: How what an answer fails with is called.
+#: The names of plain data in jelly.
+_PLAIN = frozenset(b"None boolean unicode list tuple dictionary set frozenset".split())
+
+#: The name that an error is sent under.
 FAILURE = qual(pb.CopyableFailure).encode("ascii")
 
 
 @attrs.frozen
 class Registry:
     """
-    What is made of which class of a sender's.
+    What is built from which of the peer's classes.
 
-    :ivar classes: by the name that is sent, what `pb.setUnjellyableForClass` was given for it.
-    :ivar factories: by that name, what `pb.setUnjellyableFactoryForClass` was given.
-    :ivar closed: whether it is an allow-list: what is not in here is not made, whatever the process knows.
+    :ivar classes: by the name that is sent, what `pb.setUnjellyableForClass` was given.
+    :ivar factories: by the name that is sent, what `pb.setUnjellyableFactoryForClass` was given.
+    :ivar closed: True for an allow-list: a class that is not listed is refused, whatever the process has registered.
     """
 
+    # What a program registers has no common type: stock calls whatever it is given.
     classes: dict[bytes, Any]
     factories: dict[bytes, Any]
     closed: bool = True
 
 
-#: Stock's own: all that anybody in this process has registered, and will.
+#: Stock's own registry: everything that is registered in this process, now or later.
 STOCK = Registry(jelly.unjellyableRegistry, jelly.unjellyableFactoryRegistry, closed=False)  # type: ignore[arg-type]
+
+
+def allowsPlain(security: object) -> bool:
+    """
+    Return True if plain data needs no check by jelly: the program has no taster of its own, and no class is registered
+    under a name of plain data.
+
+    :param security: the broker's `SecurityOptions`.
+    """
+    return (
+        type(security) is jelly.SecurityOptions
+        and security.allowedTypes.keys() >= _PLAIN
+        and STOCK.classes.keys().isdisjoint(_PLAIN)
+        and STOCK.factories.keys().isdisjoint(_PLAIN)
+    )
 
 
 def registryOf(allow: Iterable[type | str | bytes] | None) -> Registry:
     """
-    What a server accepts.
+    Make the registry of a server.
 
-    :param allow: the sender's classes, the classes that are made of them, or the names that these were registered
-        for; each has been registered. None: all that are, now or later.
-    :return: a registry that does not change with stock's: a name stays with what was registered for it now.
+    :param allow: the sender's classes, the classes that are built, or the names that are sent; each must be
+        registered. None allows everything that is registered, now or later.
+    :return: a registry that keeps what is registered now: a later registration under an allowed name changes nothing.
     :raises ConfigError: one of them is not registered.
     """
     if allow is None:
@@ -64,10 +84,10 @@ def registryOf(allow: Iterable[type | str | bytes] | None) -> Registry:
 
 def namesOf(one: type | str | bytes) -> set[bytes]:
     """
-    By which names something is sent that is to be accepted.
+    Return the names under which something is sent that is to be accepted.
 
-    :param one: a class of the sender's, a class that is made, or a name.
-    :raises ConfigError: it is registered by none.
+    :param one: a class of the sender's, a class that is built, or a name.
+    :raises ConfigError: it is not registered.
     """
     if isinstance(one, str | bytes):
         name = one.encode("utf-8") if isinstance(one, str) else one
@@ -77,24 +97,24 @@ def namesOf(one: type | str | bytes) -> set[bytes]:
     found -= {*_REFERENCES}
     if not found:
         raise ConfigError(
-            f"allow {_shown(one)}: nothing is registered for it: call pb.setUnjellyableForClass(name, class) before "
-            "the server is made, with the name that is sent, which is by default that of the sender's class"
+            f"allow {_shown(one)}: not registered. Call pb.setUnjellyableForClass(name, class) before the server is "
+            "made, with the name that is sent: by default the qualified name of the sender's class"
         )
     return found
 
 
-def _registered(one: Any) -> Iterator[bytes]:
+def _registered(one: type) -> Iterator[bytes]:
     for table in (STOCK.classes, STOCK.factories):
         yield from (name for name, made in table.items() if made is one)
         if isinstance(one, type):
-            # The sender's class, where both ends have it.
+            # The sender's class, where both ends import it.
             name = qual(one).encode("utf-8")
             if name in table:
                 yield name
 
 
-def _shown(one: Any) -> str:
+def _shown(one: object) -> str:
     return qual(one) if isinstance(one, type) else repr(one)
 
 
-__all__ = ["FAILURE", "STOCK", "Registry", "namesOf", "registryOf"]
+__all__ = ["FAILURE", "STOCK", "Registry", "allowsPlain", "namesOf", "registryOf"]

@@ -1,27 +1,36 @@
 """
-What came, made into objects: stock's unjelly, for a peer that is not trusted.
+Jelly expressions to objects: stock's unjelly, for a peer that is not trusted.
 
-It runs on what the fast codec leaves: references, instances and cycles, and whatever is wrong.
+It runs on what the codec does not read by itself: references, instances, cycles, and whatever is wrong.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
+from twisted.persisted.crefutil import NotKnown, _Dereference
 from twisted.spread import jelly, pb
 
 from pbkit.errors import BadValue, ClassRefused
-from pbkit.wire.jelly.containers import CONTAINERS, Containers, byText
-from pbkit.wire.jelly.copystate import checkCopy, checkState, takesAny
+from pbkit.wire.jelly.containers import KeyChecker, PendingContainer, byText
+from pbkit.wire.jelly.copystate import checkCopy, checkState, notADict, takesAny
 from pbkit.wire.jelly.expressions import handles
-from pbkit.wire.jelly.registry import FAILURE, STOCK
+from pbkit.wire.jelly.registry import FAILURE, STOCK, Registry
+from pbkit.wire.profile import Profile
 
-#: The largest and the smallest exponent of a Decimal: those of Python's default context. With a larger one a few bytes
-#: become a number that `int` takes all memory for.
+#: The largest absolute exponent of a Decimal: that of Python's default context. With a larger one, a few bytes become a
+#: number for which `int` takes all memory.
 EXPONENT = 999_999
 
-#: What has no parts, by how many arguments it has.
+#: Expressions that hold others, with the method that reads each.
+_CONTAINERS = {
+    kind.encode(): f"_unjelly_{kind}"
+    for kind in ("list", "tuple", "set", "frozenset", "dictionary", "reference", "dereference")
+}
+
+#: Expressions without parts, with the number of their arguments.
 _LEAVES = {
     b"None": 0,
     b"unicode": 1,
@@ -35,23 +44,65 @@ _LEAVES = {
     b"persistent": 1,
 }
 
+#: Names of objects that this end sent.
+_OWN = frozenset((b"local", b"lcache"))
 
-class Unjellier(Containers):
+
+class _Connection(Protocol):
+    @property
+    def profile(self) -> Profile: ...
+    @property
+    def registry(self) -> Registry: ...
+
+
+class ReceivingBroker(Protocol):
     """
-    Makes objects of one expression, and can be used once.
-
-    :param broker: for whom: a channel, or a broker without. It has the registry, the taster and the profile.
+    What an `Unjellier` needs of the broker or channel that it works for.
     """
 
-    def __init__(self, broker: Any) -> None:
-        profile = broker.connection.profile
-        super().__init__(broker, strict=not profile.stockJelly, items=profile.limits.items)
+    @property
+    def connection(self) -> _Connection:
+        """The broker that has the socket, the profile and the registry."""
+
+    @property
+    def security(self) -> Any:
+        """The taster."""
+
+    @property
+    def remotelyCachedObjects(self) -> Any:
+        """As stock's."""
+
+    def hasLocally(self, luid: Any, copy: Any = None) -> bool:
+        """Return True if there is a copy of a Cacheable of the peer's under this id; this copy, if one is given."""
+
+    def refusing(self, name: str) -> None:
+        """Log that an instance of a class was refused."""
+
+
+class Unjellier(jelly._Unjellier):
+    """
+    Builds the objects of one expression, in time proportional to its size. Use each instance once.
+
+    :param broker: the broker or channel that received the expression.
+    """
+
+    def __init__(self, broker: ReceivingBroker) -> None:
+        super().__init__(broker.security, None, broker)
         self._registry = broker.connection.registry
-        self._profile = profile
+        self._profile = broker.connection.profile
+        # Whatever is wrong is a `BadValue`; in drop-in use it is what stock raises.
+        self._strict = not self._profile.stockJelly
+        self._keys = KeyChecker(self._profile.limits.items)
         self._top: Any = None
-        # The class that is to have a state, by the id of the state's expression.
+        # References to what is not built yet.
+        self._pending: list[NotKnown] = []
+        # The ids of references within this expression.
+        self._numbers: set[str] = set()
+        self._copies: list[pb.RemoteCopy] = []
+        # The class that a state is for, and the state once it is built; both by the id of the state's expression.
         self._owners: dict[int, Any] = {}
-        self._states: dict[int, Any] = {}
+        self._states: dict[int, object] = {}
+        # What was built of references and Cacheables, by id. The rest is given back if the expression fails.
         self._references: Counter[str] = Counter()
         self._caches: Counter[str] = Counter()
 
@@ -65,69 +116,239 @@ class Unjellier(Containers):
         self._top = obj
         try:
             found = self.unjelly(obj)
-            if self._placeholders:
-                self._fill()
+            if self._pending:
+                self._resolve()
             for callback in self.postCallbacks:
                 callback()
         except RecursionError:
             # Stock writes a log entry of 133 kB for a message of 5 kB.
-            raise BadValue("it is nested too deep") from None
+            raise BadValue("it is nested too deeply") from None
         return found
 
     def unmade(self) -> tuple[list[int], list[int]]:
         """
-        After it has failed: the ids that nothing was made of, so that nobody will give them back.
+        Return the ids from which nothing was built, after the expression has failed. The peer counts them as sent, and
+        no object will give them back.
 
-        :return: those of references, and those of Cacheables.
+        :return: the ids of references, and those of Cacheables.
         """
-        # Else a copy of a Cacheable that has a placeholder in it would hold itself, by way of this.
+        # Otherwise a copy of a Cacheable that holds a placeholder would stay alive through this object.
         self._copies.clear()
         self.references.clear()
         self.postCallbacks.clear()
         references, caches = (Counter(map(byText, luids)) for luids in handles(self._top))
-        return _numbers(references - self._references), _numbers(caches - self._caches)
-
-    # Each part.
+        return _ids(references - self._references), _ids(caches - self._caches)
 
     def unjelly(self, obj: Any) -> Any:
         """As stock's."""
         if type(obj) is not list:
             return obj
         if self._strict and not (obj and type(obj[0]) is bytes):
-            raise BadValue("a list that does not say of what")
+            raise BadValue("a list does not begin with the name of a type")
         kind = obj[0]
         if not self.taster.isTypeAllowed(kind):
             raise self._refusal(kind)
         made = self._registry.classes.get(kind)
         if made is None and kind == FAILURE and obj is self._top:
-            # An error has to be readable, whatever is accepted. It is all that came, and no part of something.
+            # An error is always accepted, so that the caller can be told; but only as the whole, not within a value.
             made = pb.CopiedFailure
         factory = self._registry.factories.get(kind)
         if made is not None:
             found = self._instance(made, obj)
         elif factory is not None:
-            self._arity(obj, 1)
+            self._checkCount(obj, 1)
             found = self._maybePostUnjelly(factory(self.unjelly(obj[1])))
-        elif kind in CONTAINERS:
-            found = getattr(self, CONTAINERS[kind])(obj[1:])
+        elif kind in _CONTAINERS:
+            found = getattr(self, _CONTAINERS[kind])(obj[1:])
         elif kind in _LEAVES:
             found = self._leaf(obj)
         else:
-            found = self._asStock(obj)
+            found = self._byName(obj)
         owner = self._owners.pop(id(obj), None)
         if owner is not None:
             checkState(owner, found)
             self._states[id(obj)] = found
         return found
 
-    def _asStock(self, obj: Any) -> Any:
-        """What only a taster can allow: classes, modules, instances by the name of their class."""
+    # Containers. These methods take no more frames per level than stock's: Python's recursion limit counts them.
+
+    def _unjelly_list(self, lst: Any) -> Any:
+        items: list[Any] = []
+        for each in lst:
+            items.append(item := self.unjelly(each))
+            if isinstance(item, NotKnown):
+                item.addDependant(items, len(items) - 1)
+        return items
+
+    def _unjelly_tuple(self, lst: Any) -> Any:
+        return self._collected(lst, tuple)
+
+    def _unjellySetOrFrozenset(self, lst: Any, containerType: Any) -> Any:
+        def build(items: list[Any]) -> Any:
+            self._keys.check(items, members=True)
+            return containerType(items)
+
+        return self._collected(lst, build)
+
+    def _collected(self, lst: Any, build: Callable[[list[Any]], Any]) -> Any:
+        items: list[Any] = []
+        for each in lst:
+            items.append(item := self.unjelly(each))
+            if isinstance(item, NotKnown):
+                item.addDependant(items, len(items) - 1)
+        if not any(isinstance(item, NotKnown) for item in items):
+            return build(items)
+        pending = PendingContainer(items, build)
+        self._pending.append(pending)
+        return pending
+
+    def _unjelly_dictionary(self, lst: Any) -> dict[Any, Any]:
+        keys: list[Any] = []
+        values: list[Any] = []
+        for pair in lst:
+            if self._strict and not (type(pair) is list and len(pair) == 2):
+                raise BadValue("a dictionary has an item that is not a pair")
+            key, value = pair
+            keys.append(self.unjelly(key))
+            if self._strict and isinstance(keys[-1], NotKnown):
+                raise BadValue("a key holds its own dictionary")
+            values.append(None)
+            self.unjellyInto(values, len(values) - 1, value)
+        self._keys.check(keys, members=False)
+        found = dict(zip(keys, values, strict=True))
+        for key, value in found.items():
+            if isinstance(value, NotKnown):
+                value.addDependant(found, key)
+        return found
+
+    # References within the expression.
+
+    def _unjelly_reference(self, lst: Any) -> Any:
+        if self._strict:
+            if len(lst) != 2 or type(lst[0]) is not int:
+                raise BadValue("a reference within the message has no integer id")
+            if byText(lst[0]) in self._numbers:
+                raise BadValue("two references within the message have the same id")
+            self._numbers.add(byText(lst[0]))
+            if type(lst[1]) is list and lst[1][:1] == [b"dereference"]:
+                raise BadValue("a reference within the message refers to another")
+        return super()._unjelly_reference([byText(lst[0]), lst[1]])
+
+    def _unjelly_dereference(self, lst: Any) -> Any:
+        if self._strict and (len(lst) != 1 or type(lst[0]) is not int):
+            raise BadValue("a reference within the message has no integer id")
+        found = super()._unjelly_dereference([byText(lst[0])])
+        if isinstance(found, NotKnown):
+            if found.resolved:
+                # Stock would raise AssertionError when it is used.
+                return found.resolvedObject
+            if isinstance(found, _Dereference):
+                self._pending.append(found)
+        return found
+
+    def _resolve(self) -> None:
+        """Check that no placeholder is left, once everything is built."""
+        if self._strict and not all(one.resolved for one in self._pending):
+            # Stock passes the placeholders to the method that is called.
+            raise BadValue("it refers to something that is not in the message")
+        for copy in self._copies:
+            # Stock copies the state into a new dict, which is not updated when a cycle closes.
+            for name, value in list(vars(copy).items()):
+                if isinstance(value, NotKnown) and value.resolved:
+                    vars(copy)[name] = value.resolvedObject
+
+    # Instances.
+
+    def _instance(self, made: Any, obj: Any) -> Any:
+        copies = isinstance(made, type) and issubclass(made, pb.RemoteCopy)
+        if self._strict:
+            self._checkHead(getattr(made, "unjellyFor", made), obj)
+            if copies and type(obj[-1]) is list:
+                self._owners[id(obj[-1])] = made
+            elif copies and not takesAny(made):
+                raise notADict(made)
+        blank = jelly._createBlank(made)
+        try:
+            found = getattr(blank, "unjellyFor", made)(self, obj)
+        except Exception as error:
+            if isinstance(blank, pb.RemoteCache) and blank.broker is not None:
+                if self.invoker.hasLocally(blank.luid, blank):
+                    self._caches[byText(blank.luid)] += 1
+                else:
+                    # Stock makes two objects from it, and each would give the Cacheable back.
+                    blank.broker = None
+            if (
+                self._strict
+                and made is pb.CopiedFailure
+                and isinstance(error, LookupError | TypeError | AttributeError)
+            ):
+                raise BadValue("a failure lacks parts of its state") from None
+            raise
+        if made is pb.RemoteReference:
+            self._references[byText(obj[1])] += 1
+        elif isinstance(found, pb.RemoteCache):
+            self._caches[byText(obj[1])] += 1
+        state = self._states.pop(id(obj[-1]), None)
+        if copies and type(state) is dict and made is not pb.CopiedFailure:
+            checkCopy(found, state)
+        if copies:
+            self._copies.append(found)
+        return self._maybePostUnjelly(found)
+
+    def _maybePostUnjelly(self, unjellied: Any) -> Any:
+        # The hook of the class only: the sender chose the attributes of the instance.
+        if hasattr(type(unjellied), "postUnjelly"):
+            self.postCallbacks.append(unjellied.postUnjelly)
+        return unjellied
+
+    def _checkHead(self, method: Any, obj: Any) -> None:
+        """Check what stock's own classes read from the expression itself."""
+        count = _ARGUMENTS.get(method)
+        if count is not None:
+            self._checkCount(obj, count)
+        if obj[0] in _OWN:
+            self._checkCount(obj, 1)
+            table = self.invoker.remotelyCachedObjects if obj[0] == b"lcache" else {}
+            if type(obj[1]) not in (int, bytes) or (obj[0] == b"lcache" and obj[1] not in table):
+                raise BadValue(f"unknown id: this end sent no {obj[0].decode()} object under it")
+        elif method in _WITH_ID and type(obj[1]) is not int:
+            raise BadValue("the id of a remote object is not an integer")
+        if obj[0] == b"cached" and not self.invoker.hasLocally(obj[1]):
+            raise BadValue("unknown id: the peer has sent no Cacheable under it")
+
+    def _checkCount(self, obj: Any, count: int) -> None:
+        if self._strict and len(obj) != count + 1:
+            name = obj[0].decode("utf-8", "backslashreplace")
+            raise BadValue(f"{name:.100} takes {count} arguments, got {len(obj) - 1}")
+
+    # Everything else.
+
+    def _leaf(self, obj: Any) -> Any:
+        kind, rest = obj[0], obj[1:]
+        if not self._strict:
+            return getattr(self, f"_unjelly_{kind.decode()}")(rest)
+        if len(rest) != _LEAVES[kind]:
+            self._checkCount(obj, _LEAVES[kind])
+        name = kind.decode()
+        if kind == b"decimal":
+            right = all(type(part) is int for part in rest) and abs(rest[1]) <= EXPONENT
+        else:
+            right = not rest or type(rest[0]) is bytes or kind == b"persistent"
+        if right:
+            try:
+                return getattr(self, "_unjelly_" + name)(rest)
+            except (ValueError, TypeError, ArithmeticError, AssertionError):
+                pass
+        raise BadValue(f"invalid {name}")
+
+    def _byName(self, obj: Any) -> Any:
+        """Build what needs a taster's permission: classes, modules, instances by the name of their class."""
         kind = obj[0]
         if self._registry.closed:
             known = kind in STOCK.classes or kind in STOCK.factories
-            shared = self.taster is jelly.globalSecurity and kind not in _LEAVES and kind not in CONTAINERS
+            shared = self.taster is jelly.globalSecurity and kind not in _LEAVES and kind not in _CONTAINERS
             if known or shared:
-                # What anybody in this process has opened, for whatever purpose.
+                # It is registered or allowed for the whole process, not for this server.
                 raise self._refusal(kind)
         try:
             return super().unjelly(obj)
@@ -145,100 +366,13 @@ class Unjellier(Containers):
         self.invoker.refusing(name)
         return ClassRefused(f"class {name!r} is not accepted here")
 
-    def _maybePostUnjelly(self, unjellied: Any) -> Any:
-        # Not one of the instance's own: the sender has chosen what is in there.
-        if hasattr(type(unjellied), "postUnjelly"):
-            self.postCallbacks.append(unjellied.postUnjelly)
-        return unjellied
 
-    # Instances.
-
-    def _instance(self, made: Any, obj: Any) -> Any:
-        copies = isinstance(made, type) and issubclass(made, pb.RemoteCopy)
-        if self._strict:
-            self._checkHead(getattr(made, "unjellyFor", made), obj)
-            if copies and type(obj[-1]) is list:
-                self._owners[id(obj[-1])] = made
-            elif copies and not takesAny(made):
-                raise BadValue("a state that is no dictionary")
-        blank = jelly._createBlank(made)
-        try:
-            found = getattr(blank, "unjellyFor", made)(self, obj)
-        except Exception as error:
-            if isinstance(blank, pb.RemoteCache) and blank.broker is not None:
-                if self.invoker.hasLocally(blank.luid, blank):
-                    self._caches[byText(blank.luid)] += 1
-                else:
-                    # Each of the two that stock makes of it would give it back.
-                    blank.broker = None
-            if (
-                self._strict
-                and made is pb.CopiedFailure
-                and isinstance(error, LookupError | TypeError | AttributeError)
-            ):
-                raise BadValue("a failure that is none") from None
-            raise
-        if made is pb.RemoteReference:
-            self._references[byText(obj[1])] += 1
-        elif isinstance(found, pb.RemoteCache):
-            self._caches[byText(obj[1])] += 1
-        state = self._states.pop(id(obj[-1]), None)
-        if copies and type(state) is dict and made is not pb.CopiedFailure:
-            checkCopy(found, state)
-        if copies:
-            self._copies.append(found)
-        return self._maybePostUnjelly(found)
-
-    def _checkHead(self, method: Any, obj: Any) -> None:
-        """What stock's own classes take from the expression itself."""
-        number = _ARITY.get(method)
-        if number is not None:
-            self._arity(obj, number)
-        if obj[0] in _OWN:
-            self._arity(obj, 1)
-            table = self.invoker.remotelyCachedObjects if obj[0] == b"lcache" else {}
-            if type(obj[1]) not in (int, bytes) or (obj[0] == b"lcache" and obj[1] not in table):
-                raise BadValue("an id of nothing that was sent")
-        elif method in _WITH_ID and type(obj[1]) is not int:
-            raise BadValue("an id that is no number")
-        if obj[0] == b"cached" and not self.invoker.hasLocally(obj[1]):
-            raise BadValue("an id of nothing that was sent")
-
-    def _arity(self, obj: Any, number: int) -> None:
-        if self._strict and len(obj) != number + 1:
-            name = obj[0].decode("utf-8", "backslashreplace")
-            raise BadValue(f"{name:.100} takes {number}, and here are {len(obj) - 1}")
-
-    # What has no parts.
-
-    def _leaf(self, obj: Any) -> Any:
-        kind, rest = obj[0], obj[1:]
-        if not self._strict:
-            return getattr(self, f"_unjelly_{kind.decode()}")(rest)
-        if len(rest) != _LEAVES[kind]:
-            self._arity(obj, _LEAVES[kind])
-        name = kind.decode()
-        if kind == b"decimal":
-            right = all(type(part) is int for part in rest) and abs(rest[1]) <= EXPONENT
-        else:
-            right = not rest or type(rest[0]) is bytes or kind == b"persistent"
-        if right:
-            try:
-                return getattr(self, "_unjelly_" + name)(rest)
-            except (ValueError, TypeError, ArithmeticError, AssertionError):
-                pass
-        raise BadValue(f"a {name} that is none")
-
-
-def _numbers(counted: Counter[str]) -> list[int]:
+def _ids(counted: Counter[str]) -> list[int]:
     return [int(text) for text in counted.elements()]
 
 
-#: What is ours, or nobody's.
-_OWN = frozenset((b"local", b"lcache"))
-
-#: How many arguments what stock's own methods read has.
-_ARITY: dict[Any, int] = {
+#: How many arguments stock's own methods read.
+_ARGUMENTS: dict[Any, int] = {
     pb.RemoteReference.unjellyFor: 1,
     pb.RemoteCopy.unjellyFor: 1,
     pb.RemoteCache.unjellyFor: 2,
@@ -246,3 +380,6 @@ _ARITY: dict[Any, int] = {
     STOCK.classes[b"cached"]: 1,
 }
 _WITH_ID = frozenset((pb.RemoteReference.unjellyFor, pb.RemoteCache.unjellyFor, STOCK.classes[b"cached"]))
+
+
+__all__ = ["EXPONENT", "ReceivingBroker", "Unjellier"]

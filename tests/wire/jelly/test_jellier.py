@@ -124,7 +124,7 @@ class CannotSendTests(RawCase):
         his.avatar.result = [reference]
         failure: Any = self.failureResultOf(other.call(bob, "give"))
         self.assertTrue(failure.check(CannotSend))
-        self.assertIn("only to where it came from", failure.value)
+        self.assertIn("except back to its own peer", failure.value)
         hers.avatar.result = [reference]
         (own,) = self.get(alice, "give")
         self.assertIsInstance(own, pb.Referenceable)

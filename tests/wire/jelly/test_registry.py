@@ -47,7 +47,7 @@ class NamesTests(SynchronousTestCase):
         """An error says what is missing; so with the names of references, which are no classes."""
         for one in (type("Unknown", (pb.RemoteCopy,), {}), "no.such.Card", "remote", pb.RemoteReference):
             error = self.assertRaises(ConfigError, registryOf, [one])
-            self.assertIn("call pb.setUnjellyableForClass(name, class) before the server is made", str(error))
+            self.assertIn("Call pb.setUnjellyableForClass(name, class) before the server is made", str(error))
 
     def test_notASet(self) -> None:
         """One class or one text is a mistake."""

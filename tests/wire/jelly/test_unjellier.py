@@ -12,9 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbkit import Broker, dropin
 from pbkit.errors import BadValue, ClassRefused
 from pbkit.wire.codec.hashflood import COLLISIONS
+from pbkit.wire.jelly.containers import KeyChecker
 from pbkit.wire.jelly.expressions import handles
 from pbkit.wire.jelly.registry import STOCK, registryOf
-from pbkit.wire.keys import Keys
 from tests.support import collect
 from tests.wire.copies import CARD, PLAIN, P, Plain, PlainCopy, RawCase, state, text
 from tests.wire.things import WireCase
@@ -31,54 +31,54 @@ def doubled(depth: int) -> list[Any]:
 
 #: What cannot be read, and what is said of it.
 BAD: dict[str, tuple[Any, str]] = {
-    "empty": ([], "does not say of what"),
-    "unnamed": ([5, 5], "does not say of what"),
-    "utf8": ([b"unicode", b"\xff"], "a unicode"),
-    "unicodeOfNumber": ([b"unicode", 5], "a unicode"),
-    "unicodeOfNothing": ([b"unicode"], "takes 1, and here are 0"),
-    "unicodeOfTwo": ([b"unicode", b"a", b"b"], "takes 1, and here are 2"),
+    "empty": ([], "does not begin with the name of a type"),
+    "unnamed": ([5, 5], "does not begin with the name of a type"),
+    "utf8": ([b"unicode", b"\xff"], "invalid unicode"),
+    "unicodeOfNumber": ([b"unicode", 5], "invalid unicode"),
+    "unicodeOfNothing": ([b"unicode"], "takes 1 arguments, got 0"),
+    "unicodeOfTwo": ([b"unicode", b"a", b"b"], "takes 1 arguments, got 2"),
     "noneOfOne": ([b"None", 1], "takes 0"),
-    "boolean": ([b"boolean", b"maybe"], "a boolean"),
-    "hugeDecimal": ([b"decimal", 1, 1_000_000], "a decimal"),
-    "tinyDecimal": ([b"decimal", 1, -1_000_000], "a decimal"),
-    "decimalOfText": ([b"decimal", b"1", b"F"], "a decimal"),
-    "month": ([b"datetime", b"2026 13 1 0 0 0 0"], "a datetime"),
-    "short": ([b"datetime", b"2026"], "a datetime"),
-    "words": ([b"date", b"to day now"], "a date"),
-    "longest": ([b"timedelta", b"999999999999 0 0"], "a timedelta"),
-    "twoDays": ([b"timedelta", b"1 2"], "a timedelta"),
-    "hour": ([b"time", b"25 0 0 0"], "a time"),
-    "unhashable": ([b"set", [b"list"]], "a key that cannot be one"),
-    "unhashableKey": ([b"dictionary", [[b"list"], 1]], "a key that cannot be one"),
-    "notPairs": ([b"dictionary", [1, 2, 3]], "not one of pairs"),
-    "noPairs": ([b"dictionary", 5], "not one of pairs"),
-    "unresolved": ([b"dereference", 5], "what is not in it"),
-    "unresolvedInside": ([b"tuple", [b"list", [b"dereference", 5]]], "what is not in it"),
-    "itself": ([b"reference", 1, [b"dereference", 1]], "to another"),
-    "impossible": ([b"reference", 1, [b"tuple", [b"tuple", [b"dereference", 1]]]], "what is not in it"),
-    "twice": ([b"list", [b"reference", 1, 5], [b"reference", 1, 6]], "that is none"),
-    "referenceOfList": ([b"reference", [b"list"], 5], "that is none"),
-    "dereferenceOfList": ([b"dereference", [b"list"]], "that is none"),
-    "keyHoldsItself": ([b"reference", 1, [b"dictionary", [[b"dereference", 1], 1]]], "holds its dictionary"),
+    "boolean": ([b"boolean", b"maybe"], "invalid boolean"),
+    "hugeDecimal": ([b"decimal", 1, 1_000_000], "invalid decimal"),
+    "tinyDecimal": ([b"decimal", 1, -1_000_000], "invalid decimal"),
+    "decimalOfText": ([b"decimal", b"1", b"F"], "invalid decimal"),
+    "month": ([b"datetime", b"2026 13 1 0 0 0 0"], "invalid datetime"),
+    "short": ([b"datetime", b"2026"], "invalid datetime"),
+    "words": ([b"date", b"to day now"], "invalid date"),
+    "longest": ([b"timedelta", b"999999999999 0 0"], "invalid timedelta"),
+    "twoDays": ([b"timedelta", b"1 2"], "invalid timedelta"),
+    "hour": ([b"time", b"25 0 0 0"], "invalid time"),
+    "unhashable": ([b"set", [b"list"]], "not hashable"),
+    "unhashableKey": ([b"dictionary", [[b"list"], 1]], "not hashable"),
+    "notPairs": ([b"dictionary", [1, 2, 3]], "not a pair"),
+    "noPairs": ([b"dictionary", 5], "not a pair"),
+    "unresolved": ([b"dereference", 5], "not in the message"),
+    "unresolvedInside": ([b"tuple", [b"list", [b"dereference", 5]]], "not in the message"),
+    "itself": ([b"reference", 1, [b"dereference", 1]], "refers to another"),
+    "impossible": ([b"reference", 1, [b"tuple", [b"tuple", [b"dereference", 1]]]], "not in the message"),
+    "twice": ([b"list", [b"reference", 1, 5], [b"reference", 1, 6]], "have the same id"),
+    "referenceOfList": ([b"reference", [b"list"], 5], "no integer id"),
+    "dereferenceOfList": ([b"dereference", [b"list"]], "no integer id"),
+    "keyHoldsItself": ([b"reference", 1, [b"dictionary", [[b"dereference", 1], 1]]], "holds its own dictionary"),
     "numbers": ([b"dictionary", *([k * P, 0] for k in range(40))], "collide"),
     "members": ([b"set", *(k * P for k in range(40))], "collide"),
     "frozen": ([b"frozenset", *(k * P for k in range(40))], "collide"),
     "tuples": ([b"dictionary", *([[b"tuple", k * P], 0] for k in range(40))], "collide"),
     "decimals": ([b"set", *([b"decimal", k * P, 0] for k in range(40))], "collide"),
     "references": ([b"set", *([b"remote", k * P] for k in range(40))], "collide"),
-    "doubled": (doubled(60), "too large"),
-    "remote": ([b"remote", b"x"], "no number"),
+    "doubled": (doubled(60), "parts (limits.items)"),
+    "remote": ([b"remote", b"x"], "not an integer"),
     "remoteOfTwo": ([b"remote", 1, 2], "takes 1"),
-    "local": ([b"local", [b"list"]], "nothing that was sent"),
-    "lcache": ([b"lcache", 7], "nothing that was sent"),
-    "cached": ([b"cached", 7], "nothing that was sent"),
-    "cachedOfList": ([b"cached", [b"list"]], "no number"),
-    "stateOfNumber": ([PLAIN, 5], "no dictionary"),
-    "stateOfList": ([PLAIN, [b"list"]], "no dictionary"),
-    "noState": ([PLAIN], "takes 1, and here are 0"),
-    "stateThatComes": ([b"reference", 1, [PLAIN, [b"dereference", 1]]], "no dictionary"),
-    "keyOfNumber": ([PLAIN, [b"dictionary", [5, 5]]], "a name that is no text"),
-    "keyOfBytes": ([PLAIN, [b"dictionary", [b"\xff", 5]]], "a name that is no text"),
+    "local": ([b"local", [b"list"]], "unknown id"),
+    "lcache": ([b"lcache", 7], "unknown id"),
+    "cached": ([b"cached", 7], "unknown id"),
+    "cachedOfList": ([b"cached", [b"list"]], "not an integer"),
+    "stateOfNumber": ([PLAIN, 5], "not a dict"),
+    "stateOfList": ([PLAIN, [b"list"]], "not a dict"),
+    "noState": ([PLAIN], "takes 1 arguments, got 0"),
+    "stateThatComes": ([b"reference", 1, [PLAIN, [b"dereference", 1]]], "not a dict"),
+    "keyOfNumber": ([PLAIN, [b"dictionary", [5, 5]]], "a key that is not text"),
+    "keyOfBytes": ([PLAIN, [b"dictionary", [b"\xff", 5]]], "a key that is not text"),
     "method": ([PLAIN, state(double=5)], "'double'"),
     "methodInBytes": ([PLAIN, [b"dictionary", [b"double", 5]]], "'double'"),
     "property": ([PLAIN, state(half=5)], "'half'"),
@@ -86,7 +86,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "python": ([PLAIN, state(__class__=5)], "'__class__'"),
     "unknownToPython": ([PLAIN, state(__conform__=5)], "'__conform__'"),
     "handedOn": ([CARD, state(colour=text("green"))], "'colour'"),
-    "failure": ([b"tuple", [b"remote", -1], [b"unicode", b"\xff"]], "a unicode"),
+    "failure": ([b"tuple", [b"remote", -1], [b"unicode", b"\xff"]], "invalid unicode"),
 }
 
 
@@ -125,7 +125,7 @@ class BadTests(RawCase):
             deep = [b"list", deep]
         for broker in (Broker(0), dropin.Broker(0)):
             error = self.assertRaises(BadValue, broker.unserialize, deep)
-            self.assertEqual(str(error), "what was sent cannot be read: it is nested too deep")
+            self.assertEqual(str(error), "what was sent cannot be read: it is nested too deeply")
             self.assertIsNone(error.__cause__)
             self.assertTrue(error.__suppress_context__)
         chain = [b"list", *([b"reference", i, [b"tuple", [b"dereference", i - 1]]] for i in range(1, 5000))]
@@ -150,20 +150,20 @@ class KeysTests(SynchronousTestCase):
 
     def test_bound(self) -> None:
         """So many may collide, and one more may not; those that are equal count too."""
-        keys = Keys(1000)
+        keys = KeyChecker(1000)
         for members in (False, True):
             keys.check([k * P for k in range(COLLISIONS + 1)], members)
             self.assertRaises(BadValue, keys.check, [k * P for k in range(COLLISIONS + 2)], members)
 
     def test_honest(self) -> None:
         """Any number that do not is no matter: numbers, text, pairs of these, and -1 beside -2."""
-        keys = Keys(100_000)
+        keys = KeyChecker(100_000)
         for many in (range(-5000, 5000), map(str, range(5000)), ((k, str(k)) for k in range(5000))):
             keys.check(list(many), members=False)
 
     def test_work(self) -> None:
         """The parts of all keys of a message are counted together, before one hash is computed."""
-        keys = Keys(10)
+        keys = KeyChecker(10)
         keys.check([(1, 2, 3)], members=False)
         keys.check([(1, 2), 5, "text"], members=True)
         self.assertRaises(BadValue, keys.check, [(1, 2, 3)], False)
