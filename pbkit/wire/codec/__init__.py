@@ -1,8 +1,14 @@
 """
-Bytes to messages and back, as Banana and jelly have them, in one pass.
+Bytes to messages and back: Banana and jelly in one pass, without I/O.
 
-There is a compiled core, which is built at installation where there is a C compiler; elsewhere `pbkit.wire.codec.pure`
-is at work, and only speed is lost. ``PBKIT_PURE=1`` in the environment has the core passed by.
+::
+
+    pure.py       the codec in Python
+    _codec.c      the same, compiled
+    hashflood.py  finds keys that were chosen to make a dict or set slow
+
+The compiled codec is built at installation if there is a C compiler. Without it the codec in Python is used, and only
+speed is lost. ``PBKIT_PURE=1`` in the environment selects the codec in Python.
 """
 
 from __future__ import annotations
@@ -38,14 +44,14 @@ def _chosen() -> ModuleType:
             core = import_module("pbkit.wire.codec._codec")
         except ImportError:
             return pure
-        # One that was built from an older source, in a checkout say, is no good.
+        # Do not use one that was built from an older source, as happens in a checkout.
         if all(hasattr(core, name) for name in __all__[3:]):
             return core
     return pure
 
 
 _core = _chosen()
-#: Whether the compiled core is at work.
+#: True if the compiled codec is used.
 compiled: bool = _core is not pure
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from twisted.python.reflect import qual
 from twisted.spread import jelly, pb
 
 from pbkit.errors import CannotSend
-from pbkit.wire.profile import Profile
+from pbkit.wire.jelly.registry import JellySettings
 
 #: The names that a taster must allow for these to be sent by name. The default taster allows none of them.
 _BY_NAME: tuple[tuple[type | tuple[type, ...], bytes], ...] = (
@@ -44,11 +44,6 @@ _CONTAINERS = {
 }
 
 
-class _Connection(Protocol):
-    @property
-    def profile(self) -> Profile: ...
-
-
 class SendingBroker(Protocol):
     """
     What a `Jellier` needs of the broker or channel that it works for.
@@ -57,7 +52,7 @@ class SendingBroker(Protocol):
     serializingPerspective: Any
 
     @property
-    def connection(self) -> _Connection:
+    def connection(self) -> JellySettings:
         """The broker that has the socket, and the profile."""
 
     @property

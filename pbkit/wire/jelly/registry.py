@@ -9,13 +9,14 @@ list.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 from twisted.python.reflect import qual
 from twisted.spread import jelly, pb
 
 from pbkit.errors import ConfigError
+from pbkit.wire.profile import Profile
 
 #: The names of references. They are registered like classes, but nothing is copied.
 _REFERENCES = (b"remote", b"local", b"cached", b"lcache")
@@ -41,6 +42,20 @@ class Registry:
     classes: dict[bytes, Any]
     factories: dict[bytes, Any]
     closed: bool = True
+
+
+class JellySettings(Protocol):
+    """
+    The settings of a connection that jelly works by.
+    """
+
+    @property
+    def profile(self) -> Profile:
+        """How strict it is."""
+
+    @property
+    def registry(self) -> Registry:
+        """Which classes it accepts."""
 
 
 #: Stock's own registry: everything that is registered in this process, now or later.
@@ -117,4 +132,4 @@ def _shown(one: object) -> str:
     return qual(one) if isinstance(one, type) else repr(one)
 
 
-__all__ = ["FAILURE", "STOCK", "Registry", "allowsPlain", "namesOf", "registryOf"]
+__all__ = ["FAILURE", "STOCK", "JellySettings", "Registry", "allowsPlain", "namesOf", "registryOf"]

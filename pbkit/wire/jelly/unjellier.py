@@ -17,8 +17,7 @@ from pbkit.errors import BadValue, ClassRefused
 from pbkit.wire.jelly.containers import KeyChecker, PendingContainer, byText
 from pbkit.wire.jelly.copystate import checkCopy, checkState, notADict, takesAny
 from pbkit.wire.jelly.expressions import handles
-from pbkit.wire.jelly.registry import FAILURE, STOCK, Registry
-from pbkit.wire.profile import Profile
+from pbkit.wire.jelly.registry import FAILURE, STOCK, JellySettings
 
 #: The largest absolute exponent of a Decimal: that of Python's default context. With a larger one, a few bytes become a
 #: number for which `int` takes all memory.
@@ -48,20 +47,13 @@ _LEAVES = {
 _OWN = frozenset((b"local", b"lcache"))
 
 
-class _Connection(Protocol):
-    @property
-    def profile(self) -> Profile: ...
-    @property
-    def registry(self) -> Registry: ...
-
-
 class ReceivingBroker(Protocol):
     """
     What an `Unjellier` needs of the broker or channel that it works for.
     """
 
     @property
-    def connection(self) -> _Connection:
+    def connection(self) -> JellySettings:
         """The broker that has the socket, the profile and the registry."""
 
     @property
