@@ -140,9 +140,9 @@ class Broker(Routes):
         if limit != self.prefixLimit:
             self.prefixLimit = limit
         if self.inbound is None:
-            self.inbound = Inbound(self, *self.prelogin.bounds())
+            self.inbound = Inbound(self, *self.prelogin.limits())
 
-    def bound(self, limits: Limits, calls: CallBounds) -> None:
+    def applyLimits(self, limits: Limits, calls: CallBounds) -> None:
         """Other bounds from now on: the gate has opened, or closed."""
         self.fast = self.plain and not self.prelogin.closed
         self.inbound.limit(limits, calls)

@@ -68,11 +68,11 @@ class PreloginPart(Protocol):
     """What others ask of the part that decides before login: see `pbkit.wire.prelogin.state.PreloginState`."""
 
     @property
-    def output(self) -> int:
+    def outputLimit(self) -> int:
         """How many bytes may be buffered now."""
 
     @property
-    def outputBound(self) -> str:
+    def outputLimitName(self) -> str:
         """The name of that limit, for the log."""
 
 
@@ -207,7 +207,7 @@ class Connection(Protocol):
     def hasOwn(self, luid: int) -> bool:
         """Return whether this id was handed out by the connection itself, in no channel."""
 
-    def bound(self, limits: Limits, calls: Calls) -> None:
+    def applyLimits(self, limits: Limits, calls: Calls) -> None:
         """Apply other limits from now on."""
 
     def nobody(self, requestID: Any, objectID: Any, answerRequired: Any, rest: list[Any]) -> None:

@@ -1,11 +1,11 @@
 """
-The way in of a connection: bytes become messages, within bounds; calls that are too many wait their turn.
+`Inbound`: turns received bytes into messages, within limits, and queues the calls that are too many to serve at once.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -15,22 +15,22 @@ from pbkit.wire import codec
 from pbkit.wire.connection import Connection
 from pbkit.wire.profile import Calls, Limits
 
-#: What has to wait behind calls that wait: calls, and what lets go of an object that a waiting call may be on. Answers
-#: and errors do not, or a call that asks its own client would wait for itself.
+#: The commands that keep their place behind queued calls: calls, and those that drop an object which a queued call may
+#: be on. Answers and errors do not wait: otherwise a call that asks its own client would wait for itself.
 _ORDERED = frozenset((b"message", b"cachemessage", b"decref", b"decache"))
 
-#: What a message that waits costs beside its bytes: a decref has four of them.
+#: How many bytes a queued message takes in memory in addition to its own: a decref has only four of its own.
 OBJECT = 64
 
-#: For how long messages of one connection are served at a stretch, in seconds; then the others have their turn. A chunk
-#: of 64 KiB may hold 3,000 calls that are all to be refused, and what waits behind 256 calls 50,000. Connections that
-#: have more to be served than that share it.
+#: For how long the messages of one connection are served in one turn of the reactor, in seconds. A chunk of 64 KiB can
+#: hold 3,000 calls to refuse, and the queue behind 256 calls can hold 50,000. Connections that have more to be served
+#: share one slice.
 SLICE = 0.005
 
-#: After how many bytes of messages it looks at the time, and as how many the shortest counts.
+#: After how many bytes of messages the clock is read, and as how many bytes the shortest message counts.
 LOOK, LEAST = 4096, 256
 
-#: What the arguments of calls that are being served may take, beside what waits, as a multiple of `Calls.queued`.
+#: How much memory the arguments of the calls in service may take, as a multiple of `Calls.queued`.
 SERVED = 4
 
 log = Logger()
@@ -38,12 +38,12 @@ log = Logger()
 
 def weight(message: bytes) -> int:
     """
-    What a message takes when it is read, in bytes, and not much less: an empty set of seven bytes takes 224, a string
-    of two 56.
+    Estimate how much memory a message takes when it is decoded, in bytes: an empty set that takes seven bytes on the
+    wire takes 224 in memory, a string of two takes 56.
     """
     if len(message) < 1024:
         return 64 * len(message)
-    # Bytes within strings are counted too; so much does not matter.
+    # This also counts such bytes inside strings, which makes the estimate too high, not too low.
     return (
         len(message) + 224 * message.count(b"\x80") + 56 * sum(map(message.count, (b"\x81", b"\x82", b"\x84", b"\x85")))
     )
@@ -51,24 +51,25 @@ def weight(message: bytes) -> int:
 
 class Inbound:
     """
-    What came in on one connection and has not been served.
+    What one connection has received and not served yet.
 
-    :param broker: the connection.
-    :param limits: what a message may be.
-    :param calls: how many may be served at once, and how many may wait.
-    :ivar served: how many calls are being served at the moment: those whose Deferred has not fired.
-    :cvar resting: how many connections have more to be served, when it is their turn again: of all servers, since one
-        reactor serves them all.
-    :ivar paused: whether nothing is read until there is room. Not the other end's fault, so that counts as life.
+    :param connection: the connection.
+    :param limits: the limits of a message.
+    :param calls: how many calls are served at once, and how many may be queued.
+    :ivar served: the number of calls in service: those whose Deferred has not fired.
+    :cvar resting: the number of connections that have used up their slice and have more to be served. It counts those
+        of all servers in the process, since they share one reactor.
+    :ivar paused: True while nothing is read because the queue is full or the connection is held in line. Silence during
+        that time is not the peer's fault.
     """
 
     resting: ClassVar[int] = 0
 
     __slots__ = (
-        "_broker",
         "_busy",
         "_calls",
         "_clock",
+        "_connection",
         "_framer",
         "_later",
         "_limits",
@@ -80,81 +81,82 @@ class Inbound:
         "served",
     )
 
-    def __init__(self, broker: Connection, limits: Limits, calls: Calls) -> None:
-        self._broker = broker
+    def __init__(self, connection: Connection, limits: Limits, calls: Calls) -> None:
+        self._connection = connection
         self._limits = limits
         self._calls = calls
-        # There is one while there is a part of a message: it takes 220 bytes.
-        self._framer: Any = None
+        # The framer exists only while part of a message has arrived: it takes 220 bytes.
+        self._framer: codec.Framer | None = None
         self._queue: deque[bytes] | None = None
         self._queued = self.served = 0
-        # What all those weigh whose Deferred has not fired.
+        # The estimated size of the arguments of all calls in service.
         self._weight = 0
         self._busy = self.paused = False
-        # The reactor that reads for us. A connection in memory has none, and is served at once.
-        clock = getattr(broker.transport, "reactor", None)
-        self._clock: Any = clock if IReactorTime.providedBy(clock) else None
-        # Until when others are to be served, to make up for what it has had of its slice: a chunk of TLS comes in a
-        # thousand pieces.
+        # The reactor of the transport. An in-memory connection has none, and is served without slices.
+        clock = getattr(connection.transport, "reactor", None)
+        self._clock: IReactorTime | None = clock if IReactorTime.providedBy(clock) else None
+        # Until when other connections are owed time, to make up for what this one has used of its slice: one chunk of
+        # TLS arrives in a thousand pieces.
         self._owes = 0.0
-        # What goes on where a slice has ended.
+        # The call that goes on after a slice has ended.
         self._later: IDelayedCall | None = None
 
-    def _bounds(self) -> tuple[int, int, int, int, int]:
+    def _framerLimits(self) -> tuple[int, int, int, int, int]:
         limits = self._limits
-        # Read at use: programs set it while they run.
+        # Read SIZE_LIMIT at each use: programs change it at run time.
         string = banana.SIZE_LIMIT if limits.string is None else limits.string
-        prefix: Any = self._broker.prefixLimit
-        return limits.message, limits.items, limits.depth, string, prefix
+        return limits.message, limits.items, limits.depth, string, self._connection.prefixLimit
 
     def limit(self, limits: Limits, calls: Calls) -> None:
-        """Other bounds, from the next message on."""
+        """Apply other limits, from the next message on."""
         self._limits, self._calls = limits, calls
         if self._framer is not None:
-            self._framer.limit(*self._bounds())
+            self._framer.limit(*self._framerLimits())
         if self._queue:
             self._run()
 
     @property
     def held(self) -> int:
-        """How many bytes are kept here."""
+        """How many received bytes are kept here."""
         return self._queued if self._framer is None else self._framer.held + self._queued
 
     def received(self, chunk: bytes) -> None:
         """
-        Bytes came in.
+        Take received bytes, and serve the messages that they complete.
 
-        :raises Exception: in drop-in use, what stock raises. Else the connection is closed, with a line in the log.
+        :raises Exception: in drop-in use, what stock raises. In strict use the connection is closed instead, with one
+            line in the log.
         """
         if self._framer is None:
-            self._framer = codec.Framer(*self._bounds())
+            self._framer = codec.Framer(*self._framerLimits())
         elif self._limits.string is None:
-            self._framer.limit(*self._bounds())
+            self._framer.limit(*self._framerLimits())
         self._framer.feed(chunk)
         self._run()
 
     def _run(self) -> None:
         if self._busy or self._later is not None:
-            return  # While a message is being served, or others have their turn; these are next.
+            return  # A message is being served, or it is the turn of others: these bytes are next.
         until = began = None
         spent = 0.0
-        if self._clock is not None:
-            began = self._clock.seconds()
-            # Time in which others were served is given back.
+        clock = self._clock
+        if clock is not None:
+            began = clock.seconds()
+            # Time that others have had since then is paid back.
             spent = max(0.0, self._owes - began)
             until = began + SLICE / (Inbound.resting + 1) - spent
             if until < began:
-                self._rest()
+                self._rest(clock)
                 return
         self._busy = True
         look = LOOK
-        broker = self._broker
-        broker.outbound.cork()
+        connection = self._connection
+        connection.outbound.cork()
         try:
-            while not broker.closed:
+            while not connection.closed:
                 if self._queue and not self._full():
                     message = self._dequeue()
-                    broker.messageReceived(message)
+                    connection.messageReceived(message)
                 elif self.paused:
                     break
                 else:
@@ -168,30 +170,30 @@ class Inbound:
                     if self._queue or (self.served and self._full()):
                         self._enqueue(message)
                     else:
-                        broker.messageReceived(message)
+                        connection.messageReceived(message)
                 look -= LEAST + len(message)
                 if look <= 0:
                     look = LOOK
-                    if until is not None and self._clock.seconds() >= until:
-                        self._rest()
+                    if until is not None and clock is not None and clock.seconds() >= until:
+                        self._rest(clock)
                         break
         except (codec.TooLarge, codec.Malformed) as error:
-            broker.malformed(error)
+            connection.malformed(error)
         finally:
             self._busy = False
-            # It may have been of some megabytes.
-            broker.message = b""
-            if began is not None:
-                ended = self._clock.seconds()
+            # Do not keep the last message: it can be several megabytes.
+            connection.message = b""
+            if clock is not None and began is not None:
+                ended = clock.seconds()
                 self._owes = ended + spent + (ended - began)
-            broker.outbound.uncork()
+            connection.outbound.uncork()
 
-    def _rest(self) -> None:
-        # Nothing is read meanwhile, or what is to be served would pile up here.
-        if not self._broker.closed:
+    def _rest(self, clock: IReactorTime) -> None:
+        # Stop reading until then. Otherwise what is still to be served would pile up here.
+        if not self._connection.closed:
             self._read(False)
             Inbound.resting += 1
-            self._later = self._clock.callLater(0, self._goOn)
+            self._later = clock.callLater(0, self._goOn)
 
     def _goOn(self) -> None:
         Inbound.resting -= 1
@@ -200,19 +202,18 @@ class Inbound:
         try:
             self._run()
         except Exception:
-            # In drop-in use. As the reactor has it where a dataReceived raises.
-            log.failure("a message could not be served, the connection is closed")
-            cast(Any, self._broker.transport).abortConnection()
+            # This happens in drop-in use only. The reactor does the same if dataReceived raises.
+            log.failure("closed a connection: serving a message failed")
+            self._connection.transport.abortConnection()
         if self._later is None and not self.paused:
             self._read(True)
 
     def _read(self, reading: bool) -> None:
-        transport: Any = self._broker.transport
-        act = getattr(transport, "resumeProducing" if reading else "pauseProducing", None)
+        act = getattr(self._connection.transport, "resumeProducing" if reading else "pauseProducing", None)
         if act is not None:
             act()
 
-    # Calls that wait.
+    # Calls that are queued.
 
     def _full(self) -> bool:
         most = self._calls.served
@@ -226,9 +227,9 @@ class Inbound:
         if (
             type(command) is not bytes
             or command not in _ORDERED
-            or (command == b"message" and not self._broker.serves(expression))
+            or (command == b"message" and not self._connection.serves(expression))
         ):
-            self._broker.messageReceived(message)
+            self._connection.messageReceived(message)
             return
         if self._queue is None:
             self._queue = deque()
@@ -252,39 +253,39 @@ class Inbound:
 
     def began(self) -> int:
         """
-        A call is being served whose Deferred has not fired.
+        Count a call whose Deferred has not fired.
 
-        :return: what it weighs, for `done`.
+        :return: its estimated size, for `done`.
         """
-        weighs = weight(self._broker.message)
+        weighs = weight(self._connection.message)
         self.served += 1
         self._weight += weighs
         return weighs
 
     def done(self, result: Any, weighs: int) -> Any:
-        """One less. To be added to that Deferred."""
+        """Stop counting such a call. Add this to its Deferred: it returns `result` unchanged."""
         self.served -= 1
         self._weight -= weighs
         if self._queue:
             self._run()
         return result
 
-    # Those who stand in line.
+    # Connections that are held in line.
 
     def hold(self) -> None:
-        """Read nothing, until `resume`."""
+        """Read nothing until `resume`."""
         self._pause(True)
 
     def resume(self) -> None:
-        """Read again, and serve what has come."""
+        """Read again, and serve what has arrived."""
         self._pause(False)
         self._run()
 
     def close(self) -> None:
-        """The connection is lost: what waits is not served any more."""
+        """The connection is lost: drop what has not been served."""
         self._queue, self._queued = None, 0
-        # Whoever keeps something of the connection is not to keep the half of a message too.
-        self._framer = codec.Framer(*self._bounds())
+        # A program may keep the connection. It should not keep part of a message with it.
+        self._framer = codec.Framer(*self._framerLimits())
         if self._later is not None:
             Inbound.resting -= 1
             self._later.cancel()

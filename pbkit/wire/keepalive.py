@@ -1,8 +1,8 @@
 """
-One sweep for all connections of a server: what takes too long, and who is no longer there.
+`ConnectionMonitor`: one sweep for all connections of a server, which closes those that are silent or take too long.
 
-There is one delayed call while there are connections, and none while there are none; a connection has no timer of its
-own. What it pays for being watched is ``self.heard = True`` when bytes come in.
+There is one delayed call while there are connections, and none while there are none. A connection has no timer of its
+own: all that it does to be monitored is to set ``heard = True`` when bytes arrive.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pbkit.wire.prelogin.queue import PreloginQueue
 from pbkit.wire.prelogin.seat import QueueActions, Seat
 from pbkit.wire.profile import Profile
 
-#: Seconds between two sweeps, at most; and between two looks at one connection. A bound is held to within a quarter of
-#: itself, and to within these.
+#: The longest time between two sweeps, and between two looks at one connection, in seconds. A limit is enforced within
+#: a quarter of itself, and within these.
 TICK, LOOK = 0.5, 5.0
 
 log = Logger()
@@ -27,18 +27,18 @@ log = Logger()
 
 class MonitoredConnection(Protocol):
     """
-    What is read of a connection, and asked of it.
+    What the monitor reads from a connection, and asks of it.
 
-    :ivar transport: its transport.
-    :ivar record: for the watch to keep its record at. A table of them would take as much again.
-    :ivar heard: set by the connection when a byte comes in; taken back here.
-    :ivar buffered: how many bytes of ours wait in our own buffer, because the other end does not read.
-    :ivar drained: how many have left that buffer, ever.
-    :ivar paused: we do not read what it sends, so that its silence says nothing.
+    :ivar transport: the transport.
+    :ivar observation: where the monitor stores what it last saw. A table of its own would take as much memory again.
+    :ivar heard: set by the connection when bytes arrive, cleared by the monitor.
+    :ivar buffered: how many bytes of output wait in our own buffer because the peer does not read.
+    :ivar drained: how often that buffer has become empty.
+    :ivar paused: True while we do not read from the peer, so that its silence means nothing.
     """
 
     heard: bool
-    record: Any
+    observation: Observation | None
 
     @property
     def transport(self) -> Any: ...
@@ -53,17 +53,24 @@ class MonitoredConnection(Protocol):
     def paused(self) -> bool: ...
 
     def ask(self) -> object:
-        """Send what every peer answers, and forget the answer: that it came is told by `heard`."""
+        """Send a ping, which every peer answers. Drop the answer: its arrival sets `heard`."""
 
     def letIn(self) -> object:
-        """It stood in line, and is no longer `Seat.held`: read it again, and greet it."""
+        """The connection is no longer held in line: greet it and read from it."""
 
     def abort(self, why: str) -> object:
-        """Close it, without waiting for what it has not read; with one line in the log that says why, and who."""
+        """Close the connection without waiting for the peer to read; log one line with the reason."""
 
 
-class _Observation:
-    """What was seen of one connection when it was last looked at."""
+class Observation:
+    """
+    What the monitor saw when it last looked at a connection.
+
+    :ivar connection: the connection; None once it is lost or being closed.
+    :ivar since: since when the peer has been silent.
+    :ivar asked: when the peer was asked for a sign of life, or None.
+    :ivar drained: `MonitoredConnection.drained`, if output was waiting; else None.
+    """
 
     __slots__ = ("asked", "connection", "drained", "since")
 
@@ -71,19 +78,18 @@ class _Observation:
         self.connection: MonitoredConnection | None = connection
         self.since = now
         self.asked: float | None = None
-        # How often what waited had left, if anything waited then.
         self.drained: int | None = None
 
 
 class ConnectionMonitor:
     """
-    The watch of one factory.
+    Monitors the connections of one server factory.
 
-    :param profile: the bounds.
+    :param profile: the limits.
     :param clock: for the sweep.
-    :param checks: each is called with a connection now and then, and returns why it is to be closed, or None.
-    :ivar seconds: the time by that clock.
-    :ivar waiting: who has not logged in. What its operations return is for `act`.
+    :param checks: each is called with a connection now and then, and returns why to close the connection, or None.
+    :ivar seconds: returns the time of that clock.
+    :ivar queue: the unauthenticated connections. Pass what its operations return to `act`.
     """
 
     def __init__(
@@ -93,105 +99,107 @@ class ConnectionMonitor:
         self.seconds = clock.seconds
         self._idle, self._wait = profile.keepalive.idle, profile.keepalive.wait
         self._checks = tuple(checks)
-        self.waiting = PreloginQueue(profile.gate, clock.seconds)
+        self.queue = PreloginQueue(profile.gate, clock.seconds)
         looked = [profile.output.seconds] * bool(checks) + [self._idle, self._wait] * bool(self._idle)
-        swept = [bound for bound in (profile.gate.timeout, profile.gate.again) if bound is not None]
-        self._look = min([LOOK, *(bound / 4 for bound in looked)])
-        self._tick = min([TICK, self._look, *(bound / 4 for bound in swept)])
-        #: Whether each connection is looked at; whether there is anything to sweep for.
+        swept = [limit for limit in (profile.gate.timeout, profile.gate.again) if limit is not None]
+        self._look = min([LOOK, *(limit / 4 for limit in looked)])
+        self._tick = min([TICK, self._look, *(limit / 4 for limit in swept)])
+        # Whether connections are looked at, and whether there is anything to sweep for.
         self._looks = bool(looked)
         self._sweeps = bool(looked or swept or profile.gate.connections is not None)
-        self._watched = 0
-        # In the order in which they are looked at. Who has gone is dropped when it comes up.
-        self._round: deque[_Observation] = deque()
+        self._count = 0
+        # In the order in which connections are looked at. The entry of a lost connection is dropped when it comes up.
+        self._round: deque[Observation] = deque()
         self._credit = 0.0
         self._call: IDelayedCall | None = None
 
-    def arrived(self, connection: MonitoredConnection, address: Any) -> Seat:
+    def arrived(self, connection: MonitoredConnection, address: object) -> Seat:
         """
-        A connection has been made, on which somebody is to log in.
+        Monitor a new connection, on which a login must succeed.
 
         :param address: its `IAddress`, or None.
-        :return: its place in `waiting`.
+        :return: its seat in `queue`.
         """
         self.watch(connection)
-        place, moves = self.waiting.arrived(connection, address)
-        self.act(moves)
-        return place
+        seat, actions = self.queue.arrived(connection, address)
+        self.act(actions)
+        return seat
 
     def watch(self, connection: MonitoredConnection) -> None:
-        """A connection has been made."""
+        """Monitor a new connection."""
         if self._idle:
             setTcpKeepAlive = getattr(connection.transport, "setTcpKeepAlive", None)
             if setTcpKeepAlive is not None:
                 setTcpKeepAlive(1)
         if self._sweeps:
-            record = connection.record = _Observation(connection, self._clock.seconds())
-            self._watched += 1
+            observation = connection.observation = Observation(connection, self._clock.seconds())
+            self._count += 1
             if self._looks:
-                self._round.append(record)
+                self._round.append(observation)
             if self._call is None:
                 self._call = self._clock.callLater(self._tick, self._sweep)
 
-    def lost(self, connection: MonitoredConnection, place: Seat | None) -> None:
+    def lost(self, connection: MonitoredConnection, seat: Seat | None) -> None:
         """
-        A connection is gone.
+        Forget a lost connection.
 
-        :param place: the one that it has in `waiting`, if any.
+        :param seat: its seat in `queue`, if it has one.
         """
-        record, connection.record = connection.record, None
-        if record is not None:
-            record.connection = None
-            self._watched -= 1
-        if not self._watched and self._call is not None:
+        observation, connection.observation = connection.observation, None
+        if observation is not None:
+            observation.connection = None
+            self._count -= 1
+        if not self._count and self._call is not None:
             self._call.cancel()
             self._call = None
             self._round.clear()
-        if place is not None:
-            self.act(self.waiting.lost(place))
+        if seat is not None:
+            self.act(self.queue.lost(seat))
 
-    def act(self, moves: QueueActions) -> None:
-        """Do what is to be done."""
-        for connection, why in moves.closed:
+    def act(self, actions: QueueActions) -> None:
+        """Carry out what the queue decided."""
+        for connection, why in actions.closed:
             _guarded(connection.abort, why)
-        for connection in moves.letIn:
+        for connection in actions.letIn:
             _guarded(connection.letIn)
 
     def _sweep(self) -> None:
-        # Whatever is done below, there is a next sweep, until the last connection takes it off.
+        # Schedule the next sweep first, so that it takes place whatever happens below. The loss of the last connection
+        # cancels it.
         self._call = self._clock.callLater(self._tick, self._sweep)
-        self.act(self.waiting.swept())
-        # Some at a time, so that thousands are not looked at all at once.
-        self._credit += self._watched * self._tick / self._look
+        self.act(self.queue.sweep())
+        # Look at some connections in each sweep, so that thousands are not looked at in one turn of the reactor.
+        self._credit += self._count * self._tick / self._look
         now = self._clock.seconds()
         while self._credit >= 1 and self._round:
-            record = self._round.popleft()
-            if record.connection is not None:
+            observation = self._round.popleft()
+            if observation.connection is not None:
                 self._credit -= 1
-                self._round.append(record)
-                _guarded(self._lookAt, record.connection, record, now)
+                self._round.append(observation)
+                _guarded(self._lookAt, observation.connection, observation, now)
         self._credit %= 1
 
-    def _lookAt(self, connection: MonitoredConnection, record: _Observation, now: float) -> None:
-        # What the kernel took at once shows nothing: it takes megabytes for a peer that is gone. What had to wait does.
-        moved = record.drained is not None and connection.drained > record.drained
+    def _lookAt(self, connection: MonitoredConnection, observation: Observation, now: float) -> None:
+        # Output that the kernel took at once proves nothing, since it takes megabytes for a peer that is gone. Output
+        # that had to wait, and has left, does.
+        moved = observation.drained is not None and connection.drained > observation.drained
         alive = connection.heard or connection.paused or moved
         connection.heard = False
-        record.drained = connection.drained if connection.buffered else None
+        observation.drained = connection.drained if connection.buffered else None
         why = None
         if alive or not self._idle:
-            record.since, record.asked = now, None
-        elif record.asked is not None:
-            if now - record.asked >= self._wait:
+            observation.since, observation.asked = now, None
+        elif observation.asked is not None:
+            if now - observation.asked >= self._wait:
                 why = f"keepalive: silent for {self._idle:g} s, and no answer within {self._wait:g} s"
-        elif now - record.since >= self._idle:
-            record.asked = now
+        elif now - observation.since >= self._idle:
+            observation.asked = now
             connection.ask()
         for check in self._checks:
             why = why or check(connection)
         if why is not None:
-            # It is said once, however long the transport takes.
-            record.connection = None
+            # The connection is closed once, however long its transport takes.
+            observation.connection = None
             connection.abort(why)
 
 
@@ -199,4 +207,4 @@ def _guarded(f: Callable[..., object], *args: object) -> None:
     try:
         f(*args)
     except Exception:
-        log.failure("the watch over a connection failed")
+        log.failure("monitoring a connection failed")

@@ -1,16 +1,15 @@
 """
-The way out of a connection: what is written in one go leaves in one piece, and what waits is counted.
+`Outbound`: sends what a connection writes, in large pieces, and limits what waits for the peer to read.
 
-A transport takes all that it is given, so a client that does not read eats the server's memory. Here it is given
-64 KiB at a time, and has to ask for more: by registering as its pull producer, which every transport of Twisted's
-knows, with TLS and without. What waits meanwhile is ours, and has a bound.
+A transport buffers everything it is given, so a client that does not read would exhaust the server's memory. Here the
+transport is given 64 KiB at a time and has to ask for more: `Outbound` registers as its pull producer, which every
+Twisted transport supports, with TLS and without. The rest waits in our own buffer, which has a limit.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from twisted.internet import tcp
 from twisted.internet.abstract import FileDescriptor
@@ -20,7 +19,7 @@ from zope.interface import implementer
 
 from pbkit.wire.connection import Connection
 
-#: How much a transport is given before it has to ask for more, in bytes: Twisted's own ``bufferSize``.
+#: How many bytes a transport is given before it has to ask for more: Twisted's own ``bufferSize``.
 WINDOW = 64 * 1024
 
 log = Logger()
@@ -29,17 +28,17 @@ log = Logger()
 @implementer(IPullProducer)
 class Outbound:
     """
-    The one producer of a connection. Stock's pagers take their turns here.
+    The output of one connection, and the one producer of its transport. Stock's pagers take their turns here.
 
-    :param broker: the connection.
+    :param connection: the connection.
     :ivar window: how many bytes the transport is given before it has to ask for more.
-    :ivar buffered: how many bytes wait here. What the transport has, a window and a message at most, does not count.
-    :ivar drained: how often the transport has had nothing left.
+    :ivar buffered: how many bytes wait here. It does not count what the transport has, at most a window and a message.
+    :ivar drained: how often everything has left.
     """
 
     __slots__ = (
         "_blocked",
-        "_broker",
+        "_connection",
         "_callbacks",
         "_corked",
         "_direct",
@@ -52,16 +51,16 @@ class Outbound:
         "window",
     )
 
-    def __init__(self, broker: Connection) -> None:
-        self._broker = broker
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self.window = WINDOW
         self.buffered = self.drained = 0
-        # What the transport was given since it last asked, and whether it has to ask before it is given more.
+        # How many bytes the transport was given since it last asked, and whether it must ask before it gets more.
         self._given = 0
         self._blocked = False
-        # Whether it is a plain socket of Twisted's; None is not known yet.
+        # Whether the transport is a plain TCP socket of Twisted's. None: not known yet.
         self._direct: bool | None = None
-        # Whether we are its producer: None while we become it, when stock's transports ask at once.
+        # Whether this is the transport's producer. None: it is registering, during which some transports ask at once.
         self._producing: bool | None = False
         self._corked: list[bytes] | None = None
         self._waiting: deque[bytes] | None = None
@@ -70,11 +69,11 @@ class Outbound:
 
     @property
     def writable(self) -> bool:
-        """Whether what is written now leaves at once."""
+        """True if what is written now leaves at once."""
         return not self._blocked
 
     def onWritable(self, f: Callable[[], object]) -> None:
-        """Call `f` once, when nothing waits any more; at once if nothing does. Never, if the connection is lost."""
+        """Call `f` once, as soon as nothing is waiting: now, or later, or never if the connection is lost before."""
         if not self._blocked:
             f()
         elif self._callbacks is None:
@@ -83,7 +82,7 @@ class Outbound:
             self._callbacks.append(f)
 
     def write(self, data: bytes) -> None:
-        """Send this, behind all that was written before."""
+        """Send this after everything written before."""
         if self._corked is not None:
             self._corked.append(data)
             self._given += len(data)
@@ -94,14 +93,15 @@ class Outbound:
 
     def cork(self) -> None:
         """
-        From now on writes are collected: on a plain socket, which also sends what is written after somebody has called
-        its ``loseConnection``. With TLS that would be lost, and there Twisted itself collects small writes.
+        Collect writes until `uncork`. This is done on a plain socket only, which also sends what is written after its
+        ``loseConnection`` was called. With TLS such writes would be lost, and there Twisted itself collects small
+        writes.
         """
-        if isinstance(self._broker.transport, FileDescriptor):
+        if isinstance(self._connection.transport, FileDescriptor):
             self._corked = []
 
     def uncork(self) -> None:
-        """What was collected leaves, in one piece."""
+        """Send the collected writes in one piece."""
         if self._corked is not None:
             self._flush()
             self._corked = None
@@ -120,24 +120,23 @@ class Outbound:
                 self._waiting = deque()
             self._waiting.append(data)
             self.buffered += len(data)
-            most = self._broker.prelogin.output
+            most = self._connection.prelogin.outputLimit
             if self.buffered > most:
-                self._broker.refuse(
-                    f"{self._broker.prelogin.outputBound}: more than {most} bytes wait for it to be read"
-                )
+                name = self._connection.prelogin.outputLimitName
+                self._connection.refuse(f"{name}: more than {most} bytes are waiting for the peer to read")
             return
-        transport: Any = self._broker.transport
+        transport = self._connection.transport
         if self._direct is None:
             self._direct = isinstance(transport, tcp.Connection)
-        if self._direct and not (self._given or self._broker.pageProducers or transport.TLS):
-            # The transport has nothing left, as what it has left would have made it ask. So it is sent at once, without
-            # a turn of the reactor, which would have to begin and to stop watching the socket for it.
+        if self._direct and not (self._given or self._connection.pageProducers or transport.TLS):
+            # The transport's own buffer is empty, or it would still have to ask. So send at once. Waiting for the next
+            # turn of the reactor would cost it to start and to stop watching the socket.
             sent = transport.writeSomeData(data) if transport.connected else 0
             if sent == len(data):
                 return
             if type(sent) is int:
                 data = data[sent:]
-            # What is wrong, if anything is, the transport finds for itself.
+            # If the socket has failed, the transport finds that out itself.
             transport.write(data)
             self._blocked = self._produce()
             self._direct = self._blocked
@@ -148,14 +147,14 @@ class Outbound:
             self._blocked = self._produce()
 
     def _produce(self) -> bool:
-        """Become the transport's producer, so that it asks for more. False if it cannot ask."""
+        """Register as the transport's producer, so that it asks for more. Return False if it cannot ask."""
         if self._producing is False:
             self._producing = None
-            transport: Any = self._broker.transport
+            transport = self._connection.transport
             try:
                 transport.registerProducer(self, False)
             except (AttributeError, RuntimeError):
-                # No such thing in this transport, or the program has registered one of its own.
+                # This transport takes no producers, or the program has registered one of its own.
                 self._producing = False
                 self._given = 0
                 return False
@@ -163,13 +162,13 @@ class Outbound:
         return True
 
     def resumeProducing(self) -> None:
-        """`IPullProducer`: the transport has room."""
+        """Give the transport more: it has room."""
         if self._producing is None:
             return
         self.drained += 1
         self._given = 0
         while self._waiting:
-            # In large pieces: a transport copies what it has left each time.
+            # Write large pieces: a transport copies what is left of its buffer at each write.
             pieces, size = [], 0
             while self._waiting and size <= self.window:
                 pieces.append(self._waiting.popleft())
@@ -187,14 +186,14 @@ class Outbound:
             self._page()
 
     def _page(self) -> None:
-        pagers = self._broker.pageProducers
+        pagers = self._connection.pageProducers
         for pager in tuple(pagers):
             try:
                 pager.sendNextPage()
                 going = pager.stillPaging()
             except Exception:
-                # In stock this ends the connection, or its transport's producer.
-                self._broker.peerLog.failure(log, "a pager raised, it is taken off")
+                # In stock this would close the connection, or stop the transport's producer.
+                self._connection.peerLog.failure(log, "removed a pager: it raised an exception")
                 going = False
             if not going and pager in pagers:
                 pagers.remove(pager)
@@ -202,30 +201,33 @@ class Outbound:
             self._stop()
 
     def page(self) -> None:
-        """There is a pager: its first page leaves as soon as there is room."""
+        """Let the pagers of the connection begin: one was added."""
         self._produce()
         if not self._blocked:
             self._page()
 
     def unpaged(self) -> None:
-        """A pager was taken off."""
-        if not self._broker.pageProducers:
+        """Stop asking for pages if the last pager was removed."""
+        if not self._connection.pageProducers:
             self._stop()
 
     def _stop(self) -> None:
-        # Of a plain socket it has to be known when the last of it has left, or what is sent at once would overtake it.
+        # With a plain socket, stay registered until it has sent everything. Otherwise data that is sent at once could
+        # overtake what is still in its buffer.
         if self._producing and not self._blocked and not (self._direct and self._given):
             self._producing = False
-            self._broker.transport.unregisterProducer()
+            self._connection.transport.unregisterProducer()
 
     def stopProducing(self) -> None:
-        """`IProducer`: the connection is lost."""
+        """Drop what is waiting: the connection is lost."""
         self._producing = False
         self._waiting, self._callbacks = None, None
 
     def lasting(self, now: float, most: int) -> float:
         """
-        For how long more than `most` bytes have waited here, in seconds, as seen by one who looks now and then.
+        Return for how many seconds more than `most` bytes have been waiting, as far as earlier calls have seen.
+
+        :param now: the time.
         """
         if self.buffered <= most:
             self._over = None

@@ -211,7 +211,7 @@ class FloodTests(ServerCase):
         """Pagers that break."""
         avatar, _ = self.login()
         collector = util.CallbackPageCollector(lambda pages: None)
-        self.assertIn("a pager raised", self.flood(lambda _: avatar.callRemote("page", collector))[0])
+        self.assertIn("removed a pager", self.flood(lambda _: avatar.callRemote("page", collector))[0])
 
     def test_observers(self) -> None:
         """Cacheables that do not let go of who looks at them."""

@@ -32,12 +32,12 @@ class Connection:
 
     heard = paused = False
     buffered = drained = 0
-    record: Any = None
-    place: Seat
+    observation: Any = None
+    seat: Seat
 
-    def __init__(self, watch: ConnectionMonitor, transport: Any = None) -> None:
+    def __init__(self, monitor: ConnectionMonitor, transport: Any = None) -> None:
         self.transport = transport
-        self.watch = watch
+        self.monitor = monitor
         self.asked = 0
         self.entered = 0
         self.why: list[str] = []
@@ -55,10 +55,10 @@ class Connection:
     def abort(self, why: str) -> None:
         """Be closed; it is lost at once, as in memory."""
         self.why.append(why)
-        self.watch.lost(self, self.place)
+        self.monitor.lost(self, self.seat)
 
 
-class WatchCase(SynchronousTestCase):
+class MonitorCase(SynchronousTestCase):
     """A watch of a strict server, and connections that are logged in unless said otherwise."""
 
     profile = attrs.evolve(STRICT, gate=Gate(connections=2, line=1))
@@ -67,14 +67,14 @@ class WatchCase(SynchronousTestCase):
     def setUp(self) -> None:
         """The watch."""
         self.clock = Clock()
-        self.watch = ConnectionMonitor(self.profile, self.clock, self.checks)
+        self.monitor = ConnectionMonitor(self.profile, self.clock, self.checks)
 
     def connected(self, loggedIn: bool = True, transport: Any = None) -> Connection:
         """One comes."""
-        connection = Connection(self.watch, transport)
-        connection.place = self.watch.arrived(connection, ADDRESS)
+        connection = Connection(self.monitor, transport)
+        connection.seat = self.monitor.arrived(connection, ADDRESS)
         if loggedIn:
-            self.watch.act(self.watch.waiting.loggedIn(connection.place))
+            self.monitor.act(self.monitor.queue.loggedIn(connection.seat))
         return connection
 
     def later(self, seconds: float) -> None:
@@ -83,7 +83,7 @@ class WatchCase(SynchronousTestCase):
             self.clock.advance(0.1)
 
 
-class TimerTests(WatchCase):
+class TimerTests(MonitorCase):
     """What the reactor is asked for."""
 
     def test_one(self) -> None:
@@ -94,20 +94,20 @@ class TimerTests(WatchCase):
         self.later(10)
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
         for connection in connections:
-            self.watch.lost(connection, connection.place)
+            self.monitor.lost(connection, connection.seat)
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertEqual(len(self.watch._round), 0)
+        self.assertEqual(len(self.monitor._round), 0)
         # Again.
         self.connected()
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
 
     def test_dropIn(self) -> None:
         """There is none at all where nothing is bounded."""
-        self.watch = ConnectionMonitor(DROPIN, self.clock)
+        self.monitor = ConnectionMonitor(DROPIN, self.clock)
         connection = self.connected(transport=Transport())
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertIsNone(connection.transport.kept)
-        self.watch.lost(connection, connection.place)
+        self.monitor.lost(connection, connection.seat)
 
     def test_lastOneIsDroppedByTheSweep(self) -> None:
         """A sweep that closes the last connection is the last."""
@@ -121,12 +121,12 @@ class TimerTests(WatchCase):
         self.connected()
         for _ in range(1000):
             connection = self.connected()
-            self.watch.lost(connection, connection.place)
+            self.monitor.lost(connection, connection.seat)
         self.later(3 * LOOK)
-        self.assertEqual((self.watch._watched, len(self.watch._round)), (1, 1))
+        self.assertEqual((self.monitor._count, len(self.monitor._round)), (1, 1))
 
 
-class KeepaliveTests(WatchCase):
+class KeepaliveTests(MonitorCase):
     """Whether the other end is still there."""
 
     def test_tcp(self) -> None:
@@ -218,14 +218,16 @@ class KeepaliveTests(WatchCase):
 
     def test_off(self) -> None:
         """With an idle time of 0 nobody is asked."""
-        self.watch = ConnectionMonitor(attrs.evolve(self.profile, keepalive=Keepalive(idle=0.0)), self.clock)
+        self.monitor = ConnectionMonitor(attrs.evolve(self.profile, keepalive=Keepalive(idle=0.0)), self.clock)
         connection = self.connected(transport=Transport())
         self.later(300)
         self.assertEqual((connection.asked, connection.why, connection.transport.kept), (0, [], None))
 
     def test_short(self) -> None:
         """Short times are held to as well: to within a quarter."""
-        self.watch = ConnectionMonitor(attrs.evolve(self.profile, keepalive=Keepalive(idle=0.8, wait=0.4)), self.clock)
+        self.monitor = ConnectionMonitor(
+            attrs.evolve(self.profile, keepalive=Keepalive(idle=0.8, wait=0.4)), self.clock
+        )
         connection = self.connected()
         self.later(1.2)
         self.assertEqual((connection.asked, connection.why), (1, []))
@@ -233,7 +235,7 @@ class KeepaliveTests(WatchCase):
         self.assertEqual(len(connection.why), 1)
 
 
-class WaitingTests(WatchCase):
+class WaitingTests(MonitorCase):
     """Those that have not logged in."""
 
     def test_deadline(self) -> None:
@@ -242,31 +244,33 @@ class WaitingTests(WatchCase):
         self.later(29.9)
         self.assertEqual(connection.why, [])
         self.later(1.2)
-        self.assertEqual(connection.why, ["gate.timeout: nobody has logged in on it in time"])
+        self.assertEqual(connection.why, ["gate.timeout: no login succeeded in time"])
 
     def test_line(self) -> None:
         """One that stands in line is let in by the sweep, when one of those before it has been silent for a while."""
         first, second, third = (self.connected(loggedIn=False) for _ in range(3))
-        self.assertTrue(third.place.held)
+        self.assertTrue(third.seat.held)
         self.later(SHY + 1)
         self.assertEqual((len(first.why), second.why, third.entered), (1, [], 1))
 
     def test_noRoom(self) -> None:
-        """One for which there is no room is told so by its place, and costs nobody else."""
+        """One for which there is no room is told so by its seat, and costs nobody else."""
         connections = [self.connected(loggedIn=False) for _ in range(4)]
-        self.assertEqual([connection.place.who is None for connection in connections], [False, False, False, True])
+        self.assertEqual(
+            [connection.seat.connection is None for connection in connections], [False, False, False, True]
+        )
         last = connections[-1]
-        self.watch.lost(last, last.place)
-        self.assertEqual(self.watch.waiting.inLine, 1)
+        self.monitor.lost(last, last.seat)
+        self.assertEqual(self.monitor.queue.inLine, 1)
 
     def test_lostInLine(self) -> None:
         """One that goes makes room for the next in line at once."""
         first, _, third = (self.connected(loggedIn=False) for _ in range(3))
-        self.watch.lost(first, first.place)
+        self.monitor.lost(first, first.seat)
         self.assertEqual(third.entered, 1)
 
 
-class CheckTests(WatchCase):
+class CheckTests(MonitorCase):
     """What else is looked at."""
 
     def setUp(self) -> None:
@@ -295,7 +299,7 @@ class CheckTests(WatchCase):
         self.full.append(connection)
         self.later(10 * LOOK)
         self.assertEqual(len(connection.why), 1)
-        self.watch.lost(connection, connection.place)
+        self.monitor.lost(connection, connection.seat)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_whatRaises(self) -> None:

@@ -98,22 +98,22 @@ class RestTests(SynchronousTestCase):
             for wire in wires:
                 wire.lose()
 
-    def test_place(self) -> None:
-        """It has no place among those that wait to log in, until its last session is over."""
+    def test_seat(self) -> None:
+        """It has no seat among those that wait to log in, until its last session is over."""
         wire = self.wire()
-        self.assertEqual(len(self.factory.monitorOf(self.clock).waiting), 1)
+        self.assertEqual(len(self.factory.monitorOf(self.clock).queue), 1)
         avatar = self.successResultOf(wire.login("alice"))
-        self.assertIsNone(wire.server.prelogin.place)
-        self.assertEqual(len(self.factory.monitorOf(self.clock).waiting), 0)
+        self.assertIsNone(wire.server.prelogin.seat)
+        self.assertEqual(len(self.factory.monitorOf(self.clock).queue), 0)
         second = self.successResultOf(wire.login("bob"))
         del avatar
         gc.collect()
         wire.flush()
-        self.assertIsNone(wire.server.prelogin.place)
+        self.assertIsNone(wire.server.prelogin.seat)
         del second
         gc.collect()
         wire.flush()
-        self.assertEqual(len(self.factory.monitorOf(self.clock).waiting), 1)
+        self.assertEqual(len(self.factory.monitorOf(self.clock).queue), 1)
         self.clock.advance(30.0)
         self.assertTrue(wire.server.closed)
 
@@ -134,7 +134,7 @@ class RestTests(SynchronousTestCase):
         checked.callback(b"bob")
         wire.flush()
         second = self.successResultOf(login)
-        self.assertIsNone(wire.server.prelogin.place)
+        self.assertIsNone(wire.server.prelogin.seat)
         for _ in range(40):
             self.clock.advance(1.0)
         self.assertFalse(wire.server.closed)
@@ -152,5 +152,5 @@ class RestTests(SynchronousTestCase):
             wire.flush()
         self.assertFalse(wire.server.closed)
         self.assertFalse(hasattr(wire.server, "_pbkitPeer"))
-        self.assertIsNone(wire.server.prelogin.place)
-        self.assertEqual(len(self.factory.monitorOf(self.clock).waiting), 0)
+        self.assertIsNone(wire.server.prelogin.seat)
+        self.assertEqual(len(self.factory.monitorOf(self.clock).queue), 0)

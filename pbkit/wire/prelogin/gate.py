@@ -1,15 +1,16 @@
 """
-What a peer may say before it has logged in.
+What a peer may send before it has logged in.
 
-A pure decision on one message, as Banana decodes it: bytes, numbers, and lists of these. Nothing is unjellied, and no
-table is touched. Calls on the login root, on a challenger and in a hello are served: these read their arguments by
-hand, whether the gate is open or not. The gate is open while somebody is logged in on the connection: `enter` and
-`leave`; nobody asks it then.
+`PreloginGate` decides on one message at a time, as Banana decodes it: bytes, numbers, and lists of these. The decision
+is pure: the gate unjellies nothing and changes no table. It lets through calls on the login root, on a challenger and
+on the object ``pbkit``, whose methods read their arguments by hand. The gate is open while a session uses the
+connection (`PreloginGate.enter`, `PreloginGate.leave`); while it is open, no message is brought here.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable
+from typing import TypeAlias
 
 import attrs
 from twisted.spread import pb
@@ -19,90 +20,86 @@ from pbkit.wire.wellknown import LOGIN, PBKIT
 
 @attrs.frozen
 class Serve:
-    """Nothing in it is going to be unjellied: serve it as ever."""
+    """Serve the message: none of its arguments will be unjellied."""
 
 
 @attrs.frozen
-class Nobody:
+class NoSuchObject:
     """
-    A call on an object that is not there, which is how peers ping one another; or on one of a session that has ended.
+    Answer that the object does not exist. Peers call such objects to ping each other; a call can also be on an object
+    of a session that has ended.
 
-    :ivar requestID: what the answer is to say that it answers.
-    :ivar objectID: as it came.
-    :ivar answer: whether one is wanted.
-    :ivar rest: its arguments, in jelly: the references among them are to be given back, or the client keeps them.
+    :ivar requestID: the request to answer.
+    :ivar objectID: the object that was called, as received.
+    :ivar answer: True if the peer wants an answer.
+    :ivar rest: the arguments, in jelly. The references among them must be given back, or the peer keeps their objects.
     """
 
     requestID: int | bytes
-    objectID: Any
+    objectID: object
     answer: bool
-    rest: list[Any]
+    rest: list[object]
 
 
 @attrs.frozen
-class Answered:
+class Answer:
     """
-    The answer to a call of ours: before login, to a ping. What it says is of no interest, and is not unjellied.
+    Note that a call of ours was answered. Before login our only call is the ping, so the value does not matter and is
+    not unjellied.
 
-    :ivar requestID: of the call.
-    :ivar rest: as of `Nobody`.
+    :ivar requestID: the request that is answered.
+    :ivar rest: as `NoSuchObject.rest`.
     """
 
     requestID: int | bytes
-    rest: list[Any]
+    rest: list[object]
 
 
 @attrs.frozen
-class Ignored:
-    """Of no consequence."""
+class Ignore:
+    """Do nothing."""
 
 
 @attrs.frozen
-class Closed:
+class Disconnect:
     """
-    No client says this: the connection is to be closed.
+    Close the connection: no client sends this before login.
 
-    :ivar why: what it said, a constant text for the log: nothing of the peer's is in it.
+    :ivar why: the reason, for the log. It is a constant: it contains nothing that the peer sent.
     """
 
     why: str
 
 
-Verdict: TypeAlias = Serve | Nobody | Answered | Ignored | Closed
+Verdict: TypeAlias = Serve | NoSuchObject | Answer | Ignore | Disconnect
 
 SERVE = Serve()
-IGNORED = Ignored()
-
-
-class Tables(Protocol):
-    """What a gate asks of a connection."""
-
-    def hasOwn(self, luid: int, /) -> bool:
-        """Whether something was handed out by this id that is no session's."""
+IGNORE = Ignore()
 
 
 class PreloginGate:
     """
-    The gate of one connection. There is none where ``profile.gate.closed`` is False: do not make one.
+    The gate of one connection. Do not create one if ``profile.gate.closed`` is False.
 
-    :param tables: the connection, which is asked whether an id is that of a challenger that was handed out on it. In a
-        strict server these are all that is in the connection's own table under an int.
-    :ivar inside: how many are logged in. The gate is open while there are any.
-    :ivar used: whether anybody ever was.
+    :param isChallenger: whether an id is that of a challenger that was sent on this connection. In a strict server,
+        challengers are all that the connection's own table holds under an int.
+    :ivar inside: the number of sessions that use the connection, and of log-ins whose credentials were right. The gate
+        is open while there is one.
+    :ivar used: True once `enter` has been called.
     """
 
-    __slots__ = ("_tables", "inside", "used")
+    __slots__ = ("_isChallenger", "inside", "used")
 
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
+    def __init__(self, isChallenger: Callable[[int], bool]) -> None:
+        self._isChallenger = isChallenger
         self.used = False
         self.inside = 0
 
     def enter(self) -> bool:
         """
-        Somebody has shown who he is: the realm is asked for an avatar, which may call the client already.
+        Count a login whose credentials are right. The realm is asked for its avatar next, and may call the client.
 
-        :return: whether that opened the gate.
+        :return: True if this opens the gate.
         """
         self.used = True
         self.inside += 1
@@ -110,55 +107,59 @@ class PreloginGate:
 
     def leave(self) -> bool:
         """
-        A session has ended, or the login came to nothing after `enter`. Once for each `enter`.
+        Stop counting a login: its session has ended, or the login failed after `enter`. Call it once for each `enter`.
 
-        :return: whether that closed the gate.
+        :return: True if this closes the gate.
         """
         self.inside -= 1
         return self.inside == 0
 
-    def admits(self, expression: Any) -> Verdict:
+    def admits(self, expression: object) -> Verdict:
         """
-        Decide on one message.
+        Decide on one message. Never raises.
 
-        :param expression: as it came off the wire. Never raises, whatever it is.
+        :param expression: the message, as decoded; it can be anything.
         """
         if type(expression) is not list or not expression:
-            return _CLOSED[b""]
+            return _DISCONNECT[b""]
         command = expression[0]
         if command == b"message" and len(expression) == 7:
             return self._message(*expression[1:])
         if command in (b"answer", b"error") and len(expression) == 3 and type(expression[1]) in (int, bytes):
-            return Answered(expression[1], expression[2:3])
+            return Answer(expression[1], expression[2:3])
         if command == b"version" and expression == [b"version", pb.Broker.version]:
             return SERVE
         if command == b"didNotUnderstand":
-            return IGNORED
+            return IGNORE
         if len(expression) == 2 and type(expression[1]) is int:
-            # Ids that nobody has are passed over. Those of a cache are for who was logged in: the session has ended,
-            # and the client, who may not know yet, lets go.
+            # Serving an unknown id does nothing. After a session has ended, its client may not know that yet, and lets
+            # go of the session's objects and caches.
             if command == b"decref" or (self.used and command in (b"decache", b"uncache")):
                 return SERVE
         if self.used and command == b"cachemessage" and len(expression) == 7 and type(expression[1]) in (int, bytes):
-            return Nobody(expression[1], expression[2], bool(expression[4]), [b"list", *expression[5:7]])
-        return _CLOSED.get(command, _CLOSED[b""]) if type(command) is bytes else _CLOSED[b""]
+            return NoSuchObject(expression[1], expression[2], bool(expression[4]), [b"list", *expression[5:7]])
+        return _DISCONNECT.get(command, _DISCONNECT[b""]) if type(command) is bytes else _DISCONNECT[b""]
 
-    def _message(self, requestID: Any, objectID: Any, message: Any, answer: Any, netArgs: Any, netKw: Any) -> Verdict:
-        if type(requestID) not in (int, bytes) or type(message) is not bytes:
-            return _CLOSED[b"message"]
+    def _message(
+        self, requestID: object, objectID: object, message: object, answer: object, netArgs: object, netKw: object
+    ) -> Verdict:
+        if not isinstance(requestID, int | bytes) or type(message) is not bytes:
+            return _DISCONNECT[b"message"]
         if type(objectID) is bytes and objectID in (LOGIN, PBKIT):
             return SERVE
-        if type(objectID) is int and self._tables.hasOwn(objectID):
+        if type(objectID) is int and self._isChallenger(objectID):
             return SERVE
-        return Nobody(requestID, objectID, bool(answer), [b"list", netArgs, netKw])
+        return NoSuchObject(requestID, objectID, bool(answer), [b"list", netArgs, netKw])
 
 
-_CLOSED = {
-    b"": Closed("it sent what is no message of Perspective Broker's before it had logged in"),
-    b"message": Closed("it sent a call that is none of Perspective Broker's"),
-    b"version": Closed(f"it speaks another version of Perspective Broker than {pb.Broker.version}"),
+_DISCONNECT = {
+    b"": Disconnect("received something that is no Perspective Broker message before login"),
+    b"message": Disconnect("received a malformed call before login"),
+    b"version": Disconnect(
+        f"received another version of Perspective Broker than {pb.Broker.version}, the only one that is supported"
+    ),
     **{
-        command: Closed(f"it sent {command.decode()} before it had logged in")
+        command: Disconnect(f"received {command.decode()} before login")
         for command in (b"cachemessage", b"decache", b"uncache", b"lcache", b"answer", b"error", b"decref")
     },
 }

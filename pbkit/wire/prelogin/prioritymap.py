@@ -1,5 +1,5 @@
 """
-A table that knows its least.
+`PriorityMap`: a mapping that finds the item with the lowest priority.
 """
 
 from __future__ import annotations
@@ -8,57 +8,57 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from typing import Any, Generic, TypeVar
 
-Thing = TypeVar("Thing")
+Item = TypeVar("Item")
 
 
-class PriorityMap(Generic[Thing]):
+class PriorityMap(Generic[Item]):
     """
-    Things, each with a key, and the thing whose key is least. Each operation is O(log n), on the average of many: a
-    heap, in which what was taken out or moved stays until it comes up, or until there is more of that than of the rest.
+    Maps items to priorities. Each operation takes O(log n), amortized: it is a heap, in which entries that were removed
+    or moved stay until they reach the top or outnumber the rest.
 
-    Keys must differ between things: they are compared, the things never are.
+    Priorities must differ between items, because only they are compared, never the items.
     """
 
-    __slots__ = ("_heap", "_keys")
+    __slots__ = ("_heap", "_priorities")
 
     def __init__(self) -> None:
-        self._keys: dict[Thing, Any] = {}
-        self._heap: list[tuple[Any, Thing]] = []
+        self._priorities: dict[Item, Any] = {}
+        self._heap: list[tuple[Any, Item]] = []
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._priorities)
 
-    def __iter__(self) -> Iterator[Thing]:
-        return iter(self._keys)
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self._priorities)
 
-    def __contains__(self, thing: object) -> bool:
-        return thing in self._keys
+    def __contains__(self, item: object) -> bool:
+        return item in self._priorities
 
-    def put(self, thing: Thing, key: Any) -> None:
-        """Put a thing in, or move it."""
-        if self._keys.get(thing) == key:
+    def put(self, item: Item, priority: Any) -> None:
+        """Add an item, or change its priority."""
+        if self._priorities.get(item) == priority:
             return
-        self._keys[thing] = key
-        heappush(self._heap, (key, thing))
-        self._tidied()
+        self._priorities[item] = priority
+        heappush(self._heap, (priority, item))
+        self._compact()
 
-    def discard(self, thing: Thing) -> None:
-        """Take a thing out, if it is in."""
-        if self._keys.pop(thing, None) is not None:
-            self._tidied()
+    def discard(self, item: Item) -> None:
+        """Remove an item, if it is here."""
+        if self._priorities.pop(item, None) is not None:
+            self._compact()
 
-    def _tidied(self) -> None:
-        if len(self._heap) > 2 * len(self._keys) + 16:
-            self._heap = [(key, thing) for thing, key in self._keys.items()]
-            heapify(self._heap)
-
-    def least(self) -> tuple[Any, Thing] | None:
+    def lowest(self) -> tuple[Any, Item] | None:
         """
-        :return: the least key and whose it is; None if there is nothing.
+        :return: the lowest priority and its item, or None if the map is empty.
         """
         while self._heap:
-            key, thing = self._heap[0]
-            if self._keys.get(thing) == key:
-                return key, thing
+            priority, item = self._heap[0]
+            if self._priorities.get(item) == priority:
+                return priority, item
             heappop(self._heap)
         return None
+
+    def _compact(self) -> None:
+        if len(self._heap) > 2 * len(self._priorities) + 16:
+            self._heap = [(priority, item) for item, priority in self._priorities.items()]
+            heapify(self._heap)

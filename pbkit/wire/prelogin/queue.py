@@ -1,20 +1,21 @@
 """
-The connections of one server that have not logged in.
+`PreloginQueue`: the unauthenticated connections of one server.
 
-There is room for some. When it is taken, one makes room for the next: of the addresses that hold most, the one that has
-sent least, the oldest first. So silent ones keep nobody out, and who opens many hurts only his own address.
+There is room for ``gate.connections`` of them. Beyond that, one connection makes room for each newcomer: from the
+address with the most connections, the connection that has sent the least data, oldest first. Silent connections
+therefore keep nobody out, and an address that opens many connections harms only itself.
 
-A connection that has just come makes room for nobody, then for those whose address holds much less than its own, then
-for all (see `patience`): of clients that all come back at once after a restart, those that came last would otherwise
-throw out those that came first, who have had no time yet to say a word. One at whose credentials a checker of ours is
-at work makes room for nobody, and one of an address that holds less than the newcomer's does not either. If nobody can
-go, the newcomer stands in line; nothing is read of it until its turn comes, so that it costs next to nothing. First in
-line are those whose address holds least.
+A new connection makes room for nobody at first, then for newcomers whose address holds far fewer connections than its
+own, then for all (see `pbkit.wire.prelogin.timing`). Otherwise, when all clients reconnect after a restart, the last to
+arrive would push out the first, who have not had time to send anything. A connection never makes room while a checker
+of ours is working on its credentials, nor for a newcomer whose address holds more connections than its own. If no
+connection can go, the newcomer is held in line: pbkit does not read from it or greet it, so it costs next to nothing.
+First in line are the connections whose address holds the fewest.
 
-Who would be the first to make room is known only from when there is no more room until half of it is free again. While
-nobody has to, it would be work for nothing at each step of each login.
+Which connection would make room is tracked only from when the room is full until half of it is free again: before
+that, tracking it would slow down each step of each login for nothing.
 
-Nothing is done here to a connection: what is to be done is returned, as `QueueActions`.
+The queue acts on no connection. It returns `QueueActions`, which the caller carries out.
 """
 
 from __future__ import annotations
@@ -28,260 +29,264 @@ from pbkit.wire.prelogin.seat import NOTHING, AddressGroup, QueueActions, Seat, 
 from pbkit.wire.prelogin.timing import ALL, FEW, GracePeriods, LoginDeadlines
 from pbkit.wire.profile import Gate
 
-#: Why a connection is closed that can be let in neither now nor later.
-NO_ROOM = "gate.line: too many connections stand in line to log in"
-#: How many of those in line are let in at once: each is sent a greeting, 50 to 100 microseconds. The rest at the next
-#: occasion, which is the next that logs in or goes. And how many are closed in one sweep because their time is up,
-#: which takes twice as long; if there are very many, an eighth of them, so that they are gone in ten seconds or so.
+#: Why connections are closed.
+NO_ROOM = "gate.line: too many connections wait in line to log in"
+MADE_ROOM = "gate.connections: it made room for another connection, having sent the least"
+TIMED_OUT = "gate.timeout: no login succeeded in time"
+
+#: How many connections are let in from the line at once: greeting one takes 50 to 100 microseconds. The rest follow
+#: when the next connection logs in or is lost. The same number is closed in one sweep because of the timeout, which
+#: takes twice as long each; if very many are overdue, an eighth of them, so that all are closed within ten seconds or
+#: so.
 BATCH = 100
 
 
 class PreloginQueue:
     """
-    Who waits. Each operation is O(log n), on the average of many.
+    The unauthenticated connections of one server. Each operation takes O(log n), amortized.
 
-    :param gate: the bounds.
-    :param seconds: the time, such as a clock's `seconds`.
+    :param gate: the limits.
+    :param seconds: returns the time, such as a clock's `seconds`.
     """
 
     def __init__(self, gate: Gate, seconds: Callable[[], float]) -> None:
         self._gate = gate
         self._number = 0
         self._inLine = 0
-        self._places: dict[Seat, None] = {}
+        self._seats: dict[Seat, None] = {}
         self._groups: dict[Hashable, AddressGroup] = {}
         self._deadlines = LoginDeadlines(seconds)
-        self._youth = GracePeriods(seconds)
-        # Whether it is known who makes room.
+        self._gracePeriods = GracePeriods(seconds)
+        # Whether it is being tracked who makes room.
         self._crowded = False
-        # Groups: with somebody who could make room for few, and for all; with somebody in line, whose turn is next;
-        # whose line is longest.
-        self._ripe: tuple[PriorityMap[AddressGroup], PriorityMap[AddressGroup]] = (PriorityMap(), PriorityMap())
+        # While it is: the groups with a connection that can make room for few, and for all; the groups with a line, by
+        # whose turn is next, and by whose line is longest.
+        self._candidates: tuple[PriorityMap[AddressGroup], PriorityMap[AddressGroup]] = (PriorityMap(), PriorityMap())
         self._next: PriorityMap[AddressGroup] = PriorityMap()
         self._longest: PriorityMap[AddressGroup] = PriorityMap()
 
     def __len__(self) -> int:
-        """How many have a place; those in line are not counted."""
-        return len(self._places)
+        """The number of unauthenticated connections, without those held in line."""
+        return len(self._seats)
 
     @property
     def inLine(self) -> int:
-        """How many stand in line."""
+        """The number of connections held in line."""
         return self._inLine
 
-    def arrived(self, who: Any, address: Any) -> tuple[Seat, QueueActions]:
+    def arrived(self, connection: Any, address: object) -> tuple[Seat, QueueActions]:
         """
-        A connection has been made.
+        Add a new connection.
 
-        :param who: the connection. Only handed back, in `QueueActions`.
+        :param connection: only handed back, in `QueueActions`.
         :param address: its `IAddress`, or None.
-        :return: its place, and what is to be done with others. If its `Seat.who` is None, there is no room for it,
-            and it is to be closed, because of `NO_ROOM`.
+        :return: its seat, and what to do with other connections. If `Seat.connection` is None there is no room: close
+            the new connection, with `NO_ROOM`.
         """
         name = addressGroupOf(address)
         group = self._groups.get(name)
         if group is None:
             group = self._groups[name] = AddressGroup(name)
         self._number += 1
-        place = Seat(who, group, self._number)
-        self._deadlines.begin(place, self._gate.timeout)
+        seat = Seat(connection, group, self._number)
+        self._deadlines.begin(seat, self._gate.timeout)
         if not self._inLine and self._hasRoom(1):
-            self._seat(place)
-            return place, NOTHING
-        place.held = True
-        group.line[place] = None
+            self._admit(seat)
+            return seat, NOTHING
+        seat.held = True
+        group.line[seat] = None
         self._inLine += 1
-        self._ranked(group)
-        moves = self._served()
-        # Itself, not being let in: nobody has read or said anything yet.
-        moves.letIn[:] = [each for each in moves.letIn if each is not who]
+        self._rank(group)
+        actions = self._serve()
+        # The caller acts on the newcomer by its seat: it has not been held yet.
+        actions.letIn[:] = [each for each in actions.letIn if each is not connection]
         while self._inLine > self._gate.line:
-            found = self._longest.least()
+            found = self._longest.lowest()
             assert found is not None
             last = next(reversed(found[1].line))
-            self._close(last, NO_ROOM, moves)
-        moves.closed[:] = [each for each in moves.closed if each[0] is not who]
-        return place, moves
+            self._close(last, NO_ROOM, actions)
+        actions.closed[:] = [each for each in actions.closed if each[0] is not connection]
+        return seat, actions
 
-    def outside(self, who: Any, address: Any) -> Seat:
+    def newSeat(self, connection: Any, address: object) -> Seat:
         """
-        A place for one that had none, as it has logged in; for when it has to be remembered again: `working` on one
-        more login of its, or `loggedOut`.
+        Make a seat for a connection that lost its own by logging in, for `working` on another login or `loggedOut`.
 
-        :param who: the connection.
+        :param connection: the connection.
         :param address: its `IAddress`, or None.
         """
         name = addressGroupOf(address)
         self._number += 1
-        return Seat(who, self._groups.get(name) or AddressGroup(name), self._number)
+        return Seat(connection, self._groups.get(name) or AddressGroup(name), self._number)
 
-    def loggedIn(self, place: Seat) -> QueueActions:
-        """Somebody has logged in on it: it makes room."""
-        self._removed(place)
-        return self._served()
+    def loggedIn(self, seat: Seat) -> QueueActions:
+        """A login succeeded: remove the connection."""
+        self._remove(seat)
+        return self._serve()
 
-    def loggedOut(self, place: Seat) -> QueueActions:
-        """The last session on it has ended: it waits again, for a login that may take `profile.Gate.again` seconds."""
-        if place.who is None or place.waiting or place.held:
+    def loggedOut(self, seat: Seat) -> QueueActions:
+        """The last session ended: add the connection again. The next login must succeed within ``gate.again``."""
+        if seat.connection is None or seat.waiting or seat.held:
             return NOTHING
         self._number += 1
-        place.number = self._number
-        place.sent, place.yields = 0, ALL
-        place.group = self._groups.setdefault(place.group.name, place.group)
-        self._deadlines.begin(place, self._gate.again)
-        self._enter(place)
-        return self._served()
+        seat.number = self._number
+        seat.sent, seat.yields = 0, ALL
+        seat.group = self._groups.setdefault(seat.group.name, seat.group)
+        self._deadlines.begin(seat, self._gate.again)
+        self._enter(seat)
+        return self._serve()
 
-    def lost(self, place: Seat) -> QueueActions:
-        """The connection is gone."""
-        self._removed(place)
-        place.who = None
-        return self._served()
+    def lost(self, seat: Seat) -> QueueActions:
+        """The connection is lost: remove it."""
+        self._remove(seat)
+        seat.connection = None
+        return self._serve()
 
-    def working(self, place: Seat) -> None:
+    def working(self, seat: Seat) -> None:
         """
-        A checker or a builder of ours is at work on it: until `rested`, its time stands still, and it makes room for
-        nobody. Not while a refusal is held back to slow down who guesses: that is its own time.
+        A checker or a builder of ours starts to work on a login. Until `rested`, the login's deadline does not run and
+        the connection makes room for nobody. Do not call this while a refusal is delayed to slow down guessing: that
+        time is the client's own.
         """
-        place.busy += 1
-        if place.busy == 1:
-            self._deadlines.pause(place)
-            if place.waiting:
-                self._ranked(place.group, place)
+        seat.busy += 1
+        if seat.busy == 1:
+            self._deadlines.pause(seat)
+            if seat.waiting:
+                self._rank(seat.group, seat)
 
-    def rested(self, place: Seat) -> QueueActions:
-        """The checker or builder is done. Once for each `working`, also when it failed."""
-        place.busy -= 1
-        if place.busy == 0:
-            self._deadlines.resume(place)
-            if place.waiting:
-                self._ranked(place.group, place)
-        return self._served()
+    def rested(self, seat: Seat) -> QueueActions:
+        """The checker or builder has finished or failed. Call it once for each `working`."""
+        seat.busy -= 1
+        if seat.busy == 0:
+            self._deadlines.resume(seat)
+            if seat.waiting:
+                self._rank(seat.group, seat)
+        return self._serve()
 
-    def swept(self) -> QueueActions:
-        """Time has passed. To be called twice a second or so, while there are any."""
-        moves = QueueActions()
-        for place in islice(self._deadlines.overdue(), max(BATCH, len(self._deadlines) // 8)):
-            self._close(place, "gate.timeout: nobody has logged in on it in time", moves)
-        for place in self._youth.ended():
-            self._ranked(place.group, place)
-        return self._served(moves)
+    def sweep(self) -> QueueActions:
+        """Act on the time that has passed. Call it about twice a second while there are connections."""
+        actions = QueueActions()
+        for seat in islice(self._deadlines.overdue(), max(BATCH, len(self._deadlines) // 8)):
+            self._close(seat, TIMED_OUT, actions)
+        for seat in self._gracePeriods.sweep():
+            self._rank(seat.group, seat)
+        return self._serve(actions)
 
-    # In and out.
-
-    def _seat(self, place: Seat) -> None:
-        """One that has just come gets a place."""
+    def _admit(self, seat: Seat) -> None:
+        """Let a new connection in."""
         if self._gate.connections is not None:
-            self._youth.begin(place)
-        self._enter(place)
+            self._gracePeriods.begin(seat)
+        self._enter(seat)
 
-    def _enter(self, place: Seat) -> None:
-        place.waiting = True
-        self._places[place] = None
-        place.group.count += 1
-        self._ranked(place.group, place)
+    def _enter(self, seat: Seat) -> None:
+        seat.waiting = True
+        self._seats[seat] = None
+        seat.group.count += 1
+        self._rank(seat.group, seat)
 
-    def _removed(self, place: Seat) -> None:
-        group = place.group
-        if place.held:
-            place.held = False
-            del group.line[place]
+    def _remove(self, seat: Seat) -> None:
+        group = seat.group
+        if seat.held:
+            seat.held = False
+            del group.line[seat]
             self._inLine -= 1
-        elif place.waiting:
-            place.waiting = False
-            del self._places[place]
+        elif seat.waiting:
+            seat.waiting = False
+            del self._seats[seat]
             group.count -= 1
         else:
             return
-        self._deadlines.end(place)
-        self._ranked(group, place)
+        self._deadlines.end(seat)
+        self._gracePeriods.end(seat)
+        self._rank(group, seat)
         if not group.count and not group.line:
             del self._groups[group.name]
 
-    def _close(self, place: Seat, why: str, moves: QueueActions) -> None:
-        who = place.who
-        self._removed(place)
-        place.who = None
-        moves.closed.append((who, why))
+    def _close(self, seat: Seat, why: str, actions: QueueActions) -> None:
+        connection = seat.connection
+        self._remove(seat)
+        seat.connection = None
+        actions.closed.append((connection, why))
 
     def _hasRoom(self, more: int = 0) -> bool:
-        """Whether there is room for so many more."""
+        """Return True if there is room for `more` connections."""
         most = self._gate.connections
-        return most is None or len(self._places) + more <= most
+        return most is None or len(self._seats) + more <= most
 
-    def _served(self, moves: QueueActions | None = None) -> QueueActions:
-        """Let in who stands in line, as far as there is room or somebody makes it."""
+    def _serve(self, actions: QueueActions | None = None) -> QueueActions:
+        """Let in connections from the line, as far as there is room or another connection makes it."""
         if not self._inLine and self._hasRoom():
-            if self._crowded and self._hasRoom(len(self._places)):
-                self._crowd(False)
-            return NOTHING if moves is None else moves
-        moves = QueueActions() if moves is None else moves
+            if self._crowded and self._hasRoom(len(self._seats)):
+                self._track(False)
+            return NOTHING if actions is None else actions
+        actions = QueueActions() if actions is None else actions
         if not self._crowded:
-            self._crowd(True)
-        while not self._hasRoom() and self._makesRoom(0, moves):
+            self._track(True)
+        while not self._hasRoom() and self._makeRoom(0, actions):
             pass
         for _ in range(BATCH):
-            found = self._next.least()
-            if found is None or not (self._hasRoom(1) or self._makesRoom(found[0][0], moves)):
+            found = self._next.lowest()
+            if found is None or not (self._hasRoom(1) or self._makeRoom(found[0][0], actions)):
                 break
-            place = next(iter(found[1].line))
-            del place.group.line[place]
+            seat = next(iter(found[1].line))
+            del seat.group.line[seat]
             self._inLine -= 1
-            place.held = False
-            self._seat(place)
-            moves.letIn.append(place.who)
-        return moves
+            seat.held = False
+            self._admit(seat)
+            actions.letIn.append(seat.connection)
+        return actions
 
-    def _crowd(self, crowded: bool) -> None:
-        """From now on there is no more room, or enough."""
+    def _track(self, crowded: bool) -> None:
+        """Start to track which connection makes room, or stop."""
         self._crowded = crowded
-        self._ripe, self._next, self._longest = (PriorityMap(), PriorityMap()), PriorityMap(), PriorityMap()
+        self._candidates, self._next, self._longest = (PriorityMap(), PriorityMap()), PriorityMap(), PriorityMap()
         for group in self._groups.values():
-            group.ripe = None
+            group.candidates = None
         if crowded:
-            for place in self._places:
-                place.group.rank(place)
+            for seat in self._seats:
+                seat.group.rank(seat)
             for group in self._groups.values():
-                self._ranked(group)
+                self._rank(group)
 
-    def _makesRoom(self, holds: int, moves: QueueActions) -> bool:
+    def _makeRoom(self, holds: int, actions: QueueActions) -> bool:
         """
-        Close one that can go.
+        Close one connection, if one can go.
 
-        :param holds: how many places the newcomer's address has.
-        :return: whether there was one.
+        :param holds: how many connections the newcomer's address has.
+        :return: False if none can go.
         """
         for level, above in ((FEW, 2 * holds + 2), (ALL, holds - 1)):
-            least = self._least(level)
-            if least is not None and least.group.count > above:
-                self._close(least, "gate.connections: it made room for others, having sent least", moves)
+            first = self._first(level)
+            if first is not None and first.group.count > above:
+                self._close(first, MADE_ROOM, actions)
                 return True
         return False
 
-    def _least(self, level: int) -> Seat | None:
-        """Of the addresses that hold most, the place that is the first to make room."""
-        while (found := self._ripe[level - 1].least()) is not None:
-            self._ranked(found[1])
-            if self._ripe[level - 1].least() == found:
-                return found[1].least(level)
+    def _first(self, level: int) -> Seat | None:
+        """Return the seat that is the first to make room, of the addresses with the most connections."""
+        candidates = self._candidates[level - 1]
+        while (found := candidates.lowest()) is not None:
+            self._rank(found[1])
+            if candidates.lowest() == found:
+                return found[1].first(level)
         return None
 
-    def _ranked(self, group: AddressGroup, place: Seat | None = None) -> None:
-        """Something about a group has changed, or about one of its places."""
+    def _rank(self, group: AddressGroup, seat: Seat | None = None) -> None:
+        """Update what is tracked, after a group or one of its seats has changed."""
         if not self._crowded:
             return
-        if place is not None:
-            group.rank(place)
-        for level, ripe in enumerate(self._ripe, 1):
-            least = group.least(level)
-            if least is None:
-                ripe.discard(group)
+        if seat is not None:
+            group.rank(seat)
+        for level, candidates in enumerate(self._candidates, 1):
+            first = group.first(level)
+            if first is None:
+                candidates.discard(group)
             else:
-                ripe.put(group, (-group.count, least.sent, least.number))
+                candidates.put(group, (-group.count, first.sent, first.number))
         if group.line:
-            first = next(iter(group.line)).number
-            self._next.put(group, (group.count, first))
-            self._longest.put(group, (-len(group.line), first))
+            oldest = next(iter(group.line)).number
+            self._next.put(group, (group.count, oldest))
+            self._longest.put(group, (-len(group.line), oldest))
         else:
             self._next.discard(group)
             self._longest.discard(group)

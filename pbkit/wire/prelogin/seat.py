@@ -1,5 +1,5 @@
 """
-The place of one connection among those that have not logged in, and what counts as one address.
+`Seat`: one connection's entry in the pre-login queue; `AddressGroup`: the seats of one address.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import attrs
 from pbkit.wire.prelogin.prioritymap import PriorityMap
 
 
-def addressGroupOf(address: Any) -> Hashable:
+def addressGroupOf(address: object) -> Hashable:
     """
-    What counts as one address.
+    Return what counts as one address.
 
     :param address: an `IAddress`, or None.
-    :return: the host; of IPv6 the first 64 bits, which is what a provider gives one customer (RFC 6177). All that come
-        through Unix sockets are one, and so are all whose address is not known: if each were one of its own, a
-        program that opens hundreds of these would be the last to make room.
+    :return: the host. Of an IPv6 address, only the first 64 bits, which is what a provider gives one customer
+        (RFC 6177). All Unix sockets count as one address, and so do all connections whose address is unknown: if each
+        were an address of its own, a program that opens hundreds of them would be the last to make room.
     """
     host = getattr(address, "host", None)
     if not isinstance(host, str):
@@ -37,85 +37,93 @@ def addressGroupOf(address: Any) -> Hashable:
 
 class AddressGroup:
     """
-    The connections of one address.
+    The seats of one address.
 
-    :ivar count: how many have a place.
-    :ivar ripe: those of them that could make room for few, and for all, by what they have sent and then by age. None
-        while there is room enough.
-    :ivar line: those that stand in line.
+    :ivar name: the address, as `addressGroupOf` returns it.
+    :ivar count: the number of connections that are unauthenticated and not held in line.
+    :ivar candidates: the seats that can make room for few newcomers, and for all, by the bytes they have sent and then
+        by age. None while there is room.
+    :ivar line: the seats that are held in line, oldest first.
     """
 
-    __slots__ = ("count", "line", "name", "ripe")
+    __slots__ = ("candidates", "count", "line", "name")
 
     def __init__(self, name: Hashable) -> None:
         self.name = name
         self.count = 0
-        self.ripe: tuple[PriorityMap[Seat], PriorityMap[Seat]] | None = None
+        self.candidates: tuple[PriorityMap[Seat], PriorityMap[Seat]] | None = None
         self.line: OrderedDict[Seat, None] = OrderedDict()
 
-    def rank(self, place: Seat) -> None:
-        """Something about one of its places has changed."""
-        if self.ripe is None:
-            self.ripe = PriorityMap(), PriorityMap()
-        for level, ripe in enumerate(self.ripe, 1):
-            if place.waiting and place.yields >= level and not place.busy:
-                ripe.put(place, (place.sent, place.number))
+    def rank(self, seat: Seat) -> None:
+        """Update `candidates` after one of the seats has changed."""
+        if self.candidates is None:
+            self.candidates = PriorityMap(), PriorityMap()
+        for level, candidates in enumerate(self.candidates, 1):
+            if seat.waiting and seat.yields >= level and not seat.busy:
+                candidates.put(seat, (seat.sent, seat.number))
             else:
-                ripe.discard(place)
+                candidates.discard(seat)
 
-    def least(self, level: int) -> Seat | None:
+    def first(self, level: int) -> Seat | None:
         """
-        The place that is the first to make room, or None if none can.
+        Return the seat that is the first to make room, or None if none can.
 
-        :param level: for few, or for all.
+        :param level: `FEW` or `ALL` of `pbkit.wire.prelogin.timing`.
         """
-        while self.ripe is not None and (found := self.ripe[level - 1].least()) is not None:
-            (sent, _), place = found
-            if sent == place.sent:
-                return place
-            # It has sent something since. Nobody comes up by that, so it is enough to look at who has.
-            self.rank(place)
+        while self.candidates is not None and (found := self.candidates[level - 1].lowest()) is not None:
+            (sent, _), seat = found
+            if sent == seat.sent:
+                return seat
+            # The connection has sent something since it was ranked. Sending only makes a seat less likely to be first,
+            # so re-ranking the seats that come up is enough.
+            self.rank(seat)
         return None
 
 
 class Seat:
     """
-    One connection's, until somebody has logged in on it, and again when the last is out.
+    One connection's entry in the pre-login queue: until a session uses the connection, and again after the last has
+    ended.
 
-    :ivar who: the connection, as it was given to `PreloginQueue.arrived`.
-    :ivar sent: how many bytes it has sent since it came, or since its last session has ended. The connection adds
-        to it what it receives, while it is waiting: ``place.sent += len(data)``.
-    :ivar held: it stands in line: say nothing to it and read nothing of it until `QueueActions.letIn` has it.
-    :ivar waiting: it has a place among those that have not logged in.
+    :ivar connection: the connection, as it was passed to `PreloginQueue.arrived`; None once it is gone.
+    :ivar sent: how many bytes the connection has sent since it arrived, or since its last session ended. The connection
+        adds what it receives while `waiting` is True.
+    :ivar held: True while the connection stands in line: do not greet it or read from it before `QueueActions.letIn`
+        names it.
+    :ivar waiting: True while the connection counts as unauthenticated. False in line, and after a login.
+    :ivar yields: which newcomers the connection makes room for: `NOBODY`, `FEW` or `ALL` of
+        `pbkit.wire.prelogin.timing`.
+    :ivar busy: how many checkers and builders are at work on the connection's log-ins.
+    :ivar due: by when a login must have succeeded; while `busy`, how many seconds are left. None: no deadline.
+    :ivar cohort: the seats that arrived together with this one, while it is still being watched by `GracePeriods`.
     """
 
-    __slots__ = ("busy", "due", "group", "held", "number", "sent", "waiting", "who", "yields")
+    __slots__ = ("busy", "cohort", "connection", "due", "group", "held", "number", "sent", "waiting", "yields")
 
-    def __init__(self, who: Any, group: AddressGroup, number: int) -> None:
-        self.who = who
+    def __init__(self, connection: Any, group: AddressGroup, number: int) -> None:
+        self.connection = connection
         self.group = group
         self.number = number
         self.sent = 0
         self.held = self.waiting = False
-        # For whom it makes room, as in `patience`.
         self.yields = 0
-        # How many checkers and builders are at work on it; when it is to have logged in, or what is left until then.
         self.busy = 0
         self.due: float | None = None
+        self.cohort: dict[Seat, None] | None = None
 
 
 @attrs.define
 class QueueActions:
     """
-    What is to be done to connections, outside.
+    What the caller must do after an operation of the queue.
 
-    :ivar letIn: these stood in line, and are to be greeted and read now.
-    :ivar closed: these are to be closed, and why: a constant text, for the log. They have no place any more.
+    :ivar letIn: connections that were held in line: greet them and read from them now.
+    :ivar closed: connections to close, each with the reason: a constant text, for the log. Their seats are gone.
     """
 
     letIn: list[Any] = attrs.field(factory=list, eq=tuple)
     closed: list[tuple[Any, str]] = attrs.field(factory=list, eq=tuple)
 
 
-#: Nothing is to be done: one for all, and nobody adds to it.
+#: Nothing to do. This instance is shared, and nobody adds to it.
 NOTHING = QueueActions(cast("list[Any]", ()), cast("list[tuple[Any, str]]", ()))

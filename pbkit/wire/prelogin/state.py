@@ -1,267 +1,299 @@
 """
-One connection before somebody has logged in on it, and after the last has logged out: the gate, the bounds, the place
-among those who wait. `pbkit.wire.prelogin.gate` decides what may be said, `pbkit.wire.prelogin.queue` who may
-stay; here it is done.
+`PreloginState`: one connection before its first login, and again after its last session has ended.
+
+`pbkit.wire.prelogin.gate` decides what the peer may send, `pbkit.wire.prelogin.queue` which connections may stay. This
+module carries out their decisions and applies the limits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import attrs
 
 from pbkit.wire.connection import Connection
 from pbkit.wire.outbound import WINDOW
 from pbkit.wire.peer import addressOf, ping
-from pbkit.wire.prelogin.gate import Answered, Closed, Nobody, PreloginGate, Serve
-from pbkit.wire.prelogin.queue import NO_ROOM
-from pbkit.wire.prelogin.seat import Seat
+from pbkit.wire.prelogin.gate import Answer, Disconnect, NoSuchObject, PreloginGate, Serve
+from pbkit.wire.prelogin.queue import NO_ROOM, PreloginQueue
+from pbkit.wire.prelogin.seat import QueueActions, Seat
 from pbkit.wire.profile import Calls, Gate, Limits
 
-if TYPE_CHECKING:
-    from pbkit.wire.keepalive import ConnectionMonitor
-
-#: How many log-ins of one connection are served at once before the first is through; the others wait.
+#: How many log-ins of one connection are served at once before the first succeeds; the others wait.
 LOGINS = 8
-#: How long the bounds of somebody who was logged in last when he is out, in seconds: what he was about to send was
-#: right when he began.
+#: For how many seconds after the last session of a connection has ended the limits of a user still apply: a message
+#: that the client was already sending was within them.
 GRACE = 30.0
-#: How many items what a stock peer answers to a ping may have: 79, as Twisted 26.10 has it, and some more.
+#: How many items a stock peer's answer to a ping can have: 79, as of Twisted 26.10, and some reserve.
 PONG = 128
 
 
 @lru_cache(maxsize=8)
-def _bounds(gate: Gate, calls: Calls, used: bool) -> tuple[Limits, Calls]:
-    """Of one on which nobody is logged in."""
-    # Whoever was logged in is pinged, as those who wait for a first login are not.
+def _limits(gate: Gate, calls: Calls, used: bool) -> tuple[Limits, Calls]:
+    # A connection that was logged in is pinged, unlike one that waits for its first login.
     items = max(gate.items, PONG) if used else gate.items
     limits = Limits(gate.message, items, gate.depth, gate.message)
     return limits, attrs.evolve(calls, served=LOGINS, queued=gate.memory // 8)
 
 
+class Monitor(Protocol):
+    """What is asked of the monitor of a server's connections: see `pbkit.wire.keepalive.ConnectionMonitor`."""
+
+    queue: PreloginQueue
+    seconds: Callable[[], float]
+
+    def watch(self, connection: Any) -> None:
+        """Monitor a new connection."""
+
+    def arrived(self, connection: Any, address: object) -> Seat:
+        """Monitor a new connection, and add it to the queue."""
+
+    def lost(self, connection: Any, seat: Seat | None) -> None:
+        """Forget a lost connection."""
+
+    def act(self, actions: QueueActions) -> None:
+        """Carry out what the queue decided."""
+
+
 class PreloginState:
     """
-    The way in of one connection of a server.
+    What one connection may do while it is unauthenticated. It is also what the server's monitor monitors.
 
-    :param broker: the connection.
-    :param watch: that of its server, or None where no clock is known.
-    :param gated: whether there is a gate. There is none for a server without a login, and in drop-in use.
-    :ivar heard: whether anything has come in since the watch looked.
-    :ivar sessions: how many have logged in on this connection and are not out yet.
+    :param connection: the connection.
+    :param monitor: the monitor of its server, or None where no clock is known.
+    :param gated: whether there is a gate. There is none in a server without a login, in drop-in use, and at clients.
+    :ivar heard: True if bytes have arrived since the monitor last looked.
+    :ivar sessions: how many sessions use the connection.
     """
 
-    __slots__ = ("_broker", "_closedAt", "_said", "_watch", "gate", "heard", "place", "record", "sessions")
+    __slots__ = (
+        "_closedAt",
+        "_connection",
+        "_messages",
+        "_monitor",
+        "gate",
+        "heard",
+        "observation",
+        "seat",
+        "sessions",
+    )
 
-    def __init__(self, broker: Connection, watch: ConnectionMonitor | None, gated: bool) -> None:
-        self._broker = broker
-        self._watch = watch
+    def __init__(self, connection: Connection, monitor: Monitor | None, gated: bool) -> None:
+        self._connection = connection
+        self._monitor = monitor
+        # When the gate was closed by the end of the last session, until GRACE is over.
         self._closedAt: float | None = None
-        self.gate = PreloginGate(broker) if gated else None
+        self.gate = PreloginGate(connection.hasOwn) if gated else None
         self.sessions = 0
-        self.place: Seat | None = None
-        self._said = 0
+        self.seat: Seat | None = None
+        self._messages = 0
         self.heard = False
-        self.record: Any = None
-        self._outflow()
+        self.observation: Any = None
+        self._setWindow()
 
     def arrive(self) -> bool:
         """
-        The connection has been made.
+        Begin: the connection has been made.
 
-        :return: whether to greet it now: not if it stands in line, or there is no room at all.
+        :return: whether to greet it now. False if it is held in line, or closed because there is no room.
         """
-        if self._watch is None:
+        if self._monitor is None:
             return True
         if self.gate is None:
-            self._watch.watch(self)
+            self._monitor.watch(self)
             return True
-        self.place = self._watch.arrived(self, addressOf(self._broker))
-        if self.place.who is None:
-            self._broker.refuse(NO_ROOM)
-        elif self.place.held:
-            self._broker.inbound.hold()
+        self.seat = self._monitor.arrived(self, addressOf(self._connection))
+        if self.seat.connection is None:
+            self._connection.refuse(NO_ROOM)
+        elif self.seat.held:
+            self._connection.inbound.hold()
         else:
             return True
         return False
 
-    def bounds(self) -> tuple[Limits, Calls]:
-        """What a message may be, and how many calls there may be, at this moment."""
-        profile, gate = self._broker.profile, self._broker.profile.gate
-        return _bounds(gate, profile.calls, self._used) if self.closed else (profile.limits, profile.calls)
+    @property
+    def closed(self) -> bool:
+        """True while no session uses the connection: only what a login needs is served."""
+        return self.gate is not None and not self.gate.inside
 
     @property
-    def output(self) -> int:
-        """How much may wait to be read by the other end, at this moment. Of a stranger, forty refusals do."""
-        profile = self._broker.profile
-        # With what is unfinished (8 KiB), what waits its turn (8) and what the socket has (5) it is all of it.
-        return profile.gate.memory * 85 // 128 if self._strange else profile.output.most
-
-    @property
-    def outputBound(self) -> str:
-        """Which bound that is, for the log."""
-        return "gate.memory" if self._strange else "output.most"
+    def _unauthenticated(self) -> bool:
+        """True if no session uses the connection, and none has within GRACE."""
+        return self.closed and self._closedAt is None
 
     @property
     def _used(self) -> bool:
-        """Whether anybody has ever logged in here."""
+        """True if there has been a session."""
         return self.gate is not None and self.gate.used
 
-    @property
-    def _strange(self) -> bool:
-        """Whether nobody is logged in, and nobody was just now."""
-        return self.closed and self._closedAt is None
+    # Limits.
 
-    def _bound(self) -> None:
-        self._broker.bound(*self.bounds())
-        self._outflow()
-
-    def _outflow(self) -> None:
-        self._broker.outbound.window = min(WINDOW, self.output // 8)
+    def limits(self) -> tuple[Limits, Calls]:
+        """Return the limits that apply to this connection now."""
+        profile, gate = self._connection.profile, self._connection.profile.gate
+        return _limits(gate, profile.calls, self._used) if self.closed else (profile.limits, profile.calls)
 
     @property
-    def closed(self) -> bool:
-        """Whether nobody is logged in, so that only what a login needs is served."""
-        return self.gate is not None and not self.gate.inside
+    def outputLimit(self) -> int:
+        """How many bytes of output may be buffered now. Before login this is enough for forty refusals."""
+        profile = self._connection.profile
+        # The rest of gate.memory is reserved: 8 KiB for a partial message, 8 for queued calls, 5 for the socket buffer.
+        return profile.gate.memory * 85 // 128 if self._unauthenticated else profile.output.most
+
+    @property
+    def outputLimitName(self) -> str:
+        """Which limit that is, for the log."""
+        return "gate.memory" if self._unauthenticated else "output.most"
+
+    def _apply(self) -> None:
+        self._connection.applyLimits(*self.limits())
+        self._setWindow()
+
+    def _setWindow(self) -> None:
+        self._connection.outbound.window = min(WINDOW, self.outputLimit // 8)
+
+    # Messages.
 
     def received(self, size: int) -> None:
-        """Bytes came in."""
+        """Note that bytes have arrived."""
         self.heard = True
-        if self.place is not None and self.place.waiting:
-            self.place.sent += size
+        if self.seat is not None and self.seat.waiting:
+            self.seat.sent += size
 
-    def admits(self, expression: Any) -> bool:
+    def admits(self, expression: object) -> bool:
         """
         Decide on one message, and answer it if it is not to be served.
 
         :return: whether to serve it.
         """
         assert self.gate is not None
-        if self._strange:
-            self._said += 1
-            most = self._broker.profile.gate.messages
-            if most is not None and self._said > most:
-                self._broker.refuse(f"gate.messages: it has sent {most}, and nobody has logged in")
+        if self._unauthenticated:
+            self._messages += 1
+            most = self._connection.profile.gate.messages
+            if most is not None and self._messages > most:
+                self._connection.refuse(f"gate.messages: more than {most} messages without a login")
                 return False
         verdict = self.gate.admits(expression)
         if isinstance(verdict, Serve):
             return True
-        if isinstance(verdict, Nobody):
-            self._broker.nobody(verdict.requestID, verdict.objectID, verdict.answer, verdict.rest)
-        elif isinstance(verdict, Answered):
-            # To a ping: that it came at all is what counts.
-            self._broker.answerReceived(verdict.requestID, None)
-            self._broker.giveBack([b"list", *verdict.rest])
-        elif isinstance(verdict, Closed):
-            self._broker.refuse(verdict.why)
+        if isinstance(verdict, NoSuchObject):
+            self._connection.nobody(verdict.requestID, verdict.objectID, verdict.answer, verdict.rest)
+        elif isinstance(verdict, Answer):
+            # The answer to a ping: that it arrived is what counts.
+            self._connection.answerReceived(verdict.requestID, None)
+            self._connection.giveBack([b"list", *verdict.rest])
+        elif isinstance(verdict, Disconnect):
+            self._connection.refuse(verdict.why)
         return False
 
-    # What the watch reads and does: this is what it watches.
+    # What the monitor reads and asks for: see `pbkit.wire.keepalive.MonitoredConnection`.
 
     @property
     def transport(self) -> Any:
-        """The connection's."""
-        return self._broker.transport
+        """The connection's transport."""
+        return self._connection.transport
 
     @property
     def buffered(self) -> int:
-        """How many bytes of ours wait to be read by the other end."""
-        return self._broker.outbound.buffered
+        """How many bytes of output wait for the peer to read."""
+        return self._connection.outbound.buffered
 
     @property
     def drained(self) -> int:
-        """How often all of them have left."""
-        return self._broker.outbound.drained
+        """How often all output has left."""
+        return self._connection.outbound.drained
 
     @property
     def paused(self) -> bool:
-        """Whether we do not read: then its silence says nothing."""
-        return bool(self._broker.inbound.paused)
+        """True while we do not read, so that the peer's silence means nothing."""
+        return self._connection.inbound.paused
 
     def ask(self) -> None:
-        """Have it give a sign of life. Not one that has to log in within a time of its own."""
+        """Ping the peer; but not one that must log in within its own timeout anyway."""
         if self.closed and not self._used:
             self.heard = True
         else:
-            ping(self._broker, self._broker.profile.keepalive.wait)
+            ping(self._connection, self._connection.profile.keepalive.wait)
 
     def abort(self, why: str) -> None:
         """Close the connection, with one line in the log."""
-        self._broker.refuse(why)
+        self._connection.refuse(why)
 
     def letIn(self) -> None:
-        """It stood in line, and now there is room."""
-        self._broker.greet()
-        self._broker.inbound.resume()
+        """Greet the connection and read from it: it is no longer held in line."""
+        self._connection.greet()
+        self._connection.inbound.resume()
 
-    # What a login does.
+    # What a login reports, in this order.
 
     def working(self) -> None:
-        """A checker or a builder of ours is at work: its time is not the client's."""
-        if self._watch is not None and self.gate is not None:
-            self._watch.waiting.working(self._placed(self._watch))
+        """A checker or builder of ours starts to work on a login: that time is not the client's."""
+        if self._monitor is not None and self.gate is not None:
+            self._monitor.queue.working(self._takeSeat(self._monitor))
 
     def rested(self) -> None:
-        """It is done. Once for each `working`."""
-        if self._watch is not None and self.place is not None:
-            moves = self._watch.waiting.rested(self.place)
-            self._leavePlace()
-            self._watch.act(moves)
+        """The checker or builder has finished. Call it once for each `working`."""
+        if self._monitor is not None and self.seat is not None:
+            actions = self._monitor.queue.rested(self.seat)
+            self._leaveSeat()
+            self._monitor.act(actions)
 
     def enter(self) -> None:
-        """Somebody has shown who he is."""
+        """The credentials are right: open the gate."""
         if self.gate is not None and self.gate.enter():
-            self._closedAt, self._said = None, 0
-            self._bound()
+            self._closedAt, self._messages = None, 0
+            self._apply()
 
     def granted(self) -> None:
-        """He has his avatar."""
+        """The session has begun: remove the connection from the pre-login queue."""
         self.sessions += 1
-        if self._watch is not None and self.place is not None:
-            moves = self._watch.waiting.loggedIn(self.place)
-            self._leavePlace()
-            self._watch.act(moves)
-
-    def _placed(self, watch: ConnectionMonitor) -> Seat:
-        if self.place is None:
-            self.place = watch.waiting.outside(self, addressOf(self._broker))
-        return self.place
-
-    def _leavePlace(self) -> None:
-        # Of whoever is in, nothing is to be remembered there; a server has thousands of them.
-        if self.place is not None and not (self.place.waiting or self.place.held or self.place.busy):
-            # Until the next sweep it is still among those who have just come, and is not to keep the connection.
-            self.place.who = None
-            self.place = None
+        if self._monitor is not None and self.seat is not None:
+            actions = self._monitor.queue.loggedIn(self.seat)
+            self._leaveSeat()
+            self._monitor.act(actions)
 
     def leave(self) -> None:
-        """He is out, or it came to nothing. Once for each `enter`."""
-        if self.gate is not None and self.gate.leave() and not self._broker.closed:
-            if self._watch is not None:
-                self._closedAt = self._watch.seconds()
-                # The gate is closed now, though the bounds are those of somebody who was in.
-                self._broker.bound(self._broker.profile.limits, self._broker.profile.calls)
-                self._watch.act(self._watch.waiting.loggedOut(self._placed(self._watch)))
+        """The session has ended, or the login failed. Call it once for each `enter`."""
+        if self.gate is not None and self.gate.leave() and not self._connection.closed:
+            if self._monitor is not None:
+                self._closedAt = self._monitor.seconds()
+                # The gate is closed now, but for GRACE the limits are still those of a user.
+                profile = self._connection.profile
+                self._connection.applyLimits(profile.limits, profile.calls)
+                self._monitor.act(self._monitor.queue.loggedOut(self._takeSeat(self._monitor)))
             else:
-                self._bound()
+                self._apply()
+
+    def _takeSeat(self, monitor: Monitor) -> Seat:
+        if self.seat is None:
+            self.seat = monitor.queue.newSeat(self, addressOf(self._connection))
+        return self.seat
+
+    def _leaveSeat(self) -> None:
+        # A connection with a session needs no seat, and a server has thousands of them.
+        if self.seat is not None and not (self.seat.waiting or self.seat.held or self.seat.busy):
+            self.seat.connection = None
+            self.seat = None
 
     def check(self, now: float) -> str | None:
         """
-        To be asked now and then.
+        Release unused memory, and check the limits that depend on time. The monitor calls it now and then.
 
         :param now: the time.
-        :return: why the connection is to be closed, or None.
+        :return: why to close the connection, or None.
         """
-        self._broker.tidy()
+        self._connection.tidy()
         if self._closedAt is not None and now - self._closedAt >= GRACE:
             self._closedAt = None
-            self._bound()
-        output = self._broker.profile.output
-        if self._broker.outbound.lasting(now, output.lasting) < output.seconds:
+            self._apply()
+        output = self._connection.profile.output
+        if self._connection.outbound.lasting(now, output.lasting) < output.seconds:
             return None
-        return f"output.lasting: more than {output.lasting} bytes have waited to be read for {output.seconds:g} s"
+        return f"output.lasting: more than {output.lasting} bytes have been waiting to be read for {output.seconds:g} s"
 
     def lost(self) -> None:
-        """The connection is gone."""
-        if self._watch is not None:
-            self._watch.lost(self, self.place)
+        """The connection is lost."""
+        if self._monitor is not None:
+            self._monitor.lost(self, self.seat)

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import Broker, CachingRealm, ClientFactory
 from pbkit.errors import Error
-from pbkit.wire.prelogin.gate import IGNORED, SERVE, Answered, Closed, Ignored, Nobody, PreloginGate, Serve
+from pbkit.wire.prelogin.gate import IGNORE, SERVE, Answer, Disconnect, Ignore, NoSuchObject, PreloginGate, Serve
 from tests.support import Client, Recorder, Wire, serve
 from tests.wire.things import WireCase
 
@@ -24,14 +24,9 @@ CHALLENGER = 7
 KW = [b"dictionary"]
 
 
-class _Tables:
-    def hasOwn(self, luid: int) -> bool:
-        return luid == CHALLENGER
-
-
 def gate(inside: int = 0) -> PreloginGate:
     """A gate of a connection that was given one challenger."""
-    made = PreloginGate(_Tables())
+    made = PreloginGate(lambda luid: luid == CHALLENGER)
     for _ in range(inside):
         made.enter()
     return made
@@ -64,30 +59,30 @@ class OtherTests(SynchronousTestCase):
         """Our version is served; with another the connection is closed."""
         self.assertIs(gate().admits([b"version", 6]), SERVE)
         for version in ([b"version", 5], [b"version"], [b"version", b"6"], [b"version", 6, 6]):
-            self.assertIsInstance(gate().admits(version), Closed)
+            self.assertIsInstance(gate().admits(version), Disconnect)
 
     def test_ping(self) -> None:
         """A call on an object that nobody has is one, whatever it is called and with what."""
         for objectID in (b"pbkit.ping", 8, b"", 7.0, [b"x"]):
             expression = message(objectID, b"ping", [b"some.Class", [b"remote", 3]])
-            self.assertEqual(gate().admits(expression), Nobody(1, objectID, True, [b"list", *expression[5:]]))
+            self.assertEqual(gate().admits(expression), NoSuchObject(1, objectID, True, [b"list", *expression[5:]]))
 
     def test_answers(self) -> None:
         """What answers a ping of ours is not looked into."""
         for command in (b"answer", b"error"):
-            self.assertEqual(gate().admits([command, 3, [b"some.Class"]]), Answered(3, [[b"some.Class"]]))
-            self.assertIsInstance(gate().admits([command, [3], 1]), Closed)
-            self.assertIsInstance(gate().admits([command, 3]), Closed)
+            self.assertEqual(gate().admits([command, 3, [b"some.Class"]]), Answer(3, [[b"some.Class"]]))
+            self.assertIsInstance(gate().admits([command, [3], 1]), Disconnect)
+            self.assertIsInstance(gate().admits([command, 3]), Disconnect)
 
     def test_decref(self) -> None:
         """A challenger may be let go of; the id of nothing is passed over by whoever serves it."""
         self.assertIs(gate().admits([b"decref", CHALLENGER]), SERVE)
         self.assertIs(gate().admits([b"decref", 99]), SERVE)
-        self.assertIsInstance(gate().admits([b"decref", b"root"]), Closed)
+        self.assertIsInstance(gate().admits([b"decref", b"root"]), Disconnect)
 
     def test_didNotUnderstand(self) -> None:
         """It is not heeded."""
-        self.assertIs(gate().admits([b"didNotUnderstand", b"x"]), IGNORED)
+        self.assertIs(gate().admits([b"didNotUnderstand", b"x"]), IGNORE)
 
     def test_strangers(self) -> None:
         """What no client says before it has logged in closes the connection, and why says nothing of the peer's."""
@@ -109,7 +104,7 @@ class OtherTests(SynchronousTestCase):
             message(8, [b"ping"]),
         ):
             verdict = gate().admits(expression)
-            assert isinstance(verdict, Closed), expression
+            assert isinstance(verdict, Disconnect), expression
             self.assertNotIn("secret", verdict.why)
 
 
@@ -129,9 +124,9 @@ class OpenTests(SynchronousTestCase):
         self.assertIs(made.admits([b"decache", 1]), SERVE)
         self.assertIs(made.admits([b"uncache", 1]), SERVE)
         changed = [b"cachemessage", 2, 1, b"x", 0, [b"tuple", [b"some.Class"]], KW]
-        self.assertEqual(made.admits(changed), Nobody(2, 1, False, [b"list", *changed[5:]]))
-        self.assertEqual(made.admits(message(8, b"x")), Nobody(1, 8, True, [b"list", [b"tuple"], KW]))
-        self.assertIsInstance(made.admits([b"lcache", 1]), Closed)
+        self.assertEqual(made.admits(changed), NoSuchObject(2, 1, False, [b"list", *changed[5:]]))
+        self.assertEqual(made.admits(message(8, b"x")), NoSuchObject(1, 8, True, [b"list", [b"tuple"], KW]))
+        self.assertIsInstance(made.admits([b"lcache", 1]), Disconnect)
 
 
 class LoginTests(WireCase):
@@ -226,7 +221,7 @@ class AnythingTests(SynchronousTestCase):
     def test_neverRaises(self, expression: Any) -> None:
         """There is a verdict on each message, and it is one of the kinds."""
         verdict = gate().admits(expression)
-        self.assertIsInstance(verdict, (Serve, Nobody, Answered, Ignored, Closed))
+        self.assertIsInstance(verdict, (Serve, NoSuchObject, Answer, Ignore, Disconnect))
         if isinstance(verdict, Serve):
             self.assertIn(expression[0], (b"version", b"decref", b"message"))
 

@@ -9,13 +9,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbkit.wire.prelogin.prioritymap import PriorityMap
 
 
-class LeastTests(SynchronousTestCase):
+class PriorityMapTests(SynchronousTestCase):
     """`PriorityMap`, against a dict that is searched."""
 
     @settings(deadline=None, max_examples=300)
     @given(st.lists(st.tuples(st.integers(0, 5), st.one_of(st.none(), st.integers(0, 9))), max_size=60))
     def test_asADict(self, moves: list[tuple[int, int | None]]) -> None:
-        """After any moves the least is the least, and each thing is in or out."""
+        """After any operations the lowest is found, and each item is in or out."""
         table: PriorityMap[str] = PriorityMap()
         naive: dict[str, tuple[int, int]] = {}
         for number, key in moves:
@@ -27,7 +27,7 @@ class LeastTests(SynchronousTestCase):
                 table.put(thing, (key, number))
                 naive[thing] = (key, number)
             least = min(((key, thing) for thing, key in naive.items()), default=None)
-            self.assertEqual(table.least(), least)
+            self.assertEqual(table.lowest(), least)
             self.assertEqual((len(table), set(table)), (len(naive), set(naive)))
             self.assertEqual("thing 0" in table, "thing 0" in naive)
 
@@ -42,4 +42,4 @@ class LeastTests(SynchronousTestCase):
         for number in range(2, 1000):
             table.discard(number)
         self.assertLessEqual(len(table._heap), 20)
-        self.assertEqual(table.least(), (999, 1))
+        self.assertEqual(table.lowest(), (999, 1))

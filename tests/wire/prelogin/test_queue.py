@@ -53,30 +53,30 @@ class WaitingCase(SynchronousTestCase):
     def setUp(self) -> None:
         """The table."""
         self.clock = Clock()
-        self.waiting = PreloginQueue(self.gate, self.clock.seconds)
+        self.queue = PreloginQueue(self.gate, self.clock.seconds)
 
     def arrived(self, *names: str, host: str = "10.0.0.1") -> list[Seat]:
         """Some come, and nobody has to go for them."""
-        places = []
+        seats = []
         for name in names:
-            place, moves = self.waiting.arrived(name, address(host))
-            self.assertEqual(moves, QueueActions())
-            places.append(place)
-        return places
+            seat, actions = self.queue.arrived(name, address(host))
+            self.assertEqual(actions, QueueActions())
+            seats.append(seat)
+        return seats
 
     def sweep(self, seconds: float = YOUNG + 1) -> QueueActions:
         """Time passes, in sweeps, and by default until those that are there make room for all."""
         made = QueueActions()
         for _ in range(round(seconds * 2)):
             self.clock.advance(0.5)
-            moves = self.waiting.swept()
-            made.closed += moves.closed
-            made.letIn += moves.letIn
+            actions = self.queue.sweep()
+            made.closed += actions.closed
+            made.letIn += actions.letIn
         return made
 
-    def closed(self, moves: QueueActions) -> list[str]:
+    def closed(self, actions: QueueActions) -> list[str]:
         """Who is closed."""
-        return [who for who, _ in moves.closed]
+        return [who for who, _ in actions.closed]
 
 
 class RoomTests(WaitingCase):
@@ -88,33 +88,33 @@ class RoomTests(WaitingCase):
         a, b, c = self.arrived("a", "b", "c")
         a.sent += 10
         self.sweep()
-        place, moves = self.waiting.arrived("new", address("10.0.0.3"))
-        self.assertEqual(self.closed(moves), ["b"])
-        self.assertTrue(place.waiting and other.waiting and a.waiting and c.waiting)
+        seat, actions = self.queue.arrived("new", address("10.0.0.3"))
+        self.assertEqual(self.closed(actions), ["b"])
+        self.assertTrue(seat.waiting and other.waiting and a.waiting and c.waiting)
         self.assertFalse(b.waiting)
-        self.assertEqual(len(self.waiting), 4)
-        self.assertIn("gate.connections", moves.closed[0][1])
+        self.assertEqual(len(self.queue), 4)
+        self.assertIn("gate.connections", actions.closed[0][1])
 
     def test_whatHasBeenSentSince(self) -> None:
         """What counts is what each has sent by now, in its own address and beside the others."""
         a, _, c, d = self.arrived("a", "b") + self.arrived("c", "d", host="10.0.0.2")
         self.assertEqual(self.sweep(), QueueActions())
         a.sent += 1
-        _, moves = self.waiting.arrived("e", address("10.0.0.3"))
-        self.assertEqual(self.closed(moves), ["b"])
-        for place in (a, c, d):
-            place.sent += 1
+        _, actions = self.queue.arrived("e", address("10.0.0.3"))
+        self.assertEqual(self.closed(actions), ["b"])
+        for seat in (a, c, d):
+            seat.sent += 1
         c.sent += 1
-        _, moves = self.waiting.arrived("f", address("10.0.0.3"))
-        self.assertEqual(self.closed(moves), ["d"])
+        _, actions = self.queue.arrived("f", address("10.0.0.3"))
+        self.assertEqual(self.closed(actions), ["d"])
 
     def test_ofTwoAddresses(self) -> None:
         """Of two that hold as many, it is that of the one that has sent least."""
         a, b, _, _ = self.arrived("a", "b") + self.arrived("c", "d", host="10.0.0.2")
         self.sweep()
         a.sent = b.sent = 7
-        _, moves = self.waiting.arrived("e", address("10.0.0.3"))
-        self.assertEqual(self.closed(moves), ["c"])
+        _, actions = self.queue.arrived("e", address("10.0.0.3"))
+        self.assertEqual(self.closed(actions), ["c"])
 
     def test_youngOnesStay(self) -> None:
         """One that has just come has had no time to speak: the newcomer stands in line until it has."""
@@ -122,8 +122,8 @@ class RoomTests(WaitingCase):
         (e,) = self.arrived("e")
         self.assertTrue(e.held)
         self.assertEqual(self.sweep(SHY), QueueActions())
-        moves = self.sweep(1.0)
-        self.assertEqual((self.closed(moves), moves.letIn), (["a"], ["e"]))
+        actions = self.sweep(1.0)
+        self.assertEqual((self.closed(actions), actions.letIn), (["a"], ["e"]))
         self.assertFalse(e.held)
 
     def test_thoseWithMany(self) -> None:
@@ -132,20 +132,20 @@ class RoomTests(WaitingCase):
         self.arrived("e")
         self.arrived("few", host="10.0.0.2")
         self.assertEqual(self.sweep(SILENT), QueueActions())
-        moves = self.sweep(1.0)
-        self.assertEqual((self.closed(moves), moves.letIn), (["a"], ["few"]))
+        actions = self.sweep(1.0)
+        self.assertEqual((self.closed(actions), actions.letIn), (["a"], ["few"]))
 
     def test_speakersWithMany(self) -> None:
         """Those that have said something do so too, but later."""
-        for place in self.arrived("a", "b", "c", "d"):
-            place.sent += 1
+        for seat in self.arrived("a", "b", "c", "d"):
+            seat.sent += 1
         self.arrived("few", host="10.0.0.2")
         self.assertEqual(self.sweep(SHY), QueueActions())
         self.assertEqual(self.sweep(1.0).letIn, ["few"])
 
     def test_notMuchLess(self) -> None:
         """Not for one that would hold half as many: of many who come at once, nobody has more right than another."""
-        self.waiting = PreloginQueue(Gate(connections=2, line=1), self.clock.seconds)
+        self.queue = PreloginQueue(Gate(connections=2, line=1), self.clock.seconds)
         self.arrived("a", "b")
         self.arrived("c", host="10.0.0.2")
         self.assertEqual(self.sweep(SHY), QueueActions())
@@ -153,106 +153,106 @@ class RoomTests(WaitingCase):
 
     def test_busyReactor(self) -> None:
         """Nobody is silent whom we had no time to hear: while sweeps are seconds apart, it takes as many of them."""
-        places = self.arrived("a", "b", "c", "d")
+        seats = self.arrived("a", "b", "c", "d")
         self.arrived("e")
         for _ in range(SWEEPS):
             self.clock.advance(2)
-            self.assertEqual(self.waiting.swept(), QueueActions())
-        for place in places[1:]:
-            place.sent += 1
+            self.assertEqual(self.queue.sweep(), QueueActions())
+        for seat in seats[1:]:
+            seat.sent += 1
         self.clock.advance(1)
-        self.assertEqual(self.closed(self.waiting.swept()), ["a"])
+        self.assertEqual(self.closed(self.queue.sweep()), ["a"])
 
     def test_speakers(self) -> None:
         """One that has said something is left alone for longer, but not for ever."""
-        for place in self.arrived("a", "b", "c", "d"):
-            place.sent += 1
+        for seat in self.arrived("a", "b", "c", "d"):
+            seat.sent += 1
         self.arrived("e")
         self.assertEqual(self.sweep(YOUNG), QueueActions())
         self.assertEqual(self.closed(self.sweep(1.0)), ["a"])
 
     def test_whoLogsInMakesRoom(self) -> None:
-        """The next in line has the place of one that has logged in, or has gone."""
+        """The next in line has the seat of one that has logged in, or has gone."""
         a, b, _, _ = self.arrived("a", "b", "c", "d")
         self.arrived("e", "f")
-        self.assertEqual(self.waiting.loggedIn(a).letIn, ["e"])
-        self.assertEqual(self.waiting.lost(b).letIn, ["f"])
+        self.assertEqual(self.queue.loggedIn(a).letIn, ["e"])
+        self.assertEqual(self.queue.lost(b).letIn, ["f"])
 
     def test_whoHoldsLeastIsFirst(self) -> None:
         """One from another address is let in before those that came earlier from the one that fills the table."""
         a, *_ = self.arrived("a", "b", "c", "d", "e")
         self.arrived("new", host="10.0.0.2")
-        self.assertEqual(self.waiting.loggedIn(a).letIn, ["new"])
+        self.assertEqual(self.queue.loggedIn(a).letIn, ["new"])
 
     def test_noneThatHoldsMore(self) -> None:
         """Nobody of an address with few makes room for one of an address with many."""
         self.arrived("few")
         self.sweep()
         self.arrived("a", "b", "c", "d", host="10.0.0.2")
-        self.assertEqual(self.waiting.swept(), QueueActions())
-        self.assertEqual(self.waiting.inLine, 1)
+        self.assertEqual(self.queue.sweep(), QueueActions())
+        self.assertEqual(self.queue.inLine, 1)
 
     def test_lineIsFull(self) -> None:
         """Beyond the line the last of the address with most in it goes; it may be the newcomer."""
         self.arrived("a", "b", "c", "d", "e", "f")
-        place, moves = self.waiting.arrived("g", address("10.0.0.1"))
-        self.assertEqual((place.who, place.held, moves), (None, False, QueueActions()))
-        place, moves = self.waiting.arrived("other", address("10.0.0.2"))
-        self.assertEqual(self.closed(moves), ["f"])
-        self.assertIn("gate.line", moves.closed[0][1])
-        self.assertTrue(place.held)
-        self.assertEqual(self.waiting.inLine, 2)
+        seat, actions = self.queue.arrived("g", address("10.0.0.1"))
+        self.assertEqual((seat.connection, seat.held, actions), (None, False, QueueActions()))
+        seat, actions = self.queue.arrived("other", address("10.0.0.2"))
+        self.assertEqual(self.closed(actions), ["f"])
+        self.assertIn("gate.line", actions.closed[0][1])
+        self.assertTrue(seat.held)
+        self.assertEqual(self.queue.inLine, 2)
 
     def test_checkersAtWork(self) -> None:
         """Nobody goes whose credentials a checker holds."""
-        for place in self.arrived("a", "b", "c", "d"):
-            self.waiting.working(place)
+        for seat in self.arrived("a", "b", "c", "d"):
+            self.queue.working(seat)
         self.sweep()
         self.arrived("e")
-        self.assertEqual(self.waiting.swept(), QueueActions())
-        self.assertEqual(self.waiting.inLine, 1)
+        self.assertEqual(self.queue.sweep(), QueueActions())
+        self.assertEqual(self.queue.inLine, 1)
 
     def test_refusedMakesRoom(self) -> None:
         """When the checker has said no, it may have to go."""
-        places = self.arrived("a", "b", "c", "d")
-        for place in places:
-            self.waiting.working(place)
+        seats = self.arrived("a", "b", "c", "d")
+        for seat in seats:
+            self.queue.working(seat)
         self.sweep()
         self.arrived("e")
-        moves = self.waiting.rested(places[2])
-        self.assertEqual((self.closed(moves), moves.letIn), (["c"], ["e"]))
+        actions = self.queue.rested(seats[2])
+        self.assertEqual((self.closed(actions), actions.letIn), (["c"], ["e"]))
 
     def test_comesBack(self) -> None:
-        """One whose last session has ended takes a place again; if there is none, one makes room, itself perhaps."""
+        """One whose last session has ended takes a seat again; if there is none, one makes room, itself perhaps."""
         a, *_ = self.arrived("a", "b")
-        self.waiting.loggedIn(a)
+        self.queue.loggedIn(a)
         self.arrived("c", "d", "e", host="10.0.0.2")
-        self.assertEqual(self.closed(self.waiting.loggedOut(a)), ["a"])
-        self.assertIsNone(a.who)
-        self.assertEqual(self.waiting.loggedOut(a), QueueActions())
+        self.assertEqual(self.closed(self.queue.loggedOut(a)), ["a"])
+        self.assertIsNone(a.connection)
+        self.assertEqual(self.queue.loggedOut(a), QueueActions())
 
     def test_comesBackAnew(self) -> None:
         """What it has sent until then does not count, and it came last."""
         a, b = self.arrived("a", "b")
         a.sent += 10**6
         b.sent += 1
-        self.waiting.loggedIn(a)
-        self.waiting.loggedOut(a)
+        self.queue.loggedIn(a)
+        self.queue.loggedOut(a)
         self.arrived("c", "d")
         self.sweep()
-        _, moves = self.waiting.arrived("e", address("10.0.0.2"))
-        self.assertEqual(self.closed(moves), ["a"])
+        _, actions = self.queue.arrived("e", address("10.0.0.2"))
+        self.assertEqual(self.closed(actions), ["a"])
 
     def test_withoutBound(self) -> None:
         """There may be as many as there are."""
-        self.waiting = PreloginQueue(Gate(connections=None, line=0), self.clock.seconds)
+        self.queue = PreloginQueue(Gate(connections=None, line=0), self.clock.seconds)
         self.arrived(*map(str, range(1000)))
-        self.assertEqual(len(self.waiting), 1000)
+        self.assertEqual(len(self.queue), 1000)
 
     def test_notAllAtOnce(self) -> None:
         """When many could be let in, some are, and the others at the next occasion."""
         n = 2 * BATCH + 1
-        self.waiting = PreloginQueue(Gate(connections=n, line=n, timeout=None), self.clock.seconds)
+        self.queue = PreloginQueue(Gate(connections=n, line=n, timeout=None), self.clock.seconds)
         self.arrived(*map(str, range(2 * n)))
         self.assertEqual(self.sweep(SHY), QueueActions())
         self.assertEqual([len(self.sweep(0.5).letIn) for _ in range(4)], [BATCH, BATCH, 1, 0])
@@ -264,87 +264,87 @@ class DeadlineTests(WaitingCase):
     def test_notAllAtOnce(self) -> None:
         """Of many whose time is up some are closed, and the others in the next sweeps: others are to be served, too."""
         for n, expected in ((2 * BATCH + 1, [BATCH, BATCH, 1, 0]), (16 * BATCH, [2 * BATCH, 14 * BATCH // 8])):
-            self.waiting = PreloginQueue(Gate(connections=None, timeout=30.0), self.clock.seconds)
+            self.queue = PreloginQueue(Gate(connections=None, timeout=30.0), self.clock.seconds)
             self.arrived(*map(str, range(n)))
             self.clock.advance(30.0)
-            self.assertEqual([len(self.waiting.swept().closed) for _ in expected], expected)
+            self.assertEqual([len(self.queue.sweep().closed) for _ in expected], expected)
 
     def test_inTime(self) -> None:
         """One that has not logged in in time is closed, if in line or not; one that has, is not."""
         a, b, *_ = self.arrived("a", "b", "c", "d", "e")
-        self.waiting.loggedIn(a)
+        self.queue.loggedIn(a)
         self.clock.advance(29.9)
-        self.assertEqual(self.waiting.swept(), QueueActions())
-        self.waiting.lost(b)
+        self.assertEqual(self.queue.sweep(), QueueActions())
+        self.queue.lost(b)
         self.clock.advance(0.1)
-        moves = self.waiting.swept()
-        self.assertEqual(self.closed(moves), ["c", "d", "e"])
-        self.assertIn("gate.timeout", moves.closed[0][1])
-        self.assertEqual((len(self.waiting), self.waiting.inLine), (0, 0))
+        actions = self.queue.sweep()
+        self.assertEqual(self.closed(actions), ["c", "d", "e"])
+        self.assertIn("gate.timeout", actions.closed[0][1])
+        self.assertEqual((len(self.queue), self.queue.inLine), (0, 0))
 
     def test_inLine(self) -> None:
         """Time runs for those in line, too."""
-        for place in self.arrived("a", "b", "c", "d"):
-            self.waiting.working(place)
+        for seat in self.arrived("a", "b", "c", "d"):
+            self.queue.working(seat)
         (e,) = self.arrived("e")
         self.clock.advance(30)
-        self.assertEqual(self.closed(self.waiting.swept()), ["e"])
-        self.assertIsNone(e.who)
+        self.assertEqual(self.closed(self.queue.sweep()), ["e"])
+        self.assertIsNone(e.connection)
 
     def test_checkersTimeDoesNotCount(self) -> None:
         """What a checker or builder takes is added, however many are at work."""
         (a,) = self.arrived("a")
         self.clock.advance(10)
-        self.waiting.working(a)
-        self.waiting.working(a)
+        self.queue.working(a)
+        self.queue.working(a)
         self.clock.advance(100)
-        self.waiting.rested(a)
+        self.queue.rested(a)
         self.clock.advance(100)
-        self.assertEqual(self.waiting.swept(), QueueActions())
-        self.waiting.rested(a)
+        self.assertEqual(self.queue.sweep(), QueueActions())
+        self.queue.rested(a)
         self.clock.advance(19.9)
-        self.assertEqual(self.waiting.swept(), QueueActions())
+        self.assertEqual(self.queue.sweep(), QueueActions())
         self.clock.advance(0.2)
-        self.assertEqual(self.closed(self.waiting.swept()), ["a"])
+        self.assertEqual(self.closed(self.queue.sweep()), ["a"])
 
     def test_again(self) -> None:
         """After the last session there is another time; a checker that is at work then stops it, too."""
         a, b = self.arrived("a", "b")
-        for place in (a, b):
-            self.waiting.loggedIn(place)
+        for seat in (a, b):
+            self.queue.loggedIn(seat)
         self.clock.advance(1000)
-        self.waiting.working(b)
-        for place in (a, b):
-            self.waiting.loggedOut(place)
+        self.queue.working(b)
+        for seat in (a, b):
+            self.queue.loggedOut(seat)
         self.clock.advance(599.9)
-        self.assertEqual(self.waiting.swept(), QueueActions())
+        self.assertEqual(self.queue.sweep(), QueueActions())
         self.clock.advance(0.1)
-        self.assertEqual(self.closed(self.waiting.swept()), ["a"])
-        self.waiting.rested(b)
+        self.assertEqual(self.closed(self.queue.sweep()), ["a"])
+        self.queue.rested(b)
         self.clock.advance(600)
-        self.assertEqual(self.closed(self.waiting.swept()), ["b"])
+        self.assertEqual(self.closed(self.queue.sweep()), ["b"])
 
     def test_none(self) -> None:
         """Without one there is all the time."""
-        self.waiting = PreloginQueue(Gate(timeout=None, again=None), self.clock.seconds)
+        self.queue = PreloginQueue(Gate(timeout=None, again=None), self.clock.seconds)
         (a,) = self.arrived("a")
-        self.waiting.working(a)
-        self.waiting.rested(a)
+        self.queue.working(a)
+        self.queue.rested(a)
         self.clock.advance(10**6)
-        self.assertEqual(self.waiting.swept(), QueueActions())
+        self.assertEqual(self.queue.sweep(), QueueActions())
 
     def test_lostAtWork(self) -> None:
         """A checker may come to its end after the connection is gone, or after it was logged in by another."""
         a, b = self.arrived("a", "b")
-        for place in (a, b):
-            self.waiting.working(place)
-        self.waiting.lost(a)
-        self.waiting.loggedIn(b)
-        for place in (a, b):
-            self.waiting.rested(place)
+        for seat in (a, b):
+            self.queue.working(seat)
+        self.queue.lost(a)
+        self.queue.loggedIn(b)
+        for seat in (a, b):
+            self.queue.rested(seat)
         self.clock.advance(1000)
-        self.assertEqual(self.waiting.swept(), QueueActions())
-        self.assertEqual(len(self.waiting), 0)
+        self.assertEqual(self.queue.sweep(), QueueActions())
+        self.assertEqual(len(self.queue), 0)
 
 
 class HerdTests(SynchronousTestCase):
@@ -364,47 +364,47 @@ class HerdTests(SynchronousTestCase):
         :return: who is logged in, and how many of the silent ones are left.
         """
         clock = Clock()
-        waiting = PreloginQueue(Gate(), clock.seconds)
+        queue = PreloginQueue(Gate(), clock.seconds)
         for n in range(silent):
-            waiting.arrived(-1 - n, address("10.0.0.1"))
+            queue.arrived(-1 - n, address("10.0.0.1"))
         for _ in range(round(after * 2)):
             clock.advance(0.5)
-            waiting.swept()
+            queue.sweep()
         gone: set[int] = set()
-        places: dict[int, Seat] = {}
+        seats: dict[int, Seat] = {}
         said: dict[int, int] = {}
         speaking: list[int] = []
         inside: list[int] = []
 
-        def act(moves: QueueActions) -> None:
-            gone.update(who for who, _ in moves.closed)
-            speaking.extend(who for who in moves.letIn if who >= 0)
+        def act(actions: QueueActions) -> None:
+            gone.update(who for who, _ in actions.closed)
+            speaking.extend(who for who in actions.letIn if who >= 0)
 
         for n in range(number):
-            place, moves = waiting.arrived(n, address(hosts(n)))
-            places[n] = place
-            self.assertLessEqual(len(waiting), 500)
-            if place.who is None:
+            seat, actions = queue.arrived(n, address(hosts(n)))
+            seats[n] = seat
+            self.assertLessEqual(len(queue), 500)
+            if seat.connection is None:
                 gone.add(n)
-            elif not place.held:
+            elif not seat.held:
                 speaking.append(n)
-            act(moves)
-        while (speaking or waiting.inLine) and clock.seconds() < 60:
+            act(actions)
+        while (speaking or queue.inLine) and clock.seconds() < 60:
             turn, speaking[:] = [n for n in speaking if n not in gone], []
             for n in turn:
-                places[n].sent += 100
+                seats[n].sent += 100
                 said[n] = said.get(n, 0) + 1
                 clock.advance(cost)
                 if said[n] < 3:
                     speaking.append(n)
                 else:
                     inside.append(n)
-                    act(waiting.loggedIn(places[n]))
-            act(waiting.swept())
+                    act(queue.loggedIn(seats[n]))
+            act(queue.sweep())
             if not speaking:
                 clock.advance(0.5)
-                act(waiting.swept())
-        self.assertEqual(waiting.inLine, 0)
+                act(queue.sweep())
+        self.assertEqual(queue.inLine, 0)
         return sorted(inside), sum(-1 - n not in gone for n in range(silent))
 
     def test_behindSilentOnes(self) -> None:
@@ -424,7 +424,7 @@ class HerdTests(SynchronousTestCase):
         self.assertEqual(inside, list(range(2000)))
 
     def test_fromEverywhere(self) -> None:
-        """Nor do they keep out one another, wherever they come from, and when 500 silent ones hold each place."""
+        """Nor do they keep out one another, wherever they come from, and when 500 silent ones hold each seat."""
         for many in (20, 2000):
             inside, _ = self.logIn(lambda n, many=many: f"10.1.{n % many // 256}.{n % 256}", 2000, 500, 1.0)  # type: ignore[misc]
             self.assertEqual(inside, list(range(2000)))
@@ -435,26 +435,26 @@ class HerdTests(SynchronousTestCase):
         def calls(connections: int) -> float:
             """How many functions are called for each, of Python or not."""
             clock, called = Clock(), 0
-            waiting = PreloginQueue(Gate(connections=connections, timeout=None), clock.seconds)
+            queue = PreloginQueue(Gate(connections=connections, timeout=None), clock.seconds)
 
             def count(frame: Any, event: str, argument: Any) -> None:
                 nonlocal called
                 called += event in ("call", "c_call")
 
-            places = [waiting.arrived(n, address(f"10.0.0.{n % 100}"))[0] for n in range(connections)]
+            seats = [queue.arrived(n, address(f"10.0.0.{n % 100}"))[0] for n in range(connections)]
             for _ in range(SWEEPS + 1):
                 clock.advance(YOUNG)
-                waiting.swept()
+                queue.sweep()
             before = sys.getprofile()
             sys.setprofile(count)
             try:
                 for n in range(connections):
                     # Each that is there has sent something since it was looked at.
-                    places[n].sent += 1
-                    waiting.arrived(n, address(f"10.0.1.{n % 100}"))
+                    seats[n].sent += 1
+                    queue.arrived(n, address(f"10.0.1.{n % 100}"))
             finally:
                 sys.setprofile(before)
-            self.assertEqual(len(waiting), connections)
+            self.assertEqual(len(queue), connections)
             return called / connections
 
         self.assertLess(calls(5000), 1.5 * calls(500))
@@ -483,7 +483,7 @@ class Model:
         self.gate, self.clock = gate, clock
         self.all: list[Naive] = []
         self.numbers = self.sweeps = 0
-        self.moves = QueueActions()
+        self.actions = QueueActions()
 
     def those(self, state: str, host: str | None = None) -> list[Naive]:
         """By state and host."""
@@ -492,7 +492,7 @@ class Model:
     def close(self, each: Naive) -> None:
         """It goes."""
         each.state = "gone"
-        self.moves.closed.append((each.who, ""))
+        self.actions.closed.append((each.who, ""))
 
     def makesRoom(self, holds: int) -> bool:
         """Somebody goes."""
@@ -517,7 +517,7 @@ class Model:
             if len(self.those("in")) >= most and not self.makesRoom(len(self.those("in", first.host))):
                 break
             first.state = "in"
-            self.moves.letIn.append(first.who)
+            self.actions.letIn.append(first.who)
 
     def expect(self, each: Naive, timeout: float | None) -> None:
         """A deadline; what is left of it, while a checker is at work."""
@@ -535,8 +535,8 @@ class Model:
         while len(line := self.those("held")) > self.gate.line:
             worst = min(line, key=lambda each: (-len(self.those("held", each.host)), each.number))
             self.close(max(self.those("held", worst.host), key=lambda each: each.number))
-        self.moves.letIn = [each for each in self.moves.letIn if each != who]
-        self.moves.closed = [each for each in self.moves.closed if each[0] != who]
+        self.actions.letIn = [each for each in self.actions.letIn if each != who]
+        self.actions.closed = [each for each in self.actions.closed if each[0] != who]
 
     def loggedIn(self, each: Naive) -> None:
         """One logs in."""
@@ -570,7 +570,7 @@ class Model:
             each.due += self.clock.seconds()
         self.serve()
 
-    def swept(self) -> None:
+    def sweep(self) -> None:
         """Time has passed."""
         waiting = [each for each in self.those("in") + self.those("held") if each.due is not None and not each.busy]
         for each in sorted(waiting, key=lambda each: (each.due, each.number)):
@@ -591,11 +591,11 @@ class Model:
         self.serve()
 
 
-moves = st.one_of(
+actions = st.one_of(
     st.tuples(st.just("arrived"), st.integers(1, 3)),
     st.tuples(st.sampled_from("loggedIn loggedOut lost working rested sent".split()), st.integers(0, 12)),
     st.tuples(st.just("advance"), st.sampled_from([1, 3, 5, 10])),
-    st.tuples(st.just("swept"), st.integers(1, 6)),
+    st.tuples(st.just("sweep"), st.integers(1, 6)),
 )
 
 
@@ -603,42 +603,42 @@ class ModelTests(SynchronousTestCase):
     """The table, against the model."""
 
     @settings(deadline=None, max_examples=500)
-    @given(st.lists(moves, max_size=60), st.integers(1, 4), st.integers(0, 3))
+    @given(st.lists(actions, max_size=60), st.integers(1, 4), st.integers(0, 3))
     def test_sameAsTheModel(self, steps: list[tuple[str, int]], connections: int, line: int) -> None:
         """Whatever happens in whatever order, the same go and the same are let in."""
         clock = Clock()
         gate = Gate(connections=connections, line=line, timeout=12.0, again=20.0)
         table, model = PreloginQueue(gate, clock.seconds), Model(gate, clock)
-        places: list[Seat] = []
+        seats: list[Seat] = []
         for name, n in steps:
-            model.moves, made = QueueActions(), QueueActions()
+            model.actions, made = QueueActions(), QueueActions()
             if name == "advance":
                 clock.advance(n)
             elif name == "arrived":
-                place, made = table.arrived(len(places), address(f"10.0.0.{n}"))
-                model.arrived(len(places), f"10.0.0.{n}")
-                places.append(place)
-            elif name == "swept":
+                seat, made = table.arrived(len(seats), address(f"10.0.0.{n}"))
+                model.arrived(len(seats), f"10.0.0.{n}")
+                seats.append(seat)
+            elif name == "sweep":
                 for _ in range(n):
                     clock.advance(0.5)
-                    one = table.swept()
+                    one = table.sweep()
                     made.letIn += one.letIn
                     made.closed += one.closed
-                    model.swept()
-            elif places:
-                each, place = model.all[n % len(places)], places[n % len(places)]
+                    model.sweep()
+            elif seats:
+                each, seat = model.all[n % len(seats)], seats[n % len(seats)]
                 if name == "sent":
-                    place.sent += 1
+                    seat.sent += 1
                     each.sent += 1
                 elif name != "rested" or each.busy:
-                    made = getattr(table, name)(place) or QueueActions()
+                    made = getattr(table, name)(seat) or QueueActions()
                     getattr(model, name)(each)
-            self.assertEqual(list(made.letIn), model.moves.letIn)
-            self.assertEqual([who for who, _ in made.closed], [who for who, _ in model.moves.closed])
-            for each, place in zip(model.all, places, strict=True):
-                self.assertEqual((place.waiting, place.held), (each.state == "in", each.state == "held"))
-                self.assertEqual(place.who is None, each.state == "gone")
+            self.assertEqual(list(made.letIn), model.actions.letIn)
+            self.assertEqual([who for who, _ in made.closed], [who for who, _ in model.actions.closed])
+            for each, seat in zip(model.all, seats, strict=True):
+                self.assertEqual((seat.waiting, seat.held), (each.state == "in", each.state == "held"))
+                self.assertEqual(seat.connection is None, each.state == "gone")
             self.assertEqual((len(table), table.inLine), (len(model.those("in")), len(model.those("held"))))
-        for place in places:
-            table.lost(place)
+        for seat in seats:
+            table.lost(seat)
         self.assertEqual((table._groups, len(table._deadlines)), ({}, 0))
