@@ -38,6 +38,7 @@ from twisted.trial.unittest import SkipTest
 from pbkit import Avatar, ServerFactory, Session
 from pbkit.sessions.stocklogin import StockLogin
 from pbkit.testing import Link
+from pbkit.wire.keepalive import ConnectionMonitor
 from pbkit.wire.profile import STRICT
 
 #: The users of `serve`, all with this password.
@@ -56,8 +57,9 @@ LENIENT = attrs.evolve(
 
 
 def timers(clock: Any) -> list[Any]:
-    """What a clock has still to do, but for the sweep over its connections, which goes on while there are any."""
-    return [call for call in clock.getDelayedCalls() if "Watch._sweep" not in str(call)]
+    """Return the delayed calls of a clock, without that of the keepalive, which runs while there are connections."""
+    owners = ((call, getattr(call.func, "__self__", None)) for call in clock.getDelayedCalls())
+    return [call for call, owner in owners if not isinstance(owner, ConnectionMonitor)]
 
 
 def serve(realm: Any, factory: Any = ServerFactory, **kw: Any) -> Any:
