@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from pbkit.interfaces import IPeer
 from pbkit.wire.fanout import Cast
-from pbkit.wire.peerlog import shown
+from pbkit.wire.peerlog import escapedFailure
 from pbkit.wire.profile import Log
 from pbkit.wire.wellknown import PBKIT, PING
 
@@ -94,7 +94,7 @@ class Peer:
         """As `IPeer.logFailure`. Of stock's broker, which has no peer log, all are written."""
         peerLog = getattr(self._broker, "peerLog", None)
         if peerLog is None:
-            log.failure(format, shown(failure, Log().cut), **fields)
+            log.failure(format, escapedFailure(failure, Log().cut), **fields)
         else:
             peerLog.failure(log, format, failure, **fields)
 

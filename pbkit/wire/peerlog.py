@@ -1,13 +1,14 @@
 """
-What a connection may have written into the log.
+`PeerLog`: the log lines that one connection may cause. `escaped`: a peer's text, made safe for the log.
 
-A peer's text goes into the log escaped and cut, and of one connection's lines there are only so many in a second. One
-`PeerLog` for a connection, made when its first line is to be written::
+A peer's text is escaped and cut before it is logged, and each connection may cause a limited number of lines per
+second. A connection creates its `PeerLog` when it logs its first line::
 
     if self.peerLog.admits():
         log.info("login refused: {reason} from {peer}", reason=self.peerLog.escaped(text), peer=str(self.peer))
 
-or, for what was raised, ``self.peerLog.failure(log, "a call failed")``, and ``peerLog.close()`` when it is lost.
+or, for an exception, ``self.peerLog.failure(log, "a call failed")``. Call ``peerLog.close()`` when the connection is
+lost.
 """
 
 from __future__ import annotations
@@ -25,22 +26,25 @@ from pbkit.wire.profile import Log
 
 log = Logger()
 
-#: What stands where something was cut off.
+#: Marks where a text was cut.
 CUT = "..."
 
-#: How much of the beginning and of the end of a traceback is told, in lines: two of them are a frame.
+#: How many lines of the beginning and of the end of a traceback are logged: a frame takes two lines.
 LINES = 60
 
 
 def escaped(text: str | bytes, cut: int) -> str:
     """
-    A peer's text, as it may stand in a line of the log: what a terminal would obey (ESC, line ends, what turns the
-    direction of writing) or not show is written as in a Python string. So is a backslash, or nobody could tell.
+    Return a peer's text in a form that is safe in a line of the log.
 
-    :param text: bytes are read as UTF-8, and what is none of that is escaped too.
-    :param cut: in how many characters; `CUT` follows where that was not enough.
+    Characters that a terminal would act on (ESC, line ends, those that change the direction of writing) or not show are
+    written as in a Python string. So is a backslash: otherwise an escape could not be told from the same characters in
+    the text.
+
+    :param text: bytes are decoded as UTF-8; bytes that are not UTF-8 are escaped.
+    :param cut: the number of characters after which the text is cut, and `CUT` appended.
     """
-    # No more is looked at than could be shown.
+    # Do not process more of a long text than can be shown.
     if isinstance(text, bytes):
         text = text[: 4 * cut + 4].decode("utf-8", "surrogateescape")
     head = text[: cut + 1]
@@ -61,8 +65,8 @@ def escaped(text: str | bytes, cut: int) -> str:
     return "".join(pieces)
 
 
-class _Shown(Failure):
-    """A failure, as `shown` has it; in all else it is the one that it is made from."""
+class EscapedFailure(Failure):
+    """A failure whose traceback is safe in the log; in all else it is the one that it wraps. See `escapedFailure`."""
 
     def __init__(self, failure: Failure, cut: int) -> None:
         self.__dict__.update(failure.__dict__)
@@ -70,10 +74,10 @@ class _Shown(Failure):
         self._cut = cut
 
     def printTraceback(self, file: Any = None, elideFrameworkCode: Any = False, detail: str = "default") -> None:
-        """As stock's, but for the text."""
+        """Print it with the text escaped and cut, and the middle of a long traceback left out."""
         text = escaped(safe_str(self.value), self._cut)
         if isinstance(self._whole, pb.CopiedFailure):
-            # From the other end, name and all.
+            # The name of the class is the peer's text, too.
             kind = self.type if isinstance(self.type, str | bytes) else safe_str(self.type)
             file.write(f"Traceback from remote host -- {escaped(kind, self._cut)}: {text}\n")
             return
@@ -81,29 +85,29 @@ class _Shown(Failure):
         self._whole.printTraceback(whole, detail=detail)
         lines = whole.getvalue().replace(safe_str(self.value), text).splitlines(keepends=True)
         if len(lines) > 2 * LINES:
-            lines[LINES:-LINES] = [f"  ({len(lines) - 2 * LINES} lines are left out here)\n"]
+            lines[LINES:-LINES] = [f"  ({len(lines) - 2 * LINES} lines left out)\n"]
         file.write("".join(lines))
 
 
-def shown(failure: Failure, cut: int) -> Failure:
+def escapedFailure(failure: Failure, cut: int) -> Failure:
     """
-    A failure as it may stand in the log. The text of what was raised often quotes what the peer sent.
+    Return a failure in a form that is safe in the log: an exception's text often quotes what the peer sent.
 
-    :param cut: in how many characters that text is told. Of where it was raised a long traceback has the first and the
-        last `LINES`: what a peer sends can have a method recurse as deep as Python goes.
+    :param cut: the number of characters after which that text is cut. Of a long traceback only the first and the last
+        `LINES` are logged: a peer's message can make a method recurse as deep as Python allows.
     """
     text = safe_str(failure.value)
     whole = escaped(text, cut) == text and not isinstance(failure, pb.CopiedFailure)
-    return failure if whole and len(failure.frames) <= LINES // 2 else _Shown(failure, cut)
+    return failure if whole and len(failure.frames) <= LINES // 2 else EscapedFailure(failure, cut)
 
 
 class PeerLog:
     """
-    The lines of one connection.
+    The log lines that one connection may cause.
 
-    :param limits: how many there may be, and how long a text.
-    :param seconds: the time, such as a clock's `seconds`.
-    :param who: the connection, for the line that says how many were dropped: ``str(who)``.
+    :param limits: how many lines, and how long a text.
+    :param seconds: returns the time, such as a clock's `seconds`.
+    :param who: names the connection in the line that reports dropped lines: ``str(who)``.
     """
 
     __slots__ = ("_dropped", "_limits", "_lines", "_seconds", "_since", "_who")
@@ -117,7 +121,9 @@ class PeerLog:
 
     def admits(self) -> bool:
         """
-        :return: whether one more line may be written now. Ask once for each, and write it if so.
+        Ask for one line, and count it.
+
+        :return: whether to log that line.
         """
         if self._limits.lines is None:
             return True
@@ -133,21 +139,26 @@ class PeerLog:
 
     def failure(self, log: Logger, format: str, failure: Failure | None = None, **fields: Any) -> None:
         """
-        Write down what was raised, with its traceback, if one more line may be written.
+        Log an exception with its traceback, if the limit allows.
 
-        :param log: of the module that says so.
-        :param failure: by default, of the exception that is being handled.
-        :param fields: of the format.
+        :param log: the logger of the calling module.
+        :param format: the text of the line.
+        :param failure: by default, that of the exception being handled.
+        :param fields: the fields of `format`.
         """
         if self.admits():
-            log.failure(format, shown(Failure() if failure is None else failure, self._limits.cut), **fields)
+            log.failure(format, escapedFailure(Failure() if failure is None else failure, self._limits.cut), **fields)
 
     def close(self) -> None:
-        """There will be no more lines: say how many were dropped, if any were."""
+        """Log how many lines were dropped, if any. Call it when the connection is lost."""
         dropped, self._dropped = self._dropped, 0
         if dropped:
-            log.warn("{dropped} more lines about {peer} were not written", dropped=dropped, peer=str(self._who))
+            log.warn(
+                "{dropped} more lines about {peer} were not logged: they exceed log.lines",
+                dropped=dropped,
+                peer=str(self._who),
+            )
 
     def escaped(self, text: str | bytes) -> str:
-        """As the function of that name, cut as the limits say."""
+        """Return a peer's text, escaped and cut at `Log.cut`."""
         return escaped(text, self._limits.cut)

@@ -1,8 +1,8 @@
 """
-How strict a server or client is: every bound, each default with where it comes from.
+`Profile`: how strict a server or client is. It holds every limit, each with its default and where the default is from.
 
-Sizes are in bytes, times in seconds. Where a bound may be None, None is without one. A server takes another profile as
-``ServerFactory(portal, profile=attrs.evolve(STRICT, calls=attrs.evolve(STRICT.calls, served=1000)))``; the
+Sizes are in bytes, times in seconds. Where a limit may be None, None means unlimited. To run a server with other
+limits, pass ``ServerFactory(portal, profile=attrs.evolve(STRICT, calls=attrs.evolve(STRICT.calls, served=1000)))``; the
 ``[profile]`` table of a configuration file has the same names.
 """
 
@@ -19,7 +19,7 @@ MIB = 1024 * KIB
 def _above(least: float) -> Any:
     def check(instance: object, field: Any, value: Any) -> None:
         if value is not None and not value >= least:
-            raise ValueError(f"{field.alias} is {least:g} or more, not {value!r}")
+            raise ValueError(f"invalid {field.alias}: got {value!r}, expected {least:g} or more")
 
     return check
 
@@ -27,14 +27,15 @@ def _above(least: float) -> Any:
 @attrs.frozen
 class Limits:
     """
-    What one message may be. Over one of these the connection is closed.
+    The limits of one message.
 
-    :ivar message: its size, all in all. 4 MiB: as JSON-RPC and gRPC servers take by default.
-    :ivar items: lists, numbers and strings in it. 100,000: a second of stock's CPU, a few ms of ours.
-    :ivar depth: of lists in lists. 100: stock's own unjelly fails at 324, and uses three frames a level.
-    :ivar jelly: lists in a message that is not all plain: it has references, objects or cycles, and is read by stock's
-        jelly, at 2 to 7 microseconds for each. 10,000: 20 to 70 ms, in which nobody else is served.
-    :ivar string: the size of one. Stock's `banana.SIZE_LIMIT`; None reads that at use.
+    :ivar message: its total size. 4 MiB: the default of JSON-RPC and gRPC servers.
+    :ivar items: the number of lists, numbers and strings. 100,000: a second of stock's CPU time, a few ms of ours.
+    :ivar depth: how deep lists may be nested. 100: stock's own unjelly fails at 324, and uses three frames a level.
+    :ivar jelly: the number of lists in a message that is not plain data: one with references, objects or cycles, which
+        stock's jelly reads, at 2 to 7 microseconds for each list. 10,000: 20 to 70 ms, during which no other client is
+        served.
+    :ivar string: the size of one string. Default: stock's `banana.SIZE_LIMIT`. None reads that at use.
     """
 
     message: int = attrs.field(default=4 * MIB, validator=_above(1024))
@@ -47,21 +48,23 @@ class Limits:
 @attrs.frozen
 class Gate:
     """
-    What a connection may take before somebody has logged in on it, and after the last has logged out.
+    The limits of a connection that is not logged in: before its first login, and after its last session has ended.
 
     :ivar closed: whether there is a gate: only what a login needs is served, and nothing is unjellied.
-    :ivar memory: of a connection in all. 64 KiB: 500 of them are 32 MiB.
-    :ivar message: as `Limits.message`. A login with names of 255 bytes takes 700.
+    :ivar memory: the memory of one connection. 64 KiB: 500 connections take 32 MiB.
+    :ivar message: as `Limits.message`. A login with names of 255 bytes takes 700 bytes.
     :ivar items: as `Limits.items`. A login takes 20.
     :ivar depth: as `Limits.depth`. A login takes 3.
-    :ivar messages: how many may come without anybody logging in. A login takes four, and there are 50 challenges; a
-        call of what is not there is answered with an error, which takes longer than to read it.
-    :ivar timeout: to log in, from the connection on; the time that our own checker or builder takes does not count.
-        30 s: OpenSSH's default is 120, PostgreSQL's 60, Buildbot's 30.
-    :ivar again: the same, once the last session has ended.
-    :ivar connections: how many may wait. OpenSSH's ``MaxStartups`` is 100; a herd of clients after a restart is more.
-    :ivar line: how many more may stand in line until one of these makes room: nothing is read of them, and nothing
-        said. 2,000 clients that come at once are served so, and none has to come again. Each takes 7 KB, with TLS 40.
+    :ivar messages: how many messages may arrive without a login. A login takes four, and there are 50 challenges. A
+        call on an object that does not exist is answered with an error, which takes longer than reading the call.
+    :ivar timeout: the time to log in, from the start of the connection; the time that our own checkers and builders
+        take does not count. 30 s: OpenSSH's default is 120, PostgreSQL's 60, Buildbot's 30.
+    :ivar again: the time to log in again, from the end of the last session.
+    :ivar connections: the number of unauthenticated connections. OpenSSH's ``MaxStartups`` is 100, but more clients
+        than that reconnect at once after a restart.
+    :ivar line: how many more connections may be held in line until one of these makes room; pbkit does not read from
+        them or greet them. 2,000: as many clients can connect at once, and none has to try again. Each takes 7 KB, with
+        TLS 40 KB.
     """
 
     closed: bool = True
@@ -79,13 +82,14 @@ class Gate:
 @attrs.frozen
 class Calls:
     """
-    Calls, in and out.
+    The limits of calls, incoming and outgoing.
 
-    :ivar served: how many of one connection are served at once; the next wait.
-    :ivar queued: the size of those that wait; beyond it nothing is read until there is room.
-    :ivar references: how many a session may be given. Stock's `pb.MAX_BROKER_REFS`; None reads that at use.
-    :ivar logins: how many may be logged in on one connection: a gateway's users. 1,000: a million references, then.
-    :ivar timeout: the deadline of a call of ours that names none with ``pbtimeout=``.
+    :ivar served: how many calls of one connection are served at once; more are queued.
+    :ivar queued: the total size of the queued calls. While it is reached, nothing is read from the connection.
+    :ivar references: how many references a session may be given. Default: stock's `pb.MAX_BROKER_REFS`. None reads that
+        at use.
+    :ivar logins: how many sessions may use one connection: the users of a gateway. 1,000: with a million references.
+    :ivar timeout: the deadline of an outgoing call without ``pbtimeout=``.
     """
 
     served: int | None = attrs.field(default=256, validator=_above(1))
@@ -98,11 +102,12 @@ class Calls:
 @attrs.frozen
 class Output:
     """
-    What may wait to be read by the other end. Redis's limits for clients of pub/sub: 32 MiB at once, 8 MiB for 60 s.
+    The limits of output that waits for the peer to read it. The defaults are those of Redis for clients of pub/sub:
+    32 MiB at any time, 8 MiB for 60 s.
 
-    :ivar most: at no time more.
-    :ivar lasting: not more for longer than `seconds`.
-    :ivar seconds: how long more than `lasting` may wait.
+    :ivar most: how many bytes may wait at any time.
+    :ivar lasting: how many bytes may wait for longer than `seconds`.
+    :ivar seconds: for how long more than `lasting` bytes may wait.
     """
 
     most: int = attrs.field(default=32 * MIB, validator=_above(64 * KIB))
@@ -113,11 +118,11 @@ class Output:
 @attrs.frozen
 class Keepalive:
     """
-    Whether the other end is still there. TCP's own keepalive is on where this is.
+    When a silent peer is pinged, and when its connection is closed. With this, TCP's own keepalive is on as well.
 
-    :ivar idle: after so long without a byte in, or one out that had to wait, it is asked; 0 is never. 60 s: less than
-        most NATs forget in.
-    :ivar wait: how long it has to answer.
+    :ivar idle: after how long a peer is pinged that has sent nothing and read none of the output that waits for it; 0:
+        never. 60 s: most NATs keep an idle connection for longer.
+    :ivar wait: how long the peer has to answer.
     """
 
     idle: float = attrs.field(default=60.0, validator=_above(0.0))
@@ -127,13 +132,14 @@ class Keepalive:
 @attrs.frozen
 class Door:
     """
-    Who knocks, and how often.
+    The limits of login attempts.
 
-    :ivar challenge: how long a challenge may be answered, once. None: for ever, and any number of times, as in stock.
-    :ivar delay: before a failed login is answered; it doubles with each failure of that address and user name.
-    :ivar longest: what that delay grows to.
-    :ivar failures: how many in a row on one connection; then it is closed.
-    :ivar username: the longest, in bytes. 255: as cred's files and most systems have it.
+    :ivar challenge: for how long a challenge can be answered, once. None: forever and any number of times, as in stock.
+    :ivar delay: how long the answer to a failed login is delayed; it doubles with each failure of that address and user
+        name.
+    :ivar longest: the maximum of that delay.
+    :ivar failures: after how many consecutive failures a connection is closed.
+    :ivar username: the maximum length of a user name in bytes. 255: as in cred's password files and most systems.
     """
 
     challenge: float | None = attrs.field(default=30.0, validator=_above(0.1))
@@ -146,10 +152,10 @@ class Door:
 @attrs.frozen
 class Log:
     """
-    What one connection may have written into the log.
+    The limits of what one connection may cause to be logged.
 
-    :ivar lines: in a second; then one line says how many were dropped. None: as many as there are.
-    :ivar cut: the longest text of the other end's, in characters.
+    :ivar lines: the number of lines per second. Then one line reports how many were dropped. None: unlimited.
+    :ivar cut: the maximum length of a peer's text, in characters.
     """
 
     lines: int | None = attrs.field(default=10, validator=_above(1))
@@ -159,24 +165,30 @@ class Log:
 @attrs.frozen
 class Profile:
     """
-    What differs between pbkit's own classes and those for swapping under an existing program.
+    How strict a server or client is: `STRICT`, `DROPIN`, or one of these with other values.
 
-    :ivar name: for the log.
-    :ivar anyMind: a realm that is not pbkit's may be given a mind of any kind, as in stock, where a client
-        may send a number or the server's own login object. Strict: None or a reference, or the login is refused.
-    :ivar ownChannels: each login gets tables of references of its own, whatever the realm. Off, a realm
-        that is not pbkit's shares the connection's tables, as in stock, so that proxies of one object
-        that were got through two log-ins compare equal.
-    :ivar convertRefusals: whatever refuses a login crosses as a `LoginRefused`, with one line in the log.
-        Off, a realm that is not pbkit's has its errors sent, and logged with a traceback, as they are.
-    :ivar raiseOnDead: a call on a reference that is dead raises at once, as stock's does on a lost
-        connection. Off, the Deferred fails, as it does in each other case.
-    :ivar bytesNames: checkers see the user name as bytes, whatever the client sent.
-    :ivar hideErrors: of what a method raises only a `pb.Error` is told to the caller; anything else is an
-        `InternalError` with an id that the log has too. Off, the class and the text cross, as in stock.
-    :ivar stockJelly: what cannot be sent goes as an `Unpersistable`, so that the caller has success, and what cannot be
-        read fails with whatever that raises, as in stock. Off, both are errors that say what was wrong.
-    :ivar limits: of a message.
+    :ivar name: the name, for the log.
+    :ivar anyMind: pass a mind of any kind to a realm that is not pbkit's, as stock does, where a client can send a
+        number or the server's own login object. False: refuse a login whose mind is neither None nor a reference.
+    :ivar ownChannels: give each login its own tables of references, whatever the realm. False: with a realm that is not
+        pbkit's, log-ins share the tables of the connection, as in stock, so that proxies of one object that were
+        received through two log-ins compare equal.
+    :ivar convertRefusals: send whatever refuses a login as a `LoginRefused`, and log one line. False: with a realm that
+        is not pbkit's, send the errors as they are, and log them with a traceback.
+    :ivar raiseOnDead: raise at once when a dead reference is called, as stock does on a lost connection. False: the
+        Deferred fails, as in every other case.
+    :ivar bytesNames: pass the user name to checkers as bytes, whatever type the client sent.
+    :ivar hideErrors: send the caller of a method only exceptions that are a `pb.Error`, and for any other an
+        `InternalError` with an id that is logged as well. False: send the class and the text, as in stock.
+    :ivar stockJelly: send what cannot be sent as an `Unpersistable`, so that the call succeeds, and fail with whatever
+        reading raises if a value cannot be read, as in stock. False: fail with an error that says what was wrong.
+    :ivar limits: the limits of one message.
+    :ivar gate: the limits before login.
+    :ivar calls: the limits of calls.
+    :ivar output: the limits of output.
+    :ivar keepalive: when a silent peer is pinged.
+    :ivar door: the limits of login attempts.
+    :ivar log: the limits of the log.
     """
 
     name: str
@@ -207,7 +219,7 @@ STRICT = Profile(
     stockJelly=False,
 )
 
-#: What stock allowed, but for memory: a message of stock's may be 400 GB.
+#: As much as stock allows, except for memory: in stock a message may take 400 GB.
 DROPIN = Profile(
     "drop-in",
     anyMind=True,

@@ -64,7 +64,7 @@ class EscapedTests(SynchronousTestCase):
         self.assertTrue(shown.isprintable())
 
 
-class JournalTests(SynchronousTestCase):
+class PeerLogTests(SynchronousTestCase):
     """How many lines of one connection there are."""
 
     def setUp(self) -> None:
@@ -93,14 +93,14 @@ class JournalTests(SynchronousTestCase):
         self.assertEqual(self.written(), [])
         self.clock.advance(0.1)
         self.assertEqual(self.asked(5), 3)
-        self.assertEqual(self.written(), ["1001 more lines about 127.0.0.1:1 were not written"])
+        self.assertEqual(self.written(), ["1001 more lines about 127.0.0.1:1 were not logged: they exceed log.lines"])
 
     def test_close(self) -> None:
         """When the connection is lost, that line comes at once, and once."""
         self.asked(4)
         self.peerLog.close()
         self.peerLog.close()
-        self.assertEqual(self.written(), ["1 more lines about 127.0.0.1:1 were not written"])
+        self.assertEqual(self.written(), ["1 more lines about 127.0.0.1:1 were not logged: they exceed log.lines"])
 
     def test_few(self) -> None:
         """Where none is dropped, nothing is said."""
@@ -133,7 +133,7 @@ class JournalTests(SynchronousTestCase):
         lines = failed.getTraceback().splitlines()
         self.assertEqual(len(lines), 2 * LINES + 1)
         self.assertIn("test_longTracebacks", lines[1])
-        self.assertIn("lines are left out here", lines[LINES])
+        self.assertIn("lines left out", lines[LINES])
         self.assertIn("ZeroDivisionError", lines[-1])
         self.flushLoggedErrors(ZeroDivisionError)
 
