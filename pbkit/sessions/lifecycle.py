@@ -8,19 +8,21 @@ has ended or the login has failed.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from itertools import count
 from typing import Any, Protocol, TypeAlias
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
 
 from pbkit.errors import ConfigError, LoginTimedOut
-from pbkit.sessions.sharedcall import Attempt
+from pbkit.sessions.sharedcall import MaybeDeferred, Returned, SharedCall, started, then
 
 #: How long building an avatar may take, in seconds.
 BUILD_TIMEOUT = 30.0
 
-Build: TypeAlias = Callable[[str], Awaitable[Any] | Any]
+Build: TypeAlias = Callable[[str], Returned[Any]]
 
 
 class Lease:
@@ -51,11 +53,11 @@ class Lease:
 class Lifecycle(Protocol):
     """What a realm asks of a lifecycle."""
 
-    async def acquire(self, avatarId: str, build: Build, clock: IReactorTime | None) -> Lease:
+    def acquire(self, avatarId: str, build: Build, clock: IReactorTime | None) -> Returned[Lease]:
         """
-        The avatar for one login.
+        Provide the avatar for one login. May be asynchronous; if the avatar is there at once, return the lease itself.
 
-        :param build: makes an avatar; plain, or returning a Deferred or coroutine.
+        :param build: makes an avatar; returns it, a Deferred or a coroutine.
         :param clock: for deadlines and lingering; None means there are none.
         :raises LoginTimedOut: building took more than 30 s.
         """
@@ -64,11 +66,12 @@ class Lifecycle(Protocol):
         """Forget the avatars and stop all timers."""
 
 
-def _attemptBuild(
-    build: Build, avatarId: str, clock: IReactorTime | None, onFailure: Callable[[], None] = lambda: None
-) -> Attempt[Any]:
-    return Attempt(
-        lambda: build(avatarId),
+def _inTime(
+    building: Deferred[Any], clock: IReactorTime | None, onFailure: Callable[[], None] = lambda: None
+) -> SharedCall[Any]:
+    """Give a build that takes a while its deadline."""
+    return SharedCall(
+        lambda: building,
         clock=clock,
         timeout=BUILD_TIMEOUT,
         onTimeout=LoginTimedOut,
@@ -79,9 +82,10 @@ def _attemptBuild(
 class PerLogin:
     """A new avatar for each login."""
 
-    async def acquire(self, avatarId: str, build: Build, clock: IReactorTime | None) -> Lease:
+    def acquire(self, avatarId: str, build: Build, clock: IReactorTime | None) -> MaybeDeferred[Lease]:
         """As `Lifecycle.acquire`."""
-        return Lease(await _attemptBuild(build, avatarId, clock).wait())
+        avatar = started(build(avatarId))
+        return then(_inTime(avatar, clock).wait() if isinstance(avatar, Deferred) else avatar, Lease)
 
     def close(self) -> None:
         """As `Lifecycle.close`."""
@@ -119,28 +123,40 @@ class Cached:
     def __len__(self) -> int:
         return len(self._entries)
 
-    async def acquire(self, avatarId: str, build: Build, clock: IReactorTime | None) -> Lease:
+    def acquire(self, avatarId: str, build: Build, clock: IReactorTime | None) -> MaybeDeferred[Lease]:
         """As `Lifecycle.acquire`."""
         entry = self._entries.get(avatarId)
         if entry is None:
-            entry = _Entry()
-            # In the table before the build starts: a build may log in others, and a synchronous
-            # failure has to find it there to take it out.
-            self._entries[avatarId] = entry
-            entry.attempt = _attemptBuild(build, avatarId, clock, lambda: self._forget(avatarId, entry))
-        if entry.attempt is None and not entry.built:
+            # Enter it before the build starts, because a build may log in others.
+            entry = self._entries[avatarId] = _Entry()
+            self._build(avatarId, entry, build, clock)
+        if entry.building is None and not entry.built:
             raise RuntimeError(f"building the avatar {avatarId!r} needs that very avatar")
-        # Taken already while it waits: whoever gets the avatar first may let go of it before the next is told.
+        # Count this login while it waits: the first that gets the avatar may release it before the next is told.
         self._taken(entry)
-        if entry.attempt is not None:
-            try:
-                entry.avatar = await entry.attempt.wait()
-            except BaseException:
-                self._released(avatarId, entry, clock)
-                raise
-            # It is not needed any more, and takes more than the rest of the entry.
-            entry.built, entry.attempt = True, None
-        return self._lease(avatarId, entry, clock)
+        if entry.building is None:
+            return self._lease(avatarId, entry, clock)
+
+        def built(avatar: Any) -> Lease:
+            entry.got(avatar)
+            return self._lease(avatarId, entry, clock)
+
+        def failed(failure: Failure) -> Failure:
+            self._released(avatarId, entry, clock)
+            return failure
+
+        return entry.building.wait().addCallbacks(built, failed)
+
+    def _build(self, avatarId: str, entry: _Entry, build: Build, clock: IReactorTime | None) -> None:
+        try:
+            avatar = started(build(avatarId))
+        except BaseException:
+            self._forget(avatarId, entry)
+            raise
+        if isinstance(avatar, Deferred):
+            entry.building = _inTime(avatar, clock, lambda: self._forget(avatarId, entry))
+        else:
+            entry.got(avatar)
 
     def _lease(self, avatarId: str, entry: _Entry, clock: IReactorTime | None) -> Lease:
         return Lease(entry.avatar)
@@ -202,15 +218,19 @@ class Lingering(Cached):
 class _Entry:
     """One avatar of a `Cached`, being built or built."""
 
-    __slots__ = ("attempt", "avatar", "built", "timer", "users")
+    __slots__ = ("avatar", "building", "built", "timer", "users")
 
     def __init__(self) -> None:
-        #: While it is being built.
-        self.attempt: Attempt[Any] | None = None
+        #: While it is being built, if that takes a while.
+        self.building: SharedCall[Any] | None = None
         self.built = False
         self.avatar: Any = None
         self.users = 0
         self.timer: IDelayedCall | None = None
+
+    def got(self, avatar: Any) -> None:
+        """Keep the avatar, and forget the call that built it, which takes more memory than the rest of the entry."""
+        self.avatar, self.built, self.building = avatar, True, None
 
     def stopTimer(self) -> None:
         """Stop lingering."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from twisted.cred.checkers import ANONYMOUS
 from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.spread import pb
 from zope.interface import implementer
 
@@ -38,7 +38,7 @@ from pbkit.sessions.operations import Operated, Operations
 from pbkit.sessions.parameters import bind, param
 from pbkit.sessions.reconfigure import enforce, reconfigured
 from pbkit.sessions.roster import Roster
-from pbkit.sessions.sharedcall import attempt
+from pbkit.sessions.sharedcall import MaybeDeferred, Returned, started, then
 from pbkit.sessions.stocklogin import loginOf
 
 
@@ -160,20 +160,17 @@ class Realm(Operated):
             raise BadAvatarId("user names of this form are kept for guests")
         return avatarId
 
-    async def acquire(self, avatarId: str, clock: IReactorTime | None) -> Lease:
-        """The avatar for one login."""
-        return await self.lifecycle.acquire(avatarId, self.built, clock)
+    def acquire(self, avatarId: str, clock: IReactorTime | None) -> Returned[Lease]:
+        """Provide the avatar for one login; may be asynchronous, as `Lifecycle.acquire`."""
+        return self.lifecycle.acquire(avatarId, self.built, clock)
 
-    async def built(self, avatarId: str, *model: Any) -> Any:
+    def built(self, avatarId: str, *model: Any) -> MaybeDeferred[Any]:
         """
-        What `buildAvatar` gives, once it is known to be an avatar: before that it must not be cached.
+        Call `buildAvatar`, and check its result: only an avatar may be cached.
 
-        :raises TypeError: it is none.
+        :raises TypeError: `buildAvatar` returned something else.
         """
-        avatar = await attempt(lambda: self.buildAvatar(avatarId, *model))
-        if not pb.IPerspective.providedBy(avatar):
-            raise TypeError(f"buildAvatar returned {avatar!r}, not a pbkit.Avatar or pb.Avatar")
-        return avatar
+        return then(started(self.buildAvatar(avatarId, *model)), _checked)
 
     # What avatars say.
 
@@ -232,6 +229,16 @@ class Realm(Operated):
             return self.anonymous.requestAvatar(avatarId, mind, *interfaces)
         return self._entrance.enter(avatarId, loginOf(mind))
 
+    def checkBans(self, avatarId: str | None, address: IAddress | None) -> None:
+        """
+        Look whether a user or an address is banned.
+
+        :raises LoginBanned: one is.
+        """
+        bans = self._operations.bans
+        if bans:
+            bans.check(avatarId, address)
+
     def loginRefused(self, error: LoginRefused) -> None:
         """`ISessionRealm`: count a refusal."""
         self.counters.refusals[type(error).__name__] += 1
@@ -282,3 +289,9 @@ class Realm(Operated):
         if self.clock is not None:
             done.addTimeout(timeout, self.clock, lambda result, timeout: None)
         return done.addCallback(lambda _: None)
+
+
+def _checked(avatar: Any) -> Any:
+    if not pb.IPerspective.providedBy(avatar):
+        raise TypeError(f"buildAvatar returned {avatar!r}, not a pbkit.Avatar or pb.Avatar")
+    return avatar

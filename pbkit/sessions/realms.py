@@ -7,13 +7,16 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from pbkit.sessions.clock import LONGEST, SHORTEST, ClockAvatar
 from pbkit.sessions.lifecycle import Cached, Disposable, Lease, Lifecycle, Lingering
 from pbkit.sessions.login.admission import CONFLICTS, HANDOVERS, Policy, Rule, atMost, perAvatar, total
 from pbkit.sessions.parameters import PerUser, forUser, param
 from pbkit.sessions.realm import Realm
+from pbkit.sessions.sharedcall import MaybeDeferred, started, then
 
 
 class CachingRealm(Realm):
@@ -66,15 +69,24 @@ class PerConnectionRealm(Realm):
 
     buildAvatar.needsAvatarClass = True  # type: ignore[attr-defined]
 
-    async def acquire(self, avatarId: str, clock: IReactorTime | None) -> Lease:
-        """The avatar for one login, with a hold on its model."""
-        model = await self.models.acquire(avatarId, self.buildModel, clock)
+    def acquire(self, avatarId: str, clock: IReactorTime | None) -> MaybeDeferred[Lease]:
+        """Provide the avatar for one login, with a hold on its model."""
+        model = self.models.acquire(avatarId, self.buildModel, clock)
+        return then(model, lambda model: self._acquireOver(model, avatarId, clock))
+
+    def _acquireOver(self, model: Lease, avatarId: str, clock: IReactorTime | None) -> MaybeDeferred[Lease]:
+        def failed(failure: Failure) -> Failure:
+            model.release()
+            return failure
+
         try:
-            lease = await self.lifecycle.acquire(avatarId, lambda name: self.built(name, model.avatar), clock)
+            lease = started(self.lifecycle.acquire(avatarId, lambda name: self.built(name, model.avatar), clock))
         except BaseException:
             model.release()
             raise
-        return Lease(lease.avatar, model.release)
+        if isinstance(lease, Deferred):
+            lease.addErrback(failed)
+        return then(lease, lambda lease: Lease(lease.avatar, model.release))
 
     def close(self, timeout: float = 5.0) -> Any:
         """As `Realm.close`."""

@@ -16,7 +16,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
-from pbkit.sessions.waiters import Waiting
+from pbkit.interfaces import ILogin
+from pbkit.sessions.waiters import Waiters
 
 if TYPE_CHECKING:
     from pbkit.errors import LoginRefused
@@ -62,7 +63,7 @@ class Place:
         self.handover = "before"
         self.candidate: Candidate | None = None
         self.refusal: LoginRefused | None = None
-        self._waiting: Waiting | None = Waiting()
+        self._waiting: Waiters[None] | None = Waiters()
 
     @property
     def pending(self) -> bool:
@@ -80,7 +81,7 @@ class Place:
         self.candidate = None
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
-            waiting.tell()
+            waiting.fire(None)
 
 
 @attrs.frozen
@@ -102,6 +103,16 @@ class Candidate:
     hello: Mapping[str, object] = attrs.field(factory=dict)
     probed: Mapping[str, bool] = attrs.field(factory=dict)
     ending: tuple[Place, ...] = ()
+
+    @classmethod
+    def of(cls, avatarId: str, login: ILogin) -> Candidate:
+        """Describe a login to a policy."""
+        peer = login.peer
+        return (
+            cls(avatarId, "", None, login.hello)
+            if peer is None
+            else cls(avatarId, peer.peerId, peer.address, login.hello)
+        )
 
 
 class Group:

@@ -1,60 +1,73 @@
 """
-One run of somebody's callable, that several may wait for.
+Results that may come later, and one call that several callers wait for.
+
+User code may return a plain value, a Deferred or a coroutine. `started` makes the last two one kind, and `then` goes on
+with the result: synchronously where it is a plain value, so that nothing is made that nobody waits for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from inspect import iscoroutine
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from pbkit.sessions.waiters import Waiters
+
 T = TypeVar("T")
+U = TypeVar("U")
+
+#: A result that is there now or comes later.
+MaybeDeferred: TypeAlias = T | Deferred[T]
+#: What user code may return.
+Returned: TypeAlias = T | Deferred[T] | Coroutine[Deferred[Any], Any, T]
 
 log = Logger()
 
 
-def attempt(f: Callable[[], T | Awaitable[T]]) -> Deferred[T]:
+def started(result: Returned[T]) -> MaybeDeferred[T]:
     """
-    Call `f`, which may return a value, a Deferred or a coroutine.
+    Start a coroutine.
 
-    :return: a Deferred of what it gives or raises. Never raises itself.
+    :param result: what a callable has returned.
+    :return: a Deferred for a coroutine; anything else as it is.
     """
-    try:
-        result = f()
-    except Exception:
-        return fail(Failure())
-    if iscoroutine(result):
-        return Deferred.fromCoroutine(result)
-    if isinstance(result, Deferred):
-        return result
-    return succeed(result)  # type: ignore[arg-type]
+    return Deferred.fromCoroutine(result) if iscoroutine(result) else result  # type: ignore[return-value]
 
 
-class Attempt(Generic[T]):
+def then(result: MaybeDeferred[T], f: Callable[[T], MaybeDeferred[U]]) -> MaybeDeferred[U]:
     """
-    One run of `f`, started at once, that any number of waiters share.
+    Call `f` with a result: now if the result is there, else when it comes.
 
-    A waiter that gives up (cancels its Deferred) takes nothing from the others. Who waits is answered
-    in time even if `f` ignores being cancelled, which is why the deadline is not left to `f`'s Deferred.
+    :return: what `f` returns, or a Deferred of it.
+    """
+    return result.addCallback(f) if isinstance(result, Deferred) else f(result)
+
+
+class SharedCall(Generic[T]):
+    """
+    One call of `f`, made at once, that any number of callers wait for.
+
+    A caller that cancels its Deferred does not disturb the others. Each caller gets an answer in time even if `f`
+    ignores its cancellation, which is why the deadline is not left to the Deferred that `f` returns.
 
     :param f: returns a value, a Deferred or a coroutine.
     :param clock: None means without a deadline.
     :param timeout: in seconds.
-    :param onTimeout: makes the error that the waiters get when the time is up.
-    :param cancellable: whether `f` is cancelled when the last waiter has given up, too.
-    :param onFailure: called once when there is no result to be had: `f` failed, the time is up, or the
-        last waiter of a cancellable run is gone.
-    :param onDone: called once when it is settled, either way.
+    :param onTimeout: makes the error that the callers get when the time is up.
+    :param cancellable: whether `f` is cancelled too when the last caller has cancelled.
+    :param onFailure: called once when there is no result: `f` failed, the time is up, or the last caller of a
+        cancellable call has cancelled.
+    :param onDone: called once when there is an outcome, either way.
     """
 
     def __init__(
         self,
-        f: Callable[[], T | Awaitable[T]],
+        f: Callable[[], Returned[T]],
         *,
         clock: IReactorTime | None,
         timeout: float,
@@ -63,7 +76,7 @@ class Attempt(Generic[T]):
         onFailure: Callable[[], None] = lambda: None,
         onDone: Callable[[], None] = lambda: None,
     ) -> None:
-        self._waiters: list[Deferred[T]] = []
+        self._waiters: Waiters[T] = Waiters(self._abandon)
         self._outcome: tuple[T] | Failure | None = None
         self._onTimeout = onTimeout
         self._onFailure = onFailure
@@ -71,46 +84,47 @@ class Attempt(Generic[T]):
         self._cancellable = cancellable
         self._timer: IDelayedCall | None = None
         self._abandoned = False
-        self._running = attempt(f)
+        # The overloads of maybeDeferred do not know a callable that returns one or the other.
+        call: Callable[[], Any] = f
+        self._running: Deferred[T] = maybeDeferred(call)
         self._running.addCallbacks(self._succeeded, self._failed)
         if self._outcome is None and clock is not None:
             self._timer = clock.callLater(timeout, self._expired)
 
     @property
     def done(self) -> bool:
-        """Whether it is settled."""
+        """True once there is an outcome."""
         return self._outcome is not None
 
     def wait(self) -> Deferred[T]:
         """
-        :return: a Deferred of what `f` gives; one of its own for each call.
+        Wait for the result.
+
+        :return: a Deferred of the caller's own.
         """
         if isinstance(self._outcome, tuple):
             return succeed(self._outcome[0])
         if self._outcome is not None:
             return fail(self._outcome)
-        waiter: Deferred[T] = Deferred(self._giveUp)
-        self._waiters.append(waiter)
         self._abandoned = False
-        return waiter
+        return self._waiters.wait()
 
-    def _giveUp(self, waiter: Deferred[T]) -> None:
-        if waiter in self._waiters:
-            self._waiters.remove(waiter)
-        self._abandoned = not self._waiters
-        if self._abandoned and self._cancellable and self._outcome is None:
-            self._abandon(Failure(CancelledError()))
+    def _abandon(self) -> None:
+        """The last caller has cancelled."""
+        self._abandoned = True
+        if self._cancellable and self._outcome is None:
+            self._giveUp(Failure(CancelledError()))
 
     def _expired(self) -> None:
         self._timer = None
-        self._abandon(Failure(self._onTimeout()))
+        self._giveUp(Failure(self._onTimeout()))
 
-    def _abandon(self, why: Failure) -> None:
+    def _giveUp(self, why: Failure) -> None:
         self._settle(why)
         try:
             self._running.cancel()
         except Exception:
-            log.failure("cancelling what was given up raised")
+            log.failure("cancelling a call that nobody waits for raised")
 
     def _succeeded(self, result: T) -> None:
         if self._outcome is None:
@@ -118,8 +132,8 @@ class Attempt(Generic[T]):
 
     def _failed(self, failure: Failure) -> None:
         if (self._outcome is not None or self._abandoned) and not failure.check(CancelledError):
-            # Nobody waits any more, and an error that nobody hears of is worse than a late one.
-            log.failure("failed after it was given up", failure)
+            # Log it, because no caller waits any more and the error would be lost.
+            log.failure("a call that nobody waits for failed", failure)
         if self._outcome is None:
             self._settle(failure)
 
@@ -128,15 +142,8 @@ class Attempt(Generic[T]):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        # Forget it before anybody hears of it: who is told may try anew at once.
+        # The owner forgets this call before the callers get the outcome, because they may try again at once.
         if isinstance(outcome, Failure):
             self._onFailure()
         self._onDone()
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if waiter.called:
-                continue  # An earlier one's callbacks made it give up.
-            if isinstance(outcome, tuple):
-                waiter.callback(outcome[0])
-            else:
-                waiter.errback(outcome)
+        self._waiters.fire(outcome if isinstance(outcome, Failure) else outcome[0])

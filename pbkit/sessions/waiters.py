@@ -1,92 +1,102 @@
 """
-Some who wait for one event, and how long one who waits for several has patience.
+Several callers that wait for one event, and one time limit over several waits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+T = TypeVar("T")
 
 
-class Waiting:
+class Waiters(Generic[T]):
     """
-    Those who wait for something. They are told in the order in which they came, each in a Deferred of its own that may
-    be cancelled.
+    The callers that wait for one event. Each has a Deferred of its own, which it may cancel without effect on the
+    others.
 
-    :param onEmpty: called when the last of them has given up.
+    :param onEmpty: called when the last caller has cancelled.
     """
 
-    __slots__ = ("_onEmpty", "_waiters")
+    __slots__ = ("_onEmpty", "_waiting")
 
     def __init__(self, onEmpty: Callable[[], object] | None = None) -> None:
-        self._waiters: list[Deferred[None]] = []
+        self._waiting: list[Deferred[T]] = []
         self._onEmpty = onEmpty
 
-    def wait(self) -> Deferred[None]:
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def wait(self) -> Deferred[T]:
         """
-        :return: a Deferred that fires at the next `tell`.
+        Wait for the next `fire`.
+
+        :return: a Deferred of what that is given.
         """
-        waiter: Deferred[None] = Deferred(self._giveUp)
-        self._waiters.append(waiter)
+        waiter: Deferred[T] = Deferred(self._cancelled)
+        self._waiting.append(waiter)
         return waiter
 
-    def _giveUp(self, waiter: Deferred[None]) -> None:
-        if waiter in self._waiters:
-            self._waiters.remove(waiter)
-            if not self._waiters and self._onEmpty is not None:
+    def _cancelled(self, waiter: Deferred[T]) -> None:
+        if waiter in self._waiting:
+            self._waiting.remove(waiter)
+            if not self._waiting and self._onEmpty is not None:
                 self._onEmpty()
 
-    def tell(self) -> None:
-        """It has come about: tell those who wait by now."""
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.called:  # An earlier one's callbacks may have made it give up.
-                waiter.callback(None)
+    def fire(self, result: T | Failure) -> None:
+        """Give the result to all callers that wait by now, in the order in which they came."""
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            # The callbacks of an earlier caller may have cancelled this one.
+            if not waiter.called:
+                waiter.callback(result)
 
 
-class Patience:
+class Timeout:
     """
-    A time for all that is waited for together, however many things these are. One timer, from when it is made.
+    One time limit over all that is awaited with it, however many waits these are. It starts when it is made.
 
-    :param clock: None means without end.
-    :param seconds: how long.
-    :param onTimeout: makes the error for when it is over.
+    :param clock: None means without a limit.
+    :param seconds: the limit.
+    :param onTimeout: makes the error that is raised when the time is up.
     """
 
     def __init__(self, clock: IReactorTime | None, seconds: float, onTimeout: Callable[[], Exception]) -> None:
         self._onTimeout = onTimeout
-        self._over = False
+        self._expired = False
         self._waiting: Deferred[None] | None = None
-        self._timer: IDelayedCall | None = None if clock is None else clock.callLater(seconds, self._expired)
+        self._timer: IDelayedCall | None = None if clock is None else clock.callLater(seconds, self._expire)
 
     async def wait(self, event: Deferred[None]) -> None:
         """
-        Wait for one thing.
+        Wait for one event.
 
-        :raises Exception: it did not come about in time.
+        :raises Exception: it has not happened in time.
         """
-        if self._over:
+        if self._expired:
             event.cancel()
         self._waiting = event
         try:
             await event
         except CancelledError:
-            if self._over:
+            if self._expired:
                 raise self._onTimeout() from None
             raise
         finally:
             self._waiting = None
 
     def stop(self) -> None:
-        """Nothing is waited for any more."""
+        """Cancel the timer: all waits are over."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _expired(self) -> None:
+    def _expire(self) -> None:
         self._timer = None
-        self._over = True
+        self._expired = True
         if self._waiting is not None:
             self._waiting.cancel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -29,7 +29,7 @@ class LifecycleTests(SynchronousTestCase):
 
     def acquire(self, lifecycle: Any, build: Any = None, avatarId: str = "alice", clock: Any = None) -> Deferred[Lease]:
         """A login's request."""
-        return Deferred.fromCoroutine(lifecycle.acquire(avatarId, build or self.build, clock or self.clock))
+        return maybeDeferred(lifecycle.acquire, avatarId, build or self.build, clock or self.clock)
 
     def lease(self, lifecycle: Any, build: Any = None, avatarId: str = "alice") -> Lease:
         """A login's request, that is served at once."""

@@ -142,9 +142,9 @@ class RaceTests(SynchronousTestCase):
         # None has leaked.
         self.assertEqual((len(roster), roster.pending, roster._byAvatar, roster._byPeer), (0, 0, {}, {}))
         entrance = realm._entrance
-        self.assertEqual((entrance._logins, entrance._leaving, entrance._departures._byAvatar), (set(), set(), {}))
-        changes = entrance.arbitration.changes
-        self.assertEqual((entrance.arbitration._probes, changes._pending, changes._lines), ({}, {}, {}))
+        self.assertEqual((entrance._logins, entrance._leaving, entrance.departures._byAvatar), (set(), set(), {}))
+        cooldown = entrance.arbitration.cooldown
+        self.assertEqual((entrance.arbitration._probes, cooldown._pending, cooldown._queues), ({}, {}, {}))
         self.assertEqual(timers(race.clock), [])
         # Hooks ran exactly once: attached for each, detached for each of these that returned.
         events = [(what, session.sessionId) for avatar in race.avatars for what, session in avatar.events]

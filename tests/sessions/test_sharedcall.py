@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -11,28 +12,34 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit.errors import LoginTimedOut
-from pbkit.sessions.sharedcall import Attempt, attempt
+from pbkit.sessions.sharedcall import SharedCall, started, then
+from pbkit.sessions.waiters import Waiters
 from tests.support import Stubborn, collect, timers
 
 
-class AttemptFunctionTests(SynchronousTestCase):
-    """`attempt`: whatever a callable does, as a Deferred."""
+class ThenTests(SynchronousTestCase):
+    """`started` and `then`: go on with whatever a callable has returned."""
+
+    def plusOne(self, f: Callable[[], Any]) -> Any:
+        """Add one to what `f` gives."""
+        return then(started(f()), lambda number: number + 1)
 
     def test_value(self) -> None:
-        """A plain value."""
-        self.assertEqual(self.successResultOf(attempt(lambda: 5)), 5)
+        """With a plain value it goes on at once, and returns a plain value."""
+        self.assertEqual(self.plusOne(lambda: 5), 6)
 
     def test_raises(self) -> None:
-        """What it raises fails the Deferred."""
-        self.failureResultOf(attempt(lambda: 1 / 0), ZeroDivisionError)
+        """What is raised at once is raised at once."""
+        self.assertRaises(ZeroDivisionError, self.plusOne, lambda: 1 / 0)
+        self.assertRaises(ZeroDivisionError, then, 5, lambda _: 1 / 0)
 
     def test_deferred(self) -> None:
         """A Deferred is waited for."""
         d: Deferred[Any] = Deferred()
-        got: Deferred[Any] = attempt(lambda: d)
+        got = self.plusOne(lambda: d)
         self.assertNoResult(got)
         d.callback(6)
-        self.assertEqual(self.successResultOf(got), 6)
+        self.assertEqual(self.successResultOf(got), 7)
 
     def test_coroutine(self) -> None:
         """A coroutine is run, and waited for."""
@@ -41,22 +48,57 @@ class AttemptFunctionTests(SynchronousTestCase):
         async def run() -> Any:
             return await d + 1
 
-        got: Deferred[Any] = attempt(run)
+        got = self.plusOne(run)
         d.callback(6)
-        self.assertEqual(self.successResultOf(got), 7)
+        self.assertEqual(self.successResultOf(got), 8)
 
 
-class AttemptTests(SynchronousTestCase):
-    """`Attempt`: several wait for one run, in bounded time."""
+class WaitersTests(SynchronousTestCase):
+    """`Waiters`: several callers wait for one event."""
+
+    def test_fire(self) -> None:
+        """Those that wait by now get the result, in order; a later one waits for the next."""
+        waiters: Waiters[str] = Waiters()
+        order: list[tuple[int, str]] = []
+        for number in range(3):
+            told: Callable[[str], None] = partial(lambda number, result: order.append((number, result)), number)
+            waiters.wait().addCallback(told)
+        waiters.fire("x")
+        self.assertEqual((order, len(waiters)), ([(0, "x"), (1, "x"), (2, "x")], 0))
+        later = waiters.wait()
+        self.assertNoResult(later)
+        waiters.fire(Failure(LookupError()))
+        self.failureResultOf(later, LookupError)
+
+    def test_cancelled(self) -> None:
+        """One that cancels gets nothing, also while the others are told; when none is left, that is told."""
+        empty: list[bool] = []
+        waiters: Waiters[str] = Waiters(lambda: empty.append(True))
+        first, second = waiters.wait(), waiters.wait()
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.assertEqual(empty, [])
+        second.cancel()
+        self.failureResultOf(second, CancelledError)
+        self.assertEqual(empty, [True])
+        first, second = waiters.wait(), waiters.wait()
+        first.addCallback(lambda _: second.cancel())
+        waiters.fire("x")
+        self.failureResultOf(second, CancelledError)
+        self.successResultOf(first)
+
+
+class SharedCallTests(SynchronousTestCase):
+    """`SharedCall`: several wait for one run, in bounded time."""
 
     def setUp(self) -> None:
         """A clock, and what is counted."""
         self.clock = Clock()
         self.settled: list[str] = []
 
-    def start(self, f: Callable[[], Any], **kw: Any) -> Attempt[Any]:
+    def start(self, f: Callable[[], Any], **kw: Any) -> SharedCall[Any]:
         """A run with 30 s."""
-        return Attempt(
+        return SharedCall(
             f,
             clock=self.clock,
             timeout=30,
@@ -243,7 +285,7 @@ class AttemptTests(SynchronousTestCase):
     def test_withoutAClock(self) -> None:
         """Without a clock there is no deadline."""
         d: Deferred[str] = Deferred()
-        run: Attempt[str] = Attempt(lambda: d, clock=None, timeout=30, onTimeout=LoginTimedOut)
+        run: SharedCall[str] = SharedCall(lambda: d, clock=None, timeout=30, onTimeout=LoginTimedOut)
         waiter = run.wait()
         self.assertNoResult(waiter)
         d.callback("x")

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.spread import pb
@@ -27,7 +27,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import LimitedRealm, Session, errors
 from pbkit.sessions.lifecycle import Cached
-from pbkit.sessions.sharedcall import attempt
 from tests.support import USERS, Recorder, Stubborn, Wire, serve, timers
 
 #: What a build or a hook does: at once, raise, wait, or wait and pay no heed to being cancelled.
@@ -67,7 +66,7 @@ class Scripted(Recorder):
 
     def _busy(self, what: str, result: Any) -> Any:
         self.busy += 1
-        return attempt(lambda: self._machine.behave(self._machine.manners[what], result)).addBoth(self._done)
+        return maybeDeferred(self._machine.behave, self._machine.manners[what], result).addBoth(self._done)
 
     def _done(self, result: Any) -> Any:
         self.busy -= 1
@@ -465,8 +464,8 @@ class Sessions(RuleBasedStateMachine):
         realm, roster = self.realm, self.realm.roster
         check.assertEqual((len(roster), roster.pending, len(roster.view.everyone())), (0, 0, 0))
         arbitration = realm._entrance.arbitration
-        check.assertEqual((arbitration.changes._pending, arbitration.changes._lines), ({}, {}))
-        check.assertEqual(realm._entrance._departures._byAvatar, {})
+        check.assertEqual((arbitration.cooldown._pending, arbitration.cooldown._queues), ({}, {}))
+        check.assertEqual(realm._entrance.departures._byAvatar, {})
         check.assertEqual((roster._byAvatar, roster._byPeer, roster._all._places), ({}, {}, {}))
         entrance = realm._entrance
         check.assertEqual((entrance._logins, entrance._leaving, entrance.arbitration._probes), (set(), set(), {}))

@@ -1,44 +1,54 @@
 """
 How often an avatar id may change hands.
 
-Two clients of one user that connect again by themselves whenever they are thrown out would throw out one another for
-ever, as fast as their machines can. So a newcomer who would throw out somebody waits, if that has happened to this
-avatar id in the last five seconds.
+Two clients of one user that reconnect automatically whenever they are disconnected would disconnect each other in an
+endless loop, as fast as their machines can. So a new login that would end another session waits, if that has happened
+to this avatar id in the last five seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from pbkit.sessions.roster import Place
-from pbkit.sessions.waiters import Waiting
+from pbkit.sessions.waiters import Waiters
 
-#: How long an avatar id stays in the same hands at least, in seconds. Long enough that a war costs next to nothing, and
-#: short enough for people who walk from one machine to another, whose client just takes a little longer then.
+#: How long a session is safe from the next takeover, in seconds. Long enough that a reconnect loop costs next to
+#: nothing, and short enough for people who walk from one machine to another: their client just takes a little longer.
 CHANGE_INTERVAL = 5.0
 
 
-class Changes:
+@attrs.define(eq=False)
+class _Queue:
+    """The logins that wait for one avatar id, and the timer that lets them ask again."""
+
+    waiters: Waiters[None]
+    timer: IDelayedCall
+
+
+class Cooldown:
     """
-    When avatar ids last changed hands. Forgotten after `CHANGE_INTERVAL`; there is a timer only where somebody waits.
+    When avatar ids last changed hands. Entries are forgotten after `CHANGE_INTERVAL`; there is a timer only where a
+    login waits.
     """
 
     def __init__(self) -> None:
         #: By avatar id, the login that is about to take over.
         self._pending: dict[str, Place] = {}
-        #: By avatar id, when one last did; the earliest first.
-        self._at: dict[str, float] = {}
-        self._lines: dict[str, _Line] = {}
+        #: By avatar id, when a login last did; the earliest first.
+        self._changedAt: dict[str, float] = {}
+        self._queues: dict[str, _Queue] = {}
 
     def begin(self, place: Place, avatarIds: Iterable[str], clock: IReactorTime, isChange: Callable[[], bool]) -> None:
         """
-        A login that will end others has got its place.
+        Note that a login has reserved its place, and will end other sessions.
 
-        :param avatarIds: its own and those of the others.
-        :param isChange: called when the login is decided: whether it did end them.
+        :param avatarIds: its own and those of the other sessions.
+        :param isChange: called when the login is decided; returns whether it did end them.
         """
         ids = tuple(dict.fromkeys(avatarIds))
 
@@ -47,18 +57,18 @@ class Changes:
                 if self._pending.get(avatarId) is place:
                     del self._pending[avatarId]
                 if isChange():
-                    self._at.pop(avatarId, None)
-                    self._at[avatarId] = clock.seconds()
+                    self._changedAt.pop(avatarId, None)
+                    self._changedAt[avatarId] = clock.seconds()
 
         self._pending.update(dict.fromkeys(ids, place))
         place.settled().addCallback(decided)
 
     def wait(self, avatarIds: Iterable[str], clock: IReactorTime) -> Deferred[None] | None:
         """
-        What a newcomer has to wait for who would end somebody.
+        Find out whether a new login that would end other sessions has to wait.
 
-        :param avatarIds: his own and those of whom he would end.
-        :return: a Deferred that fires when it is time to ask again, or None: nothing.
+        :param avatarIds: its own and those of the other sessions.
+        :return: a Deferred that fires when it is time to ask again, or None if there is nothing to wait for.
         """
         now = clock.seconds()
         self._forget(now)
@@ -66,42 +76,32 @@ class Changes:
         for avatarId in ids:
             if avatarId in self._pending:
                 return self._pending[avatarId].settled()
-        recent = [avatarId for avatarId in ids if avatarId in self._at]
+        recent = [avatarId for avatarId in ids if avatarId in self._changedAt]
         if not recent:
             return None
-        last = max(recent, key=self._at.__getitem__)
-        line = self._lines.get(last)
-        if line is None:
-            line = self._lines[last] = _Line(lambda: self.left(last))
-            line.timer = clock.callLater(self._at[last] + CHANGE_INTERVAL - now, self._due, last)
-        return line.wait()
+        last = max(recent, key=self._changedAt.__getitem__)
+        queue = self._queues.get(last)
+        if queue is None:
+            timer = clock.callLater(self._changedAt[last] + CHANGE_INTERVAL - now, self._due, last)
+            queue = self._queues[last] = _Queue(Waiters(lambda: self.release(last)), timer)
+        return queue.waiters.wait()
 
     def _due(self, avatarId: str) -> None:
-        # Not left to a comparison of times: a clock's sums may fall short of it by the last digit.
-        self._at.pop(avatarId, None)
-        self.left(avatarId)
+        # Forget it here, not by comparing times: the sum of a clock's times may differ in the last digit.
+        self._changedAt.pop(avatarId, None)
+        self.release(avatarId)
 
-    def left(self, avatarId: str) -> None:
-        """Those who wait for an avatar id may ask again: it is time, or a session of its has ended."""
-        line = self._lines.pop(avatarId, None)
-        if line is not None:
-            if line.timer is not None and line.timer.active():
-                line.timer.cancel()
-            line.tell()
+    def release(self, avatarId: str) -> None:
+        """Let the logins that wait for an avatar id ask again: it is time, or a session of this id has ended."""
+        queue = self._queues.pop(avatarId, None)
+        if queue is not None:
+            if queue.timer.active():
+                queue.timer.cancel()
+            queue.waiters.fire(None)
 
     def _forget(self, now: float) -> None:
-        while self._at:
-            avatarId, at = next(iter(self._at.items()))
+        while self._changedAt:
+            avatarId, at = next(iter(self._changedAt.items()))
             if now < at + CHANGE_INTERVAL:
                 break
-            del self._at[avatarId]
-
-
-class _Line(Waiting):
-    """Those who wait for one avatar id."""
-
-    __slots__ = ("timer",)
-
-    def __init__(self, onEmpty: Callable[[], object]) -> None:
-        super().__init__(onEmpty)
-        self.timer: IDelayedCall | None = None
+            del self._changedAt[avatarId]

@@ -1,13 +1,14 @@
 """
-The life of one login: how it becomes a session, and what follows when that ends.
+How a login becomes a session, and what follows when that ends.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn, Protocol, TypeAlias
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.spread import pb
@@ -22,170 +23,239 @@ from pbkit.errors import (
     SessionEnded,
     Shutdown,
 )
+from pbkit.interfaces import ILogin
 from pbkit.sessions.avatar import Avatar
+from pbkit.sessions.counters import Counters
 from pbkit.sessions.lifecycle import Lease
 from pbkit.sessions.login.arbitration import Arbitration
-from pbkit.sessions.login.handover import Departures, handOver
+from pbkit.sessions.login.handover import Departures
 from pbkit.sessions.login.hooks import Attachment
 from pbkit.sessions.login.refusals import refusalFor
+from pbkit.sessions.messaging.hub import Hall
 from pbkit.sessions.messaging.mind import checkReference
-from pbkit.sessions.roster import Place
+from pbkit.sessions.roster import Candidate, Place, Roster
 from pbkit.sessions.session import Session
+from pbkit.sessions.sharedcall import MaybeDeferred, Returned, started, then
 
-if TYPE_CHECKING:
-    from pbkit.sessions.realm import Realm
+#: What `IRealm.requestAvatar` gives: the interface, the session, and the logout.
+Avatars: TypeAlias = tuple[type[pb.IPerspective], Session, Callable[[], None]]
 
 log = Logger()
 
 
+class EnteredRealm(Protocol):
+    """What an `Entrance` needs of its realm."""
+
+    clock: IReactorTime | None
+    roster: Roster
+    counters: Counters
+    hall: Hall
+    goodbye: str
+
+    @property
+    def hooks(self) -> bool:
+        """Whether avatars are told of their sessions, and sessions keep a mind."""
+
+    def identify(self, avatarId: object) -> str:
+        """Return the avatar id as text, or refuse it."""
+
+    def acquire(self, avatarId: str, clock: IReactorTime | None) -> Returned[Lease]:
+        """Provide the avatar."""
+
+    def checkBans(self, avatarId: str | None, address: IAddress | None) -> None:
+        """Raise `LoginBanned` if the user or the address is banned."""
+
+    def loginRefused(self, error: LoginRefused) -> None:
+        """Count a refusal."""
+
+
 class Entrance:
     """
-    The way into a realm, and the way out.
+    The way into a realm: holds the logins that are under way, and the sessions that are on their way out.
 
-    :param realm: whose it is.
-    :param arbitration: gives a login its place.
-    :ivar refusing: what everybody is refused with, or None.
+    :param realm: the realm.
+    :param arbitration: reserves the place of a login.
+    :ivar refusing: the error with which every login is refused, or None.
     """
 
-    def __init__(self, realm: Realm, arbitration: Arbitration) -> None:
+    def __init__(self, realm: EnteredRealm, arbitration: Arbitration) -> None:
+        self.realm = realm
         self.arbitration = arbitration
-        self._realm = realm
         self.refusing: type[LoginRefused] | None = None
-        self._logins: set[Deferred[Any]] = set()
-        self._leaving: set[Deferred[Any]] = set()
-        self._departures = Departures()
+        self.departures = Departures()
+        self._logins: set[Deferred[Avatars]] = set()
+        self._leaving: set[Deferred[None]] = set()
 
-    def enter(self, avatarId: object, login: Any) -> Deferred[Any]:
+    def enter(self, avatarId: object, login: ILogin) -> Deferred[Avatars]:
         """
         Begin a session.
 
         :param avatarId: as the checker gave it.
-        :param login: an `ILogin`.
-        :return: as `Realm.requestAvatar`.
+        :return: as `IRealm.requestAvatar`; it fails with a `LoginRefused`.
         """
         login.credentialsAccepted()
-        d: Deferred[Any] = Deferred.fromCoroutine(self._login(avatarId, login))
-        if not d.called:
-            self._logins.add(d)
-            # A client that is gone waits for nothing, and holds no place any longer.
-            stop = login.peer.onLost(d.cancel) if login.peer is not None else lambda: None
+        try:
+            entered = PendingLogin(self, avatarId, login).proceed()
+        except LoginRefused:
+            return fail(Failure())
+        if not isinstance(entered, Deferred):
+            return succeed(entered)
+        return entered if entered.called else self._cancelWhenLost(entered, login)
 
-            def done(result: Any) -> Any:
-                stop()
-                self._logins.discard(d)
-                return result
+    def _cancelWhenLost(self, entering: Deferred[Avatars], login: ILogin) -> Deferred[Avatars]:
+        # Cancel the login when the connection is lost. Otherwise it would hold its reservation until the build
+        # finishes.
+        self._logins.add(entering)
+        stop = login.peer.onLost(entering.cancel) if login.peer is not None else lambda: None
 
-            d.addBoth(done)
+        def done(result: Avatars | Failure) -> Avatars | Failure:
+            stop()
+            self._logins.discard(entering)
+            return result
 
-        def failed(failure: Failure) -> Failure:
-            login.channel.end(SessionEnded("the login failed"))
-            return failure
-
-        return d.addErrback(failed)
+        return entering.addBoth(done)
 
     def refuse(self, kind: type[LoginRefused]) -> None:
-        """No newcomers from now on; those who are coming in are refused too. For good: who stops drains no more."""
+        """Refuse all logins from now on, those under way too. Once the server stops, that stays the reason."""
         if self.refusing is not ServerStopping:
             self.refusing = kind
         for login in tuple(self._logins):
             login.cancel()
 
-    def leaving(self) -> list[Deferred[Any]]:
-        """For each ended session whose `detached` still runs, a Deferred that fires when it is through."""
+    def leaving(self) -> list[Deferred[None]]:
+        """Return a Deferred for each ended session whose `detached` still runs. It fires when that has returned."""
         return [_copy(leaving) for leaving in self._leaving]
 
-    async def _login(self, avatarId: object, login: Any) -> tuple[Any, Session, Any]:
+    def waitFor(self, detaching: Deferred[None]) -> None:
+        """Count a `detached` that runs among those of `leaving`."""
+        self._leaving.add(detaching)
+        detaching.addBoth(lambda _: self._leaving.discard(detaching))
+
+
+class PendingLogin:
+    """
+    One login on its way into a realm.
+
+    Its steps are methods, taken in order by `proceed`. A step that has to wait returns a Deferred; the next one is
+    taken when that fires. Before each step, and after the last, `check` looks at what may have changed meanwhile.
+
+    :param entrance: the realm's.
+    :param avatarId: as the checker gave it.
+    :param login: the login as the server has it.
+    """
+
+    def __init__(self, entrance: Entrance, avatarId: object, login: ILogin) -> None:
+        self._entrance = entrance
+        self._realm = entrance.realm
+        self._avatarId = avatarId
+        self._login = login
+        self._clock: IReactorTime | None = None
+        # What the steps have come to.
+        self._name: str | None = None
+        self._reference: pb.RemoteReference | None = None
+        self._place: Place | None = None
+        self._lease: Lease | None = None
+        self._session: Session | None = None
+        self._attachment: Attachment | None = None
+
+    def proceed(self) -> MaybeDeferred[Avatars]:
+        """
+        Take all steps.
+
+        :return: what the realm gives the portal; a Deferred only if a step has to wait.
+        :raises LoginRefused: the login fails; all that it has done is undone.
+        """
+        return self._take(
+            iter((self.identify, self.reserve, self.endReplaced, self.build, self.attach, self.begin)),
+        )
+
+    def _take(self, steps: Iterator[Callable[[], Deferred[Any] | None]]) -> MaybeDeferred[Avatars]:
         try:
-            return await self._enter(avatarId, login)
-        except Exception as error:
-            refusal: LoginRefused
-            if isinstance(error, CancelledError) and (self.refusing is not None or login.lost):
-                refusal = self.refusing() if self.refusing else LoginInterrupted("the connection was lost")
-            else:
-                refusal = refusalFor(Failure(error), login.peer)
-            self._realm.loginRefused(refusal)
-            raise refusal from None
+            for step in steps:
+                self.check()
+                waiting = step()
+                if waiting is not None:
+                    if self._login.lost:
+                        # Nothing cancels it any more if the connection was lost during the step.
+                        waiting.cancel()
+                    return waiting.addCallbacks(lambda _: self._take(steps), self._failed)
+            self.check()
+        except KeyboardInterrupt:
+            self._undo()
+            raise
+        except BaseException:
+            raise self._refused(Failure()) from None
+        assert self._session is not None and self._attachment is not None
+        self._session.begun = True
+        return pb.IPerspective, self._session, self._attachment.logout
 
-    async def _enter(self, avatarId: object, login: Any) -> tuple[Any, Session, Any]:
-        realm = self._realm
-        self._check(login)
-        name = realm.identify(avatarId)
-        self._check(login, name)
-        reference = checkReference(login.reference)
-        clock = self._clockOf(login)
-        place = await self.arbitration.reserve(name, login, clock, lambda: self._check(login, name))
-        try:
-            try:
-                if place.handover == "after":
-                    await handOver(place, self._departures, clock, _replace)
-                    self._check(login, name)
-                lease = await realm.acquire(name, clock)
-            except BaseException:
-                realm.roster.release(place)
-                raise
-            stay = _Stay(self, place, lease)
-            session = Session(
-                name,
-                lease.avatar,
-                reference if realm.hooks else None,
-                login.peer,
-                clock,
-                stay,
-                realm.goodbye,
-                login.channel,
-                hall=realm.hall,
-            )
-            attachment = stay.attachment = Attachment(session, realm.hooks)
-            try:
-                self._check(login, name)
-                try:
-                    attaching = attachment.attach()
-                    if attaching is not None:
-                        await attaching
-                except CancelledError:
-                    # It gave up: the client is gone, the realm is shut, or the session was ended meanwhile.
-                    self._check(login, name)
-                    self._checkLive(session)
-                    raise
-                self._check(login, name)
-                self._checkLive(session)
-                if place.refusal is not None:
-                    raise place.refusal
-            except BaseException:
-                shut = Shutdown if self.refusing is ServerStopping else Draining
-                lost = Disconnected if login.lost else shut if self.refusing else SessionEnded
-                session.end(lost, "its login failed")
-                raise
-            self._begin(place, session, login)
-        finally:
-            place.settle()
-        self._checkLive(session)
-        session.begun = True
-        return pb.IPerspective, session, attachment
+    def _failed(self, failure: Failure) -> NoReturn:
+        raise self._refused(failure) from None
 
-    def _check(self, login: Any, name: str | None = None) -> None:
-        """What may have changed at each await."""
-        if self.refusing is not None:
-            raise self.refusing()
-        if login.lost:
-            raise LoginInterrupted("the connection was lost")
-        bans = self._realm._operations.bans
-        if bans:
-            bans.check(name, None if login.peer is None else login.peer.address)
+    # The steps.
 
-    def _checkLive(self, session: Session) -> None:
-        if session.endedWith is not None:
-            raise LoginInterrupted(f"{LoginInterrupted.text}: {session.endedWith}")
+    def identify(self) -> None:
+        """Find out the avatar id, and the mind."""
+        self._name = self._realm.identify(self._avatarId)
+        self._reference = checkReference(self._login.reference)
+        realm, peer = self._realm, self._login.peer
+        if realm.clock is None and peer is not None:
+            realm.clock = peer.clock
+        self._clock = realm.clock
 
-    def _clockOf(self, login: Any) -> IReactorTime | None:
-        realm = self._realm
-        if realm.clock is None and login.peer is not None:
-            realm.clock = login.peer.clock
-        return realm.clock
+    def reserve(self) -> Deferred[None] | None:
+        """Reserve a place, as the admission policy decides."""
+        assert self._name is not None
+        candidate = Candidate.of(self._name, self._login)
+        return then(self._entrance.arbitration.reserve(candidate, self._clock, self.check), self._reserved)
 
-    def _begin(self, place: Place, session: Session, login: Any) -> None:
-        realm = self._realm
-        # In one step those that are replaced are out and this one is in, before anybody's code runs.
+    def _reserved(self, place: Place) -> None:
+        self._place = place
+
+    def endReplaced(self) -> Deferred[None] | None:
+        """With ``handover="after"``, end the sessions that this login replaces, and wait until they are out."""
+        place = self._place
+        assert place is not None
+        if place.handover != "after":
+            return None
+        replaced, place.ending = place.ending, ()
+        for old in replaced:
+            _replace(old)
+        departures = self._entrance.departures
+        return departures.wait(dict.fromkeys((*replaced, *departures.of(place.avatarId))), self._clock)
+
+    def build(self) -> Deferred[None] | None:
+        """Get the avatar, built or kept."""
+        assert self._name is not None
+        return then(started(self._realm.acquire(self._name, self._clock)), self._built)
+
+    def _built(self, lease: Lease) -> None:
+        self._lease = lease
+
+    def attach(self) -> Deferred[None] | None:
+        """Make the session, and tell the avatar, which may still refuse."""
+        assert self._name is not None and self._place is not None and self._lease is not None
+        realm, login = self._realm, self._login
+        hold = SessionHold(self._entrance, self._place, self._lease)
+        self._session = Session(
+            self._name,
+            self._lease.avatar,
+            self._reference if realm.hooks else None,
+            login.peer,
+            self._clock,
+            hold.release,
+            realm.goodbye,
+            login.channel,
+            hall=realm.hall,
+        )
+        self._attachment = hold.attachment = Attachment(self._session, realm.hooks)
+        return self._attachment.attach()
+
+    def begin(self) -> None:
+        """Enter the session in the roster, and end those that it replaces."""
+        realm, session, place = self._realm, self._session, self._place
+        assert session is not None and place is not None
+        # In one step, before any user code runs: the replaced sessions are out, and this one is in.
         realm.roster.begin(place, session)
         for old in place.ending:
             if old.session is not None and isinstance(old.session.avatar, Avatar):
@@ -196,7 +266,7 @@ class Entrance:
         log.info(
             "login: {avatarId!r:.200} from {peer}, session {sessionId}",
             avatarId=session.avatarId,
-            # Text: whoever keeps log events would keep the connection too.
+            # Text, because an observer that keeps log events would keep the connection too.
             peer=str(session.peer or "somewhere"),
             sessionId=session.sessionId,
         )
@@ -204,12 +274,90 @@ class Entrance:
         for old in place.ending:
             _replace(old)
         place.ending = ()
+        place.settle()
 
-    def ended(self, session: Session, place: Place, lease: Lease | None, attachment: Attachment) -> None:
-        """A session has just been marked as ended; everything that follows, in order."""
-        realm = self._realm
+    # What may stop it.
+
+    @property
+    def _address(self) -> IAddress | None:
+        return None if self._login.peer is None else self._login.peer.address
+
+    def check(self) -> None:
+        """
+        Look at everything that may have changed while the login waited, or while user code ran.
+
+        :raises LoginRefused: the login must not go on.
+        """
+        if self._entrance.refusing is not None:
+            raise self._entrance.refusing()
+        if self._login.lost:
+            raise LoginInterrupted("the connection was lost")
+        self._realm.checkBans(self._name, self._address)
+        if self._session is not None and self._session.endedWith is not None:
+            raise LoginInterrupted(f"{LoginInterrupted.text}: {self._session.endedWith}")
+        if self._place is not None and self._place.refusal is not None:
+            raise self._place.refusal
+
+    def _refused(self, failure: Failure) -> LoginRefused:
+        refusal = self._refusalFor(failure)
+        self._undo()
+        self._realm.loginRefused(refusal)
+        self._login.channel.end(SessionEnded("the login failed"))
+        return refusal
+
+    def _refusalFor(self, failure: Failure) -> LoginRefused:
+        if failure.check(CancelledError):
+            # It was cancelled because it must not go on. `check` knows the reason.
+            try:
+                self.check()
+            except LoginRefused as reason:
+                return reason
+        return refusalFor(failure, self._login.peer)
+
+    def _undo(self) -> None:
+        """Give back what the steps have taken."""
+        if self._session is not None:
+            # This releases the place and the lease too.
+            self._session.end(self._endReason(), "its login failed")
+        else:
+            if self._lease is not None:
+                self._lease.release()
+            if self._place is not None:
+                self._realm.roster.release(self._place)
+        if self._place is not None:
+            self._place.settle()
+
+    def _endReason(self) -> type[SessionEnded]:
+        if self._login.lost:
+            return Disconnected
+        if self._entrance.refusing is None:
+            return SessionEnded
+        return Shutdown if self._entrance.refusing is ServerStopping else Draining
+
+
+class SessionHold:
+    """
+    What a realm holds for one session, and releases when that ends: its place, and the lease on its avatar.
+
+    :param entrance: the realm's.
+    :ivar attachment: the hooks of the session.
+    """
+
+    # There is one for each session.
+    __slots__ = ("_entrance", "_lease", "_place", "attachment")
+
+    attachment: Attachment
+
+    def __init__(self, entrance: Entrance, place: Place, lease: Lease) -> None:
+        self._entrance = entrance
+        self._place = place
+        self._lease = lease if lease.held else None
+
+    def release(self, session: Session) -> None:
+        """Do all that follows, in this order, when the session has just been marked as ended."""
+        entrance, realm, place = self._entrance, self._entrance.realm, self._place
         begun = place.session is session
-        self._departures.begin(place)
+        entrance.departures.begin(place)
         realm.roster.release(place)
         if isinstance(session.avatar, Avatar):
             session.avatar._sessionEnded(session)
@@ -225,49 +373,32 @@ class Entrance:
                 reason=reason,
             )
             realm.roster.tell("end", session)
-
-        def out(_: object = None) -> None:
-            # Only now: an avatar that is still being told must not be built anew beside itself.
-            if lease is not None:
-                lease.release()
-            session.forget()
-            self._departures.end(place)
-
-        detaching = attachment.detach()
+        detaching = self.attachment.detach()
         if detaching is None:
-            out()
+            self._out(session)
         else:
-            self._leaving.add(detaching)
-            detaching.addBoth(out).addBoth(lambda _: self._leaving.discard(detaching))
-        # Not before `detached` has begun, or the next would be told of the avatar before this one is.
-        self.arbitration.changes.left(session.avatarId)
+            entrance.waitFor(detaching.addBoth(lambda _: self._out(session)))
+        # Only once `detached` has begun: otherwise the avatar would hear of the next session before it hears of the end
+        # of this one.
+        entrance.arbitration.cooldown.release(session.avatarId)
 
-
-class _Stay:
-    """What there is to be done when a session ends. Thousands of them wait for that, so it is no closure."""
-
-    __slots__ = ("_entrance", "_lease", "_place", "attachment")
-
-    attachment: Attachment
-
-    def __init__(self, entrance: Entrance, place: Place, lease: Lease) -> None:
-        self._entrance = entrance
-        self._place = place
-        self._lease = lease if lease.held else None
-
-    def __call__(self, session: Session) -> None:
-        self._entrance.ended(session, self._place, self._lease, self.attachment)
+    def _out(self, session: Session) -> None:
+        # Release the lease after `detached`: otherwise a new login builds a second avatar beside this one.
+        if self._lease is not None:
+            self._lease.release()
+        session.forget()
+        self._entrance.departures.end(self._place)
 
 
 def _replace(old: Place) -> None:
     if old.session is not None:
-        # The connection stays: a stock client learns the reason from its next call, and one that comes back by itself
-        # when it is closed would come back at once.
+        # The connection stays open. A stock client learns the reason from its next call, and a client that reconnects
+        # automatically when its connection is closed would come back at once.
         old.session.goodbye.kick(Replaced, "", close=False)
 
 
-def _copy(d: Deferred[Any]) -> Deferred[Any]:
-    """A Deferred that fires after `d`; cancelling it leaves `d` alone."""
-    copy: Deferred[Any] = Deferred()
-    d.addBoth(lambda result: None if copy.called else copy.callback(None))
+def _copy(d: Deferred[None]) -> Deferred[None]:
+    """Return a Deferred that fires after `d`; cancelling it does not affect `d`."""
+    copy: Deferred[None] = Deferred()
+    d.addBoth(lambda _: None if copy.called else copy.callback(None))
     return copy

@@ -1,28 +1,29 @@
 """
-A place that changes hands only when the one who had it is truly out.
+Sessions that have ended but are not out yet, and logins that wait until they are: ``handover="after"``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from pbkit.errors import LoginTimedOut
 from pbkit.sessions.roster import Place
-from pbkit.sessions.waiters import Patience, Waiting
+from pbkit.sessions.waiters import Timeout, Waiters
 
-#: How long those who were there before have to be out, in seconds: ejabberd's `replaced_connection_timeout`.
+#: How long the earlier sessions have to be out, in seconds: ejabberd's `replaced_connection_timeout`.
 HANDOVER_TIMEOUT = 30.0
 
 
 class Departures:
     """
-    Those who have ended and are not out yet: their `detached` still runs, or their hold on the avatar is not released.
+    The sessions that have ended and are not out yet: `detached` still runs, or the hold on the avatar is not released.
     """
 
     def __init__(self) -> None:
-        self._byAvatar: dict[str, dict[Place, Waiting]] = {}
+        self._byAvatar: dict[str, dict[Place, Waiters[None]]] = {}
 
     def __contains__(self, place: Place) -> bool:
         return place in self._byAvatar.get(place.avatarId, ())
@@ -31,53 +32,42 @@ class Departures:
         return sum(map(len, self._byAvatar.values()))
 
     def of(self, avatarId: str) -> tuple[Place, ...]:
-        """Those of an avatar id, whoever ended first first."""
+        """Return the departing places of an avatar id, in the order in which they ended."""
         return tuple(self._byAvatar.get(avatarId, ()))
 
     def begin(self, place: Place) -> None:
-        """It has ended."""
-        self._byAvatar.setdefault(place.avatarId, {})[place] = Waiting()
+        """Note that the session of a place has ended."""
+        self._byAvatar.setdefault(place.avatarId, {})[place] = Waiters()
 
     def end(self, place: Place) -> None:
-        """It is out."""
+        """Note that the session of a place is out, and tell the logins that wait for that."""
         places = self._byAvatar[place.avatarId]
-        waiting = places.pop(place)
+        waiters = places.pop(place)
         if not places:
             del self._byAvatar[place.avatarId]
-        waiting.tell()
+        waiters.fire(None)
 
-    async def wait(self, places: Iterable[Place], clock: IReactorTime | None) -> None:
+    def wait(self, places: Iterable[Place], clock: IReactorTime | None) -> Deferred[None] | None:
         """
-        Wait until these are out; those that have not ended are none of them.
+        Wait until these places are out. A place that is not departing does not count.
 
-        :param clock: without one it takes as long as it takes.
-        :raises LoginTimedOut: that is longer than `HANDOVER_TIMEOUT`.
+        :param clock: None means without a limit.
+        :return: a Deferred that fires then, and fails with `LoginTimedOut` after `HANDOVER_TIMEOUT`; or None if there
+            is nothing to wait for.
         """
-        patience = Patience(clock, HANDOVER_TIMEOUT, _tooLong)
+        departing = [place for place in places if place in self]
+        return Deferred.fromCoroutine(self._wait(departing, clock)) if departing else None
+
+    async def _wait(self, departing: list[Place], clock: IReactorTime | None) -> None:
+        timeout = Timeout(clock, HANDOVER_TIMEOUT, _tookTooLong)
         try:
-            for place in places:
-                waiting = self._byAvatar.get(place.avatarId, {}).get(place)
-                if waiting is not None:
-                    await patience.wait(waiting.wait())
+            for place in departing:
+                waiters = self._byAvatar.get(place.avatarId, {}).get(place)
+                if waiters is not None:
+                    await timeout.wait(waiters.wait())
         finally:
-            patience.stop()
+            timeout.stop()
 
 
-async def handOver(
-    place: Place, departures: Departures, clock: IReactorTime | None, end: Callable[[Place], object]
-) -> None:
-    """
-    End those whose place this is to be, and wait until they are out; so are those waited for who are about to be.
-
-    :param place: of a newcomer who gets the avatar after them.
-    :param end: ends the session of a place.
-    :raises LoginTimedOut: they are not out in time.
-    """
-    old, place.ending = place.ending, ()
-    for each in old:
-        end(each)
-    await departures.wait(dict.fromkeys((*old, *departures.of(place.avatarId))), clock)
-
-
-def _tooLong() -> LoginTimedOut:
+def _tookTooLong() -> LoginTimedOut:
     return LoginTimedOut("the session before this one took too long to end, try again later")

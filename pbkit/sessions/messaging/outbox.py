@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterator
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,7 +21,6 @@ from twisted.python.failure import Failure
 from pbkit.errors import CallDropped, SlowConsumer
 from pbkit.plain import weighed
 from pbkit.sessions.messaging.slowpolicy import Drop, Kick, Message, Policy, Wait, dropOldest
-from pbkit.sessions.sharedcall import attempt
 
 if TYPE_CHECKING:
     from pbkit.sessions.session import Session
@@ -289,7 +288,7 @@ class Outbox:
         session = self._session
         hook = getattr(session.avatar, "lagging", None)
         if hook is not None:
-            attempt(lambda: hook(session)).addErrback(
+            maybeDeferred(hook, session).addErrback(
                 lambda failure: log.failure("lagging of {avatarId!r} raised", failure, avatarId=session.avatarId)
             )
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import Admit, Avatar, CachingRealm, Probe, Refuse, Roster, Session, atMost, perAvatar
 from pbkit.errors import LoginRefused, LoginTimedOut, ServerStopping, TooManySessions
 from pbkit.sessions.login.arbitration import ARBITRATION_TIMEOUT, Arbitration
-from pbkit.sessions.roster import Place
+from pbkit.sessions.roster import Candidate, Place
 from pbkit.sessions.stocklogin import StockLogin
 from tests.support import LENIENT, Recorder, Wire, serve, timers
 
@@ -31,7 +31,9 @@ class ArbitrationTests(SynchronousTestCase):
     ) -> Deferred[Place]:
         """Ask for a place for alice."""
         login = StockLogin(None, None if wire is None else wire.server.peer)
-        return Deferred.fromCoroutine(arbitration.reserve("alice", login, self.clock, check))
+        reserve: Callable[..., Any] = arbitration.reserve
+        place: Deferred[Place] = maybeDeferred(reserve, Candidate.of("alice", login), self.clock, check)
+        return place
 
     def live(self, arbitration: Arbitration, wire: Wire | None = None) -> Place:
         """A session of alice's, which rides on a connection."""
@@ -64,7 +66,7 @@ class ArbitrationTests(SynchronousTestCase):
         wire.server.peer.hello = {"app": "x"}
         login = StockLogin(None, wire.server.peer, hello={"app": "x"})
         arbitration = Arbitration(self.roster, policy)
-        self.successResultOf(Deferred.fromCoroutine(arbitration.reserve("alice", login, None, lambda: None)))
+        self.assertIsInstance(arbitration.reserve(Candidate.of("alice", login), None, lambda: None), Place)
         peer = wire.server.peer
         self.assertEqual(
             [(c.avatarId, c.peerId, c.address, c.hello) for c in seen],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -15,11 +15,13 @@ from pbkit.sessions.login.hooks import Attachment
 from tests.support import Stubborn, timers
 
 
-def running(hook: Deferred[Any] | None) -> Deferred[Any]:
+def running(hook: Callable[[], Deferred[Any] | None]) -> Deferred[Any]:
     """
-    :return: the Deferred of a hook; one that has fired, if there was nothing to run.
+    Call `Attachment.attach` or `detach`.
+
+    :return: a Deferred; one that has fired, if there is nothing to wait for.
     """
-    return succeed(None) if hook is None else hook
+    return maybeDeferred(hook)
 
 
 class Hooked(Avatar):
@@ -67,15 +69,15 @@ class AttachmentTests(SynchronousTestCase):
         """Both hooks run once."""
         avatar = Hooked(lambda: None)
         attachment = self.attachment(avatar)
-        self.successResultOf(running(attachment.attach()))
-        self.successResultOf(running(attachment.detach()))
+        self.successResultOf(running(attachment.attach))
+        self.successResultOf(running(attachment.detach))
         self.assertEqual(avatar.events, ["attached", "detached"])
         self.assertEqual(timers(self.clock), [])
 
     def test_neverAttached(self) -> None:
         """Without `attached` having begun there is no `detached`."""
         avatar = Hooked(lambda: None)
-        self.successResultOf(running(self.attachment(avatar).detach()))
+        self.successResultOf(running(self.attachment(avatar).detach))
         self.assertEqual(avatar.events, [])
 
     def test_attachedRaises(self) -> None:
@@ -84,11 +86,11 @@ class AttachmentTests(SynchronousTestCase):
         for hook in (lambda: 1 / 0, lambda: Deferred.fromCoroutine(self.fails()), lambda: gate):
             avatar = Hooked(hook)
             attachment = self.attachment(avatar)
-            attaching = running(attachment.attach())
+            attaching = running(attachment.attach)
             if not attaching.called:
                 gate.errback(ZeroDivisionError())
             self.failureResultOf(attaching, ZeroDivisionError)
-            self.successResultOf(running(attachment.detach()))
+            self.successResultOf(running(attachment.detach))
             self.assertEqual(avatar.events, ["attached"])
 
     def test_endsWhileAttaching(self) -> None:
@@ -98,7 +100,7 @@ class AttachmentTests(SynchronousTestCase):
         gate: Deferred[None] = Deferred()
         avatar = Hooked(lambda: gate)
         attachment = self.attachment(avatar)
-        attaching, detaching = running(attachment.attach()), running(attachment.detach())
+        attaching, detaching = running(attachment.attach), running(attachment.detach)
         self.failureResultOf(attaching, CancelledError)
         self.assertNoResult(detaching)
         self.assertEqual(avatar.events, ["attached"])
@@ -111,7 +113,7 @@ class AttachmentTests(SynchronousTestCase):
         gate: Deferred[None] = Deferred()
         avatar = Hooked(lambda: gate)
         attachment = self.attachment(avatar)
-        attaching, detaching = running(attachment.attach()), running(attachment.detach())
+        attaching, detaching = running(attachment.attach), running(attachment.detach)
         gate.errback(LookupError())
         self.failureResultOf(attaching, CancelledError)
         self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
@@ -124,10 +126,10 @@ class AttachmentTests(SynchronousTestCase):
         gate: Deferred[None] = Deferred(cancelled.append)
         avatar = Hooked(lambda: gate)
         attachment = self.attachment(avatar)
-        attaching = running(attachment.attach())
+        attaching = running(attachment.attach)
         attaching.cancel()
         self.failureResultOf(attaching, CancelledError)
-        detaching = running(attachment.detach())
+        detaching = running(attachment.detach)
         self.assertEqual(cancelled, [])
         gate.callback(None)
         self.successResultOf(detaching)
@@ -137,12 +139,12 @@ class AttachmentTests(SynchronousTestCase):
         """A hook that hangs is cancelled after 30 s, and counts as not returned."""
         avatar = Hooked(Deferred)
         attachment = self.attachment(avatar)
-        attaching = running(attachment.attach())
+        attaching = running(attachment.attach)
         self.clock.advance(29.9)
         self.assertNoResult(attaching)
         self.clock.advance(0.1)
         self.failureResultOf(attaching, LoginTimedOut)
-        self.successResultOf(running(attachment.detach()))
+        self.successResultOf(running(attachment.detach))
         self.assertEqual(avatar.events, ["attached"])
 
     def test_attachedThatIgnoresBeingCancelled(self) -> None:
@@ -150,10 +152,10 @@ class AttachmentTests(SynchronousTestCase):
         gate: Deferred[None] = Stubborn()
         avatar = Hooked(lambda: gate)
         attachment = self.attachment(avatar)
-        attaching = running(attachment.attach())
+        attaching = running(attachment.attach)
         self.clock.advance(30)
         self.failureResultOf(attaching, LoginTimedOut)
-        detaching = running(attachment.detach())
+        detaching = running(attachment.detach)
         self.assertNoResult(detaching)
         self.assertEqual(avatar.events, ["attached"])
         gate.callback(None)
@@ -165,8 +167,8 @@ class AttachmentTests(SynchronousTestCase):
         for hook in (lambda: 1 / 0, lambda: Deferred.fromCoroutine(self.fails())):
             avatar = Hooked(lambda: None, hook)
             attachment = self.attachment(avatar)
-            self.successResultOf(running(attachment.attach()))
-            self.successResultOf(running(attachment.detach()))
+            self.successResultOf(running(attachment.attach))
+            self.successResultOf(running(attachment.detach))
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     async def fails(self) -> None:
@@ -177,8 +179,8 @@ class AttachmentTests(SynchronousTestCase):
         """The Deferred fires when an asynchronous `detached` is done."""
         gate: Deferred[None] = Deferred()
         attachment = self.attachment(Hooked(lambda: None, lambda: gate))
-        self.successResultOf(running(attachment.attach()))
-        detaching = running(attachment.detach())
+        self.successResultOf(running(attachment.attach))
+        detaching = running(attachment.detach)
         self.assertNoResult(detaching)
         gate.callback(None)
         self.successResultOf(detaching)
@@ -187,8 +189,8 @@ class AttachmentTests(SynchronousTestCase):
         """An avatar that has no hooks, or whose realm calls none, is told nothing."""
         for avatar, hooks in ((Avatar("alice"), True), (Hooked(lambda: None), False)):
             attachment = self.attachment(avatar, hooks)
-            self.successResultOf(running(attachment.attach()))
-            self.successResultOf(running(attachment.detach()))
+            self.successResultOf(running(attachment.attach))
+            self.successResultOf(running(attachment.detach))
             self.assertEqual(getattr(avatar, "events", []), [])
 
     def test_onlyDetached(self) -> None:
@@ -196,8 +198,8 @@ class AttachmentTests(SynchronousTestCase):
         avatar = OnlyDetached("alice")
         avatar.events = []
         attachment = self.attachment(avatar)
-        self.successResultOf(running(attachment.attach()))
-        self.successResultOf(running(attachment.detach()))
+        self.successResultOf(running(attachment.attach))
+        self.successResultOf(running(attachment.detach))
         self.assertEqual(avatar.events, ["detached"])
 
     def test_onlyAttached(self) -> None:
@@ -205,6 +207,6 @@ class AttachmentTests(SynchronousTestCase):
         avatar = Hooked(lambda: None)
         avatar.detached = None  # type: ignore[assignment]
         attachment = self.attachment(avatar)
-        self.successResultOf(running(attachment.attach()))
-        self.successResultOf(running(attachment.detach()))
+        self.successResultOf(running(attachment.attach))
+        self.successResultOf(running(attachment.detach))
         self.assertEqual(avatar.events, ["attached"])

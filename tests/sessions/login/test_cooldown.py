@@ -23,7 +23,7 @@ class ChangeTests(RealmTestCase):
 
     def changes(self, realm: Any) -> Any:
         """What is remembered."""
-        return realm._entrance.arbitration.changes
+        return realm._entrance.arbitration.cooldown
 
     def test_theSecondChangeWaits(self) -> None:
         """The first takeover is at once; the next one waits until five seconds have gone, and holds no place."""
@@ -80,9 +80,9 @@ class ChangeTests(RealmTestCase):
         self.successResultOf(third)
         wire = self.wire(realm)
         wire.login().addErrback(lambda _: None)
-        self.assertEqual(len(self.changes(realm)._lines), 1)
+        self.assertEqual(len(self.changes(realm)._queues), 1)
         wire.cut()
-        self.assertEqual((self.changes(realm)._lines, timers(self.clock)), ({}, []))
+        self.assertEqual((self.changes(realm)._queues, timers(self.clock)), ({}, []))
 
     def test_aPlaceThatGetsFreeIsTakenAtOnce(self) -> None:
         """If the holder leaves meanwhile, the first of those who wait comes in without waiting for the time."""
@@ -209,7 +209,7 @@ class ChangeTests(RealmTestCase):
             for number in range(20):
                 for _ in range(2):
                     self.successResultOf(enter(realm, f"user{batch}.{number}"))
-            self.assertEqual(len(self.changes(realm)._at), 20)
+            self.assertEqual(len(self.changes(realm)._changedAt), 20)
             self.assertEqual(timers(self.clock), [])
             self.clock.advance(CHANGE_INTERVAL)
         self.assertEqual(self.changes(realm)._pending, {})
@@ -223,7 +223,7 @@ class ChangeTests(RealmTestCase):
         self.successResultOf(realm.close())
         self.failureResultOf(waiting, errors.ServerStopping)
         self.assertNothingLeft(realm)
-        self.assertEqual(self.changes(realm)._lines, {})
+        self.assertEqual(self.changes(realm)._queues, {})
 
     def test_withoutAClock(self) -> None:
         """Without a clock there is no telling how long, and nobody waits."""
