@@ -1,65 +1,67 @@
 """
-Every error of pbkit, in one place; one class for each reason.
+Every error of pbkit, one class per reason.
 
 ::
 
     pb.Error
-    `-- Error                          everything below crosses the wire
+    `-- Error                          all errors below are sent to the peer
         |-- LoginRefused               also cred's UnauthorizedLogin and LoginDenied
-        |   |-- BadCredentials         nobody by that name, or not that password
-        |   |-- AnonymousRefused       this server takes no anonymous log-ins
-        |   |-- BadAvatarId            the checker's avatar id cannot be one of ours
+        |   |-- BadCredentials         unknown user or wrong password
+        |   |-- AnonymousRefused       the server does not accept anonymous logins
+        |   |-- BadAvatarId            the checker returned an avatar id that is not valid
         |   |-- BadMind                the mind is neither None nor a reference
-        |   |-- ChallengeExpired       that challenge was answered before, or it is too late now
-        |   |-- TooManyFailures        log-ins failed in a row, and the connection is being closed
-        |   |-- TooManySessions        admission: a limit is reached
-        |   |-- LoginTimedOut          building or attaching took longer than 30 s
-        |   |-- LoginInterrupted       the session ended before it had begun
-        |   |-- LoginUnavailable       something broke in the server; its log says what
-        |   |-- LoginBanned            this user, or this address, is banned for some time
-        |   |-- ServerDraining         this server takes nobody in any more: try another
-        |   `-- ServerStopping         the server is going down
+        |   |-- ChallengeExpired       the challenge was answered before, or too late
+        |   |-- TooManyFailures        too many failed logins; the server closes the connection
+        |   |-- TooManySessions        a limit on sessions is reached
+        |   |-- LoginTimedOut          building or attaching the avatar took longer than 30 s
+        |   |-- LoginInterrupted       the session ended before the login was complete
+        |   |-- LoginUnavailable       unexpected exception in the server; see its log
+        |   |-- LoginBanned            the user or the address is banned for some time
+        |   |-- ServerDraining         the server accepts no more logins: try another server
+        |   `-- ServerStopping         the server is stopping
         |-- SessionEnded               also pb.DeadReferenceError
-        |   |-- LoggedOut              the client let go of all it held
-        |   |-- Disconnected           the connection is gone
-        |   |-- Replaced               a newer login took the place
-        |   |-- Kicked                 the server ended it
-        |   |-- SlowConsumer           its client did not keep up with what it was told
-        |   |-- Banned                 the server ended it, and lets the user or the address in no more for some time
-        |   |-- Idle                   the client did not call for too long
-        |   |-- TooOld                 no session of this server may be as old
-        |   |-- Draining               this server lets everybody go: log in to another
-        |   |-- TooManyReferences      it was to be given more references than a session may have
-        |   `-- Shutdown               the server is going down
+        |   |-- LoggedOut              the client released all its references
+        |   |-- Disconnected           the connection was lost
+        |   |-- Replaced               a newer login took over
+        |   |-- Kicked                 the server ended the session
+        |   |-- SlowConsumer           the client did not read its messages fast enough
+        |   |-- Banned                 the server ended the session, and bans the user or address for some time
+        |   |-- Idle                   the client made no call for `idleTimeout`
+        |   |-- TooOld                 the session reached `maxSessionAge`
+        |   |-- Draining               the server is being drained: log in to another server
+        |   |-- TooManyReferences      the session would have held more references than its limit
+        |   `-- Shutdown               the server is stopping
         |-- NoSuchMethod               also pb.NoSuchMethod
-        |-- BadValue                   what was sent cannot be read
-        |-- ClassRefused               also jelly.InsecureJelly: an instance of a class that is not accepted there
-        |-- CannotSend                 a result, or an argument, is of a kind that cannot be sent
-        |-- BadArguments               also TypeError: they do not fit the method that was called
-        |-- InternalError              something broke in the server; its log says what
-        |-- NoMind                     this client sent no mind, it cannot be called
-        |-- CallDropped                this client does not keep up, and the call was not kept waiting
+        |-- BadValue                   a value that was sent cannot be read
+        |-- ClassRefused               also jelly.InsecureJelly: an instance of a class that is not accepted
+        |-- CannotSend                 an argument or a result cannot be sent
+        |-- BadArguments               also TypeError: the arguments do not fit the method
+        |-- InternalError              unexpected exception in the server; see its log
+        |-- NoMind                     the client sent no mind, so the server cannot call it
+        |-- CallDropped                the client is a slow consumer, and the call was dropped
         `-- CallTimedOut               also TimeoutError: no answer within the deadline
     ValueError
-    |-- ConfigError                    local only: a realm, key or value that cannot be
-    |-- TooLarge                       local only: what a peer sends is over a bound
-    `-- Malformed                      local only: what a peer sends is no Banana
+    |-- ConfigError                    local only: an invalid realm, key or value
+    |-- TooLarge                       local only: received data exceeds a limit
+    `-- Malformed                      local only: received data is not valid Banana
     ConnectionError
-    `-- ConnectError                   local only: `pbkit.connect` came to nothing before a login could be answered
-        |-- ConnectFailed              nobody answers there, or the connection was lost
-        |   `-- TlsFailed              TLS could not be agreed on, or the certificate is not trusted
-        |-- ProtocolMismatch           what answers there does not speak Perspective Broker
+    `-- ConnectError                   local only: `pbkit.connect` failed before the login was answered
+        |-- ConnectFailed              no server at that address, or the connection was lost
+        |   `-- TlsFailed              the TLS handshake failed, or the certificate is not trusted
+        |-- ProtocolMismatch           the server does not speak Perspective Broker
         `-- TimedOut                   also TimeoutError: not logged in within the timeout
-    RemoteError                        local only, a pb.RemoteError: what the server raised is of a class that is not
+    RemoteError                        local only, a pb.RemoteError: the server raised an exception whose class is not
                                        on the client's allow-list
 
-What crosses the wire of one of these is its class name, which is the machine-readable reason, and its text, which is
-for people. None of them is Copyable or Jellyable, and none may become so: a peer that does not know such a class drops
-the connection and its caller waits for ever. As subclasses of `pb.Error` they are sent without a traceback in the log.
+The peer receives the class name, which is the machine-readable reason, and the text, which is for people. No class
+here is Copyable or Jellyable, and none may become so: a peer that does not know such a class drops the connection, and
+its caller waits forever. As subclasses of `pb.Error` they are sent without a traceback in the log.
 """
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Mapping
 from typing import ClassVar
 
 from twisted.cred.error import LoginDenied, UnauthorizedLogin
@@ -69,12 +71,12 @@ from twisted.spread.jelly import InsecureJelly
 
 class Error(pb.Error):
     """
-    The base of all that pbkit tells a peer.
+    The base class of every error that pbkit sends to a peer.
 
-    :param detail: what is particular to this case, a sentence for people; else the text of the class stands alone.
+    :param detail: a sentence for people about this case. Without it the text of the class is used.
     """
 
-    #: What is said when there is no detail.
+    #: The text used when there is no detail.
     text: ClassVar[str] = "error"
 
     def __init__(self, detail: str = "") -> None:
@@ -86,96 +88,94 @@ class Error(pb.Error):
 
 
 class LoginRefused(UnauthorizedLogin, LoginDenied, Error):
-    """
-    A login was refused. Old clients give up for good, as they should, on `UnauthorizedLogin` only.
-    """
+    """A login was refused. Also an `UnauthorizedLogin`, the only error on which older clients stop reconnecting."""
 
     text = "login refused"
 
 
 class BadCredentials(LoginRefused):
-    """Nobody by that name, or not that password: which of the two is not told."""
+    """Unknown user or wrong password. The client is not told which."""
 
     text = "unknown user or wrong password"
 
 
 class AnonymousRefused(LoginRefused):
-    """Nobody may come in without a name."""
+    """The server does not accept anonymous logins."""
 
-    text = "this server takes no anonymous log-ins: log in with a user name and password"
+    text = "this server accepts no anonymous logins: log in with a user name and password"
 
 
 class BadAvatarId(LoginRefused):
-    """A checker gave an avatar id that is not text, or one of the form kept for guests."""
+    """The checker returned an avatar id that is not a string, or that has the form reserved for anonymous users."""
 
-    text = "this user name cannot be served here"
+    text = "this server cannot serve this user name"
 
 
 class BadMind(LoginRefused):
-    """The mind was neither None nor a reference to an object of the client's."""
+    """The mind was neither None nor a reference to an object of the client."""
 
-    text = "the mind must be None or a pb.Referenceable of the client's"
+    text = "invalid mind: expected None or a pb.Referenceable of the client"
 
 
 class ChallengeExpired(LoginRefused):
-    """A challenge can be answered once, within some seconds: no guessing at it, and no replaying of an answer."""
+    """A challenge is valid once, and for `door.challenge` seconds only, so answers cannot be replayed."""
 
-    text = "this challenge was answered before, or too long ago: log in anew"
+    text = "this challenge was answered before, or has expired: log in again"
 
 
 class TooManyFailures(LoginRefused):
-    """So many log-ins failed in a row on this connection that it is being closed."""
+    """`door.failures` logins in a row failed on this connection, so the server closes it."""
 
-    text = "too many log-ins failed on this connection: connect anew"
+    text = "too many logins failed on this connection: reconnect"
 
 
 class TooManySessions(LoginRefused):
-    """Admission: a limit on live sessions is reached."""
+    """Admission refused the login because a limit on live sessions is reached."""
 
     text = "too many connections"
 
 
 class LoginTimedOut(LoginRefused):
-    """Building the avatar, or its `attached` hook, took too long."""
+    """Building the avatar, or its `attached` hook, took longer than 30 s."""
 
-    text = "the server took too long to log you in, try again later"
+    text = "the login took too long on the server, try again later"
 
 
 class LoginInterrupted(LoginRefused):
-    """The session was ended before the client had it."""
+    """The session ended before the client received its reference."""
 
-    text = "the session ended before it had begun"
+    text = "the session ended before the login was complete"
 
 
 class LoginUnavailable(LoginRefused):
-    """Something broke in the server; the detail carries an id that is in its log too."""
+    """An unexpected exception in the server. The detail has an error id; the server log has the traceback under it."""
 
     text = "the server could not log you in, try again later"
 
 
 class LoginBanned(LoginRefused):
-    """This user, or this address, is banned; the detail says for how long."""
+    """The user or the address is banned; the detail says for how long."""
 
     text = "banned"
 
 
 class ServerDraining(LoginRefused):
-    """This server takes nobody in any more, for it is about to go. A client that knows another may try that."""
+    """The server is being drained and accepts no more logins. The client may try another server."""
 
-    text = "this server takes no more log-ins, try another"
+    text = "this server accepts no more logins, try another"
 
 
 class ServerStopping(LoginRefused):
-    """The server is going down."""
+    """The server is stopping."""
 
     text = "the server is stopping, try again later"
 
 
 class SessionEnded(Error, pb.DeadReferenceError):
     """
-    The session that a reference was got through has ended.
+    The session that a reference belongs to has ended.
 
-    :param detail: what is added, for people, to the text of the class.
+    :param detail: appended to the text of the class, for people.
     """
 
     text = "this session has ended"
@@ -184,24 +184,24 @@ class SessionEnded(Error, pb.DeadReferenceError):
         return f"{self.text}: {self.detail}" if self.detail else self.text
 
     def again(self) -> SessionEnded:
-        """A new one that says the same: an exception that is raised twice collects tracebacks."""
+        """Return a copy to raise. Raising one exception object repeatedly would accumulate tracebacks."""
         return type(self)(self.detail)
 
 
 class LoggedOut(SessionEnded):
-    """The client let go of everything it held."""
+    """The client released all references of the session."""
 
     text = "this session was logged out"
 
 
 class Disconnected(SessionEnded):
-    """The connection that the session rode on is gone."""
+    """The connection of the session was lost."""
 
     text = "the connection of this session was lost"
 
 
 class Replaced(SessionEnded):
-    """A newer login of the same user took the place."""
+    """A newer login of the same user took over."""
 
     text = "this session was replaced by a newer login"
 
@@ -213,114 +213,150 @@ class Kicked(SessionEnded):
 
 
 class SlowConsumer(SessionEnded):
-    """Its client did not keep up with what it was told."""
+    """The client did not read its messages fast enough."""
 
-    text = "this session was ended because its client did not keep up"
+    text = "this session was ended because its client reads too slowly"
 
 
 class Banned(SessionEnded):
-    """The server ended the session, and until the ban is over refuses the user, or the address, with `LoginBanned`."""
+    """The server ended the session. Until the ban expires, it refuses the user or address with `LoginBanned`."""
 
     text = "this session was ended by a ban"
 
 
 class Idle(SessionEnded):
-    """The client had not called for as long as the realm's `idleTimeout`."""
+    """The client made no call for the realm's `idleTimeout`."""
 
     text = "this session ended because it was idle"
 
 
 class TooOld(SessionEnded):
-    """The session had lasted for as long as the realm's `maxSessionAge`."""
+    """The session reached the realm's `maxSessionAge`."""
 
-    text = "this session had reached the age at which a new login is needed"
+    text = "this session reached its maximum age: log in again"
 
 
 class Draining(SessionEnded):
-    """The server lets everybody go, such as before an upgrade. A client that knows another may log in there at once."""
+    """The server ends all sessions, for example before an upgrade. The client may log in to another server at once."""
 
     text = "this session ended because the server is being drained"
 
 
 class TooManyReferences(SessionEnded):
-    """The session was to be given more references than one may have: a client that keeps all, or a server's leak."""
+    """The session reached `calls.references`: the client never releases its references, or the server leaks them."""
 
-    text = "this session was given more references than it may have"
+    text = "this session exceeded the limit on references (calls.references)"
 
 
 class Shutdown(SessionEnded):
-    """The server is going down."""
+    """The server is stopping."""
 
     text = "this session ended because the server is stopping"
 
 
 class NoSuchMethod(Error, pb.NoSuchMethod):
-    """The object has no such method for peers to call."""
+    """The object has no remotely callable method of that name."""
 
     text = "no such method"
 
 
 class BadValue(Error):
-    """What was sent is not what jelly makes, or more than can be taken."""
+    """A value that was sent is not valid jelly, or exceeds a limit."""
 
-    text = "what was sent cannot be read"
+    text = "the value sent cannot be read"
 
     def __str__(self) -> str:
         return f"{self.text}: {self.detail}" if self.detail else self.text
 
 
 class ClassRefused(Error, InsecureJelly):
-    """An instance of a class was sent that the other end does not accept."""
+    """An instance of a class was sent that the receiver does not accept."""
 
-    text = "an instance of a class that is not accepted here"
+    text = "instances of this class are not accepted here"
 
 
 class CannotSend(Error):
-    """A result, or an argument, is or holds something that cannot be sent."""
+    """An argument or a result is, or contains, a value that cannot be sent."""
 
-    text = "this cannot be sent"
+    text = "this value cannot be sent"
 
 
 class BadArguments(Error, TypeError):
-    """The arguments of a call do not fit the method."""
+    """The arguments of a call do not fit the signature of the method."""
 
     text = "the arguments do not fit the method"
 
 
 class InternalError(Error):
-    """Something broke while a call was served; the detail carries an id that is in the log of that end too."""
+    """An unexpected exception in the called method. The detail has an error id; the log there has the traceback."""
 
     text = "internal error"
 
 
 class NoMind(Error):
-    """This client sent no mind at login, so the server cannot call it."""
+    """The client sent no mind at login, so the server cannot call it."""
 
     text = "this client sent no mind at login, so it cannot be called"
 
 
 class CallDropped(Error):
-    """The client does not keep up, and this call was not kept waiting."""
+    """The client is a slow consumer, and the call was dropped instead of queued."""
 
-    text = "the client does not keep up, and this call was not kept waiting"
+    text = "the call was dropped because the client reads too slowly"
 
 
 class CallTimedOut(Error, TimeoutError):
-    """No answer came within the deadline of the call."""
+    """No answer arrived within the deadline of the call."""
 
     text = "no answer within the deadline of the call"
 
 
 class ConfigError(ValueError):
-    """A realm, a key or a value that cannot be; the text says what would be right."""
+    """An invalid realm, key or value. The text says what is wrong and what is expected."""
+
+    @classmethod
+    def invalid(cls, name: str, got: str, expected: str, example: str = "") -> ConfigError:
+        """
+        Return the error for one invalid value.
+
+        :param name: the parameter or key.
+        :param got: the value; `shownValue` shows it with its type.
+        :param expected: what is accepted.
+        :param example: such as ``max = 3``.
+        """
+        return cls(f"invalid {name}: got {got}, expected {expected}{f', for example {example}' if example else ''}")
+
+
+#: The name of each type in error texts. bool comes before int, of which it is a subclass.
+_TYPE_NAMES: tuple[tuple[type, str], ...] = (
+    (bool, "boolean"),
+    (str, "string"),
+    (int, "integer"),
+    (float, "number"),
+    (list, "array"),
+    (Mapping, "table"),
+    (datetime.date, "date or time"),
+    (datetime.time, "date or time"),
+)
+
+
+def typeName(value: object) -> str:
+    """Return the name that error texts use for the type of a value, such as ``integer``."""
+    return next((name for kind, name in _TYPE_NAMES if isinstance(value, kind)), type(value).__name__)
+
+
+def shownValue(value: object) -> str:
+    """Return a value as error texts show it, with its type: ``'2' (string)``."""
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({typeName(value)})"
 
 
 class TooLarge(ValueError):
     """
-    What a peer sends is over a bound. Never sent to it: there is nothing left to say it on.
+    Received data exceeds a limit. Never sent to the peer.
 
     :ivar which: ``message``, ``items``, ``depth``, ``string``, ``list`` or ``prefix``.
-    :ivar bound: the bound that it is over.
+    :ivar bound: the limit.
     """
 
     texts: ClassVar[dict[str, str]] = {
@@ -342,37 +378,39 @@ class TooLarge(ValueError):
 
 
 class Malformed(ValueError):
-    """What a peer sends is no Banana, or not in the dialect that was agreed on. Never sent to it."""
+    """Received data is not valid Banana, or not of the negotiated dialect. Never sent to the peer."""
 
 
 class ConnectError(ConnectionError):
-    """`pbkit.connect` came to nothing before the server had an answer to the login. Never sent to a peer."""
+    """`pbkit.connect` failed before the server answered the login. Never sent to a peer."""
 
 
 class ConnectFailed(ConnectError):
-    """Nobody answers there, or the connection was lost before the login was answered."""
+    """No server answers at that address, or the connection was lost before the login was answered."""
 
 
 class TlsFailed(ConnectFailed):
-    """TLS could not be agreed on, or the server's certificate is not trusted."""
+    """The TLS handshake failed, or the server's certificate is not trusted."""
 
 
 class ProtocolMismatch(ConnectError):
-    """What answers there does not speak Perspective Broker."""
+    """The server does not speak Perspective Broker."""
 
 
 class TimedOut(ConnectError, TimeoutError):
-    """Not logged in within the timeout; the text says which step took so long."""
+    """Not logged in within the timeout. The text names the step that took too long."""
 
 
 class RemoteError(pb.RemoteError):
     """
-    What the server raised, where its class is not on the client's allow-list. Can be pickled; stock's cannot.
+    An exception that the server raised, of a class that is not on the client's allow-list.
 
-    :ivar remoteType: the name of its class, such as ``game.NotYourTurn``: a str, where stock has bytes.
-    :ivar remoteText: its text.
+    Unlike stock's, it can be pickled.
+
+    :ivar remoteType: the qualified name of the class, such as ``game.NotYourTurn``: a str, where stock has bytes.
+    :ivar remoteText: the text of the exception.
     :ivar remoteParents: the names of the classes that it derives from, its own first.
-    :ivar remoteTraceback: the server's, if that sends tracebacks; else a line that says so.
+    :ivar remoteTraceback: the traceback, if the server sends tracebacks; otherwise a line that says it does not.
     """
 
     def __init__(
@@ -390,7 +428,7 @@ class RemoteError(pb.RemoteError):
 
     def isA(self, kind: type[BaseException] | str) -> bool:
         """
-        Whether the server's exception was of a class, or of one that derives from it.
+        Return True if the server's exception was an instance of a class or of a subclass of it.
 
         :param kind: the class, or its qualified name: ``game.NotYourTurn``.
         """
@@ -405,6 +443,6 @@ def _table(base: type[Error]) -> dict[str, type[Error]]:
     return found
 
 
-#: Every class above that may cross the wire, by the name under which it does. Closed: classes that
-#: users derive later are not in it, so a peer's text never picks a class of somebody else's.
+#: Every class above that can be sent, by its name on the wire. The table is closed: it does not contain subclasses that
+#: users define later, so a name sent by a peer never selects a class of the program.
 BY_NAME: dict[str, type[Error]] = _table(Error)

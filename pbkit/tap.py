@@ -1,5 +1,5 @@
 """
-``twistd pbkit``: the options, and the service that they describe.
+``twistd pbkit`` and ``twist pbkit``: the options, and the service that they describe.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from typing import TextIO
 from twisted.copyright import version as twistedVersion
 from twisted.cred.credentials import IAnonymous, IUsernameHashedPassword
 from twisted.cred.strcred import AuthOptionMixin
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python import usage
 from twisted.spread.pb import IUsernameMD5Password
 
 from pbkit import __version__
-from pbkit.config.values import DEFAULT_GRACE, DEFAULT_PROFILE, DEFAULT_REALM, NEWCOMERS, SETTINGS
+from pbkit.config.values import DEFAULT_GRACE, DEFAULT_PROFILE, DEFAULT_REALM, NEW_SESSIONS, SETTINGS
 from pbkit.errors import ConfigError
 from pbkit.serving.plan import Plan
 from pbkit.serving.reload import Reload, Source
@@ -23,45 +24,45 @@ from pbkit.serving.resolve import realmLines
 from pbkit.serving.service import Server
 from pbkit.serving.showconfig import asToml
 
-#: Those that are not repeated.
+#: The settings that are not repeatable.
 _SINGLE = [setting for setting in SETTINGS if setting.kind is not tuple]
 
-#: What holds without a word, for --help.
+#: The defaults, for --help.
 _DEFAULTS = {
     "realm": DEFAULT_REALM,
-    "avatar": "the realm's own, or a small demo, with greet and echo",
-    "portal": "one of realm and auth",
+    "avatar": "the realm's own, or a demo with greet and echo",
+    "portal": "created from realm and auth",
     "profile": DEFAULT_PROFILE,
     "grace": DEFAULT_GRACE,
-    "enforce": NEWCOMERS,
+    "enforce": NEW_SESSIONS,
 }
 
 
 class Options(usage.Options, AuthOptionMixin):
     """
-    What can be said to ``twistd pbkit``. Whatever is wrong is a `UsageError`, before anything is opened.
+    The options of ``twistd pbkit``. Errors raise `UsageError` before anything is opened.
 
-    :ivar plan: what was said, once it has been parsed.
-    :ivar source: where that can be read again.
+    :ivar plan: the plan of the server, after parsing.
+    :ivar source: the file and the flags, to reload them later.
     """
 
     synopsis = "[--config FILE] [--realm NAME[:key=value...]] [--avatar NAME] [--auth TYPE:...] [--listen STRPORT]"
     longdesc = (
-        "Serve a Perspective Broker realm, with sessions. Without --auth, there is one user for this run, or "
-        "anonymous log-ins if that is what the realm is for, and only this machine may reach the server. "
+        "Serve a Perspective Broker realm, with sessions. Without --auth, the server has one user for this run "
+        "(or anonymous logins, with the realm anonymous) and must listen on this machine only. "
         "For example: twistd -n pbkit --realm limited:max=2 --avatar game.Player --auth file:passwd "
         "--listen tcp:8787"
     )
-    # No default is given to usage.Options: what was not said has to be told from what was.
+    # No defaults for usage.Options: a given flag must be distinguishable from a missing one.
     optParameters = [
-        ["config", "c", None, "A file of settings, in TOML; flags take precedence. Read again on SIGHUP."],
+        ["config", "c", None, "A configuration file in TOML. Flags take precedence. Reloaded on SIGHUP."],
         *([one.name, None, None, f"{one.doc} [default: {_DEFAULTS[one.name]}]"] for one in _SINGLE),
     ]
     optFlags = [
-        ["check-config", None, "Say OK, or all that is wrong with status 1; start nothing."],
-        ["print-config", None, "Show what is in force and where it comes from; start nothing."],
+        ["check-config", None, "Check the settings and exit: print OK, or all errors with status 1."],
+        ["print-config", None, "Print the settings in force with their origins, and exit."],
     ]
-    #: What PB's login can make; --help-auth lists the checkers of these.
+    #: The credentials that PB's login produces. --help-auth lists the checkers that accept one of these.
     supportedInterfaces = (IUsernameHashedPassword, IUsernameMD5Password, IAnonymous)
 
     def __init__(self) -> None:
@@ -77,7 +78,7 @@ class Options(usage.Options, AuthOptionMixin):
         self._listen.append(strport)
 
     def opt_auth(self, description: str) -> None:
-        """Who may log in: memory:NAME:PASSWORD, file:PATH, anonymous... Repeatable: each is asked in turn."""
+        """A credentials checker: memory:NAME:PASSWORD, file:PATH, anonymous... Repeatable, tried in order."""
         self._auth.append(description)
 
     def opt_allow(self, name: str) -> None:
@@ -85,30 +86,26 @@ class Options(usage.Options, AuthOptionMixin):
         self._allow.append(name)
 
     def opt_list_realms(self) -> None:
-        """
-        List the named realms, with their parameters, types and defaults, and exit.
-        """
+        """List the named realms with their parameters, types and defaults, and exit."""
         print("\n".join(realmLines()))
         raise SystemExit(0)
 
     def opt_version(self) -> None:
-        """
-        Display the versions of pbkit and Twisted, and exit.
-        """
+        """Print the versions of pbkit and Twisted, and exit."""
         print(f"pbkit {__version__} (Twisted {twistedVersion})")
         raise SystemExit(0)
 
     def postOptions(self) -> None:
         """
-        Decide what it all means.
+        Check all settings and make the plan.
 
-        :raises UsageError: something in it cannot be.
+        :raises UsageError: the settings have errors.
         """
         super().postOptions()  # type: ignore[no-untyped-call]
-        # Not at the top: the reactor is chosen by twistd's own --reactor, which is parsed by now.
+        # Import the reactor here, because twistd's own --reactor, which has been parsed by now, chooses it.
         from twisted.internet import reactor
 
-        # Where somebody's first avatar lies. At the end of the path, so that it hides nothing.
+        # Let --realm and --avatar find modules in the current directory. Appended, so that it shadows nothing.
         here = os.getcwd()
         if here not in sys.path:
             sys.path.append(here)
@@ -127,19 +124,19 @@ class Options(usage.Options, AuthOptionMixin):
             print(asToml(self.plan), end="")
             raise SystemExit(0)
         if self["check-config"]:
-            print(f"{self['config'] or 'what was said'}: OK")
+            print(f"{self['config'] or 'command line'}: OK")
             raise SystemExit(0)
 
 
-class Terminal:
+class TwistdTerminal:
     """
-    Standard output and error as they are now. Once twistd has begun to log, what is printed goes into the
-    log, and when it has become a daemon, nowhere.
+    The operator's terminal: standard output and error as they are when this is created. Later, twistd redirects both to
+    its log, and a daemon closes them.
     """
 
     def __init__(self) -> None:
-        self._out = _Kept(sys.stdout)
-        self._err = _Kept(sys.stderr)
+        self._out = _SavedStream(sys.stdout)
+        self._err = _SavedStream(sys.stderr)
 
     def say(self, text: str) -> None:
         """Show a line on standard output."""
@@ -150,13 +147,13 @@ class Terminal:
         self._err.show(text)
 
     def close(self) -> None:
-        """Let go of both; idempotent."""
+        """Close both; idempotent."""
         self._out.close()
         self._err.close()
 
 
-class _Kept:
-    """A hold on a stream, by a file descriptor of our own where it has one."""
+class _SavedStream:
+    """A standard stream, kept open by a duplicate of its file descriptor if it has one."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -166,19 +163,19 @@ class _Kept:
                 stream.flush()
                 self._own = os.fdopen(os.dup(stream.fileno()), "w", encoding="utf-8", errors="backslashreplace")
         except (OSError, ValueError):
-            pass  # No file behind it: a StringIO, say. Then the stream itself has to do.
+            pass  # The stream has no file descriptor, like a StringIO. Use the stream itself.
 
     def show(self, text: str) -> None:
         stream = self._own or self._stream
-        # print(file=None) would print to sys.stdout, which by now is the log.
+        # Check for None, because print(file=None) prints to sys.stdout, which is the log by now.
         if stream is not None:
             try:
                 print(text, file=stream, flush=True)
             except (OSError, ValueError):
-                pass  # Nobody reads it any more. That must not keep the server from starting.
+                pass  # The reader is gone. The server must start anyway.
 
     def close(self) -> None:
-        # Whoever reads what we write until its end would otherwise wait for as long as the server runs.
+        # Close the duplicate. Otherwise a process that reads our output to its end waits until the server exits.
         own, self._own, self._stream = self._own, None, None
         if own is not None:
             try:
@@ -189,17 +186,16 @@ class _Kept:
 
 def makeService(options: Options) -> Server:
     """
-    For twistd.
+    Return the service for twistd. It has not opened anything yet.
 
-    :param options: parsed.
-    :return: the service; nothing is open yet.
+    :param options: the parsed options.
     """
     from twisted.internet import reactor
 
     if options.plan is None:
         options.postOptions()
     assert options.plan is not None and options.source is not None
-    server = Server(options.plan, reactor, Terminal())
+    server = Server(options.plan, reactor, TwistdTerminal())
     if options.source.file is not None:
-        Reload(server, options.source, reactor).setServiceParent(server)  # type: ignore[no-untyped-call]
+        Reload(server, options.source, IReactorFromThreads(reactor)).setServiceParent(server)  # type: ignore[no-untyped-call]
     return server

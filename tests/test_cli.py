@@ -32,7 +32,7 @@ from pbkit import CachingRealm, ServerFactory
 from pbkit.cli import callParser, main
 from pbkit.client.session import GOODBYE
 from pbkit.command.asjson import oneLine, parseArgument, toJson
-from pbkit.command.onecall import CallFailed, Door, Status, oneCall
+from pbkit.command.onecall import CallFailed, Connector, Status, callOnce
 from pbkit.demo import DemoAvatar
 
 
@@ -106,7 +106,7 @@ def users() -> list[Any]:
 
 
 class OneCallTests(SynchronousTestCase):
-    """`oneCall`."""
+    """`callOnce`."""
 
     def run_(
         self,
@@ -120,8 +120,8 @@ class OneCallTests(SynchronousTestCase):
         self.clock = Clock()
         self.endpoint = Endpoint(server)
         credentials: Any = Anonymous() if user is None else UsernamePassword(user, password)
-        door = Door(self.clock, self.endpoint, credentials, 30)
-        result: Deferred[Any] = Deferred.fromCoroutine(oneCall(door, method, args))
+        connector = Connector(self.clock, self.endpoint, credentials, 30)
+        result: Deferred[Any] = Deferred.fromCoroutine(callOnce(connector, method, args))
         self.flush()
         return result
 
@@ -179,10 +179,10 @@ class OneCallTests(SynchronousTestCase):
     def test_anonymousIsRefused(self) -> None:
         """A realm that takes no guests says so; a stock server without such a checker in stock's words."""
         said = self.failed(self.run_(self.served(), user=None), Status.REFUSED)
-        self.assertIn("takes no anonymous log-ins", said)
+        self.assertIn("accepts no anonymous logins", said)
         server: Any = pb.PBServerFactory(Portal(StockRealm(), users()[:1]))
         said = self.failed(self.run_(server, user=None), Status.REFUSED)
-        self.assertIn("login refused: this server takes no anonymous", said)
+        self.assertIn("login refused: this server accepts no anonymous", said)
         self.flushLoggedErrors()
 
     def test_methodThatIsNotThereFails(self) -> None:
@@ -205,7 +205,7 @@ class OneCallTests(SynchronousTestCase):
         self.assertIn("cannot be sent", said)
         said = self.failed(self.run_(self.served(), "echo", 2**500), Status.USAGE)
         self.assertIn("cannot be sent", said)
-        # Stock's call leaves a Deferred behind, which nobody has and the end of the connection fails.
+        # Stock's call settingsOf a Deferred behind, which nobody has and the end of the connection fails.
         gc.collect()
         self.flushLoggedErrors(pb.PBConnectionLost)
 

@@ -261,7 +261,7 @@ class ProcessTests(SynchronousTestCase):
             (r"\] login refused: BadCredentials from 127\.0\.0\.1:\d+: unknown user or wrong password\n", 1),
             (r"\] logout: 'alice', session \w+, (LoggedOut|Disconnected)\n", 1),
             (r"\] logout: 'alice', session \w+, Shutdown\n", 1),
-            (r"\] pbkit stopped: 2 log-ins, 1 refused; ", 1),
+            (r"\] pbkit stopped: 2 logins, 1 refused; ", 1),
         ]:
             self.assertEqual(len(re.findall(pattern, log)), count, f"{pattern}\n{log}")
         for secret in ["sesame", "Sesame", "Traceback"]:
@@ -347,7 +347,7 @@ class ProcessTests(SynchronousTestCase):
         # 1; from the oldest Twisted that we support, 0.
         status = self.run_(*TWISTD, "--nonsense").wait()
         for words, said in [
-            (["--realm", "nonsense"], "there is no such; there are clientless, caching"),
+            (["--realm", "nonsense"], "unknown realm 'nonsense'. Named realms: clientless, caching"),
             (["--auth", "unix"], "plaintext"),
             (["--listen", "tcp:0"], "--auth file:passwd"),
         ]:
@@ -411,7 +411,7 @@ class ProcessTests(SynchronousTestCase):
         detached = sorted(line.split()[1] for line in told if line.endswith(" Shutdown"))
         self.assertEqual(len(set(attached)), 50)
         self.assertEqual(detached, attached)
-        self.assertIn("pbkit stopped: 50 log-ins, 0 refused", server.printed())
+        self.assertIn("pbkit stopped: 50 logins, 0 refused", server.printed())
 
     # The command.
 
@@ -427,11 +427,11 @@ class ProcessTests(SynchronousTestCase):
                 ([where, "whoami", *user], "sesame", (0, '"alice"\n', "")),
                 ([where, "echo", '[1, "a", null]', *user], "sesame", (0, '[1, "a", null]\n', "")),
                 ([where, "whoami", *user], "x", (4, "", "login refused: unknown user or wrong password")),
-                ([where, "whoami", "--anonymous"], None, (4, "", "login refused: this server takes no")),
+                ([where, "whoami", "--anonymous"], None, (4, "", "login refused: this server accepts no")),
                 ([where, "nosuch", *user], "sesame", (5, "", "nosuch failed: pbkit.errors.NoSuchMethod: ")),
                 (["tcp:127.0.0.1:1", "whoami", *user], "x", (3, "", "cannot connect: Connection was refused")),
                 (["unix:nosuch", "whoami", *user], "x", (3, "", "cannot connect: ")),
-                (["tcp:h:http", "whoami", *user], "x", (2, "", "endpoint 'tcp:h:http': ")),
+                (["tcp:h:http", "whoami", *user], "x", (2, "", "invalid endpoint 'tcp:h:http': ")),
                 ([nowhere, "whoami", *user, "--timeout=0.3"], "x", (6, "", "no answer within 0.3 s while log")),
                 ([where, "whoami", *user], None, (2, "", "no password: set PBKIT_PASSWORD")),
             ]:

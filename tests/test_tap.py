@@ -20,7 +20,7 @@ from pbkit.demo import DemoAvatar
 from pbkit.serving.reload import Reload
 from pbkit.serving.service import Server
 from pbkit.sessions.realms import NAMED
-from pbkit.tap import Options, Terminal, makeService
+from pbkit.tap import Options, TwistdTerminal, makeService
 from pbkit.wire.profile import DROPIN
 
 
@@ -53,7 +53,7 @@ class OptionsTests(SynchronousTestCase):
 
     def test_nothingSaidServesTheCachingRealmToAGuestOnLoopback(self) -> None:
         """The defaults: the caching realm with the demo avatar, port 8787 of this machine, one user."""
-        plan = self.parsed().plan
+        plan: Any = self.parsed().plan
         assert plan is not None
         self.assertIs(type(plan.realm), NAMED["caching"])
         self.assertIs(plan.realm.avatarClass, DemoAvatar)
@@ -62,7 +62,7 @@ class OptionsTests(SynchronousTestCase):
 
     def test_everythingSaidIsInThePlan(self) -> None:
         """Realm, avatar, checkers and listeners are those that were named, the latter in their order."""
-        plan = self.parsed(
+        plan: Any = self.parsed(
             "--realm", "limited:max=2", "--avatar", "pbkit.sessions.clock.ClockAvatar",
             "--auth", "memory:alice:a", "--auth", "memory:bob:b",
             "--listen", "tcp:1", "--listen", "unix:x",
@@ -79,7 +79,7 @@ class OptionsTests(SynchronousTestCase):
         for words, said in [
             (["--realm", "nonsense"], "caching"),
             (["--realm", "limited:maximum=3"], "max: int"),
-            (["--realm", "limited:max=x"], "whole number"),
+            (["--realm", "limited:max=x"], "an integer"),
             (["--realm", "limited:max"], "key=value"),
             (["--realm", "nosuchgame.Realm"], "nosuchgame.Realm"),
             (["--avatar", "nosuchgame.Player"], "nosuchgame.Player"),
@@ -105,7 +105,7 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual([line.split()[0] for line in lines], list(NAMED))
 
     def test_listsTheCheckersThatCanWork(self) -> None:
-        """--help-auth lists those that PB's login can use, and leaves out the others."""
+        """--help-auth lists those that PB's login can use, and settingsOf out the others."""
         shown = self.shown("--help-auth")
         for kind in ["memory", "file", "anonymous"]:
             self.assertIn(kind, shown)
@@ -131,7 +131,7 @@ class OptionsTests(SynchronousTestCase):
         self.addCleanup(os.chdir, os.getcwd())
         self.addCleanup(sys.modules.pop, "besidegame", None)
         os.chdir(directory)
-        plan = self.parsed("--avatar", "besidegame.Player").plan
+        plan: Any = self.parsed("--avatar", "besidegame.Player").plan
         assert plan is not None
         self.assertEqual(plan.realm.avatarClass.__module__, "besidegame")
 
@@ -169,7 +169,7 @@ class ConfigTests(SynchronousTestCase):
     def test_fileIsServedWithFlagsAbove(self) -> None:
         """What the file says is in the plan, but for what a flag says."""
         self.write("[server]\nrealm = 'limited'\nlisten = ['unix:x', 'unix:y']\n[realm]\nmax = 2\n")
-        plan = self.parsed("--config", "pbkit.toml", "--listen", "unix:z", "--grace", "1.5").plan
+        plan: Any = self.parsed("--config", "pbkit.toml", "--listen", "unix:z", "--grace", "1.5").plan
         assert plan is not None
         self.assertEqual((plan.realm.max, [text for text, _ in plan.listen]), (2, ["unix:z"]))
         self.assertEqual(plan.config.grace, 1.5)
@@ -196,7 +196,7 @@ class ConfigTests(SynchronousTestCase):
         said = str(self.assertRaises(UsageError, self.parsed, "--config", "pbkit.toml"))
         self.assertEqual([line.partition(": ")[0] for line in said.splitlines()], ["pbkit.toml:2", "pbkit.toml:4"])
         said = str(self.assertRaises(UsageError, self.parsed, "--config", "pbkti.toml"))
-        self.assertEqual(said, "config pbkti.toml: there is no such file, did you mean 'pbkit.toml'?")
+        self.assertEqual(said, "cannot read config pbkti.toml: no such file, did you mean 'pbkit.toml'?")
         for text in ["soon", "-1", "nan", "inf"]:
             self.assertIn("at least 0", str(self.assertRaises(UsageError, self.parsed, "--grace", text)))
 
@@ -204,7 +204,7 @@ class ConfigTests(SynchronousTestCase):
         """A configuration that is right ends with status 0 and a word."""
         self.write("[server]\nrealm = 'limited'\n")
         self.assertEqual(self.shown("--config", "pbkit.toml", "--check-config"), (0, "pbkit.toml: OK\n", ""))
-        self.assertEqual(self.shown("--check-config"), (0, "what was said: OK\n", ""))
+        self.assertEqual(self.shown("--check-config"), (0, "command line: OK\n", ""))
 
     def test_checkSaysAllThatIsWrong(self) -> None:
         """One that is wrong ends with status 1 and a line for each thing; no password is in them."""
@@ -223,7 +223,7 @@ class ConfigTests(SynchronousTestCase):
         self.assertNotIn("hunter2", out)
 
     def test_onlyAFileIsReadAgain(self) -> None:
-        """A server that was started without a file leaves SIGHUP to the system."""
+        """A server that was started without a file settingsOf SIGHUP to the system."""
         self.write("")
         for words, number in [((), 0), (("--config", "pbkit.toml"), 1)]:
             service = makeService(self.parsed(*words))
@@ -267,7 +267,7 @@ class MakeServiceTests(SynchronousTestCase):
 
 
 class TerminalTests(SynchronousTestCase):
-    """`Terminal`: standard output as it was before twistd took it."""
+    """`TwistdTerminal`: standard output as it was before twistd took it."""
 
     def streams(self) -> tuple[Any, Any]:
         """A file in the place of each stream."""
@@ -285,7 +285,7 @@ class TerminalTests(SynchronousTestCase):
     def test_reachesTheOriginalStreams(self) -> None:
         """What is shown goes where the streams went when it was made, at once, whatever they are now."""
         out, err = self.streams()
-        terminal = Terminal()
+        terminal = TwistdTerminal()
         log = StringIO()
         self.patch(sys, "stdout", log)
         self.patch(sys, "stderr", log)
@@ -297,7 +297,7 @@ class TerminalTests(SynchronousTestCase):
     def test_survivesTheDescriptors(self) -> None:
         """A daemon closes its standard descriptors; what is shown still arrives."""
         out, _ = self.streams()
-        terminal = Terminal()
+        terminal = TwistdTerminal()
         out.close()
         terminal.say("hello")
         self.assertEqual(self.read(out), "hello\n")
@@ -306,7 +306,7 @@ class TerminalTests(SynchronousTestCase):
     def test_isSilentOnceClosed(self) -> None:
         """After the start is over it shows nothing, least of all in the log."""
         out, err = self.streams()
-        terminal = Terminal()
+        terminal = TwistdTerminal()
         terminal.close()
         terminal.close()
         log = StringIO()
@@ -320,7 +320,7 @@ class TerminalTests(SynchronousTestCase):
         out = StringIO()
         self.patch(sys, "stdout", out)
         self.patch(sys, "stderr", None)
-        terminal = Terminal()
+        terminal = TwistdTerminal()
         self.patch(sys, "stdout", StringIO())
         terminal.say("hello")
         terminal.complain("no")
@@ -333,7 +333,7 @@ class TerminalTests(SynchronousTestCase):
         reading, writing = os.pipe()
         with os.fdopen(writing, "w") as stream:
             self.patch(sys, "stdout", stream)
-            terminal = Terminal()
+            terminal = TwistdTerminal()
             os.close(reading)
             terminal.say("hello")
             terminal.close()

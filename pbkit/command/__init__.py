@@ -1,9 +1,10 @@
 """
-What the `pbkit` command does.
+The work of the `pbkit` command. `pbkit.cli` parses its options.
 
 ::
 
-    onecall.py      one login, its calls, goodbye;  watch
-    asjson.py       what is printed;  lines.py: what is read
+    onecall.py      logs in and calls one method, or one per input line, or watches
+    asjson.py       arguments and answers as JSON
+    lines.py        reads lines of standard input
     scaffold.py     the project that ``init`` writes, from templates/
 """

@@ -1,5 +1,5 @@
 """
-Values on the command line and on the terminal: JSON, with marks for what JSON does not have.
+Arguments and answers as JSON, with marks for the types that JSON does not have.
 """
 
 from __future__ import annotations
@@ -7,54 +7,51 @@ from __future__ import annotations
 import base64
 import json
 import math
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from twisted.python.reflect import safe_str
 from twisted.spread import pb
 
 
-def parseArgument(text: str) -> Any:
-    """
-    :return: what the text means as JSON; the text itself where it is none.
-    """
+def parseArgument(text: str) -> object:
+    """Return the value of a JSON text, or the text itself if it is not JSON."""
     try:
-        # NaN and Infinity are Python's, not JSON's.
-        return json.loads(text, parse_constant=_noConstant)
+        # Python would also accept NaN and Infinity, which are not JSON.
+        value: object = json.loads(text, parse_constant=_rejectConstant)
     except (ValueError, RecursionError):
         return text
+    return value
 
 
-def _noConstant(name: str) -> NoReturn:
+def _rejectConstant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
 def oneLine(text: str) -> str:
-    """
-    A text from elsewhere, fit for a terminal: on one line, with nothing that a terminal would obey.
-    """
+    """Return an untrusted text on one line, with control characters escaped, so that it is safe for a terminal."""
     text = " ".join(text.split())
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
-#: The keys under which `toJson` marks what JSON does not have. A dict that has just one key, and that one of
-#: these, is marked itself, so that an answer never reads as what it is not.
+#: The keys with which `toJson` marks types that JSON does not have. A dict whose only key is one of these is marked
+#: itself, so that it is not mistaken for a mark.
 _MARKS = frozenset(("bytes", "tuple", "set", "dict", "float", "reference", "object", "cycle", "error"))
 
 
-def toJson(answer: Any) -> str:
+def toJson(answer: object) -> str:
     """
-    An answer as JSON, on one line and in ASCII: nothing in it can be obeyed by a terminal.
+    Return an answer as JSON, on one line and in ASCII, so that it is safe for a terminal.
 
-    What JSON does not have is marked: ``{"bytes": base64}``, ``{"tuple": [...]}``, ``{"set": [...]}``, a dict
-    with keys other than str ``{"dict": [[key, value], ...]}``, ``{"float": "nan"}``, a reference to an object
-    of the server's ``{"reference": number}``, any other object ``{"object": its class and text}``, and
-    ``{"cycle": true}`` for what is inside itself. ``{"error": text}`` is no answer of a server's: with many calls it
-    stands in the place of one that failed.
+    Types that JSON does not have are marked: ``{"bytes": base64}``, ``{"tuple": [...]}``, ``{"set": [...]}``,
+    ``{"dict": [[key, value], ...]}`` for a dict with keys that are not strings, ``{"float": "nan"}``,
+    ``{"reference": number}`` for a reference to an object of the server, ``{"object": class and text}`` for any other
+    object, and ``{"cycle": true}`` for a container inside itself. ``{"error": text}`` is not an answer: it replaces the
+    answer of a call that failed, when one call is made per input line.
     """
     return json.dumps(_marked(answer, ()), allow_nan=False)
 
 
-def _marked(value: Any, around: tuple[int, ...]) -> Any:
+def _marked(value: object, around: tuple[int, ...]) -> object:
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):

@@ -1,31 +1,30 @@
 """
-The lines of standard input, when they are asked for.
+Reads lines of standard input, on demand.
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 
 @implementer(IReadDescriptor)
-class Lines:
+class LineReader:
     """
-    Reads no further ahead than a chunk, so that a large input is never all in memory.
+    Reads lines on demand, at most one chunk ahead, so that a large input is never held in memory.
 
-    Not by `twisted.internet.stdio`, which would make standard output its own as well, and close it at the end of input.
+    `twisted.internet.stdio` would not do: it takes over standard output as well, and closes it at the end of the input.
 
-    :param reactor: reads, once a line is asked for.
-    :param descriptor: standard input.
+    :param reactor: notifies when there is input.
+    :param descriptor: the file descriptor of standard input.
     """
 
-    def __init__(self, reactor: Any, descriptor: int = 0) -> None:
+    def __init__(self, reactor: IReactorFDSet, descriptor: int = 0) -> None:
         self._reactor = reactor
         self._descriptor = descriptor
         self._rest = b""
@@ -35,7 +34,9 @@ class Lines:
 
     def next(self) -> Deferred[str | None]:
         """
-        :return: a Deferred of the next line, without its end; of None after the last. One at a time.
+        Read the next line. Do not call this again before the Deferred has fired.
+
+        :return: a Deferred of the line without its line end, or of None at the end of the input.
         """
         waiting: Deferred[str | None] = Deferred(lambda _: self._stop())
         self._waiting = waiting
@@ -60,7 +61,7 @@ class Lines:
         except BlockingIOError:
             return
         except OSError:
-            # Closed, as by `<&-`.
+            # Standard input is closed, for example by `<&-`.
             data = b""
         *lines, self._rest = (self._rest + data).split(b"\n")
         self._lines.extend(lines)
@@ -70,12 +71,12 @@ class Lines:
             self._give()
 
     def connectionLost(self, reason: Failure) -> None:
-        """`IReadDescriptor`. The end of a pipe: some reactors say so without a read."""
+        """`IReadDescriptor`. Some reactors report the end of a pipe with this instead of a read."""
         self._end()
 
     def _end(self) -> None:
         if self._rest:
-            # The last line may lack its end.
+            # The last line may have no line end.
             self._lines.append(self._rest)
             self._rest = b""
         self._ended = True

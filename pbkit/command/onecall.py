@@ -1,7 +1,7 @@
 """
-What the `pbkit` command does, once it knows what it is asked: one call, many calls, or listening.
+The work of ``pbkit call`` and ``pbkit watch``: one call, one call per input line, or listening.
 
-Each is over in time, whatever the other end does, and fails with `CallFailed` only.
+Each ends within its timeout whatever the server does, and fails with `CallFailed` only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pbkit.errors import CallTimedOut, ConnectError, LoginRefused, RemoteError, 
 
 
 class Status(IntEnum):
-    """What became of a call; the exit statuses of the `pbkit` command."""
+    """The outcome of a call; the exit statuses of the `pbkit` command."""
 
     ANSWERED = 0
     USAGE = 2
@@ -30,17 +30,16 @@ class Status(IntEnum):
     REFUSED = 4
     REMOTE_ERROR = 5
     TIMED_OUT = 6
-    #: 128 + SIGINT, as shells have it.
+    #: 128 + SIGINT, as in shells.
     INTERRUPTED = 130
 
 
 class CallFailed(Exception):
     """
-    There is no answer.
+    The call has no answer.
 
-    :param status: why.
-    :param text: the same for people. It may hold the other end's text, which is not to be trusted with a
-        terminal.
+    :param status: the kind of failure.
+    :param text: the reason, for people. It may contain text from the server, so escape it before showing it.
     """
 
     def __init__(self, status: Status, text: str) -> None:
@@ -48,14 +47,14 @@ class CallFailed(Exception):
         self.status = status
 
 
-class Door:
+class Connector:
     """
-    Where to log in, and as whom.
+    Logs in to one server as one user.
 
-    :param reactor: for connections and its clock.
-    :param endpoint: where the server is: an endpoint or its description.
+    :param reactor: for connections and timeouts.
+    :param endpoint: the server's endpoint, or its description.
     :param credentials: as for `connect`.
-    :param timeout: for connecting and logging in, and then for each call, in seconds.
+    :param timeout: seconds for connecting and logging in, and again for each call.
     """
 
     def __init__(self, reactor: Any, endpoint: Any, credentials: Any, timeout: float) -> None:
@@ -64,11 +63,11 @@ class Door:
         self._endpoint = endpoint
         self._credentials = credentials
 
-    async def enter(self, mind: Any = None) -> ClientSession:
+    async def login(self, mind: pb.Referenceable | None = None) -> ClientSession:
         """
-        Log in.
+        Connect and log in.
 
-        :raises CallFailed: it came to nothing.
+        :raises CallFailed: the connection or the login failed.
         """
         try:
             return await connect(
@@ -83,44 +82,44 @@ class Door:
         except CancelledError:
             raise CallFailed(Status.INTERRUPTED, "interrupted") from None
         except Exception as error:
-            # Such as a user name that is too long to be sent.
+            # For example a user name that is too long to be sent.
             raise CallFailed(Status.USAGE, _named(error)) from None
 
 
-async def oneCall(door: Door, method: str, args: Sequence[Any]) -> Any:
+async def callOnce(connector: Connector, method: str, args: Sequence[object]) -> object:
     """
-    Log in, call, log out, all within the timeout but for the goodbye.
+    Log in, call a method and log out. The timeout covers everything except the logout.
 
     :param method: the name of the method, without ``perspective_``.
     :param args: its arguments.
     :return: the answer.
-    :raises CallFailed: there is none.
+    :raises CallFailed: the call has no answer.
     """
-    deadline = door.reactor.seconds() + door.timeout
-    me = await door.enter()
+    deadline = connector.reactor.seconds() + connector.timeout
+    me = await connector.login()
     try:
-        return await _call(me, method, args, deadline - door.reactor.seconds())
+        return await _call(me, method, args, deadline - connector.reactor.seconds())
     finally:
         await _leave(me)
 
 
-async def manyCalls(
-    door: Door,
+async def callEachLine(
+    connector: Connector,
     nextLine: Callable[[], Awaitable[str | None]],
     answer: Callable[[str], None],
-    told: Callable[[str], None],
+    complain: Callable[[str], None],
 ) -> Status:
     """
-    Log in, and make a call for each line: a method and its arguments, in the words of a shell. Blank lines and those
-    that begin with # are passed over.
+    Log in and make one call per line: a method and its arguments, quoted as in a shell. Blank lines and lines that
+    begin with # are skipped.
 
-    :param nextLine: gives a line when there is one; None is the end.
-    :param answer: takes a line for each call, in their order: the answer in JSON, or ``{"error": text}``.
-    :param told: takes a line for each call that has failed.
-    :return: what the first that failed has failed with; `Status.ANSWERED` if none has.
-    :raises CallFailed: not logged in, or the session is over, or interrupted.
+    :param nextLine: returns the next line, or None at the end.
+    :param answer: called with one line per call, in order: the answer as JSON, or ``{"error": text}``.
+    :param complain: called with one line per failed call.
+    :return: the status of the first call that failed; `Status.ANSWERED` if none did.
+    :raises CallFailed: the login failed, the session ended, or the user interrupted.
     """
-    me = await door.enter()
+    me = await connector.login()
     status = Status.ANSWERED
     number = 0
     try:
@@ -129,12 +128,12 @@ async def manyCalls(
             if not line.strip() or line.lstrip().startswith("#"):
                 continue
             try:
-                answer(toJson(await _line(me, line, door.timeout)))
+                answer(toJson(await _line(me, line, connector.timeout)))
             except CallFailed as error:
                 if error.status in (Status.UNREACHABLE, Status.INTERRUPTED):
                     raise CallFailed(error.status, f"line {number}: {error}") from None
                 answer(f'{{"error": {toJson(oneLine(str(error)))}}}')
-                told(f"line {number}: {error}")
+                complain(f"line {number}: {error}")
                 status = status or error.status
     except CancelledError:
         raise CallFailed(Status.INTERRUPTED, "interrupted") from None
@@ -143,7 +142,7 @@ async def manyCalls(
     return status
 
 
-async def _line(me: ClientSession, line: str, timeout: float) -> Any:
+async def _line(me: ClientSession, line: str, timeout: float) -> object:
     try:
         method, *args = shlex.split(line)
     except ValueError as error:
@@ -151,9 +150,9 @@ async def _line(me: ClientSession, line: str, timeout: float) -> Any:
     return await _call(me, method, [*map(parseArgument, args)], timeout)
 
 
-async def _call(me: ClientSession, method: str, args: Sequence[Any], timeout: float) -> Any:
-    answering: Deferred[Any] = me.callRemote(method, *args, pbtimeout=timeout)
-    # What is wrong with the arguments is known at once; an answer has yet to come.
+async def _call(me: ClientSession, method: str, args: Sequence[object], timeout: float) -> object:
+    answering: Deferred[object] = me.callRemote(method, *args, pbtimeout=timeout)
+    # An error that is there at once is about the arguments, because no answer can have arrived yet.
     unsent = answering.called and me.ended is None
     try:
         return await answering
@@ -174,16 +173,16 @@ async def _leave(me: ClientSession) -> None:
     try:
         await me.close()
     except CancelledError:
-        # Asked to hurry: the connection is cut off by now.
+        # The user interrupted again, so the connection was aborted.
         pass
 
 
-class Watcher(pb.Referenceable):
+class PrintingMind(pb.Referenceable):
     """
-    A mind that writes down whatever it is told, one line each.
+    A mind that prints every call, one line each.
 
-    :param write: takes a line.
-    :param asJson: as ``{"method": "score", "args": [50], "kw": {}}``; else as ``score 50``.
+    :param write: called with each line.
+    :param asJson: True for ``{"method": "score", "args": [50], "kw": {}}``, False for ``score 50``.
     """
 
     def __init__(self, write: Callable[[str], None], asJson: bool) -> None:
@@ -191,7 +190,7 @@ class Watcher(pb.Referenceable):
         self._asJson = asJson
 
     def remoteMessageReceived(self, broker: Any, message: Any, args: Any, kw: Any) -> Any:
-        """Serve a call, of whatever name. The answer is None."""
+        """Print a call of any method, and answer None."""
         args, kw = broker.unserialize(args), broker.unserialize(kw)
         method = message.decode("utf-8", "backslashreplace") if isinstance(message, bytes) else safe_str(message)
         args = list(args) if isinstance(args, list | tuple) else [args]
@@ -206,15 +205,15 @@ class Watcher(pb.Referenceable):
         return broker.serialize(None)
 
 
-async def watch(door: Door, mind: Watcher, begun: Callable[[], None]) -> None:
+async def watch(connector: Connector, mind: PrintingMind, begun: Callable[[], None]) -> None:
     """
-    Log in and listen until it is cancelled, which is the usual end.
+    Log in and listen until cancelled.
 
-    :param mind: is told.
-    :param begun: called once the login is through.
-    :raises CallFailed: not logged in, or the session has ended.
+    :param mind: receives the server's calls.
+    :param begun: called after the login.
+    :raises CallFailed: the login failed, or the session ended.
     """
-    me = await door.enter(mind)
+    me = await connector.login(mind)
     try:
         begun()
         error = await me.whenEnded()
@@ -235,5 +234,5 @@ def _text(error: Exception) -> str:
     return safe_str(error).rstrip(".")
 
 
-def _str(value: Any) -> str:
+def _str(value: object) -> str:
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else safe_str(value)

@@ -1,10 +1,10 @@
 """
-What an operator wants: from flags and a file to frozen dataclasses. Pure: imports no realm, knows no reactor.
+What the operator asked for: from flags and a file to frozen dataclasses. Pure: imports no realm and no reactor.
 
 ::
 
     values.py       the dataclasses, and the settings that flags and file share
-    file.py         a TOML file, and the flags above it
-    lines.py        at which line each key of a file stands
-    bounds.py       fields of frozen classes as keys of a file
+    file.py         parses the TOML file and combines it with the flags
+    lines.py        the line number of each key in the file
+    fields.py       the fields of frozen attrs classes as keys of the file
 """

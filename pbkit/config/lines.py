@@ -1,7 +1,7 @@
 """
-On which line of a TOML file each value stands, which the standard library's `tomllib` does not tell.
+The line number of each key and value in a TOML file. The standard library's `tomllib` does not report them.
 
-Only for a text that `tomllib` has taken: nothing is checked here.
+Only for text that `tomllib` has parsed: the scanner here validates nothing.
 """
 
 from __future__ import annotations
@@ -10,41 +10,43 @@ import re
 import tomllib
 from bisect import bisect_left
 from collections.abc import Mapping
-from typing import TypeAlias
 
-Path: TypeAlias = tuple[str | int, ...]
+from pbkit.config.values import Path
 
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _KEY = re.compile(r"""[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*'""")
 _DOT = re.compile(r"[ \t]*\.[ \t]*")
-#: The forms of text, the longer quotes first: a text in three quotes may end in one or two of its own.
-_TEXT = re.compile(
+#: The forms of a string, the longer quotes first: a string in three quotes may end in one or two quotes of its own.
+_STRING = re.compile(
     r'"""(?:[^\\]|\\.)*?"{3,5}(?!")'
     r"|'''.*?'{3,5}(?!')"
     r"""|"(?:[^"\\]|\\.)*"|'[^']*'""",
     re.DOTALL,
 )
-#: Numbers, dates and truth values. None has any of these characters within.
+#: Numbers, dates and booleans. None contains one of the excluded characters.
 _BARE = re.compile(r"[^,\]}#\n]*")
 
 
 def locate(text: str) -> Mapping[Path, int]:
     """
+    Return the line number, from 1, of each key, table and array element.
+
     :param text: TOML that `tomllib` can read.
-    :return: the line, from 1, on which the key of each value and each table stands, and each element of an array.
-        A path goes from the top by keys and, within arrays, by places.
-    :raises RecursionError: it is nested too deep.
+    :return: by path; a path consists of keys and, within arrays, of indexes.
+    :raises RecursionError: the text is nested too deeply.
     """
-    return _Scan(text).lines
+    return _Scanner(text).lines
 
 
-class _Scan:
+class _Scanner:
+    """Walks through TOML text once, from top to bottom, and notes where each key begins."""
+
     def __init__(self, text: str) -> None:
         self.lines: dict[Path, int] = {}
         self._text = text
         self._at = 0
         self._newlines = [match.start() for match in re.finditer("\n", text)]
-        #: How many tables each array of tables has by now.
+        #: The number of tables seen so far in each array of tables.
         self._counts: dict[Path, int] = {}
         table: Path = ()
         while self._skip():
@@ -58,7 +60,7 @@ class _Scan:
                 self._pair(table)
 
     def _skip(self) -> bool:
-        """Pass over what says nothing; whether there is more."""
+        """Skip blanks and comments. Return True if there is more text."""
         self._match(_BLANK)
         return self._at < len(self._text)
 
@@ -77,7 +79,7 @@ class _Scan:
         return True
 
     def _note(self, path: Path) -> None:
-        # The first one that names it: a table that is made by its parts stands where the first of these does.
+        # The first mention counts: a table that is only implied by its parts has the line of the first part.
         self.lines.setdefault(path, bisect_left(self._newlines, self._at) + 1)
 
     def _key(self) -> list[str]:
@@ -85,7 +87,7 @@ class _Scan:
         names: list[str] = []
         while True:
             token = self._match(_KEY)
-            # A key in quotes may have escapes, which the library knows how to read.
+            # A quoted key may contain escapes, so let the library decode it.
             names.append(tomllib.loads(f"k={token}")["k"] if token[:1] in ("'", '"') else token)
             if not self._match(_DOT):
                 return names
@@ -125,5 +127,5 @@ class _Scan:
             while not self._take("}"):
                 self._pair(path)
                 self._take(",")
-        elif not self._match(_TEXT):
+        elif not self._match(_STRING):
             self._match(_BARE)

@@ -1,8 +1,7 @@
 """
-What an operator wants, as frozen dataclasses: from text, purely.
+The operator's settings as frozen dataclasses, and the parsers for short descriptions such as ``limited:max=3``.
 
-Nothing here imports a realm, opens a file or knows a reactor; whether the names that were given
-mean anything is for `pbkit.serving.service` to say.
+This module imports no realm, opens no file and knows no reactor. `pbkit.serving.resolve` looks up the names.
 """
 
 from __future__ import annotations
@@ -17,41 +16,40 @@ from typing import Any, TypeAlias
 
 from pbkit.errors import ConfigError
 
-#: The realm that is served unless another is asked for: what most programs want, one avatar for one
-#: player, whoever holds it.
+#: The realm that is served by default: one cached avatar per user, which is what most programs need.
 DEFAULT_REALM = "caching"
 
-#: Where to listen unless told: pb's own port (`twisted.spread.pb.portno`), this machine only.
+#: The default listener: PB's own port (`twisted.spread.pb.portno`), reachable from this machine only.
 DEFAULT_LISTEN = "tcp:8787:interface=127.0.0.1"
 
-#: The profile of what twistd serves; `pbkit.wire.profile` says what it means.
+#: The default profile; see `pbkit.wire.profile`.
 DEFAULT_PROFILE = "strict"
 
-#: How long `detached` hooks have when the server stops, in seconds: `Realm.close`'s own figure.
+#: The default time for `detached` hooks when the server stops, in seconds; the same as that of `Realm.close`.
 DEFAULT_GRACE = 5.0
 
-#: Whom other limits are for when the file is read again; newcomers unless told.
-NEWCOMERS, EVERYBODY = "newcomers", "everybody"
+#: Who is affected when limits change on reload: new logins only (the default), or existing sessions too.
+NEW_SESSIONS, ALL_SESSIONS = "newcomers", "everybody"
 
-#: Stands for a text that is wrong, which has been told already. No flag and no file can have it.
-WRONG = "\0"
+#: Stands for a value whose error has been reported already. Neither a flag nor a file can contain it.
+INVALID = "\0"
 
-#: Where a value stands in a configuration file: tables and keys, and the place in an array.
+#: The position of a value in a configuration file: tables and keys, and the index in an array.
 Path: TypeAlias = tuple[str | int, ...]
 
 
-def nothing() -> Mapping[Any, Any]:
-    """An empty mapping that stays so."""
+def emptyMapping() -> Mapping[Any, Any]:
+    """Return a read-only empty mapping."""
     return MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Origin:
     """
-    Where a value comes from.
+    The origin of a value.
 
-    :ivar source: ``default``, a flag such as ``--realm``, or the name of a file.
-    :ivar line: in that file, from 1; 0 for what is in no file.
+    :ivar source: ``default``, a flag such as ``--realm``, or a file name.
+    :ivar line: the line in that file, from 1; 0 if the source is not a file.
     """
 
     source: str
@@ -67,13 +65,14 @@ DEFAULT = Origin("default")
 @dataclass(frozen=True)
 class Setting:
     """
-    One thing that can be said of a server, by a flag and in the ``[server]`` table of a file.
+    One setting of a server, both as a flag and as a key of the ``[server]`` table.
 
-    :ivar name: the flag is ``--name``, the key ``name``.
-    :ivar kind: `str`, `float`, or `tuple` for several texts (a flag that is repeated, an array).
-    :ivar example: a value of it, as it is written in a file.
-    :ivar secret: whether it may hold passwords.
-    :ivar choices: the only texts there are, or ().
+    :ivar name: the flag is ``--name``, the key is ``name``.
+    :ivar kind: `str`, `float`, or `tuple` for several strings (a repeatable flag, an array).
+    :ivar doc: one line for ``--help``.
+    :ivar example: a value as it is written in a file.
+    :ivar secret: True if a value may contain passwords.
+    :ivar choices: the accepted strings, or () for any.
     """
 
     name: str
@@ -84,22 +83,22 @@ class Setting:
     choices: tuple[str, ...] = ()
 
 
-#: Declared once: the flags, the keys of ``[server]``, and what ``--print-config`` shows are made from these.
+#: The flags, the keys of ``[server]`` and the output of ``--print-config`` are derived from this declaration.
 SETTINGS: tuple[Setting, ...] = (
     Setting("realm", str, "A name from --list-realms, or the dotted path of a realm class or object.", '"limited"'),
     Setting("avatar", str, "The dotted path of the avatar class.", '"game.Player"'),
-    Setting("portal", str, "The dotted path of a cred Portal, with realm and checkers of its own.", '"game.portal"'),
+    Setting("portal", str, "The dotted path of a cred Portal with its own realm and checkers.", '"game.portal"'),
     Setting("listen", tuple, "A server endpoint: tcp:, ssl:, unix:...", '["tcp:8787:interface=127.0.0.1"]'),
-    Setting("auth", tuple, "Who may log in: memory:NAME:PASSWORD, file:PATH, anonymous...", '["file:passwd"]', True),
+    Setting("auth", tuple, "A checker: memory:NAME:PASSWORD, file:PATH, anonymous...", '["file:passwd"]', True),
     Setting("allow", tuple, "A Copyable or Cacheable class that clients may send, or its name.", '["game.Card"]'),
-    Setting("profile", str, "How strict the server is: strict, or drop-in for what stock has.", '"strict"'),
-    Setting("grace", float, "Seconds for running calls and the avatars' hooks when the server stops.", "5.0"),
+    Setting("profile", str, "How strict the server is: strict, or drop-in to behave like stock PB.", '"strict"'),
+    Setting("grace", float, "Seconds that running calls and detached hooks have when the server stops.", "5.0"),
     Setting(
         "enforce",
         str,
-        "Whom other limits are for when the file is read again: newcomers, or everybody.",
-        f'"{NEWCOMERS}"',
-        choices=(NEWCOMERS, EVERYBODY),
+        "Who is affected when limits change on reload: newcomers (new logins only), or everybody.",
+        f'"{NEW_SESSIONS}"',
+        choices=(NEW_SESSIONS, ALL_SESSIONS),
     ),
 )
 
@@ -107,16 +106,16 @@ SETTINGS: tuple[Setting, ...] = (
 @dataclass(frozen=True)
 class RealmSpec:
     """
-    Which realm, as text: ``limited:max=3``.
+    A realm and its parameters, as in ``limited:max=3``.
 
     :ivar name: a short name, or the dotted path of a class or an object.
-    :ivar parameters: by key, the text of each value.
-    :ivar typed: by key, values that are no text but what a file says; no key is in both.
+    :ivar parameters: by key, the text of each value from a description such as ``limited:max=3``.
+    :ivar typed: by key, the values from the ``[realm]`` table of a file, already typed. No key is in both.
     """
 
     name: str
-    parameters: Mapping[str, str] = field(default_factory=nothing)
-    typed: Mapping[str, Any] = field(default_factory=nothing)
+    parameters: Mapping[str, str] = field(default_factory=emptyMapping)
+    typed: Mapping[str, object] = field(default_factory=emptyMapping)
 
     def __str__(self) -> str:
         return ":".join([self.name, *(f"{key}={value}" for key, value in {**self.parameters, **self.typed}.items())])
@@ -125,21 +124,19 @@ class RealmSpec:
 @dataclass(frozen=True)
 class ServerConfig:
     """
-    A server, as its operator describes it.
+    The settings of a server.
 
-    :ivar realm: which realm it serves.
+    :ivar realm: the realm to serve.
     :ivar avatar: the dotted path of the avatar class, or None for the realm's own.
-    :ivar listen: descriptions of server endpoints, as `twisted.internet.endpoints.serverFromString`
-        takes them; at least one.
-    :ivar auth: descriptions of checkers, as `twisted.cred.strcred` takes them. They may hold passwords, so
-        they are not shown with the rest.
-    :ivar portal: the dotted path of a cred portal that takes the place of realm, avatar and auth, or None.
-    :ivar allow: the dotted paths of classes that clients may send, or the names that these are registered for.
+    :ivar listen: server endpoint descriptions for `twisted.internet.endpoints.serverFromString`; at least one.
+    :ivar auth: checker descriptions for `twisted.cred.strcred`. They may contain passwords, so ``repr()`` omits them.
+    :ivar portal: the dotted path of a cred portal, which replaces realm, avatar and auth; or None.
+    :ivar allow: the dotted paths, or registered names, of classes that clients may send.
     :ivar profile: the name of the profile.
-    :ivar bounds: fields of the profile that are to be otherwise, nested as the profile is.
-    :ivar grace: how long running calls and `detached` hooks have when the server stops, in seconds.
-    :ivar enforce: whom other limits are for when the file is read again.
-    :ivar origins: where each value comes from, by its place in a file; the default, if it is not in here.
+    :ivar profileFields: values that replace fields of the profile, nested as the profile is.
+    :ivar grace: the time for running calls and `detached` hooks when the server stops, in seconds.
+    :ivar enforce: who is affected when limits change on reload.
+    :ivar origins: the origin of each value by its position in a file. A value without an entry is the default.
     """
 
     realm: RealmSpec = field(default_factory=lambda: RealmSpec(DEFAULT_REALM))
@@ -149,15 +146,16 @@ class ServerConfig:
     portal: str | None = None
     allow: tuple[str, ...] = ()
     profile: str = DEFAULT_PROFILE
-    bounds: Mapping[str, Any] = field(default_factory=nothing)
+    profileFields: Mapping[str, object] = field(default_factory=emptyMapping)
     grace: float = DEFAULT_GRACE
-    enforce: str = NEWCOMERS
-    origins: Mapping[Path, Origin] = field(default_factory=nothing, compare=False, repr=False)
+    enforce: str = NEW_SESSIONS
+    origins: Mapping[Path, Origin] = field(default_factory=emptyMapping, compare=False, repr=False)
 
     def origin(self, *path: str | int) -> Origin:
         """
+        Return the origin of a value, or else of the array or table that contains it.
+
         :param path: such as ``"server", "listen", 0`` or ``"realm", "max"``.
-        :return: where the value there comes from; if it has no origin of its own, that of the whole it is in.
         """
         for end in range(len(path), 0, -1):
             if path[:end] in self.origins:
@@ -166,7 +164,7 @@ class ServerConfig:
 
 
 class Problems:
-    """All that is wrong with a configuration, so that it can be told at once."""
+    """Collects all errors of a configuration, so that they are reported together."""
 
     def __init__(self) -> None:
         self._found: list[tuple[int, str]] = []
@@ -176,19 +174,19 @@ class Problems:
 
     def add(self, text: str, origin: Origin = DEFAULT) -> None:
         """
-        One more.
+        Add an error.
 
-        :param text: what is wrong and what would be right, on one line.
-        :param origin: of what is wrong. If that is a file, the text is told with the file and the line.
+        :param text: one line that says what is wrong and what is expected.
+        :param origin: of the wrong value. If it has a line number, the text is prefixed with the file and the line.
         """
         text = f"{origin}: {text}" if origin.line else text
-        # What is quoted may have ends of lines, and what else a terminal or a log should not get as it is.
+        # Escape quoted values: they may contain line ends and control characters, unsafe for a terminal or a log.
         shown = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
         self._found.append((origin.line, shown))
 
     @contextmanager
-    def under(self, origin: Origin = DEFAULT) -> Iterator[None]:
-        """Take in what is raised as `ConfigError`, as what is wrong there."""
+    def catch(self, origin: Origin = DEFAULT) -> Iterator[None]:
+        """Return a context manager that catches a `ConfigError` and adds it."""
         try:
             yield
         except ConfigError as e:
@@ -196,16 +194,16 @@ class Problems:
 
     def check(self) -> None:
         """
-        :raises ConfigError: there is something; its text has a line for each, in the order of the file.
+        Raise all errors as one.
+
+        :raises ConfigError: there is at least one error. The text has one line per error, in the order of the file.
         """
         if self._found:
             raise ConfigError("\n".join(text for _, text in sorted(self._found, key=lambda each: each[0])))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """
-    :return: ``, did you mean 'max'?`` if something that is known reads much like the name, else nothing.
-    """
+    """Return ``, did you mean 'max'?`` if a known name is similar, else an empty string."""
     by = {one.lower(): one for one in known}
     found = difflib.get_close_matches(name.lower(), by, 1)
     return f", did you mean {by[found[0]]!r}?" if found else ""
@@ -213,12 +211,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def splitDescription(text: str) -> list[tuple[str, ...]]:
     r"""
-    Take apart a text like ``tcp:8787:interface=\:\:1``, with Twisted's own rules for endpoint strings:
-    a colon separates, the first ``=`` of a field ends its key, a backslash takes the meaning
-    from the next character.
+    Split a description such as ``tcp:8787:interface=\:\:1`` by Twisted's rules for endpoint strings: a colon separates
+    fields, the first ``=`` of a field ends its key, a backslash escapes the next character.
 
-    :return: for each field ``(value,)`` or ``(key, value)``.
-    :raises ConfigError: the text ends in a backslash that escapes nothing.
+    :return: ``(value,)`` or ``(key, value)`` for each field.
+    :raises ConfigError: the text ends in a single backslash.
     """
     fields: list[tuple[str, ...]] = []
     done: tuple[str, ...] = ()
@@ -228,7 +225,7 @@ def splitDescription(text: str) -> list[tuple[str, ...]]:
         if character == "\\":
             escaped = next(characters, None)
             if escaped is None:
-                raise ConfigError(f"{text!r} ends in a backslash: write two for one that is meant as such")
+                raise ConfigError(f"invalid description {text!r}: trailing backslash, write two for a literal one")
             current += escaped
         elif character == ":":
             fields.append((*done, current))
@@ -243,49 +240,50 @@ def splitDescription(text: str) -> list[tuple[str, ...]]:
 
 def parseRealm(text: str) -> RealmSpec:
     """
+    Parse a realm description. Does not check that the realm or its parameters exist.
+
     :param text: ``NAME`` or ``NAME:key=value:key=value``.
-    :return: what it says; whether there is such a realm or key is not looked at.
-    :raises ConfigError: it is not of that form, or a key is given twice.
+    :raises ConfigError: the text does not have that form, or a key is given twice.
     """
     first, *rest = splitDescription(text)
     if len(first) != 1 or not first[0]:
-        raise ConfigError(f"realm {text!r}: it is written NAME or NAME:key=value, for example limited:max=3")
+        raise ConfigError.invalid("realm", repr(text), "NAME or NAME:key=value", "limited:max=3")
     parameters: dict[str, str] = {}
     for pair in rest:
         if len(pair) != 2 or not pair[0]:
             raise ConfigError(
-                f"realm {text!r}: {'='.join(pair)!r} is not key=value, as in limited:max=3 "
+                f"invalid realm {text!r}: got {'='.join(pair)!r}, expected key=value, for example limited:max=3 "
                 "(write \\: for a colon within a value)"
             )
         key, value = pair
         if key in parameters:
-            raise ConfigError(f"realm {text!r}: {key} is given twice")
+            raise ConfigError(f"invalid realm {text!r}: {key} is given twice")
         parameters[key] = value
     return RealmSpec(first[0], MappingProxyType(parameters))
 
 
-#: How many connections may wait for a listener to accept them, unless its description says so. Twisted's own default is
-#: 50, and a restart brings back more clients than that at once. Past it Linux answers with SYN cookies and forgets the
-#: end of the handshake; and as it is the server that speaks first in PB, such a client waits until TCP gives up.
-#: The kernel takes no more than its ``net.core.somaxconn``, which is 4096 too since Linux 5.4.
+#: The listen backlog of a listener whose description does not set one. Twisted's default of 50 is too small, because
+#: more clients than that reconnect at once after a restart. Beyond the backlog Linux answers with SYN cookies and may
+#: lose the end of the handshake; as the server speaks first in PB, such a client hangs until TCP gives up.
+#: The kernel caps the value at ``net.core.somaxconn``, which is also 4096 since Linux 5.4.
 BACKLOG = 4096
 
-#: At which field of a description the backlog stands when it is given without its key, as in `_INTERFACE_AT`.
+#: The index of the backlog in a description when it is given without its key, counted as in `_INTERFACE_AT`.
 _BACKLOG_AT = {"tcp": 3, "ssl": 6, "tcp6": 2, "tls": 3, "unix": 3}
 
-#: For the endpoints that bind to an interface: at which field it stands when it is given without its
-#: key, counted from the type, as `twisted.internet.endpoints` has it.
+#: For endpoints that bind to an interface: the index of the interface when it is given without its key, counted from
+#: the type as in `twisted.internet.endpoints`.
 _INTERFACE_AT = {"tcp": 2, "ssl": 5, "tcp6": 3}
 
 
-def loopbackOnly(description: str) -> bool:
+def isLoopbackOnly(description: str) -> bool:
     """
-    Whether a server listening there can be reached from this machine only.
+    Return True if a server that listens there is reachable from this machine only.
 
-    Unsure means no: an interface that is a name other than ``localhost``, a type of endpoint that is not
-    known, and ``haproxy:``, whatever it wraps, for a proxy is there to let others in.
+    In doubt the answer is False: for an interface that is a name other than ``localhost``, for an unknown type of
+    endpoint, and for ``haproxy:`` with any endpoint, because a proxy is there to forward other machines' connections.
 
-    :param description: of a server endpoint.
+    :param description: a server endpoint description.
     """
     try:
         fields = splitDescription(description)
@@ -300,7 +298,7 @@ def loopbackOnly(description: str) -> bool:
         return False
     positional = [one[0] for one in fields if len(one) == 1]
     named = [one[1] for one in fields if len(one) == 2 and one[0] == "interface"]
-    # Twisted takes the last of several; with a mixture of both it fails. All must be loopback.
+    # Twisted uses the last of several interfaces, and fails on a mixture of both forms. Require loopback for all.
     interfaces = named + positional[_INTERFACE_AT[kind] : _INTERFACE_AT[kind] + 1]
     return bool(interfaces) and all(map(_isLoopback, interfaces))
 
@@ -316,10 +314,10 @@ def _isLoopback(interface: str) -> bool:
 
 def withBacklog(description: str) -> str:
     """
-    The same listener, with a backlog of `BACKLOG` where its description names none.
+    Return the description with ``backlog=`` `BACKLOG` added, if it sets no backlog itself.
 
-    :param description: of a server endpoint. One of a type that is not known, or that cannot be read, is left as it is:
-        whoever reads it next says what is wrong.
+    :param description: a server endpoint description. One of an unknown type, or one that cannot be parsed, is returned
+        unchanged: Twisted's own parser reports the error.
     """
     try:
         fields = splitDescription(description)
@@ -327,7 +325,7 @@ def withBacklog(description: str) -> str:
         return description
     positional = [one[0] for one in fields if len(one) == 1]
     while positional[:1] == ["haproxy"]:
-        # In front of the description of what it listens with.
+        # A prefix to the description of the real listener.
         del positional[0]
     at = _BACKLOG_AT.get(positional[0]) if positional else None
     if at is None or len(positional) > at or any(one[0] == "backlog" for one in fields if len(one) == 2):

@@ -1,11 +1,12 @@
 """
-From a configuration to a running server.
+From the settings to a running server. The only place that wires all packages together.
 
 ::
 
-    resolve.py      names to realms, avatars and parameters
+    resolve.py      looks up realms, avatars, profiles and classes, and checks parameters
     plan.py         decides and checks everything, opens nothing
-    service.py      opens what was decided, and wires it
-    reload.py       reads the file again on SIGHUP
-    printed.py      what --print-config shows;  announce.py: what a guest is told
+    service.py      opens what was decided: listeners and the factory
+    reload.py       rereads the file on SIGHUP
+    showconfig.py   the output of --print-config
+    announce.py     how to log in to a server without --auth
 """

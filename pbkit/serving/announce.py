@@ -1,7 +1,7 @@
 """
-What a server that nobody told who may log in says on the terminal: who may, and a line to paste.
+The announcement of a server that was started without ``--auth``: who can log in, and a command line to paste.
 
-It goes to the terminal and never through the log, for it holds a password.
+It is shown on the terminal and never logged, because it contains a password.
 """
 
 from __future__ import annotations
@@ -13,62 +13,62 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from twisted.internet.address import UNIXAddress
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.endpoints import quoteStringArgument
+from twisted.internet.interfaces import IAddress
 
 
 @dataclass(frozen=True)
 class Guest:
-    """The one user of a server that was started without checkers, for this run only."""
+    """The only user of a server that was started without checkers. The password is valid for this run."""
 
     name: str = "guest"
-    #: 96 bits: a challenge and its answer that somebody overheard are of no use to him.
+    #: 96 bits: enough that the password cannot be searched for with an overheard challenge and its answer.
     password: str = field(default_factory=lambda: secrets.token_urlsafe(12), repr=False)
 
 
-def lines(guest: Guest | None, method: str, places: Sequence[tuple[str, Any]]) -> list[str]:
+def announcement(guest: Guest | None, method: str, listeners: Sequence[tuple[str, IAddress]]) -> list[str]:
     """
-    :param guest: None if log-ins are anonymous.
-    :param method: what the lines to paste call.
-    :param places: the description of each server endpoint, and the address where it listens.
-    :return: what to print: the last lines, one for each place, are to be pasted into a shell.
+    Return the lines to show. The last ones, one per listener, are commands to paste into a shell.
+
+    :param guest: None if logins are anonymous.
+    :param method: the method that the commands call.
+    :param listeners: the description and the address of each listener.
     """
     if guest is None:
-        told = ["no --auth was given: anybody on this machine may log in, anonymously. Try:"]
-        before, who = "", "--anonymous"
+        lines = ["no --auth was given, so anyone on this machine can log in anonymously. Try:"]
+        variables, user = "", "--anonymous"
     else:
-        told = [
-            "no --auth was given: for this run there is one user. Try:",
+        lines = [
+            "no --auth was given, so there is one user, for this run only. Try:",
             f"  user:     {guest.name}",
             f"  password: {guest.password}",
         ]
-        before, who = f"PBKIT_PASSWORD={shlex.quote(guest.password)} ", f"--user {guest.name}"
-    for description, address in places:
-        where = shlex.quote(clientDescription(description, address))
-        told.append(f"  {before}{command()} call {where} {method} {who}")
-    return told
+        variables, user = f"PBKIT_PASSWORD={shlex.quote(guest.password)} ", f"--user {guest.name}"
+    for description, address in listeners:
+        endpoint = shlex.quote(clientDescription(description, address))
+        lines.append(f"  {variables}{command()} call {endpoint} {method} {user}")
+    return lines
 
 
-def clientDescription(description: str, address: Any) -> str:
+def clientDescription(description: str, address: IAddress) -> str:
     """
-    The client endpoint that reaches a server endpoint.
+    Return the client endpoint that connects to a listener.
 
-    :param description: of the server endpoint.
-    :param address: where that listens.
+    :param description: the server endpoint.
+    :param address: the address it listens on.
     """
     if isinstance(address, UNIXAddress):
         name = address.name or b""
         return f"unix:{quoteStringArgument(os.path.abspath(os.fsdecode(name)))}"
+    assert isinstance(address, IPv4Address | IPv6Address)
     kind = "ssl" if description.startswith("ssl:") else "tcp"
     return f"{kind}:{quoteStringArgument(address.host)}:{address.port}"
 
 
 def command() -> str:
-    """
-    :return: how the `pbkit` command that belongs to this process is called from a shell.
-    """
+    """Return the shell command that runs the `pbkit` command of this Python installation."""
     beside = os.path.join(os.path.dirname(sys.executable), "pbkit")
     found = shutil.which("pbkit")
     if found is not None and os.path.exists(beside) and os.path.samefile(found, beside):

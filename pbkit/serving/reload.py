@@ -1,5 +1,5 @@
 """
-Where a configuration comes from, and what becomes of it when it is read again while the server runs.
+Where the settings come from, and how changes take effect when the file is reloaded while the server runs.
 """
 
 from __future__ import annotations
@@ -7,16 +7,20 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from types import FrameType
+from typing import Any, TypeAlias
 
 from twisted.application.service import Service
+from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from pbkit.config.file import FileSettings, combine, parseFile
-from pbkit.config.values import EVERYBODY, Problems, ServerConfig, loopbackOnly, nearest
+from pbkit.config.values import ALL_SESSIONS, Problems, ServerConfig, isLoopbackOnly, nearest
 from pbkit.errors import ConfigError
 from pbkit.serving.plan import Plan, prepare
 from pbkit.serving.resolve import findRealm
@@ -26,40 +30,46 @@ from pbkit.sessions.realm import Realm
 
 log = Logger()
 
+SignalHandler: TypeAlias = Callable[[int, FrameType | None], object] | int | signal.Handlers
+
 
 @dataclass(frozen=True)
 class Source:
     """
-    A file and flags, to be read as often as one likes.
+    The configuration file and the flags, which can be read repeatedly.
 
-    :ivar file: its name, as it was given, or None.
-    :ivar flags: what was given, by the names of `pbkit.config.values.SETTINGS`.
-    :ivar directory: where all relative paths start, those within the file as well: twistd may go elsewhere later.
+    :ivar file: the file name as given, or None.
+    :ivar flags: the given flags, by the names of `pbkit.config.values.SETTINGS`.
+    :ivar directory: the base of relative paths, including those in the file: twistd may change its directory later.
     """
 
     file: str | None
-    flags: Mapping[str, Any] = field(repr=False)
+    flags: Mapping[str, object] = field(repr=False)
     directory: str
 
-    def read(self, reactor: Any, running: Plan | None = None) -> Plan:
+    def read(self, reactor: object, running: Plan | None = None) -> Plan:
         """
-        Decide what they mean by now.
+        Read the file and return the plan of the server.
 
-        :param running: what is served, if anything is: its realm is not made again if it still is the one asked for.
-        :raises ConfigError: all that is wrong, each on a line.
+        :param running: the plan of the running server, on reload. Its realm is kept if the settings still name it.
+        :raises ConfigError: the settings have errors; the text has one line for each.
         """
         problems = Problems()
         with contextlib.ExitStack() as stack:
             try:
-                # Only if need be: a thread of somebody else's would see it.
+                # Change the directory only if necessary: other threads of the program see the change.
                 if os.getcwd() != self.directory:
                     stack.enter_context(contextlib.chdir(self.directory))
             except OSError as e:
-                raise ConfigError(f"{self.directory}, where the server was started: {e.strerror}") from None
+                raise ConfigError(f"cannot enter the start directory {self.directory}: {e.strerror}") from None
             file = FileSettings() if self.file is None else parseFile(_text(self.file), self.file, problems)
             config = combine(file, self.flags, problems)
             realm = None
-            if running is not None and _who(config) == _who(running.config) and config.avatar == running.config.avatar:
+            if (
+                running is not None
+                and _served(config) == _served(running.config)
+                and config.avatar == running.config.avatar
+            ):
                 realm = running.realm
             return prepare(config, reactor, problems, realm)
 
@@ -73,69 +83,69 @@ def _text(file: str) -> str:
         near = ""
         with contextlib.suppress(OSError):
             near = nearest(name, os.listdir(directory or "."))
-        raise ConfigError(f"config {file}: there is no such file{near}") from None
+        raise ConfigError(f"cannot read config {file}: no such file{near}") from None
     except (OSError, ValueError) as e:
-        raise ConfigError(f"config {file}: cannot be read: {getattr(e, 'strerror', None) or e}") from None
+        raise ConfigError(f"cannot read config {file}: {getattr(e, 'strerror', None) or e}") from None
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as e:
         line = content.count(b"\n", 0, e.start) + 1
-        raise ConfigError(f"{file}:{line}: not UTF-8: save the file in that encoding") from None
+        raise ConfigError(f"{file}:{line}: invalid UTF-8: save the file as UTF-8") from None
 
 
 class Reload(Service):
     """
-    Reads the configuration again on SIGHUP, and applies what can change while the server runs.
+    Reloads the configuration on SIGHUP, and applies the settings that can change while the server runs.
 
-    If anything in it is wrong, or a new listener cannot be opened, all stays as it was. No session is ended by it, and
-    no connection closed; unless its limits are for everybody, when those go who are too many.
+    If the configuration has errors, or a new listener cannot be opened, the current settings stay. A reload ends no
+    session and closes no connection, except with ``enforce = "everybody"``, which ends sessions above the new limits.
 
-    :param server: what it changes.
-    :param source: what it reads.
-    :param reactor: runs the reading, outside of the signal's handler.
+    :param server: the running server.
+    :param source: the file and the flags.
+    :param reactor: runs the reload outside of the signal handler.
     """
 
-    def __init__(self, server: Server, source: Source, reactor: Any) -> None:
+    def __init__(self, server: Server, source: Source, reactor: IReactorFromThreads) -> None:
         self._server = server
         self._source = source
         self._reactor = reactor
-        self._before: Any = None
-        self._at: Deferred[None] | None = None
+        self._previousHandler: SignalHandler | None = None
+        self._reloading: Deferred[None] | None = None
 
     def startService(self) -> None:
-        """Listen for the signal."""
+        """Install the signal handler."""
         super().startService()  # type: ignore[no-untyped-call]
-        # Not a method of the reactor's: it leaves this signal alone.
-        before = signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
-        self._before = signal.SIG_DFL if before is None else before
+        # The reactor does not handle this signal itself.
+        previous = signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+        self._previousHandler = signal.SIG_DFL if previous is None else previous
 
     def stopService(self) -> None:
-        """Leave the signal to whoever had it before."""
+        """Restore the previous signal handler."""
         super().stopService()  # type: ignore[no-untyped-call]
-        before, self._before = self._before, None
-        # None: it was never started, as when the port of another service was taken.
-        if before is not None:
-            signal.signal(signal.SIGHUP, before)
+        previous, self._previousHandler = self._previousHandler, None
+        # None if the service was never started, because the port of another service was in use.
+        if previous is not None:
+            signal.signal(signal.SIGHUP, previous)
 
     def reload(self) -> Deferred[None]:
         """
-        Read it again.
+        Reload the configuration.
 
-        :return: a Deferred that fires when all is applied, or nothing; it never fails.
+        :return: a Deferred that fires when all changes are applied, or none. It never fails.
         """
-        if self._at is not None:
-            # One is at work, and may have read the file before it was written: this one comes after.
+        if self._reloading is not None:
+            # The reload in progress may have read the file before its last change, so reload once more after it.
             done: Deferred[None] = Deferred()
-            self._at.addCallback(lambda _: self.reload().addCallback(done.callback))
+            self._reloading.addCallback(lambda _: self.reload().addCallback(done.callback))
             return done
-        self._at = at = Deferred[None]()
+        self._reloading = reloading = Deferred[None]()
         copy: Deferred[None] = Deferred()
 
-        def finish(result: Any) -> None:
-            if result is not None:
-                log.failure("reading the configuration again broke; the server goes on as it was", result)
-            self._at = None
-            at.callback(None)
+        def finish(result: object) -> None:
+            if isinstance(result, Failure):
+                log.failure("configuration not reloaded, unexpected exception; keeping the current settings", result)
+            self._reloading = None
+            reloading.callback(None)
             copy.callback(None)
 
         Deferred.fromCoroutine(self._reload()).addBoth(finish)
@@ -150,133 +160,149 @@ class Reload(Service):
         except ConfigError as e:
             problems = str(e).splitlines()
             for problem in problems:
-                log.error("configuration: {problem}", problem=problem)
-            log.error("configuration not applied, {count} wrong: the server goes on as it was", count=len(problems))
+                log.error("configuration error: {problem}", problem=problem)
+            log.error(
+                "configuration not reloaded, {errors}; keeping the current settings",
+                errors="1 error" if len(problems) == 1 else f"{len(problems)} errors",
+            )
             return
         try:
             changed, fixed = await self._apply(plan, running)
         except Exception as e:
-            log.error("configuration not applied, {reason}: the server goes on as it was", reason=reasonOf(e))
+            log.error("configuration not reloaded, {reason}; keeping the current settings", reason=reasonOf(e))
             return
         for text in fixed:
-            log.warn("configuration: {what}: takes effect only after a restart", what=text)
-        told = ", ".join(changed) or "nothing changed"
-        log.info("configuration {file} read again: {changes}", file=self._source.file, changes=told)
+            log.warn("configuration change needs a restart: {what}", what=text)
+        log.info(
+            "configuration {file} reloaded: {changes}",
+            file=self._source.file,
+            changes=", ".join(changed) or "no changes",
+        )
 
     async def _apply(self, plan: Plan, running: Plan) -> tuple[list[str], list[str]]:
         """
-        :return: what was changed, and what is otherwise but cannot be changed now.
+        Apply a plan as far as possible, all of it or nothing.
+
+        :return: what was changed, and what differs but needs a restart.
         """
         old, new = running.config, plan.config
-        different = _Different(plan, running)
-        wanted, before, checks, listen = different.wanted, different.before, different.checks, different.listen
+        changes = _Changes(plan, running)
+        wanted, before, checks, listen = changes.wanted, changes.before, changes.checks, changes.listen
         changed = [f"realm.{name} {before[name]!r} -> {value!r}" for name, value in wanted.items()]
-        if wanted:
-            running.realm.reconfigure(**wanted)
+        _reconfigure(running.realm, wanted)
         if checks:
-            # Before a new listener is there: it may be open to more people than the old checkers were meant for.
+            # Change the checkers before opening a new listener, which may be reachable by users that the old checkers
+            # were not meant for.
             self._server.check(plan.checkers)
         try:
             opened, closed = await self._server.relisten(listen)
         except Exception:
             if checks:
                 self._server.check(running.checkers)
-            if before:
-                running.realm.reconfigure(**before)
+            _reconfigure(running.realm, before)
             raise
         changed += [f"listening on {text}" for text in opened] + [f"no longer listening on {text}" for text in closed]
         if checks:
-            changed.append(f"auth: other checkers, {len(plan.checkers)} of them")
+            changed.append(f"auth: checkers replaced ({len(plan.checkers)} now)")
         if new.grace != old.grace:
             changed.append(f"grace {old.grace} -> {new.grace}")
-        if new.enforce == EVERYBODY and isinstance(running.realm, Realm):
-            # Last of all: whoever is thrown out cannot be put back, if a listener could not be opened, say.
-            changed += _enforced(running.realm)
+        if new.enforce == ALL_SESSIONS and isinstance(running.realm, Realm):
+            # Enforce the limits last: ended sessions could not be restored if, for example, a listener failed to open.
+            changed += _enforceLimits(running.realm)
         kept = replace(
             new,
-            realm=new.realm if _who(new) == _who(old) else old.realm,
+            realm=new.realm if _served(new) == _served(old) else old.realm,
             avatar=old.avatar,
             portal=old.portal,
             listen=tuple(text for text, _ in listen),
             profile=old.profile,
             allow=old.allow,
-            bounds=old.bounds,
+            profileFields=old.profileFields,
             auth=new.auth if checks else old.auth,
         )
         checkers = plan.checkers if checks else running.checkers
         self._server.plan = replace(running, checkers=checkers, listen=listen, config=kept)
-        return changed, different.fixed
+        return changed, changes.fixed
 
 
-class _Different:
+class _Changes:
     """
-    In what two plans differ.
+    The differences between two plans.
 
-    :param plan: the new one.
-    :param running: what is served.
-    :ivar fixed: what cannot be changed now, in words.
-    :ivar wanted: parameters of the realm that can, and what they are to be.
-    :ivar before: what these are.
-    :ivar checks: whether there are other checkers.
+    :param plan: the new plan.
+    :param running: the plan of the running server.
+    :ivar fixed: descriptions of the changes that need a restart.
+    :ivar wanted: the new values of realm parameters that can change now.
+    :ivar before: their current values.
+    :ivar checks: True if the checkers change.
     :ivar listen: where to listen.
     """
 
     def __init__(self, plan: Plan, running: Plan) -> None:
         old, new = running.config, plan.config
         self.fixed: list[str] = []
-        self.wanted: dict[str, Any] = {}
-        self.before: dict[str, Any] = {}
-        self.checks = new.auth != old.auth and bool(new.auth) and _who(new) == _who(old)
+        self.wanted: dict[str, object] = {}
+        self.before: dict[str, object] = {}
+        self.checks = new.auth != old.auth and bool(new.auth) and _served(new) == _served(old)
         self.listen = plan.listen
-        if _who(new) != _who(old):
-            self.fixed.append(f"{_who(old)} -> {_who(new)}")
+        if _served(new) != _served(old):
+            self.fixed.append(f"{_served(old)} -> {_served(new)}")
         if new.avatar != old.avatar:
             self.fixed.append(f"avatar {old.avatar} -> {new.avatar}")
         if plan.profile != running.profile:
-            self.fixed.append(f"profile {_told(old.profile, old.bounds)} -> {_told(new.profile, new.bounds)}")
+            self.fixed.append(f"profile {_profileText(old)} -> {_profileText(new)}")
         if new.allow != old.allow:
             self.fixed.append(f"allow {', '.join(old.allow) or 'none'} -> {', '.join(new.allow) or 'none'}")
         if plan.realm is running.realm and new.portal is None:
             self._compareParameters(plan, running)
-        if new.auth != old.auth and _who(new) != _who(old):
-            self.fixed.append("auth, which goes with the realm")
+        if new.auth != old.auth and _served(new) != _served(old):
+            self.fixed.append("auth, because it belongs to the realm")
         elif old.auth and not new.auth:
-            text = "auth: no checker is left, and a server without one tells its guest's password at its start"
-            self.fixed.append(text)
-        if not (self.checks or old.auth or old.portal or all(map(loopbackOnly, new.listen))):
-            # They were found to be right for checkers that are not applied: a guest is for this machine only.
-            self.fixed.append("listen, which goes with auth")
+            self.fixed.append("auth: no checker is left, and the guest's password is only shown at the start")
+        if not (self.checks or old.auth or old.portal or all(map(isLoopbackOnly, new.listen))):
+            # The listeners were checked together with checkers that are not applied. A guest may only log in from this
+            # machine.
+            self.fixed.append("listen, because it depends on auth")
             self.listen = running.listen
 
     def _compareParameters(self, plan: Plan, running: Plan) -> None:
+        realm = running.realm
+        if not isinstance(realm, Realm):
+            return
         for name, value in _parameters(plan).items():
-            was = getattr(running.realm, name)
-            if was != value and name in running.realm.fixed:
+            was = getattr(realm, name)
+            if was != value and name in realm.fixed:
                 self.fixed.append(f"realm.{name} {was!r} -> {value!r}")
             elif was != value:
                 self.wanted[name], self.before[name] = value, was
 
 
-def _who(config: ServerConfig) -> str:
-    """What says who may log in to what: the realm, unless a portal has one."""
+def _served(config: ServerConfig) -> str:
+    """Return the realm that is served, or the portal that has it."""
     return f"realm {config.realm.name}" if config.portal is None else f"portal {config.portal}"
 
 
-def _enforced(realm: Realm) -> list[str]:
+def _enforceLimits(realm: Realm) -> list[str]:
     try:
-        gone = realm.enforce()
+        ended = realm.enforce()
     except Exception:
-        log.failure("the limits could not be enforced: a policy raised; nobody was ended")
+        log.failure("limits not enforced: the admission policy raised; no session was ended")
         return []
-    return [f"sessions ended by the limits: {len(gone)}"] if gone else []
+    return [f"sessions ended by the new limits: {len(ended)}"] if ended else []
 
 
-def _told(profile: str, bounds: Mapping[str, Any]) -> str:
-    return f"{profile} {dict(bounds)}" if bounds else profile
+def _profileText(config: ServerConfig) -> str:
+    return f"{config.profile} {dict(config.profileFields)}" if config.profileFields else config.profile
 
 
-def _parameters(plan: Plan) -> Mapping[str, Any]:
-    """What the parameters of a realm are to be: those that are not given, as they are by default."""
+def _reconfigure(realm: IRealm, parameters: Mapping[str, Any]) -> None:
+    if parameters:
+        assert isinstance(realm, Realm)
+        realm.reconfigure(**parameters)
+
+
+def _parameters(plan: Plan) -> Mapping[str, object]:
+    """Return the value of each realm parameter: as set, else the default."""
     found = findRealm(plan.config.realm.name)
     if not (isinstance(found, type) and issubclass(found, Realm)):
         return {}

@@ -1,8 +1,5 @@
 """
-From a description to a running server: the place that wires.
-
-`pbkit.serving.plan` decides and checks everything and opens nothing; `Server` opens what was decided, all of it or
-none.
+The running server. `Server` opens what a `Plan` has decided: all of it, or nothing.
 """
 
 from __future__ import annotations
@@ -12,10 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from twisted.application.service import MultiService, Service
+from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.portal import Portal
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.reflect import qual
@@ -26,40 +24,40 @@ from pbkit.errors import Shutdown
 from pbkit.server import ServerFactory
 from pbkit.serving import announce
 from pbkit.serving.plan import Plan, prepare
-from pbkit.serving.resolve import describe
+from pbkit.serving.resolve import describeRealm
 from pbkit.sessions.realm import Realm
 from pbkit.wire.codec import compiled
 
 __all__ = ["Listener", "Plan", "Server", "StartFailed", "Terminal", "prepare"]
 
-#: How much of the grace is for clients and their running calls. What is left is for connections that have to be cut
-#: off, and for `detached` hooks.
-DRAINING = 0.8
+#: The share of the grace that clients and running calls have. The rest is for aborting connections and for `detached`
+#: hooks.
+DRAIN_SHARE = 0.8
 
 log = Logger()
 
 
 class Terminal(Protocol):
-    """What the operator looks at while the server starts. Nothing said here is in the log."""
+    """The operator's terminal while the server starts. Lines shown here are not logged."""
 
     def say(self, text: str) -> None:
         """Show a line."""
 
     def complain(self, text: str) -> None:
-        """Show a line that says what is wrong."""
+        """Show an error."""
 
     def close(self) -> None:
-        """The start is over; idempotent."""
+        """Release the terminal when the start is complete; idempotent."""
 
 
 class StartFailed(SystemExit, Exception):
     """
-    The server could not be started.
+    The server could not start.
 
-    A SystemExit, so that the process ends with status 1 and without a traceback, for the line about it
-    has been shown and logged; an Exception too, so that twistd clears up as after any other.
+    As a SystemExit it ends the process with status 1 and without a traceback; the reason has been shown and logged by
+    then. It is also an Exception, so that twistd cleans up.
 
-    :param text: why.
+    :param text: the reason.
     """
 
     def __init__(self, text: str) -> None:
@@ -69,11 +67,13 @@ class StartFailed(SystemExit, Exception):
 
 class Listener(Service):
     """
-    One open door.
+    One listener, as a service.
 
-    :param description: of the endpoint, for people.
-    :param opened: called with the description and the address once it listens.
-    :param failed: called with the failure if that shows only after `startService` has returned.
+    :param description: the endpoint description, for people.
+    :param endpoint: where to listen.
+    :param factory: builds the protocol of each connection.
+    :param opened: called with the description and the address when the listener is open.
+    :param failed: called with the failure if the endpoint fails after `startService` has returned.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Listener(Service):
         description: str,
         endpoint: IStreamServerEndpoint,
         factory: ServerFactory,
-        opened: Callable[[str, Any], None],
+        opened: Callable[[str, IAddress], None],
         failed: Callable[[Failure], None],
     ) -> None:
         self.description = description
@@ -89,32 +89,34 @@ class Listener(Service):
         self._factory = factory
         self._opened = opened
         self._failed = failed
-        self._listening: Deferred[Any] | None = None
+        self._listening: Deferred[IListeningPort | None] | None = None
 
     def privilegedStartService(self) -> None:
         """
-        Listen; while the process still has the rights to, if it is to give them up.
+        Start to listen, before the process drops its privileges.
 
-        :raises Exception: whatever the endpoint fails with.
+        :raises Exception: the endpoint failed.
         """
         super().privilegedStartService()  # type: ignore[no-untyped-call]
-        atOnce: list[Failure] = []
-        report = atOnce.append
-        self._listening = self._endpoint.listen(self._factory)
-        self._listening.addCallbacks(self._isOpen, lambda failure: report(failure))
-        if atOnce:
+        failures: list[Failure] = []
+        report = failures.append
+        listening: Deferred[IListeningPort] = self._endpoint.listen(self._factory)
+        self._listening = listening.addCallbacks(self._isOpen, lambda failure: report(failure))
+        if failures:
             self._listening = None
-            atOnce[0].raiseException()
+            failures[0].raiseException()
         report = self._failedLater
 
     def startService(self) -> None:
-        """Listen, unless that is done already."""
+        """Start to listen, unless `privilegedStartService` did."""
         super().startService()  # type: ignore[no-untyped-call]
         if self._listening is None:
             self.privilegedStartService()
 
-    def stopService(self) -> Deferred[Any]:
+    def stopService(self) -> Deferred[object]:
         """
+        Stop listening.
+
         :return: a Deferred that fires when the port is closed.
         """
         super().stopService()  # type: ignore[no-untyped-call]
@@ -135,15 +137,15 @@ class Listener(Service):
 
 class Server(MultiService):
     """
-    A PB server as a service: its listeners are its children.
+    A PB server as a service. Its listeners are its children.
 
-    Starting it opens all of them, or none and raises. Stopping it closes them, then drains the realm: tells every
-    client goodbye, lets running calls be answered, ends every session and waits for the `detached` hooks, all within
-    the plan's grace.
+    Starting it opens all listeners; if one fails, it closes the others and raises. Stopping it closes them and drains
+    the realm: clients get a goodbye, running calls are answered, every session ends, and the `detached` hooks run, all
+    within the grace.
 
     :param plan: from `prepare`.
-    :param reactor: for its clock.
-    :param terminal: for what the operator must see.
+    :param reactor: the clock, and what to stop on a late failure.
+    :param terminal: shows the operator how to log in, or why the start failed.
     """
 
     def __init__(self, plan: Plan, reactor: Any, terminal: Terminal) -> None:
@@ -153,7 +155,7 @@ class Server(MultiService):
         self._terminal = terminal
         self._begun = False
         self._started = False
-        self._toAnnounce: list[tuple[str, Any]] = []
+        self._toAnnounce: list[tuple[str, IAddress]] = []
         self._open = 0
         if plan.portal is not None:
             self.portal = plan.portal
@@ -161,7 +163,7 @@ class Server(MultiService):
             self.portal = Portal(plan.realm, ())
             self.check(plan.checkers)
         self.factory = ServerFactory(self.portal, clock=reactor, profile=plan.profile, allow=plan.allow)
-        # "Starting factory <...>" for each port says nothing that our own lines do not.
+        # Suppress "Starting factory <...>": pbkit logs a line per listener itself.
         self.factory.noisy = False
         for description, endpoint in plan.listen:
             listener = Listener(description, endpoint, self.factory, self._opened, self._failedLater)
@@ -171,7 +173,7 @@ class Server(MultiService):
         """
         Open all listeners.
 
-        :raises StartFailed: one could not be opened; none is open then.
+        :raises StartFailed: one of them failed; the others are closed again.
         """
         self._allOrNone(super().privilegedStartService)
 
@@ -179,56 +181,55 @@ class Server(MultiService):
         """
         Open the listeners that are not open yet.
 
-        :raises StartFailed: one could not be opened; none is open then.
+        :raises StartFailed: one of them failed; the others are closed again.
         """
         self._allOrNone(super().startService)
 
     def stopService(self) -> Deferred[None]:
         """
-        :return: a Deferred that fires when every session has ended and been told.
+        Stop the server.
+
+        :return: a Deferred that fires when every session has ended and its client has been told.
         """
         return Deferred.fromCoroutine(self._stop())
 
-    def check(self, checkers: Sequence[Any]) -> None:
-        """
-        Have all log-ins from now on checked by these, and by no others.
-        """
+    def check(self, checkers: Sequence[ICredentialsChecker]) -> None:
+        """Replace the checkers, for all logins from now on."""
         self.portal.checkers = {}
         for checker in checkers if len(checkers) < 2 else (AnyOf(checkers),):
             self.portal.registerChecker(checker)
 
     async def relisten(self, listen: Sequence[tuple[str, IStreamServerEndpoint]]) -> tuple[list[str], list[str]]:
         """
-        While it runs, listen at these places and at no others. One that is open stays open, and connections that came
-        in by one that is closed go on.
+        Replace the listeners of the running server. Listeners in both sets stay open, and existing connections stay.
 
-        :return: descriptions, of those that were opened and of those that were closed.
-        :raises Exception: what the first that could not be opened failed with; all is as it was, then.
+        :return: the descriptions of the listeners opened, and of those closed.
+        :raises Exception: a listener failed; the others are as before.
         """
-        gone = [child for child in self if isinstance(child, Listener)]
+        removed = [child for child in self if isinstance(child, Listener)]
         opened: list[Listener] = []
         try:
             for description, endpoint in listen:
-                kept = next((child for child in gone if child.description == description), None)
+                kept = next((child for child in removed if child.description == description), None)
                 if kept is not None:
-                    gone.remove(kept)
+                    removed.remove(kept)
                 else:
-                    opened.append(Listener(description, endpoint, self.factory, _listening, _openedNot))
+                    opened.append(Listener(description, endpoint, self.factory, _logOpened, _logFailed))
                     self.addService(opened[-1])  # type: ignore[no-untyped-call]
         except Exception:
             await self._closeSome(opened)
             raise
-        await self._closeSome(gone)
-        return [one.description for one in opened], [one.description for one in gone]
+        await self._closeSome(removed)
+        return [one.description for one in opened], [one.description for one in removed]
 
     async def _closeSome(self, listeners: Sequence[Listener]) -> None:
         for listener in listeners:
-            await maybeDeferred(self.removeService, listener).addErrback(_logged)
+            await maybeDeferred(self.removeService, listener).addErrback(_logCloseFailed)
 
     def _allOrNone(self, start: Callable[[], object]) -> None:
         if not self._begun:
             self._begun = True
-            name, parameters = describe(self.plan.realm)
+            name, parameters = describeRealm(self.plan.realm)
             log.info(
                 "pbkit {version} starting: realm {realm} {parameters}, avatar {avatar}, "
                 "profile {profile}, codec: {codec}",
@@ -253,32 +254,32 @@ class Server(MultiService):
 
     def _closeAll(self) -> None:
         for child in self:
-            maybeDeferred(child.stopService).addErrback(_logged)
-        # Ports close in the next turn of the reactor, and if it does not run yet it never will: the process
-        # is about to end. Without that turn a Unix socket would stay behind as a file.
+            maybeDeferred(child.stopService).addErrback(_logCloseFailed)
+        # Ports close in the next iteration of the reactor. If it is not running yet, it never will, because the process
+        # is about to exit; without an iteration a Unix socket would stay behind as a file.
         if not getattr(self._reactor, "running", True):
             self._reactor.iterate()
 
-    def _opened(self, description: str, address: Any) -> None:
-        _listening(description, address)
+    def _opened(self, description: str, address: IAddress) -> None:
+        _logOpened(description, address)
         self._toAnnounce.append((description, address))
         if self._started:
             self._announce()
 
     def _announce(self) -> None:
-        """Say how to log in, where that has not been said yet. Not before all is known to be well."""
-        places, self._toAnnounce = self._toAnnounce, []
-        if self.plan.announced and places:
+        """Show how to log in, for the listeners that were not announced yet."""
+        listeners, self._toAnnounce = self._toAnnounce, []
+        if self.plan.announced and listeners:
             avatarClass = getattr(self.plan.realm, "avatarClass", None)
             method = "greet" if hasattr(avatarClass, "perspective_greet") else "METHOD"
-            for line in announce.lines(self.plan.guest, method, places):
+            for line in announce.announcement(self.plan.guest, method, listeners):
                 self._terminal.say(line)
-        self._open += len(places)
+        self._open += len(listeners)
         if self._open == len(self.plan.listen):
             self._terminal.close()
 
     def _failedLater(self, failure: Failure) -> None:
-        """A server one of whose doors does not open is not what was asked for."""
+        """Stop the reactor: a server with a missing listener is not the server that was configured."""
         log.critical("pbkit could not start: {reason}", reason=reasonOf(failure.value or Exception()))
         self._reactor.callWhenRunning(self._reactor.stop)
 
@@ -288,44 +289,40 @@ class Server(MultiService):
         if not isinstance(realm, Realm):
             log.info("pbkit stopped")
             return
-        # First those who are in are let go, each when its calls are answered; the rest of the time is for their hooks.
+        # First end the sessions, each when its calls are answered. The rest of the grace is for their hooks.
         grace = self.plan.config.grace
         until = self._reactor.seconds() + grace
         if grace:
-            await realm.drain(grace * DRAINING, Shutdown)
+            await realm.drain(grace * DRAIN_SHARE, Shutdown)
         await realm.close(max(0.0, until - self._reactor.seconds()))
         counters = [one.counters for one in (realm, realm.anonymous) if one is not None]
         log.info(
-            "pbkit stopped: {logins} log-ins, {refusals} refused; sessions ended: {ends}",
+            "pbkit stopped: {logins} logins, {refusals} refused; sessions ended: {ends}",
             logins=sum(one.logins for one in counters),
             refusals=sum(sum(one.refusals.values()) for one in counters),
             ends=dict(sum((one.ends for one in counters), Counter())),
         )
 
 
-def _avatarName(realm: Any) -> str:
+def _avatarName(realm: object) -> str:
     avatarClass = getattr(realm, "avatarClass", None)
-    return "the realm's own" if avatarClass is None else qual(avatarClass)
+    return "built by the realm" if avatarClass is None else qual(avatarClass)
 
 
-def _listening(description: str, address: Any) -> None:
+def _logOpened(description: str, address: IAddress) -> None:
     log.info("listening on {address} ({description})", address=address, description=description)
 
 
-def _openedNot(failure: Failure) -> None:
-    log.error(
-        "a listener of the configuration could not be opened: {reason}", reason=reasonOf(failure.value or Exception())
-    )
+def _logFailed(failure: Failure) -> None:
+    log.error("listener not opened: {reason}", reason=reasonOf(failure.value or Exception()))
 
 
-def _logged(failure: Failure) -> None:
-    log.failure("closing a listener failed", failure)
+def _logCloseFailed(failure: Failure) -> None:
+    log.failure("listener not closed", failure)
 
 
 def reasonOf(error: BaseException) -> str:
-    """
-    :return: for people, why an endpoint could not listen.
-    """
+    """Return why an endpoint could not listen, for people."""
     if isinstance(error, CannotListenError):
         text = getattr(error.socketError, "strerror", None) or error.socketError
         where = error.port if isinstance(error.port, str) else f"{error.interface or '*'}:{error.port}"

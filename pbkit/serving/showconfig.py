@@ -1,39 +1,44 @@
 """
-What is in force, as a configuration file that says of each value where it comes from.
+The output of ``--print-config``: the settings in force as a configuration file, with the origin of each value.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
-from pbkit.config.bounds import leaves
+from twisted.python.reflect import qual
+
+from pbkit.config.fields import settingsOf
 from pbkit.config.file import HIDDEN
 from pbkit.config.values import BACKLOG, Origin, Path, ServerConfig, withBacklog
 from pbkit.serving.plan import Plan
-from pbkit.serving.resolve import describe, findRealm, shownClass
+from pbkit.serving.resolve import describeRealm, findRealm, shownClass
 from pbkit.sessions.realm import Realm
 
-#: The kinds of checkers whose descriptions hold no password.
-_OPEN = ("file", "anonymous")
+#: The types of checkers whose descriptions contain no password.
+_WITHOUT_PASSWORD = ("file", "anonymous")
 
 _HEAD = """\
-# What is in force, and where each value comes from. It can be loaded with --config.
+# The settings in force, and where each value comes from. Load this file with --config.
 """
 
 _HIDDEN_NOTE = """\
-# A checker that begins with "hidden:" may hold passwords, so it is not shown: put its description back before loading.
+# "hidden:" replaces a checker description that may contain passwords. Restore the description before loading.
 """
 
 
 def asToml(plan: Plan) -> str:
     """
-    :return: TOML. What may hold a password is not in it; a text that no description of a checker can be stands there,
-        so that loading it is an error rather than a server with other users.
+    Return the settings of a plan as TOML.
+
+    Checker descriptions that may contain a password are replaced by a placeholder. It is not a valid description, so
+    loading the output is an error and not a server with other users.
     """
     config = plan.config
-    auth = [text if text.partition(":")[0] in _OPEN else HIDDEN + text.partition(":")[0] for text in config.auth]
+    auth = [
+        text if text.partition(":")[0] in _WITHOUT_PASSWORD else HIDDEN + text.partition(":")[0] for text in config.auth
+    ]
     tables = [
         ["[server]", *_server(config, plan, auth)],
         ["[realm]", *_realm(plan)],
@@ -45,29 +50,29 @@ def asToml(plan: Plan) -> str:
 
 def _server(config: ServerConfig, plan: Plan, auth: list[str]) -> Iterator[str]:
     if config.portal is not None:
-        yield "# realm and auth: those of the portal"
+        yield "# realm and auth: from the portal"
         yield _line("portal", config.portal, config.origin("server", "portal"))
     else:
         yield _line("realm", config.realm.name, config.origin("server", "realm"))
-        yield "# portal: one of this realm and these checkers"
+        yield "# portal: created from this realm and these checkers"
     if config.avatar is None:
         avatarClass = getattr(plan.realm, "avatarClass", None)
-        name = f"{avatarClass.__module__}.{avatarClass.__qualname__}" if isinstance(avatarClass, type) else "its own"
-        yield f"# avatar: the realm's: {_plain(name)}"
+        name = f"set by the realm: {qual(avatarClass)}" if isinstance(avatarClass, type) else "built by the realm"
+        yield f"# avatar: {_plain(name)}"
     else:
         yield _line("avatar", config.avatar, config.origin("server", "avatar"))
     yield from _array("listen", list(config.listen), config, _backlog)
     if auth:
         yield from _array("auth", auth, config)
     elif config.portal is None:
-        yield "# auth: nobody is named: a guest of this run only, or anonymous log-ins"
+        yield "# auth: none, so there is a guest user for each run, or logins are anonymous"
     if config.allow:
         yield from _array("allow", list(config.allow), config)
     elif plan.allow is None:
-        yield "# allow: all that is registered, as in stock"
+        yield "# allow: all registered classes, as in stock PB"
     else:
         named = ", ".join(sorted(shownClass(one) for one in plan.allow))
-        yield f"# allow: {_plain(f'the realm has {named}' if named else 'no class')}"
+        yield f"# allow: {_plain(f'set by the realm: {named}' if named else 'no classes')}"
     yield _line("profile", config.profile, config.origin("server", "profile"))
     yield _line("grace", config.grace, config.origin("server", "grace"))
     yield _line("enforce", config.enforce, config.origin("server", "enforce"))
@@ -76,68 +81,64 @@ def _server(config: ServerConfig, plan: Plan, auth: list[str]) -> Iterator[str]:
 def _realm(plan: Plan) -> Iterator[str]:
     if not isinstance(plan.realm, Realm):
         return
-    # One that is made already takes no parameters from a file.
-    maker = plan.config.portal or plan.config.realm.name
-    mark = "" if plan.portal is None and isinstance(findRealm(maker), type) else "# "
-    for name, value in describe(plan.realm)[1].items():
+    # The parameters of a realm object cannot be set in a file, so they are shown as comments.
+    source = plan.config.portal or plan.config.realm.name
+    mark = "" if plan.portal is None and isinstance(findRealm(source), type) else "# "
+    for name, value in describeRealm(plan.realm)[1].items():
         origin = plan.config.origins.get(("realm", name))
         if origin is None and name in plan.config.realm.parameters:
             origin = plan.config.origin("server", "realm")
-        source = str(origin or "default") if not mark else f"where {maker} is made"
         if callable(value):
-            yield f"# {key(name)}: a function of the user, {_plain(getattr(value, '__qualname__', '?'))}"
+            yield f"# {tomlKey(name)}: a function of the avatar id, {_plain(getattr(value, '__qualname__', '?'))}"
             continue
-        yield f"{mark}{key(name)} = {toml(value)}  # {_plain(source)}"
+        where = f"set where {source} is created" if mark else str(origin or "default")
+        yield f"{mark}{tomlKey(name)} = {tomlValue(value)}  # {_plain(where)}"
 
 
 def _profile(plan: Plan) -> Iterator[str]:
-    for path, value in leaves(plan.profile, "profile"):
-        yield _line(".".join(key(str(part)) for part in path[1:]), value, _given(plan.config, path))
+    for path, value in settingsOf(plan.profile, "profile"):
+        yield _line(".".join(tomlKey(str(part)) for part in path[1:]), value, _fieldOrigin(plan.config, path))
 
 
-def _given(config: ServerConfig, path: Path) -> Origin:
-    """Where a field of the profile comes from: the preset, unless the file has it."""
-    return config.origins.get(path) or Origin(f"the profile {config.profile}")
+def _fieldOrigin(config: ServerConfig, path: Path) -> Origin:
+    """Return the origin of a profile field: the file, or the preset."""
+    return config.origins.get(path) or Origin(f"profile {config.profile}")
 
 
 def _array(
-    name: str, texts: list[str], config: ServerConfig, more: Callable[[str], str] = lambda text: ""
+    name: str, texts: list[str], config: ServerConfig, remark: Callable[[str], str] = lambda text: ""
 ) -> Iterator[str]:
     yield f"{name} = ["
-    for place, text in enumerate(texts):
-        yield f"    {toml(text)},  # {_plain(str(config.origin('server', name, place)))}{more(text)}"
+    for index, text in enumerate(texts):
+        yield f"    {tomlValue(text)},  # {_plain(str(config.origin('server', name, index)))}{remark(text)}"
     yield "]"
 
 
 def _backlog(text: str) -> str:
-    """What holds for a listener though its description does not say it."""
-    return "" if withBacklog(text) == text else f", with a backlog of {BACKLOG}"
+    """Return a remark if a listener gets the default backlog."""
+    return "" if withBacklog(text) == text else f", with backlog {BACKLOG}"
 
 
-def _line(name: str, value: Any, origin: Origin) -> str:
-    return f"{name} = {toml(value)}  # {_plain(str(origin))}"
+def _line(name: str, value: object, origin: Origin) -> str:
+    return f"{name} = {tomlValue(value)}  # {_plain(str(origin))}"
 
 
 def _plain(text: str) -> str:
-    """For a comment, which ends at the end of the line whatever stands before it."""
+    """Replace line ends and control characters, so that a comment stays on one line."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def key(name: str) -> str:
-    """
-    :return: a key as TOML has it, in quotes if it needs them.
-    """
-    return name if name.isascii() and name.replace("_", "").isalnum() else toml(name)
+def tomlKey(name: str) -> str:
+    """Return a key in TOML, quoted if necessary."""
+    return name if name.isascii() and name.replace("_", "").isalnum() else tomlValue(name)
 
 
-def toml(value: str | float | Mapping[str, Any]) -> str:
-    """
-    :return: a simple value, or a table of such, as TOML has it on one line.
-    """
+def tomlValue(value: object) -> str:
+    """Return a simple value, or a table of simple values, in TOML on one line."""
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key(name)} = {toml(one)}" for name, one in value.items()) + " }"
+        return "{ " + ", ".join(f"{tomlKey(name)} = {tomlValue(one)}" for name, one in value.items()) + " }"
     if isinstance(value, str):
-        # JSON's way of writing a text is TOML's, but for one character that TOML wants escaped as well.
+        # A JSON string is a TOML string, except for one character that TOML requires to be escaped.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, bool):
         return str(value).lower()

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import attrs
 
-from pbkit.errors import ConfigError
+from pbkit.errors import ConfigError, shownValue
 
 T = TypeVar("T", int, float, str)
 
@@ -73,7 +73,7 @@ class Parameter:
         except ConfigError:
             raise
         except ValueError:
-            raise ConfigError(f"{self.name}={text}: {self._wanted()}") from None
+            raise self._invalid(self.name, repr(text), f"{self.name}={self._usual()}") from None
 
     def check(self, value: Any) -> Any:
         """
@@ -87,13 +87,16 @@ class Parameter:
         return value if self.perUser and callable(value) else self._one(value, self.name)
 
     def _table(self, table: Mapping[Any, Any]) -> dict[str, Any]:
-        usual = self.default.get(DEFAULT) if isinstance(self.default, Mapping) else self.default
-        found = {DEFAULT: usual, **table}
+        found = {DEFAULT: self._usual(), **table}
         for name, value in found.items():
             if not isinstance(name, str):
-                raise ConfigError(f"{self.name}: {name!r} is not the name of a user: that is a text")
+                raise ConfigError.invalid(f"user name in {self.name}", shownValue(name), "a string")
             found[name] = self._one(value, f"{self.name}.{name}")
         return found
+
+    def _usual(self) -> Any:
+        """Return the default for users that a table does not name."""
+        return self.default.get(DEFAULT) if isinstance(self.default, Mapping) else self.default
 
     def _one(self, value: Any, name: str) -> Any:
         wanted = (int, float) if self.type is float else (self.type,)
@@ -106,18 +109,20 @@ class Parameter:
             right = self.minimum is None or value >= self.minimum
             right = right and (self.maximum is None or value <= self.maximum)
         if not right:
-            raise ConfigError(f"{name}={value}: {self._wanted()}")
+            usual = self._usual()
+            raise self._invalid(
+                name, shownValue(value), f'{name} = "{usual}"' if self.type is str else f"{name} = {usual}"
+            )
         return self.type(value)
 
-    def _wanted(self) -> str:
+    def _invalid(self, name: str, got: str, example: str) -> ConfigError:
+        perUser = ", or a table of these by user" if self.perUser else ""
         if self.choices:
-            table = ", or a table of these by user" if self.perUser else ""
-            return f"{self.name} is one of {', '.join(map(str, self.choices))}{table}"
-        kind = {int: "a whole number", float: "a number", str: "a text"}[self.type]
+            return ConfigError.invalid(name, got, f"one of {', '.join(map(str, self.choices))}{perUser}", example)
+        kind = {int: "an integer", float: "a number", str: "a string"}[self.type]
         least = "" if self.minimum is None else f" of at least {self.minimum:g}"
         most = "" if self.maximum is None else f" and at most {self.maximum:g}"
-        table = ", or a table of these by user" if self.perUser else ""
-        return f"{self.name} takes {kind}{least}{most}{table}, for example {self.name}={self.default}"
+        return ConfigError.invalid(name, got, f"{kind}{least}{most}{perUser}", example)
 
 
 def param(
@@ -168,8 +173,8 @@ def bind(realm: object, given: dict[str, Any]) -> None:
     known = parametersOf(type(realm))
     for name in given:
         if name not in known:
-            choices = f"it takes {', '.join(known)}" if known else "it takes none"
-            raise ConfigError(f"{type(realm).__name__} has no parameter {name!r}: {choices}")
+            parameters = f"Parameters: {', '.join(known) or 'none'}"
+            raise ConfigError(f"unknown parameter {name!r} of {type(realm).__name__}. {parameters}")
     for name, parameter in known.items():
         setattr(realm, name, parameter.check(given[name]) if name in given else parameter.default)
 

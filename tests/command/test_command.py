@@ -222,7 +222,7 @@ class CommandTests(SynchronousTestCase):
         words = ["call", f"tcp:127.0.0.1:{port}", "whoami", "--password-file", "secret"]
         self.env["PBKIT_PASSWORD"] = "wrong"
         status, _, err = self.pbkit(*words)
-        self.assertEqual((status, err[:35]), (2, "pbkit call: password file secret: N"))
+        self.assertEqual((status, err[:45]), (2, "pbkit call: cannot read password file secret: N"[:45]))
         self.write("secret", "\n")
         self.assertIn("first line is empty", self.pbkit(*words)[2])
         self.write("secret", "sesame\nand more\n")
@@ -230,7 +230,7 @@ class CommandTests(SynchronousTestCase):
         self.write("secret", "sesam")
         self.assertEqual(self.pbkit(*words)[0], 4)
         status, _, err = self.pbkit(*words, "--anonymous")
-        self.assertEqual((status, "a guest has no password" in err), (2, True))
+        self.assertEqual((status, "an anonymous login has no password" in err), (2, True))
 
     def watch(self, port: str, *words: str) -> Running:
         """Start watching, until it is logged in."""
@@ -261,7 +261,7 @@ class CommandTests(SynchronousTestCase):
         for process, number in ((watching, signal.SIGINT), (asJson, signal.SIGTERM)):
             process.process.send_signal(number)
             self.assertEqual(process.wait(), 0)
-            self.assertEqual(process.printed(errors=True), "pbkit watch: logged in, Ctrl-C ends it\n")
+            self.assertEqual(process.printed(errors=True), "pbkit watch: logged in, press Ctrl-C to exit\n")
         server.waitFor(r"\] left LoggedOut", 4)
 
     def test_watchIsEnded(self) -> None:

@@ -59,7 +59,7 @@ class ScaffoldTests(SynchronousTestCase):
         self.directory.mkdir(parents=True)
         (self.directory / "game.py").write_text("mine", encoding="utf-8")
         (self.directory / "pbkit.toml").symlink_to("nowhere")
-        self.assertIn("there is game.py, pbkit.toml already, and nothing is overwritten", self.refusal(self.directory))
+        self.assertIn("already contains game.py, pbkit.toml; choose another directory", self.refusal(self.directory))
         self.assertEqual(self.found(), ["game.py", "pbkit.toml"])
         self.assertEqual((self.directory / "game.py").read_text(encoding="utf-8"), "mine")
 
@@ -68,7 +68,7 @@ class ScaffoldTests(SynchronousTestCase):
         self.directory.parent.mkdir(parents=True, exist_ok=True)
         self.directory.write_text("mine", encoding="utf-8")
         for directory in (self.directory, self.directory / "game"):
-            self.assertIn("it is a file, or lies below one: name a directory", self.refusal(directory))
+            self.assertIn("is a file, or is inside one; choose a directory", self.refusal(directory))
         self.assertEqual(self.directory.read_text(encoding="utf-8"), "mine")
 
     def test_mayNotWrite(self) -> None:
@@ -117,7 +117,7 @@ class CommandTests(SynchronousTestCase):
         self.assertIn("    twistd -n pbkit --config pbkit.toml", out)
         status, out, err = self.run_(directory)
         self.assertEqual((status, out), (1, ""))
-        self.assertRegex(err, r"^pbkit init: .*: there is README.md, game.py, pbkit.toml, test_game.py already.*\n$")
+        self.assertRegex(err, r"^pbkit init: .* already contains README.md, game.py, pbkit.toml, test_game.py; .*\n$")
 
     def test_usage(self) -> None:
         """Wrong usage is one line, and --help has the exit statuses; the command's own --help knows the word."""

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.config.lines import Path, locate
-from pbkit.serving.showconfig import key, toml
+from pbkit.config.lines import locate
+from pbkit.config.values import Path
+from pbkit.serving.showconfig import tomlKey, tomlValue
 
 #: Each line that names something ends in a comment with the paths that stand on it.
 CASES = r'''
@@ -123,7 +124,7 @@ class Writer:
             self.gap()
             self.write("\n[ ")
             self.note((name,))
-            self.write(key(name) + " ]\n")
+            self.write(tomlKey(name) + " ]\n")
             arrays = {}
             for inner, value in table.items():
                 whole = isinstance(value, list) and value and all(isinstance(one, dict) for one in value)
@@ -138,7 +139,7 @@ class Writer:
                     self.write("\n[[")
                     self.note((name, inner))
                     self.note((name, inner, place))
-                    self.write(f"{key(name)} . {key(inner)}]] # [[x]]\n")
+                    self.write(f"{tomlKey(name)} . {tomlKey(inner)}]] # [[x]]\n")
                     for last, value in element.items():
                         self.pair((name, inner, place, last), value)
                         self.write("\n")
@@ -146,7 +147,7 @@ class Writer:
     def pair(self, path: Path, value: Any) -> None:
         """A key and its value."""
         self.note(path)
-        self.write(f"{key(str(path[-1]))} = ")
+        self.write(f"{tomlKey(str(path[-1]))} = ")
         self.value(path, value)
 
     def value(self, path: Path, value: Any) -> None:
@@ -170,7 +171,7 @@ class Writer:
         elif isinstance(value, str) and (ways := list(longWays(value))) and self._draw(st.booleans()):
             self.write(self._draw(st.sampled_from(ways)))
         else:
-            self.write(toml(value))
+            self.write(tomlValue(value))
 
 
 def longWays(value: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.config.values import RealmSpec, ServerConfig, loopbackOnly, parseRealm, splitDescription, withBacklog
+from pbkit.config.values import RealmSpec, ServerConfig, isLoopbackOnly, parseRealm, splitDescription, withBacklog
 from pbkit.errors import ConfigError
 
 
@@ -24,7 +24,7 @@ class ServerConfigTests(SynchronousTestCase):
         config = ServerConfig()
         self.assertEqual(config.realm, RealmSpec("caching"))
         self.assertEqual(config.listen, ("tcp:8787:interface=127.0.0.1",))
-        self.assertTrue(loopbackOnly(config.listen[0]))
+        self.assertTrue(isLoopbackOnly(config.listen[0]))
 
     def test_isFrozen(self) -> None:
         """What was decided stays so."""
@@ -63,9 +63,9 @@ class ParseRealmTests(SynchronousTestCase):
             ("", "NAME:key=value"),
             (":max=3", "NAME:key=value"),
             ("max=3", "NAME:key=value"),
-            ("limited:3", "'3' is not key=value"),
-            ("limited:", "'' is not key=value"),
-            ("limited:=3", "'=3' is not key=value"),
+            ("limited:3", "got '3', expected key=value"),
+            ("limited:", "got '', expected key=value"),
+            ("limited:=3", "got '=3', expected key=value"),
             ("limited:max=3:max=4", "max is given twice"),
             ("limited\\", "backslash"),
         ]:
@@ -104,7 +104,7 @@ class SplitDescriptionTests(SynchronousTestCase):
 
 
 class LoopbackOnlyTests(SynchronousTestCase):
-    """`loopbackOnly` decides whether a server may run with one guest and a printed password."""
+    """`isLoopbackOnly` decides whether a server may run with one guest and a printed password."""
 
     def test_isTrueForWhatOnlyThisMachineReaches(self) -> None:
         """127.0.0.0/8, ::1, localhost and Unix sockets."""
@@ -120,7 +120,7 @@ class LoopbackOnlyTests(SynchronousTestCase):
             "unix:/run/pbkit.sock",
             "unix:address=/run/pbkit.sock",
         ]:
-            self.assertTrue(loopbackOnly(description), description)
+            self.assertTrue(isLoopbackOnly(description), description)
 
     def test_isFalseForAnythingElse(self) -> None:
         """Every other interface, a missing one, an unknown endpoint, a proxy's, and what is malformed."""
@@ -148,7 +148,7 @@ class LoopbackOnlyTests(SynchronousTestCase):
             "interface=127.0.0.1",
             "tcp:8787:interface=127.0.0.1\\",
         ]:
-            self.assertFalse(loopbackOnly(description), description)
+            self.assertFalse(isLoopbackOnly(description), description)
 
 
 class WithBacklogTests(SynchronousTestCase):

@@ -116,7 +116,7 @@ class AllowTests(SynchronousTestCase):
         said = str(self.assertRaises(ConfigError, planned, text)).splitlines()
         self.assertEqual([line.partition(": ")[0] for line in said], [f"pbkit.toml:{line}" for line in (3, 4, 5, 6)])
         for line, says in zip(
-            said, ("nothing of that name", "an array of texts", "not registered", "dotted path"), strict=True
+            said, ("no such module", "an array of strings", "not registered", "dotted path"), strict=True
         ):
             self.assertIn(says, line)
         lost = str(self.assertRaises(ConfigError, planned, f"[server]\nrealm = '{HERE}.LostRealm'\n"))
@@ -124,12 +124,12 @@ class AllowTests(SynchronousTestCase):
 
     def test_printed(self) -> None:
         """It is shown with where it comes from."""
-        self.assertIn("# allow: no class\n", asToml(planned("")))
+        self.assertIn("# allow: no classes\n", asToml(planned("")))
         self.assertIn(
-            "# allow: all that is registered, as in stock\n", asToml(planned("[server]\nprofile = 'drop-in'\n"))
+            "# allow: all registered classes, as in stock PB\n", asToml(planned("[server]\nprofile = 'drop-in'\n"))
         )
         realm = f"[server]\nrealm = '{HERE}.CardRealm'\n"
-        self.assertIn("# allow: the realm has tests.wire.copies.CardCopy\n", asToml(planned(realm)))
+        self.assertIn("# allow: set by the realm: tests.wire.copies.CardCopy\n", asToml(planned(realm)))
         printed = asToml(planned(f"{realm}allow = ['tests.wire.copies.Plain']\n"))
         self.assertIn('allow = [\n    "tests.wire.copies.Plain",  # pbkit.toml:3\n]\n', printed)
         self.assertEqual(self.names(planned(printed)), {CARD, PLAIN})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from twisted.cred.checkers import AllowAnonymousAccess, ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import Anonymous, IUsernamePassword, UsernamePassword
@@ -26,7 +26,7 @@ from pbkit.config.values import RealmSpec, ServerConfig, parseRealm
 from pbkit.demo import DemoAvatar
 from pbkit.errors import ConfigError
 from pbkit.serving import announce
-from pbkit.serving.resolve import describe, load, makeRealm, realmLines
+from pbkit.serving.resolve import describeRealm, load, makeRealm, realmLines
 from pbkit.serving.service import Plan, Server, StartFailed, prepare
 from pbkit.sessions.clock import ClockAvatar
 from pbkit.sessions.realms import NAMED
@@ -168,15 +168,15 @@ class MakeRealmTests(SynchronousTestCase):
 
     def test_wrongValueIsRefusedWithWhatIsRight(self) -> None:
         """A value that cannot be is answered with what can."""
-        self.assertIn("a whole number of at least 1", self.refusal("limited:max=two"))
-        self.assertIn("a whole number of at least 1", self.refusal("limited:max=0"))
+        self.assertIn("an integer of at least 1", self.refusal("limited:max=two"))
+        self.assertIn("an integer of at least 1", self.refusal("limited:max=0"))
         self.assertIn("refuse, kick, probe", self.refusal("limited:conflict=Kick"))
 
     def test_whatCannotBeImportedIsRefused(self) -> None:
         """A module or a name in it that is not there is told so, for realms and avatars alike."""
-        self.assertIn("nothing of that name", self.refusal("nosuchgame.GameRealm"))
+        self.assertIn("no such module or attribute", self.refusal("nosuchgame.GameRealm"))
         self.assertIn("NoSuchRealm", self.refusal(spell("NoSuchRealm")))
-        self.assertIn("nothing of that name", self.refusal("caching", "nosuchgame.Player"))
+        self.assertIn("no such module or attribute", self.refusal("caching", "nosuchgame.Player"))
         self.assertIn("dotted path", self.refusal("caching", "Player"))
 
     def test_moduleThatBreaksIsTold(self) -> None:
@@ -190,19 +190,19 @@ class MakeRealmTests(SynchronousTestCase):
 
     def test_whatIsNoRealmIsRefused(self) -> None:
         """A class or an object that is not a realm is told so."""
-        self.assertIn("no realm", self.refusal(spell("Player")))
-        self.assertIn("no realm", self.refusal(spell("anObject")))
-        self.assertIn("no realm", self.refusal(spell("spell")))
+        self.assertIn("not a realm class", self.refusal(spell("Player")))
+        self.assertIn("got an instance of object", self.refusal(spell("anObject")))
+        self.assertIn("got an instance of function", self.refusal(spell("spell")))
 
     def test_whatIsNoAvatarClassIsRefused(self) -> None:
         """An avatar is a class of avatars."""
         for path in [spell("GameRealm"), spell("spell"), spell("anObject"), "builtins.object"]:
-            self.assertIn("no avatar class", self.refusal("caching", path))
+            self.assertIn("not an avatar class", self.refusal("caching", path))
 
     def test_objectTakesNothingMore(self) -> None:
         """A realm that is made already takes no parameter and no avatar, and that is said."""
-        self.assertIn("made already", self.refusal(spell("aRealm") + ":max=3"))
-        self.assertIn("made already", self.refusal(spell("aRealm"), spell("Player")))
+        self.assertIn("is an object", self.refusal(spell("aRealm") + ":max=3"))
+        self.assertIn("is an object", self.refusal(spell("aRealm"), spell("Player")))
 
     def test_stockRealmTakesNothing(self) -> None:
         """Nobody knows what a realm that is not pbkit's takes, so it takes nothing."""
@@ -217,10 +217,10 @@ class MakeRealmTests(SynchronousTestCase):
         """A realm is described by its short name or its path, with its parameters as they are."""
         every = {"goodbye": "always", "idleTimeout": 0.0, "maxSessionAge": 0.0}
         self.assertEqual(
-            describe(realmOf("limited:max=2")),
+            describeRealm(realmOf("limited:max=2")),
             ("limited", {**every, "linger": 0.0, "max": 2, "conflict": "refuse", "handover": "before"}),
         )
-        name, parameters = describe(aRealm)
+        name, parameters = describeRealm(aRealm)
         self.assertEqual((name, parameters["max"], parameters["motto"]), (spell("GameRealm"), 7, "none"))
 
     def test_listsNamesParametersTypesAndDefaults(self) -> None:
@@ -254,6 +254,7 @@ class PrepareTests(SynchronousTestCase):
         passwords = set()
         for plan in plans:
             assert plan.guest is not None
+            checker: Any
             (checker,) = plan.checkers
             self.assertIsInstance(checker, InMemoryUsernamePasswordDatabaseDontUse)
             self.assertEqual(checker.users, {b"guest": plan.guest.password.encode()})
@@ -310,7 +311,7 @@ class PrepareTests(SynchronousTestCase):
             ("", "Unknown endpoint"),
             ("nonsense:1", "Unknown endpoint"),
             ("ssl:1:privateKey=no-such.pem", "No such file"),
-            ("tcp:8787\\", "written like"),
+            ("tcp:8787\\", "expected an endpoint such as"),
         ]:
             refusal = self.refusal(listen=(text,), auth=("memory:a:b",))
             self.assertIn(said, refusal)
@@ -324,14 +325,14 @@ class PrepareTests(SynchronousTestCase):
 
     def test_portalThatCannotServeIsRefused(self) -> None:
         """What is none, one without checkers, and one whose checker cannot work with PB."""
-        self.assertIn("no cred Portal but GameRealm", self.refusal(portal=spell("aRealm")))
+        self.assertIn("got an instance of GameRealm, expected a cred Portal", self.refusal(portal=spell("aRealm")))
         self.assertIn("no checkers", self.refusal(portal=spell("emptyPortal")))
         self.assertIn("plaintext", self.refusal(portal=spell("stockPortal")))
-        self.assertIn("nothing of that name", self.refusal(portal="nosuchgame.portal"))
+        self.assertIn("no such module or attribute", self.refusal(portal="nosuchgame.portal"))
 
     def test_nowhereToListenIsRefused(self) -> None:
         """A server without a listener is a mistake."""
-        self.assertIn("nowhere to listen", self.refusal(listen=()))
+        self.assertIn("no listener", self.refusal(listen=()))
 
 
 @implementer(IListeningPort)
@@ -570,7 +571,7 @@ class ServerTests(SynchronousTestCase):
 
         endpoint = Endpoint()
         server = self.make(endpoint, auth=("memory:alice:a",))
-        server.plan.realm.avatarClass = Slow
+        cast(Any, server.plan.realm).avatarClass = Slow
         server.startService()
         self.greet(endpoint, UsernamePassword(b"alice", b"a"))
         with capturedLogs() as events:
@@ -581,7 +582,7 @@ class ServerTests(SynchronousTestCase):
             self.assertNoResult(stopping)
             hook.callback(None)
         self.successResultOf(stopping)
-        self.assertEqual(self.lines(events)[-1], "pbkit stopped: 1 log-ins, 0 refused; sessions ended: {'Shutdown': 1}")
+        self.assertEqual(self.lines(events)[-1], "pbkit stopped: 1 logins, 0 refused; sessions ended: {'Shutdown': 1}")
 
     def test_stopDoesNotWaitForEver(self) -> None:
         """A hook that hangs holds the process up for 5 s and no longer."""
@@ -595,7 +596,7 @@ class ServerTests(SynchronousTestCase):
 
         endpoint = Endpoint()
         server = self.make(endpoint, auth=("memory:alice:a",))
-        server.plan.realm.avatarClass = Hanging
+        cast(Any, server.plan.realm).avatarClass = Hanging
         server.startService()
         self.greet(endpoint, UsernamePassword(b"alice", b"a"))
         stopping = server.stopService()
@@ -627,13 +628,13 @@ class AnnounceTests(SynchronousTestCase):
     def test_lineIsQuotedForTheShell(self) -> None:
         """Whatever the password and the path, the shell sees one word for each."""
         guest = announce.Guest("guest", "a b'$c")
-        line = announce.lines(guest, "greet", [("unix:x", UNIXAddress("/run/a b"))])[-1]
+        line = announce.announcement(guest, "greet", [("unix:x", UNIXAddress("/run/a b"))])[-1]
         words = shlex.split(line)
         self.assertEqual(words[0], "PBKIT_PASSWORD=a b'$c")
         self.assertEqual(words[-5:], ["call", "unix:/run/a b", "greet", "--user", "guest"])
 
     def test_avatarWithoutAGreetingIsNotGreeted(self) -> None:
-        """Where the avatar is the user's own, the line leaves open what to call."""
+        """Where the avatar is the user's own, the line settingsOf open what to call."""
         reactor = MemoryReactorClock()
         config = ServerConfig(realm=RealmSpec("caching"), avatar=spell("Player"))
         plan = prepare(config, reactor)

@@ -125,7 +125,7 @@ class BadTests(RawCase):
             deep = [b"list", deep]
         for broker in (Broker(0), dropin.Broker(0)):
             error = self.assertRaises(BadValue, broker.unserialize, deep)
-            self.assertEqual(str(error), "what was sent cannot be read: it is nested too deeply")
+            self.assertEqual(str(error), "the value sent cannot be read: it is nested too deeply")
             self.assertIsNone(error.__cause__)
             self.assertTrue(error.__suppress_context__)
         chain = [b"list", *([b"reference", i, [b"tuple", [b"dereference", i - 1]]] for i in range(1, 5000))]
