@@ -1,8 +1,9 @@
 """
-pbkit's plugin for pytest: the fixture `pbkit_server`.
+pbkit's pytest plugin: the fixture `pbkit_server`.
 
-Not in the package, and nothing of it is imported before the fixture is used: pytest loads this in every suite that runs
-where pbkit is installed, and those that have no use for it are not to be slowed down, nor their coverage changed.
+pytest loads this module in every test run where pbkit is installed. It is therefore outside the package and imports
+nothing of it before the fixture is used: test suites that do not use pbkit are not slowed down, and their coverage does
+not change.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def pbkit_server() -> Iterator[Callable[..., MemoryServer]]:
-    """Makes in-memory servers: pbkit_server(GameRealm()) is a pbkit.testing.MemoryServer, closed after the test."""
+    """Create in-memory servers: pbkit_server(GameRealm()) is a pbkit.testing.MemoryServer, closed after the test."""
     from pbkit.testing import MemoryServer
 
     with ExitStack() as servers:

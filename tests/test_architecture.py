@@ -81,8 +81,6 @@ KNOWN: dict[str, set[str]] = {
         "pbkit.sessions.roster",
         "pbkit.sessions.running",
         "pbkit.sessions.session",
-        "pbkit.testing.clients",
-        "pbkit.testing.memory",
         "pbkit.wire.broker",
         "pbkit.wire.calls",
         "pbkit.wire.channel",

@@ -94,7 +94,7 @@ class PytestPluginTests(SynchronousTestCase):
                 assert servers[0].sessions == ()
         """
         status, said = self.pytest(text, REALM)
-        self.assertIn("AssertionError: timers are left when everybody is out: builtins.list", said)
+        self.assertIn("AssertionError: timers are left after all clients have disconnected: builtins.list", said)
         self.assertIn("2 passed, 1 error", said)
         self.assertEqual(status, 1)
 
@@ -135,7 +135,7 @@ class PytestPluginTests(SynchronousTestCase):
     def test_isListed(self) -> None:
         """`pytest --fixtures` says what it is for."""
         status, said = self.pytest("def test_nothing(): pass", "", "--fixtures")
-        self.assertRegex(said, r"pbkit_server .*\n +Makes in-memory servers")
+        self.assertRegex(said, r"pbkit_server .*\n +Create in-memory servers")
         self.assertEqual(status, 0)
 
     def test_entryPoint(self) -> None:

@@ -191,7 +191,7 @@ class LoginTests(MemoryServerMixin, SynchronousTestCase):
         server = self.serve(realm)
         with self.assertRaises(AssertionError) as caught:
             server.login("alice")
-        self.assertIn("the login of 'alice' waits for an answer", str(caught.exception))
+        self.assertIn("the login of 'alice' has no answer yet", str(caught.exception))
         bob = server.connect().login("bob")
         self.assertNoResult(bob)
         realm.building.callback(Player("bob"))
@@ -245,7 +245,7 @@ class LoginTests(MemoryServerMixin, SynchronousTestCase):
         MemoryServer(realm).close()
         with self.assertRaises(ValueError) as caught:
             MemoryServer(realm)
-        self.assertIn("make a new one for each", str(caught.exception))
+        self.assertIn("create a new realm", str(caught.exception))
 
 
 class CallTests(MemoryServerMixin, SynchronousTestCase):
@@ -278,7 +278,7 @@ class CallTests(MemoryServerMixin, SynchronousTestCase):
         client = self.serve(CachingRealm(Player)).login("alice")
         with self.assertRaises(AssertionError) as caught:
             client.call("wait")
-        self.assertIn("wait() waits for an answer", str(caught.exception))
+        self.assertIn("wait() has no answer yet", str(caught.exception))
         waiting = client.callRemote("wait")
         self.assertNoResult(waiting)
         client.connection.cut()
@@ -348,7 +348,7 @@ class ClassTests(MemoryServerMixin, SynchronousTestCase):
         self.assertEqual([type(one) for one in alice.avatar.taken], [CardCopy, PlainCopy])
         with self.assertRaises(ConfigError) as caught:
             MemoryServer(CachingRealm(Guide), classes=[Part])
-        self.assertIn("nothing is registered", str(caught.exception))
+        self.assertIn("not registered", str(caught.exception))
 
 
 class MindTests(MemoryServerMixin, SynchronousTestCase):
@@ -396,7 +396,7 @@ class MindTests(MemoryServerMixin, SynchronousTestCase):
         with self.assertRaises(AssertionError) as caught:
             client.call("move", 1)
         self.assertEqual(
-            str(caught.exception), "the mind was told scoreIs(1), and has no remote_scoreIs: it has over()"
+            str(caught.exception), "the mind received scoreIs(1), but has no remote_scoreIs: it has over()"
         )
 
     def test_nothingDeclared(self) -> None:
@@ -414,7 +414,7 @@ class MindTests(MemoryServerMixin, SynchronousTestCase):
             client.call("move", 1)
         self.assertEqual(
             str(caught.exception),
-            "the mind was told scoreIs(1), which does not fit remote_scoreIs(score, player): "
+            "the mind received scoreIs(1), which does not fit remote_scoreIs(score, player): "
             "missing a required argument: 'player'",
         )
         self.assertEqual(mind.told, [])
@@ -717,7 +717,7 @@ class ClosingTests(SynchronousTestCase):
         client = server.login("alice")
         with self.assertRaises(AssertionError) as caught:
             server.assertNoSessions()
-        self.assertEqual(str(caught.exception), f"nobody should be in: {client.session!r}")
+        self.assertEqual(str(caught.exception), f"there are still sessions: {client.session!r}")
         server.close()
 
     def test_aSessionIsLeft(self) -> None:
@@ -725,7 +725,7 @@ class ClosingTests(SynchronousTestCase):
         server = MemoryServer(CachingRealm(Player))
         # As under a stock factory without a mind: there is no connection that could be lost.
         self.successResultOf(server.realm.requestAvatar("alice", None, pb.IPerspective))
-        self.assertRegex(self.problem(server), "^nobody should be in: <Session .* of 'alice', live>$")
+        self.assertRegex(self.problem(server), "^there are still sessions: <Session .* of 'alice', live>$")
 
     def test_aPendingLoginIsLeft(self) -> None:
         """So is a login that holds a place."""
@@ -736,7 +736,7 @@ class ClosingTests(SynchronousTestCase):
 
         server = MemoryServer(Slow())
         refused: Deferred[Any] = server.realm.requestAvatar("alice", None, pb.IPerspective)
-        self.assertEqual(self.problem(server), "nobody should be in: 1 login(s) under way")
+        self.assertEqual(self.problem(server), "there are still sessions: 1 pending login(s)")
         self.failureResultOf(refused)
 
     def test_aHookThatNeverEnds(self) -> None:
@@ -750,7 +750,7 @@ class ClosingTests(SynchronousTestCase):
 
         server = MemoryServer(CachingRealm(Slow))
         server.login("alice")
-        self.assertIn("a detached hook has not come to its end in 5 s", self.problem(server))
+        self.assertIn("a detached hook did not finish within 5 s", self.problem(server))
         for realm in (CachingRealm(Slow), CachingRealm(Slow, clock=Clock())):
             server = MemoryServer(realm)
             server.login("alice")
@@ -768,7 +768,7 @@ class ClosingTests(SynchronousTestCase):
 
         server = MemoryServer(CachingRealm(Ticking))
         server.login("alice")
-        self.assertIn("timers are left when everybody is out: LoopingCall", self.problem(server))
+        self.assertIn("timers are left after all clients have disconnected: LoopingCall", self.problem(server))
 
     def test_anErrorWasLogged(self) -> None:
         """An error that was logged is told of, unless the test has looked at it."""

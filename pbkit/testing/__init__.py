@@ -1,10 +1,19 @@
 """
 For the tests of programs that use pbkit: a realm served in memory, without a socket, a reactor or real time.
 
-`MemoryServer` serves a realm, and clients log in there as whoever they say. Under trial use `MemoryServerMixin`; under
-pytest, the fixture `pbkit_server`; elsewhere make a `MemoryServer` and close it in the end.
+`MemoryServer` serves a realm, and clients log in under any name. In trial, use `MemoryServerMixin`; in pytest, the
+fixture `pbkit_server`; elsewhere, create a `MemoryServer` and close it at the end.
 
-What stands in `__all__` is public.
+The names in `__all__` are public.
+
+::
+
+    memory.py   MemoryServer: serves a realm in memory, and checks at the end that nothing is left behind
+    clients.py  MemoryConnection, MemoryClient: connect, log in, call
+    link.py     Link: one connection in memory, and the ways in which it can fail
+    mind.py     RecordingMind: a mind that records the calls it receives and refuses what does not fit
+    logged.py   collects the errors that are logged during a test
+    case.py     MemoryServerMixin, for trial;  ../../pytest_pbkit.py: the fixture for pytest
 """
 
 from pbkit.testing.case import MemoryServerMixin

@@ -1,5 +1,5 @@
 """
-`MemoryServerMixin`: for trial's test cases.
+`MemoryServerMixin`: in-memory servers for trial's test cases.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ else:
 
 class MemoryServerMixin(Base):
     """
-    To be put before trial's `TestCase` or `SynchronousTestCase`. ::
+    Adds in-memory servers to trial's `TestCase` or `SynchronousTestCase`. List it first among the base classes. ::
 
         class GameRealmTests(MemoryServerMixin, SynchronousTestCase):
             def test_moveCounts(self):
@@ -27,7 +27,8 @@ class MemoryServerMixin(Base):
 
     def serve(self, realm: Any, **kw: Any) -> MemoryServer:
         """
-        A server for this test. It is closed when the test is over, which fails if something is not as it should be.
+        Serve a realm for this test. The server is closed after the test, and the test fails if `MemoryServer.close`
+        finds something wrong.
 
         :param kw: as for `MemoryServer`.
         """
@@ -37,7 +38,7 @@ class MemoryServerMixin(Base):
         return server
 
     def flushLoggedErrors(self, *errorTypes: Any) -> Any:
-        """As trial's; the servers of this test take no offence at these errors either."""
+        """Return and forget logged errors, as trial does; the servers of this test forget them too."""
         for server in self._pbkitServers():
             server.flushLoggedErrors(*errorTypes)
         flush: Callable[..., Any] = super().flushLoggedErrors

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from twisted.cred.credentials import Anonymous, UsernamePassword
 from twisted.internet.defer import Deferred, fail, succeed
@@ -18,33 +18,55 @@ from zope.interface import implementer
 from pbkit.client.exceptions import exceptionFrom
 from pbkit.client.factory import ClientFactory
 from pbkit.errors import Disconnected, LoggedOut, SessionEnded
+from pbkit.server import ServerFactory
 from pbkit.testing.link import Link
 
-if TYPE_CHECKING:
-    from pbkit.testing.memory import MemoryServer
+
+class ConnectsClients(Protocol):
+    """
+    What the clients need of their server: see `pbkit.testing.memory.MemoryServer`.
+
+    :ivar factory: the server's factory.
+    :ivar allowed: the exceptions that a client raises as what they are (`pbkit.client.exceptions.allowed`).
+    """
+
+    factory: ServerFactory
+    allowed: dict[str, type[Exception]]
+
+    def connectWith(self, factory: Any, address: IAddress | None = None) -> MemoryConnection:
+        """Connect a client factory."""
+
+    def flush(self) -> None:
+        """Deliver bytes until nothing more is sent."""
+
+    def watchCall(self, d: Deferred[Any]) -> Deferred[Any]:
+        """Deliver a call, and handle its error if the test never does."""
+
+    def watchMind(self, mind: object) -> None:
+        """Check the calls that a mind receives."""
 
 
 class MemoryConnection:
     """
-    A client's connection to a `MemoryServer`, see `MemoryServer.connect`.
+    A client's connection to a `MemoryServer`: see `MemoryServer.connect`.
 
-    :ivar link: the `pbkit.testing.Link` under it, with both brokers.
+    :ivar link: the `pbkit.testing.Link`, with both brokers.
+    :ivar stock: True if the client is Twisted's own.
     """
 
-    def __init__(self, server: MemoryServer, factory: Any, address: IAddress | None) -> None:
+    def __init__(self, server: ConnectsClients, factory: Any, address: IAddress | None) -> None:
         self._server = server
         self._factory = factory
         self._clients: list[MemoryClient] = []
-        #: Whether the client is Twisted's own.
         self.stock = not isinstance(factory, ClientFactory)
         self.link = Link(server.factory.buildProtocol(address), factory.buildProtocol(None), address)
 
     def login(self, name: str | bytes | None, mind: Any = None, password: str | bytes = "") -> Deferred[MemoryClient]:
         """
-        Log in. A connection may have many log-ins.
+        Log in. A connection can have any number of log-ins.
 
-        :param name: None for a guest.
-        :return: a Deferred of the `MemoryClient`; it fails with the error's own class.
+        :param name: the user name; None for a guest.
+        :return: a Deferred of the `MemoryClient`. It fails with the exception that the server raised.
         """
         self._server.watchMind(mind)
         credentials: Any = Anonymous()
@@ -56,49 +78,50 @@ class MemoryConnection:
         return self._server.watchCall(d)
 
     def _loggedIn(self, client: MemoryClient) -> MemoryClient:
-        # Or it would log out as soon as nobody keeps it, which is not what a test means that only logs in.
+        # Keep the client. Otherwise it would log out as soon as the test drops it, though the test only means to log
+        # in.
         self._clients.append(client)
         return client
 
     def loseConnection(self, server: bool = False) -> None:
         """
-        The client hangs up, in good order; or the server does.
+        Close the connection in an orderly way.
 
-        :param server: whether it is the server.
+        :param server: True if the server closes it, False if the client does.
         """
         self.link.loseConnection(server)
         self._server.flush()
 
     def cut(self, client: bool = False) -> None:
         """
-        The connection breaks, and what was on its way is lost. The server learns of it first, or the client.
+        Break the connection; bytes that were not delivered are lost.
 
-        :param client: whether it is the client.
+        :param client: True if the client is told first, False if the server is.
         """
         self.link.cut(client)
         self._server.flush()
 
     def vanish(self) -> None:
         """
-        The client is gone and the server does not know: half open. What waits at the client fails. Let the
-        server find out by a deadline of its own, or by `cut`.
+        Let the client vanish without the server's knowing: the connection is half open. The client's pending calls
+        fail. The server finds out by a deadline of its own, or by `cut`.
         """
         self._server.flush()
         self.link.vanish()
         self._server.flush()
 
     def stall(self) -> None:
-        """The client reads nothing and answers nothing, as when its program is stopped, until `resume`."""
+        """Let the client read and send nothing until `resume`, as if its program were stopped."""
         self._server.flush()
         self.link.stall()
 
     def resume(self) -> None:
-        """The client goes on, with what has come meanwhile."""
+        """Let a stalled client go on, with what has arrived meanwhile."""
         self.link.resume()
         self._server.flush()
 
     def hangUp(self) -> None:
-        """Let it be over, whatever state it is in."""
+        """Close the connection, whatever state it is in."""
         if self.link.stalled or self.link.vanished:
             self.link.cut()
             self.link.stalled = False
@@ -109,15 +132,15 @@ class MemoryConnection:
 @implementer(IStreamClientEndpoint)
 class MemoryEndpoint:
     """
-    Where client code of your own reaches a `MemoryServer`, see `MemoryServer.endpoint`.
+    The endpoint by which your own client code reaches a `MemoryServer`: see `MemoryServer.endpoint`.
     """
 
-    def __init__(self, server: MemoryServer, address: IAddress | None) -> None:
+    def __init__(self, server: ConnectsClients, address: IAddress | None) -> None:
         self._server = server
         self._address = address
 
     def connect(self, factory: Any) -> Deferred[Any]:
-        """`IStreamClientEndpoint`."""
+        """Connect a client factory: see `IStreamClientEndpoint`."""
         return succeed(self._server.connectWith(factory, self._address).link.client)
 
 
@@ -125,13 +148,13 @@ class MemoryClient:
     """
     A client that is logged in.
 
-    :ivar connection: its `MemoryConnection`, with which things can go wrong: ``client.connection.cut()``.
-    :ivar reference: the `pb.RemoteReference` to the avatar, as a client has it; None after `logout`. Who keeps it
-        elsewhere stays logged in.
+    :ivar connection: its `MemoryConnection`, which can be made to fail: ``client.connection.cut()``.
+    :ivar reference: the client's `pb.RemoteReference` to the avatar; None after `logout`. A client whose reference is
+        also kept elsewhere stays logged in.
     :ivar session: the server's `Session`; None if the realm is not one of pbkit's.
     """
 
-    def __init__(self, server: MemoryServer, connection: MemoryConnection, reference: Any) -> None:
+    def __init__(self, server: ConnectsClients, connection: MemoryConnection, reference: Any) -> None:
         self._server = server
         self.connection = connection
         self.reference = reference
@@ -140,26 +163,25 @@ class MemoryClient:
 
     @property
     def avatar(self) -> Any:
-        """The server's avatar of this login; None if the realm is not one of pbkit's."""
+        """The server's avatar for this login; None if the realm is not one of pbkit's."""
         return None if self.session is None else self.session.avatar
 
     def call(self, method: str, *args: Any, **kw: Any) -> Any:
         """
-        Call a method of the avatar's.
+        Call a method of the avatar, and return its answer.
 
-        :param method: without ``perspective_``.
-        :return: the answer.
-        :raises Exception: what the method raised, as the class that it is; or the `SessionEnded` that says why there is
-            no session any more.
-        :raises AssertionError: there is no answer yet. `callRemote` is for those.
+        :param method: the name, without ``perspective_``.
+        :raises Exception: what the method raised, of the same class; or the `SessionEnded` that says why the session
+            has ended.
+        :raises AssertionError: if there is no answer yet. Use `callRemote` then.
         """
         return now(self.callRemote(method, *args, **kw), f"{method}()")
 
     def callRemote(self, method: str, *args: Any, **kw: Any) -> Deferred[Any]:
         """
-        The same, but answered later.
+        Call a method of the avatar, whose answer can come later. Never raises.
 
-        :return: a Deferred; it fails with the error's own class. It never raises.
+        :return: a Deferred of the answer. It fails with the exception that the method raised.
         """
         if self.reference is None:
             return fail(LoggedOut())
@@ -167,11 +189,11 @@ class MemoryClient:
 
     def callOn(self, reference: Any, method: str, *args: Any, **kw: Any) -> Deferred[Any]:
         """
-        Call a method of another object, that the client has got from a call.
+        Call a method of another object that the client has received.
 
         :param reference: the `pb.RemoteReference`.
-        :param method: without ``remote_``.
-        :return: as that of `callRemote`.
+        :param method: the name, without ``remote_``.
+        :return: as for `callRemote`.
         """
         d: Deferred[Any]
         try:
@@ -182,7 +204,7 @@ class MemoryClient:
         return self._server.watchCall(d)
 
     def _gone(self, failure: Failure) -> Failure:
-        # As a client of pbkit's has it. A stock one is told what stock tells.
+        # Fail with what `pbkit.connect` would fail with. A stock client gets stock's error.
         lost = failure.check(pb.DeadReferenceError, pb.PBConnectionLost)
         if failure.check(SessionEnded) and not failure.check(Disconnected):
             return failure
@@ -192,27 +214,27 @@ class MemoryClient:
         return failure
 
     def logout(self) -> None:
-        """Let go of the avatar, which is how a client of PB logs out. The connection stays."""
+        """Drop the avatar's reference, which is how a PB client logs out. The connection stays."""
         self.reference = None
         self._server.flush()
         if self.session is not None and self.session.endedWith is None:
-            gc.collect()  # A traceback may have it still.
+            gc.collect()  # A traceback may still hold the reference.
             self._server.flush()
 
 
 def now(d: Deferred[Any], what: str) -> Any:
     """
-    What a Deferred has come to.
+    Return the result of a Deferred that has fired, or raise its error.
 
-    :param what: what it is the result of, for the error.
-    :raises AssertionError: it has not come to anything yet.
+    :param what: names what was asked for, for the error.
+    :raises AssertionError: if it has not fired.
     """
     results: list[Any] = []
     d.addBoth(results.append)
     if not results:
         raise AssertionError(
-            f"{what} waits for an answer: use the one that returns a Deferred, and server.advance(seconds) if it is "
-            "time that it waits for"
+            f"{what} has no answer yet: use the method that returns a Deferred, and server.advance(seconds) if the "
+            "answer takes time"
         )
     if isinstance(results[0], Failure):
         results[0].raiseException()
@@ -220,7 +242,7 @@ def now(d: Deferred[Any], what: str) -> Any:
 
 
 def _raised(failure: Failure, table: Mapping[str, type[Exception]]) -> Failure:
-    """What the server raised, as the class that it was."""
+    """Replace what stock fails with by the exception that the server raised."""
     error = exceptionFrom(failure, table)
     return failure if error is None else Failure(error)
 

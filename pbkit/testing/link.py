@@ -1,5 +1,5 @@
 """
-`Link`: one connection in memory, and every way in which it can go wrong.
+`Link`: one connection in memory, and the ways in which it can fail.
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport
 
-#: How much a system takes off a server's hands for a client that reads nothing, in bytes. Buffers are larger or
-#: smaller in life; what counts is that they are full at some time.
+#: How many bytes the operating system buffers for a client that does not read. Real buffers are larger or smaller; what
+#: matters is that they fill up.
 WINDOW = 65_536
 
-#: How often bytes may go to and fro before it is taken for a conversation that never ends.
+#: After how many rounds the exchange is taken for one that never ends.
 ROUNDS = 10_000
 
 
 class Transport(FakeTransport):
-    """One end. Twisted's own, but one that can be aborted: what has not been read by then is lost."""
+    """One end of a `Link`: Twisted's `FakeTransport`, which can also be aborted, and then loses what was not read."""
 
     stream: list[bytes]
     aborted = False
 
     def abortConnection(self) -> None:
-        """`ITCPTransport`."""
+        """Close the connection, and drop what has not been read."""
         self.aborted = True
         self.stream = []
         self.loseConnection()
 
     @property
     def unread(self) -> int:
-        """How many bytes have been written here and not been read at the other end."""
+        """How many bytes have been written here that the other end has not read."""
         return sum(map(len, self.stream))
 
 
@@ -41,13 +41,13 @@ class Link:
     """
     One connection in memory.
 
-    :param server: the server's protocol, fresh from its factory.
-    :param client: the client's.
+    :param server: the server's protocol, as built by its factory.
+    :param client: the client's protocol.
     :param address: what the server sees as the client's address.
     :ivar server: the server's protocol.
     :ivar client: the client's.
-    :ivar stalled: whether nothing moves, see `stall`.
-    :ivar vanished: whether the client is gone and the server has not been told, see `vanish`.
+    :ivar stalled: True while nothing moves: see `stall`.
+    :ivar vanished: True while the client is gone and the server does not know: see `vanish`.
     """
 
     def __init__(self, server: Any, client: Any, address: IAddress | None = None) -> None:
@@ -63,7 +63,7 @@ class Link:
 
     @property
     def connected(self) -> bool:
-        """Whether both ends still have it."""
+        """True while both ends are connected."""
         return not (self._near.disconnected or self._far.disconnected)
 
     @property
@@ -73,15 +73,15 @@ class Link:
 
     def pump(self) -> bool:
         """
-        Move what is on its way at this moment, once.
+        Deliver once what both ends have sent by now.
 
-        :return: whether anything moved, or an end was told that the connection is gone.
+        :return: True if bytes moved, or an end was told that the connection is lost.
         """
         near, far = self._near, self._far
         if self.vanished:
             near.stream = []
         if self.vanished or self.stalled:
-            # Closing in good order first sends what is waiting, and there may be no room for it.
+            # An orderly close first sends what is buffered, which must fit into the operating system's buffer.
             heard = near.disconnecting and (near.aborted or near.unread <= WINDOW)
             return bool(heard) and self._tell(near)
         up, down = far.getOutBuffer(), near.getOutBuffer()
@@ -100,44 +100,46 @@ class Link:
 
     def flush(self) -> bool:
         """
-        Move bytes both ways until nothing more moves.
+        Deliver what both ends send, until neither sends any more.
 
-        :return: whether anything moved.
-        :raises AssertionError: it never ends.
+        :return: True if bytes moved.
+        :raises AssertionError: if the exchange does not end.
         """
         for moved in range(ROUNDS):
             if not self.pump():
                 return moved > 0
-        raise AssertionError(f"after {ROUNDS} rounds there are still bytes on their way: does each answer make a call?")
+        raise AssertionError(f"after {ROUNDS} rounds there are still bytes to deliver: does each answer cause a call?")
 
     def loseConnection(self, server: bool = False) -> None:
         """
-        The client, or the server, closes it in good order. Both learn of it at the next `flush`, the other end
-        first.
+        Close the connection in an orderly way, from the client's end or, with `server`, from the server's. Both ends
+        are told at the next `flush`, the other end first.
 
-        :raises AssertionError: the client, that is to close it, is stalled.
+        :raises AssertionError: if the client is to close it, but is stalled.
         """
         if self.stalled and not server:
-            raise AssertionError("the client is stalled, so it closes nothing: resume it first, or cut the connection")
+            raise AssertionError(
+                "the client is stalled and cannot close the connection: resume it first, or cut the connection"
+            )
         (self._near if server else self._far).loseConnection()
 
     def cut(self, client: bool = False) -> None:
         """
-        It breaks, with all that was on its way. The server is told in this very call and the client at the next
-        `flush`; with `client`, the client is told now and the server then.
+        Break the connection; bytes that were not delivered are lost. The server is told in this call and the client at
+        the next `flush`; with `client`, the client is told in this call and the server at the next `flush`.
         """
         self._broken = True
         self.vanished = False
         for end in (self._near, self._far):
             end.stream = []
-            # What is written from now on, by whoever has not been told, goes nowhere.
+            # Discard what an end writes that has not been told.
             end.disconnecting = True
         self._tell(self._far if client else self._near)
 
     def vanish(self) -> None:
         """
-        The client is gone, as when its machine has lost power: half open. The server is not told, and what it sends
-        goes nowhere. `cut` is how it hears of it in the end.
+        Let the client vanish, as if its machine had lost power: the connection is half open. The server is not told,
+        and what it sends is discarded. Call `cut` to tell the server.
         """
         if self.connected:
             self.stalled, self.vanished, self._broken = False, True, True
@@ -145,21 +147,21 @@ class Link:
             self._tell(self._far)
 
     def stall(self) -> None:
-        """The client's program is stopped: it reads nothing and answers nothing, but the connection stands."""
+        """Stall the client, as if its program were stopped: it reads and sends nothing, but the connection stays."""
         self.stalled = self.connected
 
     def resume(self) -> None:
         """
-        The client's program goes on, with what has come for it meanwhile, at the next `flush`.
+        Let a stalled client go on, with what has arrived meanwhile, at the next `flush`.
 
-        :raises AssertionError: it has vanished.
+        :raises AssertionError: if the client has vanished.
         """
         if self.vanished:
-            raise AssertionError("the client has vanished, and does not come back: let another log in")
+            raise AssertionError("the client has vanished and cannot resume: log in with another client")
         self.stalled = False
 
     def _tell(self, end: Transport) -> bool:
-        """Tell an end that the connection is gone, once."""
+        """Tell an end, once, that the connection is lost."""
         if end.disconnected:
             return False
         end.disconnecting = end.disconnected = True

@@ -1,5 +1,5 @@
 """
-`LoggedErrors`: what is logged as an error while a test runs.
+`LoggedErrors`: collects the errors that are logged during a test.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ from weakref import WeakSet
 from twisted.logger import ILogObserver, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
-#: What Twisted logs as an error by itself, right before the error.
+#: Lines that Twisted logs at the level of an error, right before the error itself.
 HEADINGS = ("Peer will receive following PB traceback:", "Unhandled error in Deferred:")
 
 
-#: Those that listen. The log is one for all servers of a test, and an error that was expected is so for all of them.
+#: The active collectors. All servers of a test share one log, so an error that is expected in one is in all of them.
 _listening: WeakSet[LoggedErrors] = WeakSet()
 
 
 @implementer(ILogObserver)
 class LoggedErrors:
-    """Listens from when it is made until `stop`. Keeps text and not the events: these would keep connections alive."""
+    """
+    Collects logged errors from its creation until `stop`. It keeps their text, not the events, which would keep
+    connections alive.
+    """
 
     def __init__(self) -> None:
         self._errors: list[tuple[type[BaseException] | None, str]] = []
@@ -28,9 +31,9 @@ class LoggedErrors:
         globalLogPublisher.addObserver(self)
 
     def __call__(self, event: Any) -> None:
-        """`ILogObserver`."""
+        """Collect one log event, if it is an error: see `ILogObserver`."""
         if event.get("log_level") in (LogLevel.error, LogLevel.critical):
-            # The second is what Twisted's older way of logging has, and its text is the whole traceback.
+            # "failure" is set by twisted.python.log, whose text is the whole traceback.
             failure, legacy = event.get("log_failure"), event.get("failure")
             text = formatEvent(event) if legacy is None else event.get("why") or ""
             failure = failure or legacy
@@ -43,8 +46,9 @@ class LoggedErrors:
 
     def flush(self, *errorTypes: type[BaseException]) -> list[str]:
         """
-        :param errorTypes: only errors of these classes; without any, all.
-        :return: what was logged since the last time; from now on nobody else who listens has it either.
+        Return and forget the errors collected so far, also for the other collectors.
+
+        :param errorTypes: return only errors of these classes. Without any, return all.
         """
         for other in tuple(_listening - {self}):
             other._take(*errorTypes)
@@ -62,6 +66,6 @@ class LoggedErrors:
         return taken
 
     def stop(self) -> None:
-        """Listen no more. Idempotent."""
+        """Stop collecting. Idempotent."""
         _listening.discard(self)
         globalLogPublisher.removeObserver(self)

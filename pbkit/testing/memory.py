@@ -1,11 +1,11 @@
 """
-`MemoryServer`: a realm served in memory, and the clients that log in there.
+`MemoryServer`: serves a realm in memory.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Self
 from weakref import WeakSet
 
@@ -29,43 +29,42 @@ from pbkit.testing.link import ROUNDS
 from pbkit.testing.logged import LoggedErrors
 from pbkit.testing.mind import RecordingMind
 
-#: How long `detached` hooks have when a server is closed, in seconds of its clock; as long as twistd gives them.
+#: How many seconds of its clock a closing server waits for `detached` hooks: as long as twistd does.
 PATIENCE = 5.0
 
-#: That of `pbkit.ServerFactory`, but that a failed login is answered at once: time stands still here.
+#: The strict profile without a delay for failed log-ins: time stands still here, so they would not be answered.
 _PROMPT = attrs.evolve(ServerFactory.profile, door=attrs.evolve(ServerFactory.profile.door, delay=0.0))
 
 
 @implementer(ICredentialsChecker)
 class TrustTheTest:
-    """A checker that lets everybody in, under the name that he says."""
+    """A checker that accepts every user name with any password."""
 
     credentialInterfaces = (IUsernameHashedPassword,)
 
     def requestAvatarId(self, credentials: Any) -> Any:
-        """`ICredentialsChecker`."""
+        """Accept the login: see `ICredentialsChecker`."""
         return credentials.username
 
 
 class MemoryServer:
     """
-    A realm, served in memory to clients in memory: the real server and the real client, without a socket, a reactor
-    or real time. ::
+    Serves a realm in memory: the real server and real clients, without a socket, a reactor or real time. ::
 
         server = MemoryServer(GameRealm())
         alice = server.login("alice", RecordingMind(scoreIs=lambda score: None))
         alice.call("move", 10)
         server.close()
 
-    :param realm: a realm of pbkit's, or any other of cred's. To be made anew for each server.
-    :param checkers: those of your own, to be tested as well. Without them everybody may log in, by any name and without
-        a password, and as a guest, if the realm takes guests. Failed log-ins are answered at once.
-    :param clock: for every deadline; by default the realm's, or else a new one.
-    :param allow: exception classes of your own. When the server raises one, `MemoryClient.call` does too; others than
-        these, pbkit's and Python's own come as `RemoteError`.
-    :param classes: copyable and cacheable classes that clients may send, beside those that the realm has in its
-        ``allow``: what the configuration's ``allow`` is to twistd. Others are refused, whatever is registered.
-    :raises ConfigError: nothing is registered for one of these classes.
+    :param realm: a realm of pbkit's, or any other cred realm. Create a new one for each server.
+    :param checkers: your own checkers, to test them as well. Without them, clients may log in under any name without a
+        password, and as a guest if the realm accepts guests. Failed log-ins are answered at once.
+    :param clock: for every deadline; by default the realm's, else a new one.
+    :param allow: your own exception classes. When the server raises one, `MemoryClient.call` raises it too. Exceptions
+        that are neither these, nor pbkit's, nor built in arrive as `RemoteError`.
+    :param classes: the copyable and cacheable classes that clients may send, in addition to those in the realm's
+        ``allow``; they correspond to ``allow`` in a configuration file. Other classes are refused, even if registered.
+    :raises ConfigError: if nothing is registered for one of these classes.
     :ivar realm: the realm.
     :ivar clock: a `twisted.internet.task.Clock`. Time stands still until `advance`.
     :ivar factory: the `pbkit.ServerFactory`.
@@ -82,7 +81,7 @@ class MemoryServer:
         classes: Iterable[type | str | bytes] = (),
     ) -> None:
         if getattr(realm, "closed", False):
-            raise ValueError("this realm has been closed, with the server of another test say: make a new one for each")
+            raise ValueError("this realm was closed already, probably with another test's server: create a new realm")
         if clock is None:
             clock = realm.clock if isinstance(getattr(realm, "clock", None), Clock) else Clock()
         self.realm = realm
@@ -99,14 +98,14 @@ class MemoryServer:
         self._waiting: WeakSet[Deferred[Any]] = WeakSet()
 
     def __enter__(self) -> Self:
-        """``with MemoryServer(realm) as server:`` closes it in the end."""
+        """Return the server; ``with MemoryServer(realm) as server:`` closes it at the end."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
         try:
             self.close()
         except AssertionError:
-            # What the test itself has found says more.
+            # Prefer the error that the test itself raised.
             if error is None:
                 raise
 
@@ -114,19 +113,19 @@ class MemoryServer:
 
     def connect(self, *, stock: bool = False, address: IAddress | None = None) -> MemoryConnection:
         """
-        Connect, without logging in.
+        Connect without logging in.
 
-        :param stock: whether the client is Twisted's own `pb.PBClientFactory`, and not pbkit's.
-        :param address: what the server sees as the client's address.
+        :param stock: use Twisted's own `pb.PBClientFactory` instead of pbkit's.
+        :param address: the client's address, as the server sees it.
         """
         return self.connectWith(pb.PBClientFactory() if stock else ClientFactory(clock=self.clock), address)
 
     def connectWith(self, factory: Any, address: IAddress | None = None) -> MemoryConnection:
         """
-        Connect a client factory of your own.
+        Connect your own client factory.
 
-        :param factory: a `pb.PBClientFactory` or the like.
-        :param address: what the server sees as the client's address.
+        :param factory: a `pb.PBClientFactory`, or a similar factory.
+        :param address: the client's address, as the server sees it.
         """
         connection = MemoryConnection(self, factory, address)
         self.connections.append(connection)
@@ -135,10 +134,11 @@ class MemoryServer:
 
     def endpoint(self, address: IAddress | None = None) -> MemoryEndpoint:
         """
-        An `IStreamClientEndpoint` that leads here, for client code of your own: `pbkit.connect`, say, with `clock` for
-        its reactor. Its bytes move at `flush` and `advance`; its connection is the last of `connections`.
+        Return an `IStreamClientEndpoint` that connects here, for your own client code: for example `pbkit.connect`,
+        with `clock` as its reactor. Its bytes are delivered by `flush` and `advance`. Each connection is added to
+        `connections`.
 
-        :param address: what the server sees as the client's address.
+        :param address: the client's address, as the server sees it.
         """
         return MemoryEndpoint(self, address)
 
@@ -146,32 +146,32 @@ class MemoryServer:
         self, name: str | bytes, mind: Any = None, *, password: str | bytes = "", stock: bool = False
     ) -> MemoryClient:
         """
-        Connect and log in, on a connection of its own. The client stays in until it logs out, though nobody keeps it.
+        Connect, log in, and return the client. It stays logged in until it logs out, even if the test drops it.
 
-        :param name: any, unless there are checkers of your own.
-        :param mind: what the client lets the server call: a `RecordingMind`, any `pb.Referenceable`, or None.
-        :param password: for checkers of your own.
-        :param stock: whether the client is Twisted's own.
-        :raises LoginRefused: the login is refused; it is the subclass that says why.
-        :raises AssertionError: the server makes it wait. `MemoryConnection.login` is for those.
+        :param name: the user name. Any name is accepted, unless you pass your own checkers.
+        :param mind: the client's mind: a `RecordingMind`, any `pb.Referenceable`, or None.
+        :param password: for your own checkers.
+        :param stock: use Twisted's own client.
+        :raises LoginRefused: if the login is refused; the subclass says why.
+        :raises AssertionError: if the server does not answer at once. Use `MemoryConnection.login` then.
         """
         client: MemoryClient = now(self.connect(stock=stock).login(name, mind, password), f"the login of {name!r}")
         return client
 
     def anonymous(self, mind: Any = None, *, stock: bool = False) -> MemoryClient:
-        """The same without a name, as a guest."""
+        """Connect and log in as a guest: see `login`."""
         client: MemoryClient = now(self.connect(stock=stock).login(None, mind), "the anonymous login")
         return client
 
-    # Time, and bytes.
+    # Time and bytes.
 
     def flush(self) -> None:
         """
-        Move bytes, on all connections and both ways, until nothing more moves.
+        Deliver bytes on all connections, both ways, until nothing more is sent.
 
-        :raises AssertionError: a `RecordingMind` was told what it should not have been.
+        :raises AssertionError: if a `RecordingMind` received a call that does not fit.
         """
-        # Within itself it would bring a message before the one that is being served is through.
+        # Do not flush inside a flush: that would deliver a message before the current one has been served.
         if self._flushing:
             return
         self._flushing = True
@@ -182,7 +182,7 @@ class MemoryServer:
                 if not any(moved):
                     break
             else:
-                raise AssertionError(f"after {ROUNDS} rounds the clients and the server still have things to say")
+                raise AssertionError(f"after {ROUNDS} rounds the clients and the server still send messages")
         finally:
             self._flushing = False
         complaints = [complaint for mind in self._minds for complaint in mind.takeComplaints()]
@@ -191,9 +191,9 @@ class MemoryServer:
 
     def advance(self, seconds: float) -> None:
         """
-        Let time go by: what is due comes in its order, and bytes move in between.
+        Advance the clock: run what is due, in order, and deliver bytes in between.
 
-        :param seconds: how much.
+        :param seconds: by how much.
         """
         until = self.clock.seconds() + seconds
         self.flush()
@@ -203,48 +203,47 @@ class MemoryServer:
         self.clock.advance(max(0.0, until - self.clock.seconds()))
         self.flush()
 
-    # Claims.
+    # What holds at the end.
 
     @property
     def sessions(self) -> tuple[Any, ...]:
-        """The live sessions of the realm and of its guests, if it is one of pbkit's."""
+        """The live sessions of the realm and of its guest realm; empty if the realm is not pbkit's."""
         return tuple(session for realm in self._realms() for session in realm.roster)
 
     def assertNoSessions(self) -> None:
         """
-        Everybody is out: no session lives, and no login holds a place.
+        Assert that no session is live and no login is pending.
 
-        :raises AssertionError: some do; it names them.
+        :raises AssertionError: if there are some; the error names them.
         """
         self.flush()
         live = [repr(session) for session in self.sessions]
-        live += [f"{n} login(s) under way" for realm in self._realms() if (n := realm.roster.pending)]
+        live += [f"{n} pending login(s)" for realm in self._realms() if (n := realm.roster.pending)]
         if live:
-            raise AssertionError(f"nobody should be in: {', '.join(live)}")
+            raise AssertionError(f"there are still sessions: {', '.join(live)}")
 
     def flushLoggedErrors(self, *errorTypes: type[BaseException]) -> list[str]:
         """
-        Errors that were logged as they should have been: from now on they are not unexpected.
+        Return the text of the errors logged so far, and forget them: `close` no longer reports them.
 
-        :param errorTypes: only these; without any, all.
-        :return: their text.
+        :param errorTypes: only errors of these classes. Without any, all.
         """
         return self._logged.flush(*errorTypes)
 
     def close(self) -> None:
         """
-        End it: the clients hang up, then the realm closes, as when a server stops. Idempotent.
+        Disconnect the clients, then close the realm, as a server that stops does. Idempotent.
 
-        :raises AssertionError: something is not as it should be: a session or login is left, a `detached` hook did not
-            come to its end in 5 s of the clock, a timer is left, an error was logged, or a mind was told what it
-            should not have been. It says all of them.
+        :raises AssertionError: if a session or login is left, a `detached` hook did not finish within 5 s of the clock,
+            a timer is left, an error was logged, or a mind received a call that does not fit. The error lists all of
+            these.
         """
         if self._closed:
             return
         self._closed = True
         problems: list[str] = []
         for waiting in tuple(self._waiting):
-            # Whoever waits for it is told all the same; that nobody does is no error here.
+            # Pending calls fail now. A test that does not look at them does nothing wrong.
             waiting.addErrback(lambda failure: None)
         for connection in self.connections:
             connection.hangUp()
@@ -254,30 +253,30 @@ class MemoryServer:
             self._check(lambda: self._closeRealm(close), problems)
         left = [_named(call) for call in self.clock.getDelayedCalls() if not self._othersSweep(call)]
         if left:
-            problems.append(f"timers are left when everybody is out: {', '.join(left)}")
-        gc.collect()  # A Deferred that failed and that nobody looked at is only now logged.
+            problems.append(f"timers are left after all clients have disconnected: {', '.join(left)}")
+        gc.collect()  # An unhandled error in a Deferred is logged when the Deferred is collected.
         self._logged.stop()
         problems += [f"an error was logged: {text}" for text in self._logged.flush()]
         if problems:
             raise AssertionError("\n".join(problems))
 
     def _closeRealm(self, close: Any) -> None:
-        # Its own patience is not to be tried: who is not through in ours is told of below.
+        # Give the realm more time than is waited here, so that it is this method that reports a slow hook.
         closing = close(timeout=10 * PATIENCE)
         self.flush()
         if not closing.called:
             self.advance(PATIENCE)
         if not closing.called:
             closing.cancel()
-            raise AssertionError(f"a detached hook has not come to its end in {PATIENCE:g} s after its session has")
+            raise AssertionError(f"a detached hook did not finish within {PATIENCE:g} s after its session ended")
 
     def _othersSweep(self, call: Any) -> bool:
-        """Whether that is how another server, which shares the clock, watches its connections."""
+        """Return True if this is the sweep of another server that shares the clock."""
         ours, whose = self.factory.monitorOf(self.clock), getattr(call.func, "__self__", None)
         return isinstance(whose, type(ours)) and whose is not ours
 
     @staticmethod
-    def _check(claim: Any, problems: list[str]) -> None:
+    def _check(claim: Callable[[], object], problems: list[str]) -> None:
         try:
             claim()
         except AssertionError as e:
@@ -288,24 +287,24 @@ class MemoryServer:
         return [realm for realm in realms if hasattr(realm, "roster")]
 
     def watchCall(self, d: Deferred[Any]) -> Deferred[Any]:
-        """For clients: bring a call over, and remember that it waits."""
+        """Deliver a client's call; if it has no answer yet, remember it, to handle its error in `close`."""
         self._waiting.add(d)
         self.flush()
         if d.called:
             self._waiting.discard(d)
         return d
 
-    def watchMind(self, mind: Any) -> None:
-        """A mind is in use here."""
+    def watchMind(self, mind: object) -> None:
+        """Check the calls that a mind receives, if it is a `RecordingMind`."""
         if isinstance(mind, RecordingMind) and mind not in self._minds:
             self._minds.append(mind)
             mind.onLook.append(self.flush)
 
 
 def _named(call: Any) -> str:
-    """What a timer would call."""
+    """Return the name of what a timer calls."""
     try:
         name: str = fullyQualifiedName(call.func)
-    except AttributeError:  # An object that can be called, such as a LoopingCall.
+    except AttributeError:  # A callable object, such as a LoopingCall.
         name = repr(call.func)
     return name

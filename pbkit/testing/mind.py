@@ -1,5 +1,5 @@
 """
-`RecordingMind`: a client's own object that writes down what it is told, and minds what it is told.
+`RecordingMind`: a mind that records the calls it receives, and refuses calls that do not fit.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from pbkit.errors import Error
 
 class RecordingMind(pb.Referenceable):
     """
-    A client's own object, to log in with. It writes down what the server calls, and a call that a real client
-    would not understand is a failure of the test: a method that is not declared, or arguments that do not fit.
+    A mind to log in with. It records the server's calls, and fails the test if a call does not fit: if the method is
+    not declared, or does not take the arguments.
 
-    Methods are declared in any of four ways::
+    There are four ways to declare methods::
 
-        RecordingMind(scoreIs=lambda score: None, ask=lambda question: "yes")   # what they return is the answer
-        RecordingMind(Watcher)        # the remote_ methods of a class: they are not run, and answer None
-        RecordingMind(Watcher())      # those of an object, which are run
-        class Watching(RecordingMind): ...   # with remote_ methods of its own, which are run
+        RecordingMind(scoreIs=lambda score: None, ask=lambda question: "yes")   # their results are the answers
+        RecordingMind(Watcher)        # the remote_ methods of a class; they are not run, and answer None
+        RecordingMind(Watcher())      # the remote_ methods of an object; they are run
+        class Watching(RecordingMind): ...   # its own remote_ methods; they are run
 
-    :param target: the class or object whose `remote_` methods they are.
-    :param methods: more of them, by name without ``remote_``. A Deferred, or an ``async`` function, answers later.
+    :param target: the class or object whose `remote_` methods are declared.
+    :param methods: more methods, by name without ``remote_``. A Deferred or an ``async`` function answers later.
     """
 
     def __init__(self, target: Any = None, /, **methods: Callable[..., Any]) -> None:
-        #: What is called before `told` is looked at: whatever brings over what is on its way.
+        #: Called before `told` is read: the server adds a function that delivers pending bytes.
         self.onLook: list[Callable[[], object]] = []
         self._told: list[tuple[Any, ...]] = []
         self._complaints: list[str] = []
@@ -42,42 +42,44 @@ class RecordingMind(pb.Referenceable):
             self._declare(target)
         for name, method in methods.items():
             if not callable(method):
-                raise TypeError(f"RecordingMind({name}={method!r}): it takes a callable, such as lambda score: None")
+                raise TypeError(
+                    f"invalid {name}={method!r}: expected a callable, for example {name}=lambda score: None"
+                )
             self._methods[name] = _Method(method, 0, method)
 
     @property
     def told(self) -> list[tuple[Any, ...]]:
         """
-        What the server has called, oldest first: ``("scoreIs", 12)``. Keyword arguments are put in their places;
-        those that have none come last, in a dict. Also what is on its way as you look.
+        The calls received so far, oldest first, such as ``("scoreIs", 12)``. Keyword arguments are put in their places;
+        those that have no place come last, in a dict. Reading this delivers pending calls first.
         """
         for look in self.onLook:
             look()
         return self._told
 
     def takeComplaints(self) -> list[str]:
-        """What it was told and should not have been, since the last time."""
+        """Return and forget the complaints about calls that did not fit."""
         complaints, self._complaints = self._complaints, []
         return complaints
 
     def remoteMessageReceived(self, broker: Any, message: Any, args: Any, kw: Any) -> Any:
         """
-        Serve one call of the server's.
+        Serve one call.
 
-        :raises Error: it is not declared, or its arguments do not fit.
+        :raises Error: if the method is not declared, or does not take the arguments.
         """
         args, kw = broker.unserialize(args), broker.unserialize(kw)
         name = nativeString(message)
         method = self._methods.get(name)
         if method is None:
             raise self._complaint(
-                f"the mind was told {_call(name, args, kw)}, and has no remote_{name}: {self._known()}"
+                f"the mind received {_call(name, args, kw)}, but has no remote_{name}: {self._known()}"
             )
         try:
             bound = method.bind(args, kw)
         except TypeError as e:
             raise self._complaint(
-                f"the mind was told {_call(name, args, kw)}, which does not fit remote_{name}{method.shape}: {e}"
+                f"the mind received {_call(name, args, kw)}, which does not fit remote_{name}{method.shape}: {e}"
             ) from None
         self._told.append((name, *bound.args[method.skip :], *([bound.kwargs] if bound.kwargs else [])))
         result = method.answer(*args, **kw)
@@ -86,20 +88,20 @@ class RecordingMind(pb.Referenceable):
         return broker.serialize(result, None, method, args, kw)
 
     def remote_goodbye(self, reason: str, detail: str = "") -> None:
-        """Every client may be told this when the server ends its session; it is written down."""
+        """Record a goodbye, which every client can receive when the server ends its session."""
 
     def _declare(self, target: Any) -> None:
         isClass = isinstance(target, type)
         for attribute in dir(target):
             if attribute.startswith("remote_") and callable(method := getattr(target, attribute)):
                 answer = _nothing if isClass else method
-                # Of a class it is a function still, with a place for self, unless it is a static or class method.
+                # A class has a plain function here, which takes self, unless it is a static or class method.
                 plain = isClass and inspect.isfunction(inspect.getattr_static(target, attribute))
                 self._methods[attribute.removeprefix("remote_")] = _Method(method, int(plain), answer)
 
     def _known(self) -> str:
         if not self._methods.keys() - {"goodbye"}:
-            return "nothing was declared; say what it may be told, such as RecordingMind(scoreIs=lambda score: None)"
+            return "no method is declared. Declare the methods, for example RecordingMind(scoreIs=lambda score: None)"
         return "it has " + ", ".join(
             f"{name}{method.shape}" for name, method in sorted(self._methods.items()) if name != "goodbye"
         )
@@ -111,11 +113,12 @@ class RecordingMind(pb.Referenceable):
 
 class _Method:
     """
-    What a mind may be told.
+    A method that a mind declares.
 
-    :param declared: whose signature counts.
-    :param skip: how many arguments come before those of the call: self.
-    :param answer: what is called.
+    :param declared: the function whose signature counts.
+    :param skip: the number of parameters before those of the call: 1 if there is a self.
+    :param answer: what is called to get the answer.
+    :ivar shape: the signature, for an error.
     """
 
     def __init__(self, declared: Callable[..., Any], skip: int, answer: Callable[..., Any]) -> None:
@@ -126,7 +129,11 @@ class _Method:
         self.shape = str(signature.replace(parameters=list(signature.parameters.values())[skip:]))
 
     def bind(self, args: Any, kw: Any) -> inspect.BoundArguments:
-        """:raises TypeError: they do not fit."""
+        """
+        Bind the arguments of a call to the parameters.
+
+        :raises TypeError: if they do not fit.
+        """
         return self._signature.bind(*[None] * self.skip, *args, **kw)
 
 
