@@ -205,7 +205,7 @@ class OneCallTests(SynchronousTestCase):
         self.assertIn("cannot be sent", said)
         said = self.failed(self.run_(self.served(), "echo", 2**500), Status.USAGE)
         self.assertIn("cannot be sent", said)
-        # Stock's call settingsOf a Deferred behind, which nobody has and the end of the connection fails.
+        # Stock's call leaves a Deferred behind, which nobody has and the end of the connection fails.
         gc.collect()
         self.flushLoggedErrors(pb.PBConnectionLost)
 

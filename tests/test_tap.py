@@ -105,7 +105,7 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual([line.split()[0] for line in lines], list(NAMED))
 
     def test_listsTheCheckersThatCanWork(self) -> None:
-        """--help-auth lists those that PB's login can use, and settingsOf out the others."""
+        """--help-auth lists those that PB's login can use, and leaves out the others."""
         shown = self.shown("--help-auth")
         for kind in ["memory", "file", "anonymous"]:
             self.assertIn(kind, shown)
@@ -223,7 +223,7 @@ class ConfigTests(SynchronousTestCase):
         self.assertNotIn("hunter2", out)
 
     def test_onlyAFileIsReadAgain(self) -> None:
-        """A server that was started without a file settingsOf SIGHUP to the system."""
+        """A server that was started without a file leaves SIGHUP to the system."""
         self.write("")
         for words, number in [((), 0), (("--config", "pbkit.toml"), 1)]:
             service = makeService(self.parsed(*words))

@@ -634,7 +634,7 @@ class AnnounceTests(SynchronousTestCase):
         self.assertEqual(words[-5:], ["call", "unix:/run/a b", "greet", "--user", "guest"])
 
     def test_avatarWithoutAGreetingIsNotGreeted(self) -> None:
-        """Where the avatar is the user's own, the line settingsOf open what to call."""
+        """Where the avatar is the user's own, the line leaves open what to call."""
         reactor = MemoryReactorClock()
         config = ServerConfig(realm=RealmSpec("caching"), avatar=spell("Player"))
         plan = prepare(config, reactor)

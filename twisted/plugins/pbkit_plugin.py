@@ -1,8 +1,7 @@
 """
-The twistd plugin: names only, so that listing the plugins imports nothing of pbkit's.
+The twistd plugin. It consists of names only, so that listing the plugins does not import pbkit.
 
-There is no ``__init__.py`` in this directory or the one above, and there must be none: the package
-is Twisted's own, and one of ours would overwrite it.
+Never add an ``__init__.py`` to this directory or its parent: the package is Twisted's own, and ours would overwrite it.
 """
 
 from twisted.application.service import ServiceMaker
