@@ -1,4 +1,4 @@
-"""The page of the bounds says what the profile has."""
+"""The page about limits lists the fields of the profile."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from tests.transcripts import ROOT
 
 
 def boundstable() -> ModuleType:
-    """
-    :return: the module that the page is made by. The docs are no package.
-    """
+    """Return the module that generates the tables. The docs are not a package."""
     spec = importlib.util.spec_from_file_location("boundstable", ROOT / "docs" / "boundstable.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -26,14 +24,14 @@ def boundstable() -> ModuleType:
 
 
 class BoundsTests(SynchronousTestCase):
-    """``docs/boundstable.py``, and the page that shows what it finds."""
+    """``docs/boundstable.py``, and the page that uses it."""
 
     def setUp(self) -> None:
-        """Import it."""
+        """Import the module."""
         self.module = boundstable()
 
     def test_eachFieldIsThere(self) -> None:
-        """Each field of the profile and of its tables has a row, with both values and with what it means."""
+        """Each field of the profile and of its tables has a row with both values and its meaning."""
         for table in ("", *self.module.TABLES):
             strict: Any = getattr(STRICT, table) if table else STRICT
             fields = {field.name for field in attrs.fields(type(strict))}
@@ -49,20 +47,20 @@ class BoundsTests(SynchronousTestCase):
                 self.assertGreater(len(meaning), 10, name)
 
     def test_noDocstringTellsOfMore(self) -> None:
-        """No docstring speaks of a field that there is not."""
+        """The docstrings describe no field that does not exist."""
         classes: list[Any] = [Profile, *(type(getattr(STRICT, table)) for table in self.module.TABLES)]
         for cls in classes:
             self.assertEqual(set(self.module.meanings(cls)) - {field.name for field in attrs.fields(cls)}, set())
 
     def test_eachTableIsShown(self) -> None:
-        """The page has each table, and what is in none; and the page of tables is in the contents."""
+        """The page has every table, and the reference index links to the page."""
         reference = ROOT / "docs" / "reference"
         page = (reference / "bounds.rst").read_text(encoding="utf-8")
         self.assertEqual(re.findall(r"^\.\. profile-bounds::(?: (\w+))?$", page, re.M), [*self.module.TABLES, ""])
         self.assertRegex((reference / "index.rst").read_text(encoding="utf-8"), r"(?m)^   bounds$")
 
     def test_values(self) -> None:
-        """Values are shown as people read them."""
+        """Values are formatted for people."""
         for value, shown in (
             (None, "none"),
             (True, "true"),

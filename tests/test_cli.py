@@ -1,4 +1,4 @@
-"""`pbkit.cli` and `pbkit.command`: the `pbkit` command, short of the process that it runs in."""
+"""`pbkit.cli` and `pbkit.command`: the `pbkit` command, without a process of its own."""
 
 from __future__ import annotations
 
@@ -37,32 +37,32 @@ from pbkit.demo import DemoAvatar
 
 
 class Hero(DemoAvatar):
-    """An avatar with something wrong in each method."""
+    """An avatar with methods that fail or never answer."""
 
     def perspective_slow(self) -> Deferred[None]:
-        """Never answers."""
+        """Never answer."""
         return Deferred()
 
     def perspective_fail(self) -> None:
-        """Fails, with a text that a terminal would obey."""
+        """Fail with a text that contains control characters."""
         raise pb.Error("no\n\x1b[31mway")
 
 
 class StockAvatar(pb.Avatar):
-    """An avatar as stock has it."""
+    """A stock avatar."""
 
     def perspective_greet(self) -> str:
-        """Greet."""
+        """Return a greeting."""
         return "hello"
 
     def perspective_fail(self) -> None:
-        """Fail in a way that stock logs."""
+        """Raise an exception that stock logs."""
         raise ValueError("stock says no")
 
 
 @implementer(IRealm)
 class StockRealm:
-    """A realm as stock has it."""
+    """A stock realm."""
 
     def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
         """`IRealm`."""
@@ -71,7 +71,7 @@ class StockRealm:
 
 @implementer(IStreamClientEndpoint)
 class Endpoint:
-    """Reaches a server in memory, or fails to."""
+    """Connects to a server in memory, or fails."""
 
     def __init__(self, server: Any) -> None:
         self.server = server
@@ -79,7 +79,7 @@ class Endpoint:
         self.pump: Any = None
 
     def connect(self, factory: Any) -> Deferred[Any]:
-        """Connect, or answer with what the server is instead."""
+        """Connect, or return the prepared answer."""
         if isinstance(self.server, Deferred):
             return self.server
         client, self.end, self.pump = connectedServerAndClient(
@@ -89,19 +89,19 @@ class Endpoint:
 
 
 class Says(Protocol):
-    """A server that says one thing, and nothing of PB."""
+    """A server that sends one text and does not speak PB."""
 
     def __init__(self, text: bytes) -> None:
         self.text = text
 
     def connectionMade(self) -> None:
-        """Say it."""
+        """Send the text."""
         if self.text:
             self.transport.write(self.text)  # type: ignore[union-attr]
 
 
 def users() -> list[Any]:
-    """alice, and guests."""
+    """Return checkers for alice and for anonymous users."""
     return [InMemoryUsernamePasswordDatabaseDontUse(alice=b"sesame"), AllowAnonymousAccess()]
 
 
@@ -116,7 +116,7 @@ class OneCallTests(SynchronousTestCase):
         user: bytes | None = b"alice",
         password: bytes = b"sesame",
     ) -> Deferred[Any]:
-        """The outcome of a call."""
+        """Return the outcome of a call."""
         self.clock = Clock()
         self.endpoint = Endpoint(server)
         credentials: Any = Anonymous() if user is None else UsernamePassword(user, password)
@@ -126,24 +126,24 @@ class OneCallTests(SynchronousTestCase):
         return result
 
     def flush(self) -> None:
-        """Bring over what is on its way."""
+        """Deliver all bytes in transit."""
         if self.endpoint.pump is not None:
             self.endpoint.pump.flush()
 
     def served(self) -> ServerFactory:
-        """A server of pbkit's."""
+        """Return a pbkit server."""
         self.realm = CachingRealm(Hero)
         return ServerFactory(Portal(self.realm, users()), clock=Clock())
 
     def stock(self) -> Any:
-        """A stock server."""
+        """Return a stock server."""
         return pb.PBServerFactory(Portal(StockRealm(), users()))
 
     def failed(self, result: Deferred[Any], status: Status) -> str:
-        """What is said of a call that has failed so, everything being over."""
+        """Check that a call failed with a status and left nothing behind. Return the text."""
         clock = getattr(self.endpoint.server, "clock", None)
         if clock is not None:
-            # A wrong password is told after a second.
+            # A wrong password is answered after a second.
             clock.advance(1)
             self.flush()
         error = self.failureResultOf(result, CallFailed).value
@@ -153,23 +153,23 @@ class OneCallTests(SynchronousTestCase):
         return str(error)
 
     def test_answerComes(self) -> None:
-        """It logs in, calls, and gives the answer; the session is logged out, and no timer is left."""
+        """It logs in, calls, returns the answer and logs out, and leaves no timer."""
         self.assertEqual(self.successResultOf(self.run_(self.served())), "<1>hello alice")
         self.assertEqual(self.realm.counters.ends, {"LoggedOut": 1})
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_argumentsGoAlong(self) -> None:
-        """The method gets the arguments as they are."""
+        """The method receives the arguments unchanged."""
         value = [1, "zoë", {"a": None}]
         self.assertEqual(self.successResultOf(self.run_(self.served(), "echo", value)), value)
 
     def test_stockServerAnswers(self) -> None:
-        """A stock server is served as well, with a name and without."""
+        """It works with a stock server, by name and anonymously."""
         self.assertEqual(self.successResultOf(self.run_(self.stock())), "hello")
         self.assertEqual(self.successResultOf(self.run_(self.stock(), user=None)), "hello")
 
     def test_wrongPasswordIsRefused(self) -> None:
-        """By pbkit's server and by a stock one, in the same words."""
+        """A wrong password has the same text from pbkit and stock servers."""
         for server in [self.served(), self.stock()]:
             for user, password in [(b"alice", b"x"), (b"bob", b"sesame")]:
                 said = self.failed(self.run_(server, user=user, password=password), Status.REFUSED)
@@ -177,7 +177,7 @@ class OneCallTests(SynchronousTestCase):
             self.flushLoggedErrors()
 
     def test_anonymousIsRefused(self) -> None:
-        """A realm that takes no guests says so; a stock server without such a checker in stock's words."""
+        """A refused anonymous login is reported, from pbkit and stock servers."""
         said = self.failed(self.run_(self.served(), user=None), Status.REFUSED)
         self.assertIn("accepts no anonymous logins", said)
         server: Any = pb.PBServerFactory(Portal(StockRealm(), users()[:1]))
@@ -186,13 +186,13 @@ class OneCallTests(SynchronousTestCase):
         self.flushLoggedErrors()
 
     def test_methodThatIsNotThereFails(self) -> None:
-        """The server's error is told with its class; the session is logged out all the same."""
+        """A missing method is reported with the error class, and the session is logged out."""
         said = self.failed(self.run_(self.served(), "nosuch"), Status.REMOTE_ERROR)
         self.assertIn("nosuch failed: pbkit.errors.NoSuchMethod: ", said)
         self.assertEqual(self.realm.counters.ends, {"LoggedOut": 1})
 
     def test_methodThatRaisesFails(self) -> None:
-        """What the method raised is told, from a stock server too."""
+        """An exception of the method is reported, also from a stock server."""
         said = self.failed(self.run_(self.served(), "fail"), Status.REMOTE_ERROR)
         self.assertIn("twisted.spread.pb.Error: no\n\x1b[31mway", said)
         said = self.failed(self.run_(self.stock(), "fail"), Status.REMOTE_ERROR)
@@ -200,22 +200,22 @@ class OneCallTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_argumentThatCannotBeSentIsWrongUsage(self) -> None:
-        """An argument beyond what the wire carries is told before it is sent."""
+        """An argument that cannot be sent is a usage error."""
         said = self.failed(self.run_(self.served(), "echo", "x" * 1_000_000), Status.USAGE)
         self.assertIn("cannot be sent", said)
         said = self.failed(self.run_(self.served(), "echo", 2**500), Status.USAGE)
         self.assertIn("cannot be sent", said)
-        # Stock's call leaves a Deferred behind, which nobody has and the end of the connection fails.
+        # Stock's call leaves a Deferred without callbacks, which fails when the connection ends.
         gc.collect()
         self.flushLoggedErrors(pb.PBConnectionLost)
 
     def test_serverThatIsNotThereIsUnreachable(self) -> None:
-        """A refused connection is told in the system's words."""
+        """A refused connection is reported."""
         said = self.failed(self.run_(fail(ConnectionRefusedError(111, "refused"))), Status.UNREACHABLE)
         self.assertIn("cannot connect: Connection was refused", said)
 
     def test_serverThatIsNoPbIsUnreachable(self) -> None:
-        """A server that closes, or speaks otherwise, is told as such."""
+        """A server that closes the connection, or speaks another protocol, is reported."""
         result = self.run_(Factory.forProtocol(lambda: Says(b"")))
         self.endpoint.end.transport.loseConnection()
         self.flush()
@@ -224,7 +224,7 @@ class OneCallTests(SynchronousTestCase):
         self.assertIn("does not speak Perspective Broker: it is an HTTP server", said)
 
     def test_connectionThatIsLostIsUnreachable(self) -> None:
-        """A loss while the call is served is told, with what was going on."""
+        """A lost connection is reported together with the call in progress."""
         result = self.run_(self.served(), "slow")
         self.assertNoResult(result)
         self.endpoint.pump.client.connectionLost(Failure(ConnectionLost()))
@@ -236,7 +236,7 @@ class OneCallTests(SynchronousTestCase):
         self.assertEqual(said, "the connection of this session was lost while calling slow: the server closed it")
 
     def test_timeIsBounded(self) -> None:
-        """A server that never connects, never greets or never answers is given up when the time is up."""
+        """Connecting, logging in and calling each end at the timeout."""
         for server, method, doing in [
             (Deferred(), "greet", "connecting"),
             (Factory.forProtocol(lambda: Says(b"")), "greet", "logging in"),
@@ -252,7 +252,7 @@ class OneCallTests(SynchronousTestCase):
             self.assertEqual("with TLS or without" in said, doing == "logging in")
 
     def test_goodbyeIsBounded(self) -> None:
-        """A connection that does not close holds up the answer for a second at most."""
+        """A connection that does not close delays the result by a second at most."""
         result = self.run_(self.served(), "slow")
         transport = self.endpoint.pump.client.transport
         self.patch(transport, "loseConnection", lambda: None)
@@ -266,12 +266,12 @@ class ToJsonTests(SynchronousTestCase):
     """`toJson`."""
 
     def test_plainAnswersAreJson(self) -> None:
-        """What JSON has is as it is."""
+        """JSON types are not marked."""
         for answer in [None, True, 3, 1.5, "zoë", [1, [2]], {"a": {"b": None}, "": []}]:
             self.assertEqual(json.loads(toJson(answer)), answer)
 
     def test_otherAnswersAreMarked(self) -> None:
-        """What JSON does not have is marked by the one key of an object."""
+        """Other types are marked by the only key of an object."""
         for answer, marked in [
             (b"\xff\x00", {"bytes": "/wA="}),
             ((1, (2,)), {"tuple": [1, {"tuple": [2]}]}),
@@ -285,13 +285,13 @@ class ToJsonTests(SynchronousTestCase):
             self.assertEqual(json.loads(toJson(answer)), marked)
 
     def test_answerThatLooksMarkedIsMarked(self) -> None:
-        """A dict that reads like a mark is not taken for one."""
+        """A dict that looks like a mark is marked itself."""
         self.assertEqual(json.loads(toJson({"bytes": "x"})), {"dict": [["bytes", "x"]]})
         self.assertEqual(json.loads(toJson({"error": "x"})), {"dict": [["error", "x"]]})
         self.assertEqual(json.loads(toJson({"bytes": "x", "y": 1})), {"bytes": "x", "y": 1})
 
     def test_cycleIsMarked(self) -> None:
-        """What is inside itself is shown once; what is there twice is shown twice."""
+        """A container inside itself is marked. A container that occurs twice is shown twice."""
         answer: list[Any] = [1]
         answer.append(answer)
         self.assertEqual(json.loads(toJson(answer)), [1, {"cycle": True}])
@@ -299,7 +299,7 @@ class ToJsonTests(SynchronousTestCase):
         self.assertEqual(json.loads(toJson([twice, twice])), [[1], [1]])
 
     def test_objectThatCannotBeShownIsShown(self) -> None:
-        """An object whose text cannot be had is no reason to fail."""
+        """An object whose `__str__` raises is shown without its text."""
 
         class Rude:
             def __str__(self) -> str:
@@ -310,7 +310,7 @@ class ToJsonTests(SynchronousTestCase):
     @settings(max_examples=50, deadline=None, database=None)
     @given(st.recursive(st.text() | st.binary() | st.integers(), lambda s: st.lists(s) | st.tuples(s)))
     def test_isOneLineOfAscii(self, answer: Any) -> None:
-        """Whatever the answer, there is nothing in it that a terminal obeys."""
+        """The output is always printable ASCII."""
         text = toJson(answer)
         self.assertTrue(text.isascii() and text.isprintable(), text)
 
@@ -319,7 +319,7 @@ class ArgumentTests(SynchronousTestCase):
     """The command line."""
 
     def wrong(self, *argv: str) -> str:
-        """What is said of this command line, on the one line there is."""
+        """Return the one-line error for a command line."""
         err = StringIO()
         self.patch(sys, "stderr", err)
         self.assertEqual(self.assertRaises(SystemExit, main, list(argv)).code, Status.USAGE)
@@ -328,14 +328,14 @@ class ArgumentTests(SynchronousTestCase):
         return said
 
     def shown(self, *argv: str) -> str:
-        """What is printed on the way to an exit with status 0."""
+        """Return the output of a command line that exits with status 0."""
         out = StringIO()
         self.patch(sys, "stdout", out)
         self.assertEqual(self.assertRaises(SystemExit, main, list(argv)).code, 0)
         return out.getvalue()
 
     def test_jsonIsReadAsJson(self) -> None:
-        """An argument that is JSON is that; anything else is a string."""
+        """An argument that is valid JSON is that value, anything else is a string."""
         for text, value in [
             ("3", 3),
             ("-3", -3),
@@ -354,7 +354,7 @@ class ArgumentTests(SynchronousTestCase):
             self.assertEqual(parseArgument(text), value)
 
     def test_optionsStandAnywhere(self) -> None:
-        """Before, between and after the arguments; after -- there are none."""
+        """Options may precede, follow or separate the arguments."""
         for argv in [
             ["--user", "a", "tcp:h:1", "m", "1", "-2"],
             ["tcp:h:1", "--user", "a", "m", "1", "-2"],
@@ -368,7 +368,7 @@ class ArgumentTests(SynchronousTestCase):
             )
 
     def test_wrongUsageIsOneLine(self) -> None:
-        """What is missing, too much or impossible is told on one line, with status 2."""
+        """A usage error is one line, with status 2."""
         self.assertIn("COMMAND", self.wrong())
         self.assertIn("nonsense", self.wrong("nonsense"))
         self.assertIn("ENDPOINT", self.wrong("call", "--anonymous"))
@@ -381,13 +381,13 @@ class ArgumentTests(SynchronousTestCase):
             self.assertIn("number of seconds", said)
 
     def test_passwordComesFromTheEnvironmentOrAPrompt(self) -> None:
-        """Without PBKIT_PASSWORD and without a terminal to ask on, that is told."""
+        """Without PBKIT_PASSWORD and without a terminal, the error says what to do."""
         self.patch(os, "environ", {key: value for key, value in os.environ.items() if key != "PBKIT_PASSWORD"})
         self.patch(sys, "stdin", StringIO())
         self.assertIn("PBKIT_PASSWORD", self.wrong("call", "tcp:h:1", "m", "--user", "alice"))
 
     def test_helpHasExamplesAndStatuses(self) -> None:
-        """--help shows how it is used and what its exit status means; the plain one leads there."""
+        """--help has examples and exit statuses."""
         shown = self.shown("call", "--help")
         for part in ["examples:", "PBKIT_PASSWORD", "exit status:", "--timeout SECONDS"]:
             self.assertIn(part, shown)
@@ -396,9 +396,9 @@ class ArgumentTests(SynchronousTestCase):
         self.assertIn("call", self.shown("--help"))
 
     def test_showsTheVersion(self) -> None:
-        """--version shows pbkit's."""
+        """--version prints pbkit's version."""
         self.assertEqual(self.shown("--version"), f"pbkit {pbkit.__version__}\n")
 
     def test_textFromElsewhereIsTamed(self) -> None:
-        """A text of the server's is shown on one line, without what a terminal obeys."""
+        """Text from the server is shown on one line, with control characters escaped."""
         self.assertEqual(oneLine("no\n\t\x1b[31mway \x9b \u202e zoë"), "no \\u001b[31mway \\u009b \\u202e zoë")

@@ -1,4 +1,4 @@
-"""Every error of pbkit: its place in the tree, its words, and how it crosses the wire."""
+"""Every error of pbkit: its place in the tree, its text, and how it is sent."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ CROSSING = [cls for cls in CLASSES if not issubclass(cls, LOCAL)]
 
 
 class TreeTests(SynchronousTestCase):
-    """What may be relied on of each class."""
+    """The classes and their base classes."""
 
     def test_tree(self) -> None:
-        """The tree in the docstring is the tree that there is."""
+        """The tree in the docstring lists exactly the existing classes."""
         drawn = set(re.findall(r"(?:\|--|`--|^    )\s*([A-Z]\w+)", errors.__doc__ or "", re.M))
         self.assertEqual(drawn - {"ValueError", "ConnectionError"}, {cls.__name__ for cls in CLASSES})
 
     def test_table(self) -> None:
-        """The closed table has each class that crosses, under the name under which it does, and nothing else."""
+        """The table contains exactly the errors that are sent, by their wire names."""
         self.assertEqual(set(errors.BY_NAME.values()), set(CROSSING))
         for name, cls in errors.BY_NAME.items():
             self.assertEqual(name, f"pbkit.errors.{cls.__name__}")
@@ -42,7 +42,7 @@ class TreeTests(SynchronousTestCase):
         self.assertNotIn(Later, errors.BY_NAME.values())
 
     def test_bases(self) -> None:
-        """Refusals, ends and the rest are what old programs catch."""
+        """Each error has the base classes that old programs catch."""
         for cls in CROSSING:
             self.assertTrue(issubclass(cls, pb.Error), cls)
             if issubclass(cls, errors.LoginRefused):
@@ -58,13 +58,13 @@ class TreeTests(SynchronousTestCase):
             self.assertFalse(issubclass(cls, pb.Error), cls)
 
     def test_noneIsCopied(self) -> None:
-        """None is Copyable or Jellyable: a peer that does not know such a class drops the connection."""
+        """No error is Copyable or Jellyable: a peer that does not know such a class drops the connection."""
         for cls in CROSSING:
             self.assertFalse(issubclass(cls, (pb.Copyable, pb.Jellyable, pb.Serializable)), cls)
             self.assertFalse(IJellyable.implementedBy(cls), cls)
 
     def test_words(self) -> None:
-        """Each says something of its own without a detail, and the detail with one."""
+        """Each error has a text of its own, and shows the detail if there is one."""
         texts = [str(cls()) for cls in CROSSING]
         self.assertEqual(len(set(texts)), len(texts))
         self.assertNotIn("", texts)
@@ -73,7 +73,7 @@ class TreeTests(SynchronousTestCase):
             self.assertEqual(cls("the reason").detail, "the reason")
 
     def test_again(self) -> None:
-        """A new one says the same."""
+        """The copy has the same class and text."""
         error = errors.Replaced("from a phone")
         again = error.again()
         self.assertIsNot(again, error)
@@ -81,10 +81,10 @@ class TreeTests(SynchronousTestCase):
 
 
 class CrossingTests(SynchronousTestCase):
-    """How each reaches a stock client."""
+    """How a stock client receives each error."""
 
     def test_each(self) -> None:
-        """Each crosses under its name, with its text, is told by `check`, and logs nothing; the connection stays."""
+        """Each error arrives with its name and text, is recognised by `check`, and logs nothing."""
         for cls in CROSSING:
             realm = CachingRealm(Recorder, clock=Clock())
             wire = Wire(serve(realm))
@@ -105,30 +105,30 @@ class RefusalTests(SynchronousTestCase):
     """`refusalFor`."""
 
     def refusal(self, error: BaseException) -> errors.LoginRefused:
-        """What the client is told of it."""
+        """Return the error that the client receives."""
         return refusalFor(Failure(error))
 
     def test_ownAsTheyAre(self) -> None:
-        """A refusal of pbkit's is told as it is."""
+        """A pbkit refusal is sent unchanged."""
         error = errors.TooManySessions("alice has 3 of 3 connections")
         self.assertIs(self.refusal(error), error)
 
     def test_meantForClients(self) -> None:
-        """The text of what is meant for clients is told."""
+        """The text of an error that is meant for clients is sent."""
         for error in (LoginDenied("not today"), pb.Error("not today")):
             refusal = self.refusal(error)
             self.assertIs(type(refusal), errors.LoginRefused)
             self.assertEqual(str(refusal), "not today")
 
     def test_checkers(self) -> None:
-        """The text of a checker is not."""
+        """The text of a checker's error is not sent."""
         for error in (UnauthorizedLogin("wrong password"), LoginFailed("no such user")):
             refusal = self.refusal(error)
             self.assertIs(type(refusal), errors.BadCredentials)
             self.assertEqual(str(refusal), errors.BadCredentials.text)
 
     def test_nobodyToAsk(self) -> None:
-        """Credentials that no checker takes are refused for what they are."""
+        """Credentials that no checker accepts are refused with the matching error."""
         for text, reason in (
             ("twisted.cred.credentials.IAnonymous", errors.AnonymousRefused),
             ("x", errors.BadCredentials),
@@ -136,7 +136,7 @@ class RefusalTests(SynchronousTestCase):
             self.assertIs(type(self.refusal(UnhandledCredentials(f"No checker for {text}"))), reason)
 
     def test_anythingElse(self) -> None:
-        """Anything else is logged once under a number, told with that number only, and with a new one each time."""
+        """Any other exception is logged once under a new error id, and only the id is sent."""
         numbers = set()
         for _ in range(3):
             refusal = self.refusal(ValueError("db password is hunter2"))

@@ -1,4 +1,4 @@
-"""The main job, in real processes: twistd with the plugin, stock clients, and the `pbkit` command."""
+"""Real processes: twistd with the plugin, stock clients, and the `pbkit` command."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit.wire.codec import compiled
 
-#: What a server says of the codec that the processes here have: they are of the same installation and environment.
+#: The codec that servers log here: they run in the same installation and environment as the tests.
 CODEC = f"profile strict, codec: {'compiled' if compiled else 'pure Python'}\\n"
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: How long to wait for what has to come, in seconds. Far more than it ever takes.
+#: The timeout for expected output, in seconds. Far more than is ever needed.
 PATIENCE = 30.0
 
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 PBKIT = [sys.executable, "-m", "pbkit.cli"]
 
-#: A stock client: logs in so many times, each over a connection of its own, greets twice by each, then waits for
-#: the end of its input. With no name it logs in anonymously.
+#: A stock client: logs in a number of times, each time over a new connection, greets twice in each session, then waits
+#: for the end of its input. Without a name it logs in anonymously.
 CLIENT = """
 import sys
 from twisted.cred.credentials import Anonymous, UsernamePassword
@@ -93,7 +93,7 @@ print("port=%d" % port.getHost().port, flush=True)
 reactor.run()
 """
 
-#: A realm that writes down whom it was told of.
+#: A realm that records its sessions in a file.
 TELLING = """
 import os
 from pbkit import CachingRealm
@@ -132,7 +132,7 @@ class Running:
             self.process = subprocess.Popen(argv, cwd=directory, env=env, stdin=subprocess.PIPE, stdout=out, stderr=err)
 
     def printed(self, errors: bool = False) -> str:
-        """What it has printed so far."""
+        """Return the output so far."""
         with open(self.err if errors else self.out, encoding="utf-8") as f:
             return f.read()
 
@@ -155,15 +155,15 @@ class Running:
             time.sleep(0.02)
 
     def port(self) -> str:
-        """The first port that a server says it listens on."""
+        """Return the first port that a server logs."""
         return self.waitFor(r"port=(\d+)")[0][1]
 
     def wait(self) -> int:
-        """Wait for its end; the exit status, or less than 0 for a signal."""
+        """Wait until the process exits. Return its exit status, negative for a signal."""
         return self.process.wait(PATIENCE)
 
     def stop(self) -> None:
-        """End it, whatever it does."""
+        """Kill the process."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(PATIENCE)
@@ -172,11 +172,11 @@ class Running:
 
 
 class ProcessTests(SynchronousTestCase):
-    """twistd with the plugin, from the outside."""
+    """twistd with the plugin, as a process."""
 
     def setUp(self) -> None:
-        """A directory to run in, with nothing of this one's environment that matters."""
-        # Not trial's, which lies deep: the path of a Unix socket has 107 bytes at most.
+        """Create a working directory and a clean environment."""
+        # Not trial's directory, whose path is long: the path of a Unix socket may have 107 bytes.
         self.directory = tempfile.mkdtemp(prefix="pbkit-")
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -184,7 +184,7 @@ class ProcessTests(SynchronousTestCase):
         self.env.pop("PBKIT_PASSWORD", None)
 
     def run_(self, *argv: str) -> Running:
-        """Start a process, which does not outlive this test."""
+        """Start a process that is ended with the test."""
         running = Running(list(argv), self.directory, self.env)
         self.addCleanup(running.stop)
         return running
@@ -194,18 +194,18 @@ class ProcessTests(SynchronousTestCase):
         return self.run_(*TWISTD, "--pidfile=", *before, "pbkit", *words)
 
     def serve(self, *words: str) -> tuple[Running, str]:
-        """Start a server on a free port of this machine; it, and the endpoint of a client."""
+        """Start a server on a free port of this machine. Return it and the client endpoint."""
         server = self.twistd("--listen", "tcp:0:interface=127.0.0.1", *words)
         return server, f"tcp:127.0.0.1:{server.port()}"
 
     def client(self, where: str, times: int, *who: str) -> Running:
-        """Start a stock client, and wait until it has done its part."""
+        """Start a stock client, and wait until it is ready."""
         client = self.run_(sys.executable, "-c", CLIENT, where, str(times), *who)
         client.waitFor("ready")
         return client
 
     def call(self, *words: str, password: str | None = None) -> tuple[int, str, str]:
-        """Run ``pbkit call``; its exit status, output and errors."""
+        """Run ``pbkit call``. Return its exit status, standard output and standard error."""
         env = self.env if password is None else {**self.env, "PBKIT_PASSWORD": password}
         done = subprocess.run(
             [*PBKIT, "call", *words],
@@ -220,27 +220,27 @@ class ProcessTests(SynchronousTestCase):
         return done.returncode, done.stdout, done.stderr
 
     def write(self, name: str, content: str | bytes) -> str:
-        """A file in the directory where all runs."""
+        """Write a file in the working directory."""
         path = os.path.join(self.directory, name)
         with open(path, "wb") as f:
             f.write(content.encode() if isinstance(content, str) else content)
         return path
 
     def read(self, name: str) -> str:
-        """The content of such a file."""
+        """Return the content of a file in the working directory."""
         with open(os.path.join(self.directory, name), encoding="utf-8") as f:
             return f.read()
 
     def terminate(self, server: Running) -> None:
-        """End a server as an init system would, and see that it ends as twistd does: by that signal."""
+        """Send SIGTERM to a server, and check that it exits by that signal, as twistd does."""
         server.process.send_signal(signal.SIGTERM)
-        # Once all is closed, twistd lets the signal take it: the status is the signal's, not 0 and not 1.
+        # After the cleanup, twistd ends itself by the same signal, so the status is the signal's, not 0 or 1.
         self.assertEqual(server.wait(), -signal.SIGTERM, server.printed())
 
-    # The main job.
+    # Logins.
 
     def test_stockClientGreetsAndGreetsAgain(self) -> None:
-        """A stock client over TCP is greeted by its cached avatar; each step is one line in the log."""
+        """A stock client over TCP is greeted by its cached avatar, and each step is one log line."""
         server, where = self.serve("--realm", "caching", "--auth", "memory:alice:sesame")
         client = self.client(where, 1, "alice", "sesame")
         self.assertEqual(client.printed().splitlines(), ["<1>hello alice", "<2>hello alice", "ready"])
@@ -269,7 +269,7 @@ class ProcessTests(SynchronousTestCase):
             self.assertNotIn(secret, server.printed(errors=True))
 
     def test_checkersWorkTogether(self) -> None:
-        """Users of a file and of the command line log in to one server."""
+        """Users of a password file and of the command line log in to one server."""
         self.write("passwd", "bob:swordfish\n")
         _, where = self.serve("--auth", "memory:alice:sesame", "--auth", "file:passwd")
         self.assertEqual(self.client(where, 1, "alice", "sesame").printed().splitlines()[0], "<1>hello alice")
@@ -277,7 +277,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertIn("refused:", self.client(where, 1, "bob", "sesame").printed())
 
     def test_fileIsFoundFromAnotherDirectory(self) -> None:
-        """A relative file is that of the start, though twistd goes elsewhere by --rundir."""
+        """A relative path starts in the start directory, even with --rundir."""
         self.write("passwd", "bob:swordfish\n")
         words = ["--auth", "file:passwd", "--listen", "tcp:0:interface=127.0.0.1"]
         server = self.twistd(*words, before=("-n", "--rundir", "/"))
@@ -286,7 +286,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(client.printed().splitlines()[0], "<1>hello bob")
 
     def test_anonymousClientsAreNumbered(self) -> None:
-        """The anonymous realm greets each client apart, with --auth anonymous and without."""
+        """The anonymous realm numbers its clients, with --auth anonymous and without."""
         for words in [["--auth", "anonymous"], []]:
             server, where = self.serve("--realm", "anonymous", *words)
             client = self.client(where, 2)
@@ -296,10 +296,10 @@ class ProcessTests(SynchronousTestCase):
             )
             self.terminate(server)
 
-    # Where it listens.
+    # Listeners.
 
     def test_unixSocketIsServed(self) -> None:
-        """A Unix socket serves, and its file is gone when the server is."""
+        """A Unix socket works, and its file is removed when the server stops."""
         path = os.path.join(self.directory, "s")
         server = self.twistd("--listen", f"unix:{path}", "--auth", "memory:alice:sesame")
         server.waitFor("listening on UNIXAddress")
@@ -309,7 +309,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertFalse(os.path.exists(path))
 
     def test_tlsIsServed(self) -> None:
-        """An ssl: endpoint serves TLS; whoever speaks without is told, and so is who trusts nobody."""
+        """An ssl: endpoint works. A client without TLS, or without a trusted root, gets an error that says so."""
         self.write("server.pem", selfSigned())
         listen = "ssl:0:privateKey=server.pem:certKey=server.pem:interface=127.0.0.1"
         server = self.twistd("--listen", listen, "--auth", "memory:alice:sesame")
@@ -326,7 +326,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual((status, "with TLS or without" in said), (6, True), said)
 
     def test_portInUseEndsTheStart(self) -> None:
-        """The process ends with status 1 and one clear line, and leaves no listener and no file behind."""
+        """If a port is in use, the process exits with status 1 and one line, and leaves no listener and no file."""
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
@@ -343,8 +343,8 @@ class ProcessTests(SynchronousTestCase):
         self.assertFalse(os.path.exists(path))
 
     def test_wrongUsageEndsTheStart(self) -> None:
-        """What is wrong is the last line, the status is twistd's for that, and there is no traceback."""
-        # 1; from the oldest Twisted that we support, 0.
+        """The last line is the error, the status is twistd's for usage errors, and there is no traceback."""
+        # 1; with the oldest supported Twisted, 0.
         status = self.run_(*TWISTD, "--nonsense").wait()
         for words, said in [
             (["--realm", "nonsense"], "unknown realm 'nonsense'. Named realms: clientless, caching"),
@@ -356,10 +356,10 @@ class ProcessTests(SynchronousTestCase):
             self.assertIn(said, server.printed().splitlines()[-1])
             self.assertNotIn("Traceback", server.printed() + server.printed(errors=True))
 
-    # The guest.
+    # The guest user.
 
     def test_guestsLineIsPasted(self) -> None:
-        """Without --auth the line that is printed works in a shell as it stands, twice."""
+        """Without --auth the printed command works in a shell, more than once."""
         server = self.twistd("--listen", "tcp:0:interface=127.0.0.1", before=("-n", "--logfile", "log"))
         line = server.waitFor(r"(PBKIT_PASSWORD=\S+ .* greet --user guest)\n")[0][1]
         self.assertEqual(self.paste(line), '"<1>hello guest"\n')
@@ -371,7 +371,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertNotIn(password, log)
 
     def test_daemonPrintsTheGuestsLineToo(self) -> None:
-        """A server that goes to the background has told before that who may log in, and where."""
+        """A daemon prints the command before it goes to the background."""
         server = self.run_(*TWISTD, "--pidfile=pid", "pbkit", "--listen", r"tcp6:0:interface=\:\:1")
         self.assertEqual(server.wait(), 0, server.printed(errors=True))
         pid = int(self.read("pid"))
@@ -382,7 +382,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertNotIn(password, self.read("twistd.log"))
 
     def paste(self, line: str) -> str:
-        """What a shell prints for a line."""
+        """Run a line in a shell, and return its output."""
         done = subprocess.run(
             ["sh", "-c", line],
             cwd=self.directory,
@@ -396,10 +396,10 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         return done.stdout
 
-    # The end.
+    # Stopping.
 
     def test_terminationEndsEverySession(self) -> None:
-        """SIGTERM during 50 live sessions runs 50 `detached` before the process ends."""
+        """SIGTERM with 50 live sessions runs 50 `detached` hooks before the process exits."""
         self.write("telling.py", TELLING)
         self.env["TOLD"] = os.path.join(self.directory, "told")
         server, where = self.serve("--realm", "telling.TellingRealm", "--auth", "memory:alice:sesame")
@@ -416,7 +416,7 @@ class ProcessTests(SynchronousTestCase):
     # The command.
 
     def test_callsStatusSaysWhatHappened(self) -> None:
-        """Each cause has its exit status and one line; only an answer is on standard output."""
+        """Each kind of failure has its exit status and one line. Only answers go to standard output."""
         _, where = self.serve("--auth", "memory:alice:sesame")
         user = ["--user", "alice"]
         with socket.socket() as silent:
@@ -441,7 +441,7 @@ class ProcessTests(SynchronousTestCase):
                 self.assertTrue(err.startswith(f"pbkit call: {expected[2]}" if expected[2] else ""), err)
 
     def test_callReachesAStockServer(self) -> None:
-        """A server that knows nothing of pbkit answers, refuses and is ended as well."""
+        """The command works with a stock server."""
         server = self.run_(sys.executable, "-c", STOCK_SERVER)
         where = f"tcp:127.0.0.1:{server.port()}"
         words = [where, "greet", "--user", "alice", "--", "-x"]
@@ -452,7 +452,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(self.call(where, "nosuch", "--user", "alice", password="sesame")[0], 5)
 
     def test_callToldOfAServerThatDies(self) -> None:
-        """A server that is killed while it serves the call is told of at once, not when the time is up."""
+        """If the server is killed during a call, the call fails at once."""
         self.write(
             "slow.py",
             "from twisted.internet.defer import Deferred\n"
@@ -472,7 +472,7 @@ class ProcessTests(SynchronousTestCase):
 
 
 def killed(pid: int) -> None:
-    """End a daemon that one of the tests has started."""
+    """Kill a daemon that a test has started."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -480,7 +480,7 @@ def killed(pid: int) -> None:
 
 
 def selfSigned() -> bytes:
-    """A key and a certificate for localhost, in PEM."""
+    """Return a key and a certificate for localhost, in PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)

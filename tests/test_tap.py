@@ -1,4 +1,4 @@
-"""`pbkit.tap`: what can be said to ``twistd pbkit``."""
+"""`pbkit.tap`: the options of ``twistd pbkit``."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ class OptionsTests(SynchronousTestCase):
     """`Options`."""
 
     def setUp(self) -> None:
-        """Keep what parsing adds to the path."""
+        """Restore `sys.path` after the test."""
         self.patch(sys, "path", list(sys.path))
 
     def parsed(self, *words: str) -> Options:
-        """The options that these words mean."""
+        """Return the parsed options."""
         options = Options()
         options.parseOptions(words)
         return options
 
     def refusal(self, *words: str) -> str:
-        """What is said to an operator who says these."""
+        """Return the one-line error for these options."""
         said = str(self.assertRaises(UsageError, self.parsed, *words))
         self.assertNotIn("\n", said)
         return said
 
     def shown(self, *words: str) -> str:
-        """What is printed for these, on the way to an exit with status 0."""
+        """Return the output of options that exit with status 0."""
         out = StringIO()
         self.patch(sys, "stdout", out)
         self.patch(Options, "authOutput", out)
@@ -52,7 +52,7 @@ class OptionsTests(SynchronousTestCase):
         return out.getvalue()
 
     def test_nothingSaidServesTheCachingRealmToAGuestOnLoopback(self) -> None:
-        """The defaults: the caching realm with the demo avatar, port 8787 of this machine, one user."""
+        """The defaults are the caching realm, the demo avatar, port 8787 of this machine, and one user."""
         plan: Any = self.parsed().plan
         assert plan is not None
         self.assertIs(type(plan.realm), NAMED["caching"])
@@ -61,7 +61,7 @@ class OptionsTests(SynchronousTestCase):
         self.assertIsNotNone(plan.guest)
 
     def test_everythingSaidIsInThePlan(self) -> None:
-        """Realm, avatar, checkers and listeners are those that were named, the latter in their order."""
+        """The plan has the given realm, avatar, checkers and listeners, in order."""
         plan: Any = self.parsed(
             "--realm", "limited:max=2", "--avatar", "pbkit.sessions.clock.ClockAvatar",
             "--auth", "memory:alice:a", "--auth", "memory:bob:b",
@@ -75,7 +75,7 @@ class OptionsTests(SynchronousTestCase):
         self.assertIsNone(plan.guest)
 
     def test_whatIsWrongIsOneLine(self) -> None:
-        """Whatever part is wrong, it is a usage error that says what would be right."""
+        """Each error is a one-line usage error that says what is expected."""
         for words, said in [
             (["--realm", "nonsense"], "caching"),
             (["--realm", "limited:maximum=3"], "max: int"),
@@ -95,35 +95,35 @@ class OptionsTests(SynchronousTestCase):
             self.assertIn(said, self.refusal(*words))
 
     def test_noPasswordIsInAnError(self) -> None:
-        """A checker that is refused is not quoted."""
+        """Errors about checkers contain no password."""
         for description in ["memory:alice:hunter2:bob", "memory::hunter2", "nonsense:hunter2"]:
             self.assertNotIn("hunter2", self.refusal("--auth", description))
 
     def test_listsTheRealms(self) -> None:
-        """--list-realms prints one line for each and exits."""
+        """--list-realms prints one line per realm."""
         lines = self.shown("--list-realms").splitlines()
         self.assertEqual([line.split()[0] for line in lines], list(NAMED))
 
     def test_listsTheCheckersThatCanWork(self) -> None:
-        """--help-auth lists those that PB's login can use, and leaves out the others."""
+        """--help-auth lists only the checkers that PB's login can use."""
         shown = self.shown("--help-auth")
         for kind in ["memory", "file", "anonymous"]:
             self.assertIn(kind, shown)
         self.assertNotIn("unix", shown)
 
     def test_showsTheVersions(self) -> None:
-        """--version shows pbkit's and Twisted's."""
+        """--version prints the versions of pbkit and Twisted."""
         self.assertEqual(self.shown("--version"), f"pbkit {pbkit.__version__} (Twisted {twistedVersion})\n")
 
     def test_helpExplainsEveryOption(self) -> None:
-        """--help names all options, and says what happens without --auth."""
+        """--help lists all options, and says what happens without --auth."""
         usage = str(Options())
         for word in ["--realm", "--list-realms", "--avatar", "--listen", "--auth", "--help-auth", "--version"]:
             self.assertIn(word, usage)
         self.assertIn("Without --auth", " ".join(usage.split()))
 
     def test_modulesBesideTheOperatorAreFound(self) -> None:
-        """An avatar in the current directory can be named, though it is not on the path."""
+        """An avatar in the current directory is found, although that is not on the path."""
         directory = self.mktemp()
         os.mkdir(directory)
         with open(os.path.join(directory, "besidegame.py"), "w", encoding="utf-8") as f:
@@ -140,7 +140,7 @@ class ConfigTests(SynchronousTestCase):
     """``--config``, ``--check-config`` and ``--print-config``."""
 
     def setUp(self) -> None:
-        """A directory to be in, and what parsing adds to the path kept out of it."""
+        """Change to an empty directory, and restore `sys.path` after the test."""
         self.patch(sys, "path", list(sys.path))
         directory = self.mktemp()
         os.mkdir(directory)
@@ -148,18 +148,18 @@ class ConfigTests(SynchronousTestCase):
         os.chdir(directory)
 
     def write(self, content: str) -> None:
-        """The file."""
+        """Write the file."""
         with open("pbkit.toml", "w", encoding="utf-8") as f:
             f.write(content)
 
     def parsed(self, *words: str) -> Options:
-        """The options that these words mean."""
+        """Return the parsed options."""
         options = Options()
         options.parseOptions(words)
         return options
 
     def shown(self, *words: str) -> tuple[Any, str, str]:
-        """The status with which these end, and what is printed on either stream."""
+        """Return the exit status, standard output and standard error."""
         out, err = StringIO(), StringIO()
         self.patch(sys, "stdout", out)
         self.patch(sys, "stderr", err)
@@ -167,7 +167,7 @@ class ConfigTests(SynchronousTestCase):
         return status, out.getvalue(), err.getvalue()
 
     def test_fileIsServedWithFlagsAbove(self) -> None:
-        """What the file says is in the plan, but for what a flag says."""
+        """The plan has the settings of the file, unless a flag replaces them."""
         self.write("[server]\nrealm = 'limited'\nlisten = ['unix:x', 'unix:y']\n[realm]\nmax = 2\n")
         plan: Any = self.parsed("--config", "pbkit.toml", "--listen", "unix:z", "--grace", "1.5").plan
         assert plan is not None
@@ -175,7 +175,7 @@ class ConfigTests(SynchronousTestCase):
         self.assertEqual(plan.config.grace, 1.5)
 
     def test_everySettingHasAFlag(self) -> None:
-        """What a file can say in [server] can be said on the command line, and is explained there."""
+        """Each key of [server] is also a flag with a help text."""
         usage = str(Options())
         for setting in SETTINGS:
             self.assertIn(f"--{setting.name}=", usage)
@@ -183,7 +183,7 @@ class ConfigTests(SynchronousTestCase):
             self.assertIn(flag, usage)
 
     def test_profileIsServed(self) -> None:
-        """The profile that is asked for is that of the factory and of each connection."""
+        """The factory and its connections have the given profile."""
         service = makeService(self.parsed("--profile", "drop-in"))
         self.addCleanup(service._terminal.close)
         broker = service.factory.buildProtocol(None)
@@ -191,7 +191,7 @@ class ConfigTests(SynchronousTestCase):
         self.assertEqual(service.portal, cast(Any, service.factory.root).portal)
 
     def test_whatIsWrongIsAUsageError(self) -> None:
-        """All of it, a line each."""
+        """All errors are reported, one line each."""
         self.write("[server]\nlisen = 1\n[realm]\nmax = 2\n")
         said = str(self.assertRaises(UsageError, self.parsed, "--config", "pbkit.toml"))
         self.assertEqual([line.partition(": ")[0] for line in said.splitlines()], ["pbkit.toml:2", "pbkit.toml:4"])
@@ -201,13 +201,13 @@ class ConfigTests(SynchronousTestCase):
             self.assertIn("at least 0", str(self.assertRaises(UsageError, self.parsed, "--grace", text)))
 
     def test_checkSaysOk(self) -> None:
-        """A configuration that is right ends with status 0 and a word."""
+        """--check-config prints OK and exits with status 0 for a valid configuration."""
         self.write("[server]\nrealm = 'limited'\n")
         self.assertEqual(self.shown("--config", "pbkit.toml", "--check-config"), (0, "pbkit.toml: OK\n", ""))
         self.assertEqual(self.shown("--check-config"), (0, "command line: OK\n", ""))
 
     def test_checkSaysAllThatIsWrong(self) -> None:
-        """One that is wrong ends with status 1 and a line for each thing; no password is in them."""
+        """--check-config prints all errors and exits with status 1. They contain no password."""
         self.write("[server]\nlisen = 1\nauth = ['memory:hunter2']\n")
         status, out, err = self.shown("--config", "pbkit.toml", "--check-config", "--realm", "limted")
         self.assertEqual((status, out, len(err.splitlines())), (1, "", 3))
@@ -215,7 +215,7 @@ class ConfigTests(SynchronousTestCase):
         self.assertEqual(self.shown("--config", "pbkit.toml", "--print-config", "--realm", "limted"), (1, "", err))
 
     def test_printShowsWhatIsInForce(self) -> None:
-        """With where each value comes from, and without a password."""
+        """--print-config prints the settings with their origins, and no password."""
         self.write("[server]\nauth = ['memory:alice:hunter2']\n")
         status, out, err = self.shown("--config", "pbkit.toml", "--print-config", "--realm", "limited:max=2")
         self.assertEqual((status, err), (0, ""))
@@ -223,7 +223,7 @@ class ConfigTests(SynchronousTestCase):
         self.assertNotIn("hunter2", out)
 
     def test_onlyAFileIsReadAgain(self) -> None:
-        """A server that was started without a file leaves SIGHUP to the system."""
+        """SIGHUP is handled only if there is a configuration file."""
         self.write("")
         for words, number in [((), 0), (("--config", "pbkit.toml"), 1)]:
             service = makeService(self.parsed(*words))
@@ -235,11 +235,11 @@ class MakeServiceTests(SynchronousTestCase):
     """`makeService`."""
 
     def setUp(self) -> None:
-        """Keep what parsing adds to the path."""
+        """Restore `sys.path` after the test."""
         self.patch(sys, "path", list(sys.path))
 
     def test_makesAServiceThatIsNotStarted(self) -> None:
-        """twistd gets a service of what was said, on the reactor that it runs."""
+        """The service has the plan of the options, and is not started."""
         options = Options()
         options.parseOptions(["--realm", "multi"])
         service = makeService(options)
@@ -251,15 +251,15 @@ class MakeServiceTests(SynchronousTestCase):
         self.assertFalse(service.running)
 
     def test_optionsNeedNotBeParsed(self) -> None:
-        """Options fresh from their class mean the defaults, as programs that build taps expect."""
+        """Unparsed options mean the defaults."""
         service = makeService(Options())
         self.addCleanup(service._terminal.close)
         self.assertIs(type(service.plan.realm), NAMED["caching"])
 
     def test_pluginIsListed(self) -> None:
-        """twistd finds the plugin under the name pbkit, and with it these options and this function."""
+        """twistd finds the plugin under the name pbkit."""
         makers: list[Any] = [one for one in getPlugins(IServiceMaker) if one.tapname == "pbkit"]
-        # More than one, if the tests of a checkout run where pbkit is installed as well.
+        # There is more than one if the tests run in a checkout and pbkit is installed as well.
         self.assertNotEqual(makers, [])
         for maker in makers:
             self.assertIs(maker.options, Options)
@@ -267,10 +267,10 @@ class MakeServiceTests(SynchronousTestCase):
 
 
 class TerminalTests(SynchronousTestCase):
-    """`TwistdTerminal`: standard output as it was before twistd took it."""
+    """`TwistdTerminal`: the standard streams before twistd redirects them."""
 
     def streams(self) -> tuple[Any, Any]:
-        """A file in the place of each stream."""
+        """Replace each standard stream by a file."""
         files = [open(self.mktemp(), "w+", encoding="utf-8") for _ in range(2)]
         for name, file in zip(["stdout", "stderr"], files, strict=True):
             self.addCleanup(file.close)
@@ -278,12 +278,12 @@ class TerminalTests(SynchronousTestCase):
         return files[0], files[1]
 
     def read(self, file: Any) -> str:
-        """What a file holds by now."""
+        """Return the content of a file."""
         with open(file.name, encoding="utf-8") as f:
             return f.read()
 
     def test_reachesTheOriginalStreams(self) -> None:
-        """What is shown goes where the streams went when it was made, at once, whatever they are now."""
+        """Lines go to the original streams, at once, after these are replaced."""
         out, err = self.streams()
         terminal = TwistdTerminal()
         log = StringIO()
@@ -295,7 +295,7 @@ class TerminalTests(SynchronousTestCase):
         terminal.close()
 
     def test_survivesTheDescriptors(self) -> None:
-        """A daemon closes its standard descriptors; what is shown still arrives."""
+        """Lines arrive after a daemon has closed its standard descriptors."""
         out, _ = self.streams()
         terminal = TwistdTerminal()
         out.close()
@@ -304,7 +304,7 @@ class TerminalTests(SynchronousTestCase):
         terminal.close()
 
     def test_isSilentOnceClosed(self) -> None:
-        """After the start is over it shows nothing, least of all in the log."""
+        """Nothing is shown after it is closed."""
         out, err = self.streams()
         terminal = TwistdTerminal()
         terminal.close()
@@ -316,7 +316,7 @@ class TerminalTests(SynchronousTestCase):
         self.assertEqual((self.read(out), self.read(err), log.getvalue()), ("", "", ""))
 
     def test_takesStreamsWithoutAFile(self) -> None:
-        """A stream that has no descriptor is written to as it is, and left open; none at all is left alone."""
+        """A stream without a descriptor is used as it is and stays open. A missing stream is ignored."""
         out = StringIO()
         self.patch(sys, "stdout", out)
         self.patch(sys, "stderr", None)
@@ -329,7 +329,7 @@ class TerminalTests(SynchronousTestCase):
         self.assertFalse(out.closed)
 
     def test_aReaderThatIsGoneDoesNoHarm(self) -> None:
-        """Nobody reading standard output keeps no server from starting."""
+        """A closed pipe does not keep the server from starting."""
         reading, writing = os.pipe()
         with os.fdopen(writing, "w") as stream:
             self.patch(sys, "stdout", stream)

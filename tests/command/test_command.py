@@ -1,4 +1,4 @@
-"""The `pbkit` command and `pbkit.connect` in real processes, at servers of every kind, good and bad."""
+"""The `pbkit` command and `pbkit.connect` in real processes, with good and bad servers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.test_process import PATIENCE, PBKIT, ROOT, STOCK_SERVER, TWISTD, Running, selfSigned
 
-#: A realm whose avatar tells its other clients, ends them, and makes one wait.
+#: A realm whose avatar calls its other clients, ends their sessions, and lets a caller wait.
 TELLING = """
 from twisted.internet.defer import Deferred
 from pbkit import CachingRealm, errors
@@ -41,7 +41,7 @@ class TellingRealm(CachingRealm):
     avatarClass = Telling
 """
 
-#: A server of no PB: takes every connection, says its argument, and holds on.
+#: A server that does not speak PB: accepts connections, sends its argument, and waits.
 ODD_SERVER = """
 import socket, sys
 listening = socket.create_server(("127.0.0.1", 0))
@@ -54,7 +54,7 @@ while True:
         held.pop().close()
 """
 
-#: A client of pbkit's: prints the class of what came of it.
+#: A pbkit client that prints the answer, or the class of the error.
 CLIENT = """
 import sys
 import pbkit
@@ -75,41 +75,41 @@ task.react(lambda *args: Deferred.fromCoroutine(main(*args)), sys.argv[1:])
 
 
 class CommandTests(SynchronousTestCase):
-    """From the outside."""
+    """The command as a process."""
 
     def setUp(self) -> None:
-        """A directory to run in, with nothing of this one's environment that matters."""
+        """Create a working directory and a clean environment."""
         self.directory = tempfile.mkdtemp(prefix="pbkit-")
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         self.env = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PBKIT_PASSWORD": "sesame"}
 
     def run_(self, *argv: str) -> Running:
-        """Start a process, which does not outlive this test."""
+        """Start a process that is ended with the test."""
         running = Running(list(argv), self.directory, self.env)
         self.addCleanup(running.stop)
         return running
 
     def write(self, name: str, text: str | bytes) -> str:
-        """Write a file; its name."""
+        """Write a file and return its path."""
         path = os.path.join(self.directory, name)
         with open(path, "wb") as file:
             file.write(text if isinstance(text, bytes) else text.encode("utf-8"))
         return path
 
     def serve(self, listen: str = "tcp:0:interface=127.0.0.1") -> tuple[Running, str]:
-        """Start a server for alice; it, and its port."""
+        """Start a server with the user alice. Return it and its port."""
         self.write("telling.py", TELLING)
         realm = ["--realm", "telling.TellingRealm", "--auth", "memory:alice:sesame"]
         server = self.run_(*TWISTD, "--pidfile=", "-n", "pbkit", "--listen", listen, *realm)
         return server, server.port()
 
     def odd(self, text: str) -> str:
-        """Start a server of no PB; its port."""
+        """Start a server that does not speak PB. Return its port."""
         return self.run_(sys.executable, "-c", ODD_SERVER, text).port()
 
     def pbkit(self, *words: str, text: str = "") -> tuple[int, str, str]:
-        """Run the command as alice; its exit status, what it printed, and its errors."""
+        """Run the command as alice. Return its exit status, standard output and standard error."""
         ran = subprocess.run(
             [*PBKIT, *words, *([] if "--anonymous" in words else ["--user", "alice"])],
             cwd=self.directory,
@@ -123,7 +123,7 @@ class CommandTests(SynchronousTestCase):
         return ran.returncode, ran.stdout, ran.stderr
 
     def test_badServers(self) -> None:
-        """Each is told in time, by the command's exit status and one line, and by the class of what connect raises."""
+        """Each bad server is reported within the timeout, by exit status and one line, and by connect's error class."""
         name = self.write("server.pem", selfSigned())
         _, plain = self.serve()
         _, tls = self.serve(f"ssl:0:interface=127.0.0.1:privateKey={name}:certKey={name}")
@@ -152,7 +152,7 @@ class CommandTests(SynchronousTestCase):
             self.assertEqual(self.pbkit("call", where, "whoami"), (0, '"alice"\n', ""))
 
     def test_serverIsKilled(self) -> None:
-        """A call that waits is told at once when the server is killed, by connect's client too."""
+        """A pending call fails at once when the server is killed, in the command and in connect."""
         server, port = self.serve()
         where = f"tcp:127.0.0.1:{port}"
         client = self.run_(sys.executable, "-c", CLIENT, where, "wait", "20")
@@ -164,7 +164,7 @@ class CommandTests(SynchronousTestCase):
         self.assertIn("while calling wait", call.printed(errors=True))
 
     def test_callIsInterrupted(self) -> None:
-        """Ctrl-C ends a call that waits, and logs out in good order."""
+        """Ctrl-C ends a pending call and logs out."""
         server, port = self.serve()
         call = self.run_(*PBKIT, "call", f"tcp:127.0.0.1:{port}", "wait", "--user", "alice")
         server.waitFor(r"\] waiting")
@@ -174,7 +174,7 @@ class CommandTests(SynchronousTestCase):
         server.waitFor(r"\] left ")
 
     def test_manyCalls(self) -> None:
-        """Calls from standard input are answered in their order, one line each, in one session."""
+        """Calls from standard input are answered in order, one line each, in one session."""
         server, port = self.serve()
         calls = 'greet\n\n# no call\necho "two words"\necho [1,2] \nnosuch\necho "open\nwhoami'
         status, out, err = self.pbkit("call", f"tcp:127.0.0.1:{port}", "-", text=calls)
@@ -190,7 +190,7 @@ class CommandTests(SynchronousTestCase):
         server.waitFor(r"\] left LoggedOut")
 
     def test_manyCallsFromAFile(self) -> None:
-        """A file is as good as a pipe, and so is an empty one."""
+        """Standard input may be a file, also an empty one."""
         _, port = self.serve()
         self.env["WHERE"] = f"tcp:127.0.0.1:{port}"
         for number in (0, 1000):
@@ -201,7 +201,7 @@ class CommandTests(SynchronousTestCase):
             self.assertEqual(call.printed(), "1\n" * number)
 
     def test_answersComeAtOnce(self) -> None:
-        """Who writes a call and waits for its answer gets it: nothing is held back until the end of the input."""
+        """Each answer is printed as soon as it arrives, not at the end of the input."""
         server, port = self.serve()
         call = self.run_(*PBKIT, "call", f"tcp:127.0.0.1:{port}", "-", "--user", "alice")
         assert call.process.stdin is not None
@@ -217,7 +217,7 @@ class CommandTests(SynchronousTestCase):
         self.assertIn("line 3: the connection of this session was lost", call.printed(errors=True))
 
     def test_passwordFile(self) -> None:
-        """The password may be the first line of a file; one that is not there or empty is told."""
+        """--password-file reads the first line of a file. A missing or empty file is an error."""
         _, port = self.serve()
         words = ["call", f"tcp:127.0.0.1:{port}", "whoami", "--password-file", "secret"]
         self.env["PBKIT_PASSWORD"] = "wrong"
@@ -233,7 +233,7 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual((status, "an anonymous login has no password" in err), (2, True))
 
     def watch(self, port: str, *words: str) -> Running:
-        """Start watching, until it is logged in."""
+        """Start `pbkit watch` and wait until it is logged in."""
         watching = self.run_(*PBKIT, "watch", f"tcp:127.0.0.1:{port}", "--user", "alice", *words)
         deadline = time.monotonic() + PATIENCE
         while "logged in" not in watching.printed(errors=True):
@@ -242,7 +242,7 @@ class CommandTests(SynchronousTestCase):
         return watching
 
     def test_watch(self) -> None:
-        """Whatever the server tells is a line; Ctrl-C logs out."""
+        """Each call of the server is one line. Ctrl-C logs out."""
         server, port = self.serve()
         watching, asJson = self.watch(port), self.watch(port, "--json")
         where = f"tcp:127.0.0.1:{port}"
@@ -265,7 +265,7 @@ class CommandTests(SynchronousTestCase):
         server.waitFor(r"\] left LoggedOut", 4)
 
     def test_watchIsEnded(self) -> None:
-        """What ends the session is told, on one line that a terminal does not obey, with an exit status."""
+        """The reason of a session's end is printed on one escaped line, and the exit status is 3."""
         server, port = self.serve()
         watching = self.watch(port)
         self.pbkit("call", f"tcp:127.0.0.1:{port}", "kick")
@@ -280,7 +280,7 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual((status, err.count("\n")), (3, 1))
 
     def test_stockServer(self) -> None:
-        """A stock server is called and watched as well."""
+        """The command works with a stock server."""
         port = self.run_(sys.executable, "-c", STOCK_SERVER).port()
         status, out, _ = self.pbkit("call", f"tcp:127.0.0.1:{port}", "-", text="greet 1\nnosuch\ngreet\n")
         self.assertEqual((status, out.count("\n")), (5, 3))
@@ -289,7 +289,7 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(watching.wait(), 0)
 
     def test_readerThatLeaves(self) -> None:
-        """Whoever reads the answers may stop reading, as `head` does; nothing is said of it."""
+        """The command exits silently if the reader of its output, such as `head`, exits."""
         _, port = self.serve()
         self.write("calls", "echo 1\n" * 200)
         self.env["WHERE"] = f"tcp:127.0.0.1:{port}"
@@ -299,5 +299,5 @@ class CommandTests(SynchronousTestCase):
 
 
 def overTls(port: str) -> str:
-    """An endpoint that checks the certificate. Not in short, as that has a fault in Twisted 24.10."""
+    """Return a TLS endpoint that checks the certificate. The short form has a bug in Twisted 24.10."""
     return rf"tls:localhost:{port}:endpoint=tcp\:127.0.0.1\:{port}"

@@ -1,4 +1,4 @@
-"""`pbkit init`, and the project that it writes: as a user would, in processes of their own."""
+"""`pbkit init`, and the project that it writes, in real processes."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ class ScaffoldTests(SynchronousTestCase):
     """`makeProject`."""
 
     def setUp(self) -> None:
-        """A place for it."""
+        """Choose a directory that does not exist."""
         self.directory = Path(os.path.abspath(self.mktemp()))
 
     def found(self) -> list[str]:
-        """What is there."""
+        """Return the names of the files in the directory."""
         return sorted(path.name for path in self.directory.iterdir())
 
     def refusal(self, directory: Path) -> str:
-        """What is said."""
+        """Return the text of the error."""
         with self.assertRaises(CannotInit) as caught:
             makeProject(directory)
         return str(caught.exception)
 
     def test_writes(self) -> None:
-        """All files of the project are there, in a directory that is made."""
+        """All files are written, and the directory is created."""
         made = makeProject(self.directory / "deep" / "down")
         self.directory = self.directory / "deep" / "down"
         self.assertEqual(sorted(path.name for path in made), FILES)
@@ -47,7 +47,7 @@ class ScaffoldTests(SynchronousTestCase):
         self.assertEqual({path.name: path.read_text(encoding="utf-8") for path in made}, template())
 
     def test_besideOthers(self) -> None:
-        """What is there already and is not in the way stays."""
+        """Other files in the directory are kept."""
         self.directory.mkdir(parents=True)
         (self.directory / "notes").write_text("mine", encoding="utf-8")
         makeProject(self.directory)
@@ -55,7 +55,7 @@ class ScaffoldTests(SynchronousTestCase):
         self.assertEqual((self.directory / "notes").read_text(encoding="utf-8"), "mine")
 
     def test_overwritesNothing(self) -> None:
-        """If any of the files is there, it is named, and nothing is written; a link that leads nowhere counts."""
+        """Existing files are named in the error, and nothing is written. A dangling link counts as a file."""
         self.directory.mkdir(parents=True)
         (self.directory / "game.py").write_text("mine", encoding="utf-8")
         (self.directory / "pbkit.toml").symlink_to("nowhere")
@@ -64,7 +64,7 @@ class ScaffoldTests(SynchronousTestCase):
         self.assertEqual((self.directory / "game.py").read_text(encoding="utf-8"), "mine")
 
     def test_aFileIsInTheWay(self) -> None:
-        """A directory that is a file, or that lies below one, is refused, and says so."""
+        """A file in place of the directory or of its parent is an error."""
         self.directory.parent.mkdir(parents=True, exist_ok=True)
         self.directory.write_text("mine", encoding="utf-8")
         for directory in (self.directory, self.directory / "game"):
@@ -72,7 +72,7 @@ class ScaffoldTests(SynchronousTestCase):
         self.assertEqual(self.directory.read_text(encoding="utf-8"), "mine")
 
     def test_mayNotWrite(self) -> None:
-        """Where one may not write, the reason is told, with the place."""
+        """A missing permission is an error that names the path."""
         if os.geteuid() == 0:
             raise SkipTest("root may write anywhere")
         self.directory.mkdir(parents=True, mode=0o500)
@@ -80,7 +80,7 @@ class ScaffoldTests(SynchronousTestCase):
         self.assertEqual(self.found(), [])
 
     def test_allOrNone(self) -> None:
-        """If a file cannot be written, those before it are gone again."""
+        """If a file cannot be written, the files before it are removed."""
         self.directory.mkdir(parents=True)
 
         class Full(type(Path())):  # type: ignore[misc]
@@ -109,7 +109,7 @@ class CommandTests(SynchronousTestCase):
         return status, out.getvalue(), err.getvalue()
 
     def test_says(self) -> None:
-        """It says what it has written and what to do next; the second time it says why not, on one line."""
+        """The output lists the files and the next steps. A second run fails with one line."""
         directory = self.mktemp()
         status, out, err = self.run_(directory)
         self.assertEqual((status, err), (0, ""))
@@ -120,7 +120,7 @@ class CommandTests(SynchronousTestCase):
         self.assertRegex(err, r"^pbkit init: .* already contains README.md, game.py, pbkit.toml, test_game.py; .*\n$")
 
     def test_usage(self) -> None:
-        """Wrong usage is one line, and --help has the exit statuses; the command's own --help knows the word."""
+        """A usage error is one line, and --help lists the exit statuses."""
         status, out, err = self.run_()
         self.assertEqual((status, out, err.count("\n")), (2, "", 1))
         self.assertIn("pbkit init: ", err)
@@ -130,15 +130,15 @@ class CommandTests(SynchronousTestCase):
 
 
 class ProjectTests(SynchronousTestCase):
-    """The project that is written."""
+    """The project that `pbkit init` writes."""
 
     def setUp(self) -> None:
-        """A fresh one."""
+        """Write a project."""
         self.directory = Path(os.path.abspath(self.mktemp()))
         makeProject(self.directory)
 
     def run_(self, *command: str) -> str:
-        """What it prints; it has to succeed."""
+        """Run a command in the project, check that it succeeds, and return its output."""
         run = subprocess.run(
             [sys.executable, *command],
             cwd=self.directory,
@@ -153,25 +153,25 @@ class ProjectTests(SynchronousTestCase):
         return run.stdout
 
     def written(self) -> int:
-        """How many tests there are."""
+        """Return the number of tests in the project."""
         return template()["test_game.py"].count("    def test_")
 
     def test_passesUnderTrial(self) -> None:
-        """Its tests pass under trial, all of them."""
+        """All its tests pass under trial."""
         self.assertIn(f"PASSED (successes={self.written()})", self.run_("-m", "twisted.trial", "test_game"))
 
     def test_passesUnderPytest(self) -> None:
-        """Its tests pass under pytest, all of them, with each warning an error."""
+        """All its tests pass under pytest, with warnings as errors."""
         needPytest()
         (self.directory / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
         self.assertIn(f"{self.written()} passed", self.run_("-m", "pytest", "-W", "error", "-p", "no:cacheprovider"))
 
     def test_configurationIsRight(self) -> None:
-        """What twistd makes of its configuration is OK."""
+        """--check-config accepts its configuration."""
         self.assertIn("OK", self.run_(*TWISTD, "pbkit", "--config", "pbkit.toml", "--check-config"))
 
     def test_startsAtOnce(self) -> None:
-        """Its server starts, and the line that it prints, with what the README says for METHOD, calls it."""
+        """Its server starts, and the command that it prints works, with the methods that the README names."""
         server = Terminal("twistd -n pbkit --config pbkit.toml", self.directory, "0")
         self.addCleanup(server.close)
         server.waitForPort()

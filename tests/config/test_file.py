@@ -1,4 +1,4 @@
-"""`pbkit.config.file` and what `pbkit.serving` makes of it: a configuration file, from text to what is in force."""
+"""`pbkit.config.file`, and the plan and the output of --print-config that are made from a file."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ raiseOnDead = false
 
 
 def limitOf(avatarId: str) -> int:
-    """Five for staff."""
+    """Return five for alice, one for other users."""
     return 5 if avatarId == "alice" else 1
 
 
 class StaffRealm(LimitedRealm):
-    """Its limit depends on the user."""
+    """A realm whose limit is a function."""
 
     max = staticmethod(limitOf)
 
@@ -68,32 +68,32 @@ class FileTestCase(SynchronousTestCase):
     """A directory with a configuration file in it."""
 
     def setUp(self) -> None:
-        """Make the directory."""
+        """Create the directory."""
         self.directory = os.path.abspath(self.mktemp())
         os.mkdir(self.directory)
 
     def write(self, content: str | bytes, name: str = NAME) -> None:
-        """A file there."""
+        """Write a file there."""
         with open(os.path.join(self.directory, name), "wb") as f:
             f.write(content.encode("utf-8") if isinstance(content, str) else content)
 
     def plan(self, content: str | bytes, **flags: Any) -> Any:
-        """What this file and these flags mean."""
+        """Return the plan for a file and flags."""
         self.write(content)
         return Source(NAME, flags, self.directory).read(MemoryReactorClock())
 
     def errors(self, content: str | bytes, **flags: Any) -> list[str]:
-        """What is said of them."""
+        """Return the errors of a file and flags."""
         said = str(self.assertRaises(ConfigError, self.plan, content, **flags))
         self.assertNotIn("hunter2", said)
         return said.split("\n")
 
 
 class BrokenTests(FileTestCase):
-    """Files that are wrong."""
+    """Invalid files."""
 
     def test_eachHasTheErrorsThatAPersonWouldHopeFor(self) -> None:
-        """Each error has a line of its own, with file, line, key and what would be right; all are told at once."""
+        """Each error is one line with file, line number, key and what is expected. All are reported together."""
         self.assertGreaterEqual(len(BROKEN), 50)
         for name, (content, said) in BROKEN.items():
             errors = self.errors(content)
@@ -104,7 +104,7 @@ class BrokenTests(FileTestCase):
                     self.assertIn(part, error, name)
 
     def test_missingFileIsToldWithTheNearest(self) -> None:
-        """A file that is not there is an error with the name of one that is and reads like it."""
+        """The error for a missing file suggests a file with a similar name."""
         self.write("", "pbkit.toml")
         source = Source("pbkti.toml", {}, self.directory)
         said = str(self.assertRaises(ConfigError, source.read, MemoryReactorClock()))
@@ -114,19 +114,19 @@ class BrokenTests(FileTestCase):
         self.assertEqual(said, "cannot read config nowhere/x.toml: no such file")
 
     def test_whatCannotBeReadIsTold(self) -> None:
-        """A directory, a name that none can be, and bytes that are no text."""
+        """A directory, an impossible name and invalid UTF-8 are errors."""
         for name in [".", "a\0b"]:
             source = Source(name, {}, self.directory)
             self.assertIn("cannot read config", str(self.assertRaises(ConfigError, source.read, MemoryReactorClock())))
         self.assertEqual(self.errors(b"[server]\n# caf\xe9\n"), [f"{NAME}:2: invalid UTF-8: save the file as UTF-8"])
 
     def test_nestedTooDeepIsTold(self) -> None:
-        """A file that would have no end of nesting is an error like others."""
+        """Nesting that is too deep is an error."""
         (said,) = self.errors("[realm]\nmax = " + "[" * 100_000 + "]" * 100_000)
         self.assertIn("nested too deep", said)
 
     def test_flagsAreToldWithTheFile(self) -> None:
-        """What is wrong with the flags and with the file is told together; of a flag there is no line."""
+        """Errors of flags and of the file are reported together. Those of flags have no line number."""
         errors = self.errors("[server]\nlisen = 1\n", realm="limted", grace="soon")
         self.assertEqual(len(errors), 3)
         self.assertIn("invalid grace: got 'soon', expected a number of seconds", errors[0])
@@ -162,7 +162,7 @@ class BrokenTests(FileTestCase):
         )
     )
     def test_anythingIsAPlanOrErrorsWithLines(self, document: dict[str, dict[str, Any]]) -> None:
-        """Whatever a file says it either means something or is refused with file and line, and nothing else happens."""
+        """Any file either gives a plan or errors with file and line number."""
         lines = []
         for table, pairs in document.items():
             lines += [f"[{table}]", *(f"{tomlKey(name)} = {written(value)}" for name, value in pairs.items())]
@@ -176,7 +176,7 @@ class BrokenTests(FileTestCase):
 
 
 def written(value: Any) -> str:
-    """A value in TOML."""
+    """Return a value in TOML."""
     if isinstance(value, list):
         return f"[{', '.join(map(written, value))}]"
     if isinstance(value, dict):
@@ -185,10 +185,10 @@ def written(value: Any) -> str:
 
 
 class RightTests(FileTestCase):
-    """Files that are right, and flags above them."""
+    """Valid files, and flags."""
 
     def test_everythingIsInThePlan(self) -> None:
-        """Each key of a file has its effect."""
+        """Each key takes effect."""
         plan = self.plan(WHOLE)
         self.assertEqual((plan.realm.max, plan.realm.conflict, plan.realm.linger), (2, "kick", 3.0))
         self.assertEqual(plan.realm.avatarClass.__name__, "ClockAvatar")
@@ -199,12 +199,12 @@ class RightTests(FileTestCase):
         self.assertEqual(plan.config.grace, 2.0)
 
     def test_emptyFileMeansTheDefaults(self) -> None:
-        """A file that says nothing is as good as none, whatever ends its lines."""
+        """An empty file means the defaults, with any line ends."""
         for content in ["", "# nothing\r\n", "[server]\n[realm]\n[profile]\n"]:
             self.assertEqual(self.plan(content).config, ServerConfig())
 
     def test_flagsTakePrecedence(self) -> None:
-        """A flag takes the place of all that the file says of the same thing, and of nothing else."""
+        """A flag replaces the whole setting of the file, and no other setting."""
         config = self.plan(WHOLE, listen=("tcp:5",), auth=("memory:bob:x",), profile="strict", grace="7").config
         self.assertEqual((config.listen, config.auth), (("tcp:5",), ("memory:bob:x",)))
         self.assertEqual((config.profile, config.grace), ("strict", 7.0))
@@ -212,30 +212,30 @@ class RightTests(FileTestCase):
         self.assertEqual(self.plan(WHOLE, avatar="pbkit.demo.DemoAvatar").realm.avatarClass.__name__, "DemoAvatar")
 
     def test_parametersOfAFlagAreAboveThoseOfTheFile(self) -> None:
-        """For the same realm the flag's parameters join the file's; another realm has none of the file's."""
+        """Parameters of --realm join those of the file for the same realm, and replace them for another."""
         realm = self.plan(WHOLE, realm="limited:max=9").realm
         self.assertEqual((realm.max, realm.conflict), (9, "kick"))
         self.assertEqual(self.plan(WHOLE, realm="single").realm.conflict, "refuse")
 
     def test_parametersAreForTheRealmOfTheFlagIfTheFileNamesNone(self) -> None:
-        """A file with parameters alone is for whatever realm the flag names."""
+        """If the file names no realm, its parameters belong to the realm of the flag."""
         self.assertEqual(self.plan("[realm]\nmax = 8\n", realm="limited").realm.max, 8)
 
     def test_relativePathsStartWhereTheServerDid(self) -> None:
-        """A password file is found from the directory of the start, wherever the process is by now."""
+        """Relative paths start in the directory where the server was started."""
         self.write("alice:sesame\n", "passwd")
         (checker,) = self.plan("[server]\nauth = ['file:passwd']\n").checkers
         self.assertEqual(checker.filename, os.path.join(self.directory, "passwd"))
 
     def test_theDirectoryOfTheProcessIsLeftAlone(self) -> None:
-        """Reading a file moves the process nowhere, whether it is right or not."""
+        """Reading a file, valid or not, leaves the process in its directory."""
         here = os.getcwd()
         self.plan(WHOLE)
         self.errors("x")
         self.assertEqual(os.getcwd(), here)
 
     def test_kindsHaveWords(self) -> None:
-        """Each type of TOML's is called by a name that people know."""
+        """Each TOML type has a name in error texts."""
         document = tomllib.loads("v = [true, 1, 1.5, 'x', [], {}, 2026-01-01, 10:00:00]")
         self.assertEqual(
             [typeName(value) for value in document["v"]],
@@ -244,10 +244,10 @@ class RightTests(FileTestCase):
 
 
 class PrintedTests(FileTestCase):
-    """`asToml`: what is in force."""
+    """`asToml`: the settings in force."""
 
     def test_saysWhereEachValueComesFrom(self) -> None:
-        """Beside each value stands the default, the file with its line, or the flag."""
+        """Each value is followed by its origin: default, file and line, or flag."""
         lines = asToml(self.plan(WHOLE, realm="limited:max=9", listen=("tcp:5",))).splitlines()
         for line in [
             'realm = "limited"  # --realm',
@@ -266,7 +266,7 @@ class PrintedTests(FileTestCase):
         self.assertIn("max = 2  # pbkit.toml:2", asToml(self.plan("[server]\nrealm = 'limited:max=2'\n")).splitlines())
 
     def test_canBeLoadedAgain(self) -> None:
-        """What is printed is a file that means the same, and is printed the same but for where it comes from."""
+        """The output is a file with the same meaning, whose own output differs only in the origins."""
         self.write("alice:sesame\n", "passwd")
         content = WHOLE.replace("memory:alice:hunter2", "file:passwd")
         for text in [
@@ -284,21 +284,21 @@ class PrintedTests(FileTestCase):
             self.assertEqual(describeRealm(again.realm), describeRealm(first.realm))
 
     def test_limitsByUser(self) -> None:
-        """A table by user is shown on one line; a function, which no file can say, in a comment."""
+        """A table by user is shown on one line; a function is shown as a comment."""
         lines = asToml(self.plan("[server]\nrealm = 'limited'\n[realm.max]\n'bob b' = 2\n")).splitlines()
         self.assertIn('max = { default = 3, "bob b" = 2 }  # pbkit.toml:3', lines)
         lines = asToml(self.plan("[server]\nrealm = 'tests.config.test_file.StaffRealm'\n")).splitlines()
         self.assertIn("# max: a function of the avatar id, limitOf", lines)
 
     def test_portalIsShown(self) -> None:
-        """A portal stands in the place of the realm and the checkers, and what is shown can be loaded."""
+        """A portal replaces realm and checkers, and the output can be loaded."""
         plan = self.plan("[server]\nportal = 'tests.serving.test_service.aPortal'\n")
         printed = asToml(plan)
         self.assertIn('portal = "tests.serving.test_service.aPortal"  # pbkit.toml:2\n', printed)
         self.assertIs(self.plan(printed).portal, plan.portal)
 
     def test_passwordsAreHidden(self) -> None:
-        """What may hold a password is not shown, and what stands there instead is refused when it is loaded."""
+        """Values that may contain a password are replaced by a placeholder, which is refused on loading."""
         printed = asToml(self.plan(WHOLE))
         self.assertNotIn("hunter2", printed)
         self.assertNotIn("alice", printed)
@@ -306,20 +306,20 @@ class PrintedTests(FileTestCase):
         self.assertIn("expected the original description", said)
 
     def test_anythingCanBePrinted(self) -> None:
-        """A text with quotes, line ends and characters of all kinds is printed as what it is."""
+        """Strings with quotes, line ends and control characters are escaped correctly."""
         for text in ['a"b', "a\\b", "a\nb", "a\x7fb", "é\U0001f600", "# x", "\t\x01"]:
             self.assertEqual(tomllib.loads(f"x = {tomlValue(text)}")["x"], text)
             self.assertEqual(tomllib.loads(f"{tomlKey(text)} = 1"), {text: 1})
         self.assertEqual(tomllib.loads(f"{tomlKey('')} = 1"), {"": 1})
 
     def test_aStrangeNameOfAFileBreaksNoLine(self) -> None:
-        """A line end in the name of the file does not end the comment that it stands in."""
+        """A line end in the file name does not end the comment that contains it."""
         self.write("[server]\ngrace = 3\n", "a\nx = 1")
         printed = asToml(Source("a\nx = 1", {}, self.directory).read(MemoryReactorClock()))
         self.assertEqual(tomllib.loads(printed)["server"]["grace"], 3.0)
 
     def test_defaultListenerIsShown(self) -> None:
-        """What nobody said is shown too."""
+        """The default listener is shown."""
         self.assertEqual(tomllib.loads(asToml(self.plan("")))["server"]["listen"], [DEFAULT_LISTEN])
 
 
@@ -327,19 +327,19 @@ class ExampleTests(SynchronousTestCase):
     """The files that the docs show."""
 
     def read(self, name: str) -> Any:
-        """What one of them means, where it lies."""
+        """Return the plan of an example, loaded in its directory."""
         self.patch(sys, "path", [*sys.path, str(EXAMPLES)])
         return Source(name, {}, str(EXAMPLES)).read(MemoryReactorClock())
 
     def test_exampleIsRight(self) -> None:
-        """It means what it says that it means."""
+        """The example means what its comments say."""
         plan = self.read("pbkit.toml")
         self.assertEqual((plan.realm.max, plan.realm.avatarClass.__module__), (2, "limited_server"))
         self.assertEqual([text for text, _ in plan.listen], [DEFAULT_LISTEN])
         self.assertEqual(list(plan.checkers[0].users), [b"alice", b"bob"])
 
     def test_defaultsOfTheExampleAreTheDefaults(self) -> None:
-        """What it shows in comments as defaults changes nothing when the comment marks are taken away."""
+        """The defaults that it shows as comments are the defaults."""
         self.patch(sys, "path", [*sys.path, str(EXAMPLES)])
         text = (EXAMPLES / "pbkit.toml").read_text(encoding="utf-8")
         without = re.sub(r"^# (\w+ = )", r"\1", text, flags=re.M)
@@ -354,18 +354,18 @@ class ExampleTests(SynchronousTestCase):
         self.assertEqual(plans[0].config.grace, plans[1].config.grace)
 
     def test_printedExampleIsWhatIsPrinted(self) -> None:
-        """What the docs show of --print-config is what it prints."""
+        """The docs show the real output of --print-config."""
         self.assertEqual(asToml(self.read("pbkit.toml")), (EXAMPLES / "printed.toml").read_text(encoding="utf-8"))
 
     def test_brokenExampleIsToldAsTheDocsShow(self) -> None:
-        """What the docs show of --check-config is what it says."""
+        """The docs show the real output of --check-config."""
         said = str(self.assertRaises(ConfigError, self.read, "broken.toml"))
         self.assertEqual(said + "\n", (EXAMPLES / "broken.out").read_text(encoding="utf-8"))
 
 
 @attrs.frozen
 class Inner:
-    """A part of a profile to come."""
+    """A table of a profile."""
 
     size: int = attrs.field(default=10, validator=attrs.validators.ge(1))
     seconds: float | None = None
@@ -373,7 +373,7 @@ class Inner:
 
 @attrs.frozen
 class Outer:
-    """A profile to come."""
+    """A profile."""
 
     name: str = "outer"
     flag: bool = False
@@ -386,7 +386,7 @@ class BoundsTests(SynchronousTestCase):
     """`pbkit.config.fields`: keys from the fields of a class."""
 
     def evolve(self, **given: Any) -> tuple[Outer, list[str]]:
-        """An `Outer` with these, and what is said of them."""
+        """Return a changed `Outer`, and the errors."""
         problems = Problems()
         made = withSettings(Outer(), given, ServerConfig(), problems, "profile")
         try:
@@ -396,17 +396,17 @@ class BoundsTests(SynchronousTestCase):
         return made, []
 
     def test_everyFieldOfTheProfileCanBeSet(self) -> None:
-        """What the profile has is what a file can set, but for its name."""
+        """A file can set every field of the profile, except its name."""
         self.assertEqual(set(settableFields(Profile)), {field.name for field in attrs.fields(Profile)} - {"name"})
 
     def test_fieldsAreSetByTheirTypes(self) -> None:
-        """Simple fields, those that may be None, and those within another object are set; the preset stays."""
+        """Simple fields, optional fields and nested fields are set. The preset is not modified."""
         made, said = self.evolve(flag=True, inner={"size": 5, "seconds": 2})
         self.assertEqual((made, said), (Outer(flag=True, inner=Inner(5, 2)), []))
         self.assertEqual(Outer().inner, Inner())
 
     def test_whatCannotBeIsTold(self) -> None:
-        """Wrong types, values that the class itself refuses, and names that are not there or no file can say."""
+        """Wrong types, values that the class rejects, and unknown keys are errors."""
         for given_, part in [
             ({"flag": 0}, "true or false"),
             ({"note": 1}, 'a string, for example note = "x"'),
@@ -424,7 +424,7 @@ class BoundsTests(SynchronousTestCase):
             self.assertIn(part, said[0])
 
     def test_valuesAreListed(self) -> None:
-        """Each simple value that is there is listed with its path."""
+        """Each simple value is listed with its path."""
         self.assertEqual(
             list(settingsOf(Outer(), "profile")),
             [(("profile", "flag"), False), (("profile", "note"), "x"), (("profile", "inner", "size"), 10)],
@@ -435,6 +435,6 @@ class BoundsTests(SynchronousTestCase):
         self.assertGreater(values, len(tables))
 
     def test_examplesAreToml(self) -> None:
-        """An example can be written as it stands."""
+        """Examples are valid TOML."""
         for value, kinds in [(None, (int,)), (None, (bool,)), ("x", (str,)), (1.5, (float,)), (False, (bool,))]:
             self.assertIsInstance(tomllib.loads(f"x = {exampleOf(value, kinds)}")["x"], kinds)

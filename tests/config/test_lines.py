@@ -1,4 +1,4 @@
-"""`pbkit.config.lines`: on which line of a file each value stands."""
+"""`pbkit.config.lines`: the line number of each value of a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pbkit.config.lines import locate
 from pbkit.config.values import Path
 from pbkit.serving.showconfig import tomlKey, tomlValue
 
-#: Each line that names something ends in a comment with the paths that stand on it.
+#: Each line with keys ends in a comment with their paths.
 CASES = r'''
 top = 1                                 #> top
 "quoted" = 2                            #> quoted
@@ -69,7 +69,7 @@ z = 2                                   #> many/1/deep/1/z
 
 
 def named(text: str) -> dict[str, int]:
-    """By path, as text, the line that says it has it."""
+    """Return the expected line number by path."""
     found: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
         _, mark, paths = line.partition("#>")
@@ -79,7 +79,7 @@ def named(text: str) -> dict[str, int]:
 
 
 def paths(value: Any, path: Path = ()) -> Iterator[Path]:
-    """The path of each value in a document, and of each table and array."""
+    """Yield the path of each value, table and array of a document."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, one in inner:
         yield (*path, name)
@@ -107,19 +107,19 @@ class Writer:
         self.lines: dict[Path, int] = {}
 
     def write(self, text: str) -> None:
-        """Add it."""
+        """Append text."""
         self.text += text
 
     def note(self, path: Path) -> None:
-        """Here it stands."""
+        """Note the current line for a path."""
         self.lines.setdefault(path, self.text.count("\n") + 1)
 
     def gap(self) -> None:
-        """What says nothing, between lines and in arrays."""
+        """Write blanks and comments, as they may stand between lines and in arrays."""
         self.write(self._draw(st.sampled_from(["", " ", "\n", "\r\n", " # x = [1\n\t", "\n\n#]\n"])))
 
     def document(self, tables: dict[str, dict[str, Any]]) -> None:
-        """All of it."""
+        """Write a whole document."""
         for name, table in tables.items():
             self.gap()
             self.write("\n[ ")
@@ -145,13 +145,13 @@ class Writer:
                         self.write("\n")
 
     def pair(self, path: Path, value: Any) -> None:
-        """A key and its value."""
+        """Write a key and its value."""
         self.note(path)
         self.write(f"{tomlKey(str(path[-1]))} = ")
         self.value(path, value)
 
     def value(self, path: Path, value: Any) -> None:
-        """A value, in one of the ways that there are for it."""
+        """Write a value in one of its possible forms."""
         if isinstance(value, list):
             self.write("[")
             for place, one in enumerate(value):
@@ -175,10 +175,10 @@ class Writer:
 
 
 def longWays(value: str) -> Iterator[str]:
-    """A text in three quotes, of the kinds that can have it as it stands."""
+    """Yield the triple-quoted forms of a string that need no escapes."""
     if all(character == "\n" or character.isprintable() for character in value):
         for quotes in ['"""', "'''"]:
-            # The first line end within is none of the text's.
+            # TOML ignores a line end right after the quotes.
             if quotes not in value and not (quotes[0] == '"' and "\\" in value):
                 yield f"{quotes}\n{value}{quotes}"
 
@@ -187,24 +187,24 @@ class LocateTests(SynchronousTestCase):
     """`locate`."""
 
     def test_everyWayOfWritingIsRead(self) -> None:
-        """Each form of key, table and value is found on the line that it begins on, and nothing else is."""
+        """Each form of key, table and value is found on the line where it begins, and nothing else is found."""
         tomllib.loads(CASES)
         found = {"/".join(map(str, path)): line for path, line in locate(CASES).items()}
         self.assertEqual(found, named(CASES))
 
     def test_emptyTextHasNothing(self) -> None:
-        """Nothing, blanks and comments alone name nothing, with and without an end of line."""
+        """Blanks and comments alone yield no paths."""
         for text in ["", "\n", "# x = 1", " \t\r\n# x\n"]:
             self.assertEqual(dict(locate(text)), {})
 
     def test_firstLineIsOne(self) -> None:
-        """A key at the very beginning stands on line 1, whatever ends the lines."""
+        """Line numbers start at 1, with any line ends."""
         self.assertEqual(dict(locate("a = 1\r\nb = 2")), {("a",): 1, ("b",): 2})
 
     @settings(max_examples=300, deadline=None)
     @given(DOCUMENTS, st.data())
     def test_anyDocumentIsReadAsTheLibraryReadsIt(self, document: dict[str, dict[str, Any]], data: Any) -> None:
-        """Whatever is in a document and however it is laid out: each value is found, on its line."""
+        """In any document with any layout, each value is found on its line."""
         writer = Writer(data.draw)
         writer.document(document)
         self.assertEqual(tomllib.loads(writer.text), document)

@@ -1,4 +1,4 @@
-"""`pbkit.config.values`: from text to frozen dataclasses."""
+"""`pbkit.config.values`: the settings as frozen dataclasses, and short descriptions."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from pbkit.errors import ConfigError
 
 
 class ServerConfigTests(SynchronousTestCase):
-    """`ServerConfig`, before anything is said."""
+    """`ServerConfig` with its defaults."""
 
     def test_servesTheCachingRealmOnLoopbackByDefault(self) -> None:
-        """Nothing said means the caching realm, on port 8787 of this machine only."""
+        """The default is the caching realm on port 8787 of this machine."""
         config = ServerConfig()
         self.assertEqual(config.realm, RealmSpec("caching"))
         self.assertEqual(config.listen, ("tcp:8787:interface=127.0.0.1",))
         self.assertTrue(isLoopbackOnly(config.listen[0]))
 
     def test_isFrozen(self) -> None:
-        """What was decided stays so."""
+        """The settings cannot be changed."""
         with self.assertRaises(FrozenInstanceError):
             ServerConfig().avatar = "x"  # type: ignore[misc]
 
     def test_showsNoPassword(self) -> None:
-        """A configuration that ends up in a traceback shows no password."""
+        """`repr` of the settings contains no password."""
         self.assertNotIn("sesame", repr(ServerConfig(auth=("memory:alice:sesame",))))
 
 
@@ -40,25 +40,25 @@ class ParseRealmTests(SynchronousTestCase):
     """`parseRealm`."""
 
     def test_takesAName(self) -> None:
-        """A bare name has no parameters."""
+        """A name alone has no parameters."""
         self.assertEqual(parseRealm("caching"), RealmSpec("caching", {}))
 
     def test_takesADottedPathWithParameters(self) -> None:
-        """Each key=value becomes a parameter, as text."""
+        """Each key=value becomes a parameter with a text value."""
         spec = parseRealm("game.realms.GameRealm:max=3:motto=a=b")
         self.assertEqual(spec.name, "game.realms.GameRealm")
         self.assertEqual(dict(spec.parameters), {"max": "3", "motto": "a=b"})
 
     def test_takesAnEscapedColon(self) -> None:
-        """A backslash makes a colon part of the value."""
+        """A backslash escapes a colon in a value."""
         self.assertEqual(dict(parseRealm(r"limited:note=a\:b\\").parameters), {"note": "a:b\\"})
 
     def test_isShownAsItWasWritten(self) -> None:
-        """A spec reads like the text that it came from."""
+        """`str` of a spec is the text it was parsed from."""
         self.assertEqual(str(parseRealm("limited:max=3:conflict=kick")), "limited:max=3:conflict=kick")
 
     def test_refusesWhatIsNotOfThatForm(self) -> None:
-        """No name, a field without a key, a stray backslash: each is refused with how to write it."""
+        """Malformed descriptions are errors that show the expected form."""
         for text, said in [
             ("", "NAME:key=value"),
             (":max=3", "NAME:key=value"),
@@ -75,7 +75,7 @@ class ParseRealmTests(SynchronousTestCase):
     @settings(max_examples=50, deadline=None, database=None)
     @given(st.text(), st.dictionaries(st.text(min_size=1), st.text()))
     def test_whateverIsQuotedIsReadBack(self, name: str, parameters: dict[str, str]) -> None:
-        """Names, keys and values of any text survive, if what has a meaning is escaped by a backslash."""
+        """Names, keys and values of any text survive if special characters are escaped."""
 
         def quote(text: str) -> str:
             return "".join(f"\\{c}" if c in "\\:=" else c for c in text)
@@ -87,12 +87,12 @@ class ParseRealmTests(SynchronousTestCase):
 
 
 class SplitDescriptionTests(SynchronousTestCase):
-    """`splitDescription` reads a text as Twisted reads endpoint strings."""
+    """`splitDescription` follows Twisted's rules for endpoint strings."""
 
     @settings(max_examples=100, deadline=None, database=None)
     @given(st.text(alphabet=":=\\ab1."))
     def test_agreesWithTwisted(self, text: str) -> None:
-        """Every text is taken apart as `twisted.internet.endpoints` does, or both refuse."""
+        """Every text is split as `twisted.internet.endpoints` does it, or refused by both."""
         try:
             args, kw = endpoints._parse(text)
         except (StopIteration, RuntimeError):
@@ -104,10 +104,10 @@ class SplitDescriptionTests(SynchronousTestCase):
 
 
 class LoopbackOnlyTests(SynchronousTestCase):
-    """`isLoopbackOnly` decides whether a server may run with one guest and a printed password."""
+    """`isLoopbackOnly` decides whether a server may run without --auth."""
 
     def test_isTrueForWhatOnlyThisMachineReaches(self) -> None:
-        """127.0.0.0/8, ::1, localhost and Unix sockets."""
+        """True for 127.0.0.0/8, ::1, localhost and Unix sockets."""
         for description in [
             "tcp:8787:interface=127.0.0.1",
             "tcp:8787:127.0.0.1",
@@ -123,7 +123,7 @@ class LoopbackOnlyTests(SynchronousTestCase):
             self.assertTrue(isLoopbackOnly(description), description)
 
     def test_isFalseForAnythingElse(self) -> None:
-        """Every other interface, a missing one, an unknown endpoint, a proxy's, and what is malformed."""
+        """False for other interfaces, a missing interface, an unknown type, a proxy and a malformed description."""
         for description in [
             "",
             "tcp:8787",
@@ -152,10 +152,10 @@ class LoopbackOnlyTests(SynchronousTestCase):
 
 
 class WithBacklogTests(SynchronousTestCase):
-    """`withBacklog`: how many clients may come at once."""
+    """`withBacklog`: the listen backlog."""
 
     def test_isAddedWhereNoneIsNamed(self) -> None:
-        """To all that listen on a socket of their own; behind a proxy, too."""
+        """It is added to every type that has a socket of its own, also behind haproxy."""
         for description in [
             "tcp:8787",
             "tcp:8787:interface=127.0.0.1",
@@ -170,7 +170,7 @@ class WithBacklogTests(SynchronousTestCase):
             self.assertEqual(withBacklog(description), f"{description}:backlog=4096")
 
     def test_isLeftAlone(self) -> None:
-        """Where one is named, with its key or without, and where nothing is known of one."""
+        """A description with a backlog, and one of an unknown type, is unchanged."""
         for description in [
             "",
             "tcp:8787:backlog=5",
@@ -188,7 +188,7 @@ class WithBacklogTests(SynchronousTestCase):
             self.assertEqual(withBacklog(description), description)
 
     def test_twistedTakesIt(self) -> None:
-        """What comes of it is what Twisted listens with."""
+        """Twisted accepts the result."""
         reactor = MemoryReactor()
         for description, expected in [
             ("tcp:8787", 4096),

@@ -1,4 +1,4 @@
-"""Which classes the clients of what twistd serves may send."""
+"""The classes that clients of a twistd server may send."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ HERE = "tests.serving.test_allow"
 
 
 class CardRealm(CachingRealm):
-    """Its clients may send cards."""
+    """A realm whose clients may send cards."""
 
     avatarClass = Recorder
     allow = frozenset({CardCopy})
 
 
 class HostRealm(CachingRealm):
-    """Its guests may send cards."""
+    """A realm whose anonymous users may send cards."""
 
     avatarClass = Recorder
 
@@ -46,7 +46,7 @@ class HostRealm(CachingRealm):
 
 
 class LostRealm(CachingRealm):
-    """Names a class that nobody has registered."""
+    """A realm that names an unregistered class."""
 
     avatarClass = Recorder
     allow = frozenset({"no.such.Card"})
@@ -54,7 +54,7 @@ class LostRealm(CachingRealm):
 
 @implementer(IRealm)
 class StockRealm:
-    """A realm as stock has it, which may name classes all the same."""
+    """A stock realm that names classes."""
 
     allow = (Card,)
 
@@ -67,16 +67,16 @@ portal = Portal(StockRealm(), [AllowAnonymousAccess()])
 
 
 def planned(text: str, **flags: Any) -> Plan:
-    """What a file and flags come to."""
+    """Return the plan for a file and flags."""
     problems = Problems()
     return prepare(combine(parseFile(text, "pbkit.toml", problems), flags, problems), MemoryReactorClock(), problems)
 
 
 class AllowTests(SynchronousTestCase):
-    """The realm's own, and those of the configuration."""
+    """The classes of the realm and of the settings."""
 
     def names(self, plan: Plan) -> set[bytes]:
-        """What a server of this would make of what clients send, beside references."""
+        """Return the wire names that a server accepts, except references."""
         server = Server(plan, MemoryReactorClock(), Terminal())
         registry = server.factory.registry
         self.assertIs(server.factory.buildProtocol(None).registry, registry)
@@ -85,18 +85,18 @@ class AllowTests(SynchronousTestCase):
         return set(registry.classes) - {b"remote", b"local", b"cached", b"lcache"}
 
     def test_none(self) -> None:
-        """None but those that are named."""
+        """By default, no class is accepted."""
         self.assertEqual(self.names(planned("")), set())
 
     def test_realm(self) -> None:
-        """Those of the realm, of whatever kind, and of the one that it keeps for guests; in a portal too."""
+        """Classes of any kind of realm, of its realm for anonymous users, and of the realm of a portal are accepted."""
         self.assertEqual(self.names(planned(f"[server]\nrealm = '{HERE}.CardRealm'\n")), {CARD})
         self.assertEqual(self.names(planned(f"[server]\nrealm = '{HERE}.StockRealm'\n")), {CARD})
         self.assertEqual(self.names(planned(f"[server]\nrealm = '{HERE}.HostRealm'\n")), {CARD})
         self.assertEqual(self.names(planned(f"[server]\nportal = '{HERE}.portal'\n")), {CARD})
 
     def test_configuration(self) -> None:
-        """Those of the file, beside the realm's; by class or by name. A flag takes the place of all in the file."""
+        """Classes of the file are accepted besides the realm's, by class or by name. A flag replaces the file's."""
         text = f"[server]\nrealm = '{HERE}.CardRealm'\nallow = ['tests.wire.copies.PlainCopy', 'tests.Loose']\n"
         import tests.wire.jelly.test_unjellier  # noqa: F401
 
@@ -104,14 +104,14 @@ class AllowTests(SynchronousTestCase):
         self.assertEqual(self.names(planned(text, allow=("tests.wire.copies.Plain",))), {CARD, PLAIN})
 
     def test_dropin(self) -> None:
-        """A drop-in server accepts all that is registered, unless some are named."""
+        """A drop-in server accepts all registered classes, unless some are named."""
         self.assertEqual(self.names(planned("[server]\nprofile = 'drop-in'\n")), {b"all"})
         self.assertEqual(
             self.names(planned("[server]\nprofile = 'drop-in'\nallow = ['tests.wire.copies.Plain']\n")), {PLAIN}
         )
 
     def test_wrong(self) -> None:
-        """What cannot be is told, in its place, with all else; a server that lacks a class does not start."""
+        """Unknown classes are errors with line numbers, and a server with an unregistered class does not start."""
         text = "[server]\nallow = [\n'no.such.Card',\n5,\n'pbkit.Avatar',\n'card']\n"
         said = str(self.assertRaises(ConfigError, planned, text)).splitlines()
         self.assertEqual([line.partition(": ")[0] for line in said], [f"pbkit.toml:{line}" for line in (3, 4, 5, 6)])
@@ -123,7 +123,7 @@ class AllowTests(SynchronousTestCase):
         self.assertIn("pbkit.toml:2: allow 'no.such.Card': not registered", lost)
 
     def test_printed(self) -> None:
-        """It is shown with where it comes from."""
+        """--print-config shows the classes and their origin."""
         self.assertIn("# allow: no classes\n", asToml(planned("")))
         self.assertIn(
             "# allow: all registered classes, as in stock PB\n", asToml(planned("[server]\nprofile = 'drop-in'\n"))
@@ -135,7 +135,7 @@ class AllowTests(SynchronousTestCase):
         self.assertEqual(self.names(planned(printed)), {CARD, PLAIN})
 
     def test_flag(self) -> None:
-        """``--allow`` can be given more than once."""
+        """``--allow`` is repeatable."""
         options = Options()
         options.parseOptions(["--allow", "tests.wire.copies.Plain", "--allow", "tests.wire.copies.Card"])
         assert options.plan is not None

@@ -1,4 +1,4 @@
-"""`pbkit.serving.reload`: a configuration that is read again while the server runs."""
+"""`pbkit.serving.reload`: reloading the configuration of a running server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support import Wire
 
 ROOT = Path(__file__).resolve().parents[2]
 
-#: How long to wait for what has to come, in seconds. Far more than it ever takes.
+#: The timeout for expected output, in seconds. Far more than is ever needed.
 PATIENCE = 60.0
 
 FIRST = """
@@ -44,7 +44,7 @@ max = 1
 
 
 class Port:
-    """A port that is open until it is closed, some turns later."""
+    """A port that is open until it is closed."""
 
     def __init__(self, open_: set[int], number: int) -> None:
         self._open = open_
@@ -52,17 +52,17 @@ class Port:
         open_.add(number)
 
     def getHost(self) -> IPv4Address:
-        """Its address."""
+        """Return the address."""
         return IPv4Address("TCP", "127.0.0.1", self._number)
 
     def stopListening(self) -> None:
-        """Close it."""
+        """Close the port."""
         self._open.discard(self._number)
 
 
 @implementer(IReactorFromThreads)
 class Reactor(MemoryReactorClock):
-    """A reactor that knows which of its ports are open, has one that is taken, and runs no thread."""
+    """A reactor that tracks its open ports and has one port in use."""
 
     running = True
     taken = 99
@@ -74,45 +74,45 @@ class Reactor(MemoryReactorClock):
         self.called: list[Any] = []
 
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
-        """Listen, unless the port is taken."""
+        """Listen, unless the port is in use."""
         if port == self.taken:
             raise CannotListenError(interface, port, OSError(98, "Address already in use"))
         self.opened.append(port)
         return Port(self.open, port)
 
     def callFromThread(self, callable: Any, *args: Any, **kw: Any) -> None:
-        """Keep it."""
+        """Record the function."""
         self.called.append(callable)
 
 
 class Terminal:
-    """Nobody looks at it."""
+    """A terminal that ignores everything."""
 
     def say(self, text: str) -> None:
-        """Nothing."""
+        """Ignore the line."""
 
     complain = say
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class ReloadTests(SynchronousTestCase):
     """`Reload`."""
 
     def setUp(self) -> None:
-        """A directory for the file."""
+        """Create a directory for the file."""
         self.directory = os.path.abspath(self.mktemp())
         os.mkdir(self.directory)
         self.reactor = Reactor()
 
     def write(self, content: str, name: str = "pbkit.toml") -> None:
-        """The file, as it is from now on."""
+        """Write the file."""
         with open(os.path.join(self.directory, name), "w", encoding="utf-8") as f:
             f.write(content)
 
     def serve(self, content: str = FIRST, **flags: Any) -> Any:
-        """A server that runs."""
+        """Start a server."""
         self.write(content)
         source = Source("pbkit.toml", flags, self.directory)
         server = Server(source.read(self.reactor), self.reactor, Terminal())
@@ -123,7 +123,7 @@ class ReloadTests(SynchronousTestCase):
         return server
 
     def again(self, content: str) -> list[str]:
-        """What is logged when the file has become this and is read again."""
+        """Change the file, reload it, and return the log lines."""
         self.write(content)
         with capturedLogs() as events:
             self.successResultOf(self.reload.reload())
@@ -132,33 +132,33 @@ class ReloadTests(SynchronousTestCase):
         return said
 
     def login(self, server: Any, name: str = "alice", password: bytes = b"sesame") -> Any:
-        """The reference that a client gets, or the failure."""
+        """Log in. Return the client's reference, or the failure."""
         wire = Wire(server.factory)
         found: list[Any] = []
         wire.login(name, password=password).addBoth(found.append)
         wire.flush()
         if not found:
-            # A wrong password is told after a second.
+            # A wrong password is answered after a second.
             self.reactor.advance(1)
             wire.flush()
         (result,) = found
         return result
 
     def refused(self, *args: Any) -> str:
-        """Why a login is refused."""
+        """Return the reason why a login is refused."""
         result = self.login(*args)
         self.assertIsInstance(result, Failure)
         return str(result.getErrorMessage())
 
     def test_nothingChangedIsSaid(self) -> None:
-        """A file that says the same changes nothing: no port is opened or closed, and one line says so."""
+        """An equivalent file changes nothing, opens no port, and logs one line."""
         server = self.serve()
         self.assertEqual(self.again("# a comment\n" + FIRST), ["configuration pbkit.toml reloaded: no changes"])
         self.assertEqual(self.reactor.opened, [1, 2])
         self.assertEqual(len(list(server)), 3)
 
     def test_newcomersMeetTheNewLimits(self) -> None:
-        """Parameters hold for newcomers; who is in stays in."""
+        """New parameters apply to new logins. Existing sessions stay."""
         server = self.serve()
         held = [self.login(server)]
         self.assertIn("1 of 1", self.refused(server))
@@ -173,7 +173,7 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual(len(server.plan.realm.roster), 2)
 
     def test_limitsByUser(self) -> None:
-        """A table by user comes and goes, and is said to."""
+        """A table by user can be set and removed, and the log says so."""
         server = self.serve()
         held = [self.login(server)]
         said = self.again(FIRST.replace("max = 1", "max = { default = 1, alice = 2 }"))
@@ -188,7 +188,7 @@ class ReloadTests(SynchronousTestCase):
         del held
 
     def test_limitsForEverybody(self) -> None:
-        """If told to, those who are too many by the new limits go at once, the oldest; it is said how many."""
+        """With enforce = "everybody", the oldest sessions above the new limit are ended, and the log says how many."""
         first = FIRST.replace("max = 1", "max = 3")
         server = self.serve(first)
         held = [self.login(server) for _ in range(3)]
@@ -204,7 +204,7 @@ class ReloadTests(SynchronousTestCase):
         del held
 
     def test_nobodyGoesWhereNotAllIsApplied(self) -> None:
-        """If a new listener cannot be opened, nobody is ended by limits that do not hold."""
+        """If a new listener fails, no session is ended by limits that do not apply."""
         server = self.serve(FIRST.replace("max = 1", "max = 3"))
         held = [self.login(server) for _ in range(3)]
         told = FIRST.replace("[server]", '[server]\nenforce = "everybody"')
@@ -213,7 +213,7 @@ class ReloadTests(SynchronousTestCase):
         del held
 
     def test_newcomersMeetTheNewCheckers(self) -> None:
-        """Users come and go, without a word of who or with which password; who is in stays in."""
+        """Checkers are replaced without logging users or passwords. Existing sessions stay."""
         server = self.serve()
         held = self.login(server)
         said = self.again(FIRST.replace('"memory:alice:sesame"', '"memory:bob:sesame", "memory:carol:sesame"'))
@@ -224,7 +224,7 @@ class ReloadTests(SynchronousTestCase):
         del held, others
 
     def test_listenersComeAndGo(self) -> None:
-        """A new one is opened, one that is gone is closed, and one that stays is not touched."""
+        """New listeners are opened, removed ones are closed, and the others are untouched."""
         server = self.serve()
         said = self.again(FIRST.replace("tcp:1:", "tcp:3:"))
         self.assertEqual(
@@ -239,7 +239,7 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual(self.reactor.open, set())
 
     def test_aListenerThatCannotBeOpenedLeavesAllAsItWas(self) -> None:
-        """The new ones that could be opened are closed again, and nothing else of the file is applied."""
+        """If a listener fails, the new listeners are closed again and no other change is applied."""
         server = self.serve()
         changed = FIRST.replace("max = 1", "max = 2").replace("alice", "bob")
         said = self.again(changed.replace('["tcp:1:', '["tcp:3:interface=127.0.0.1", "tcp:99:'))
@@ -257,7 +257,7 @@ class ReloadTests(SynchronousTestCase):
         del held
 
     def test_aWrongFileLeavesAllAsItWas(self) -> None:
-        """All that is wrong is logged, a line each, and nothing of the file is applied, though some of it is right."""
+        """Each error of the file is one log line, and no change is applied."""
         server = self.serve()
         wrong = FIRST.replace("max = 1", "max = 2\nmaxx = 3").replace("[server]", "[server]\nlisen = 1")
         first, second, last = self.again(wrong.replace("tcp:1:", "tcp:3:"))
@@ -270,7 +270,7 @@ class ReloadTests(SynchronousTestCase):
         self.assertIn("no changes", self.again(FIRST)[0])
 
     def test_aFileThatIsGoneLeavesAllAsItWas(self) -> None:
-        """So does one that cannot be read."""
+        """If the file is missing, no change is applied."""
         server = self.serve()
         os.remove(os.path.join(self.directory, "pbkit.toml"))
         with capturedLogs() as events:
@@ -279,7 +279,7 @@ class ReloadTests(SynchronousTestCase):
         self.assertNotIsInstance(self.login(server), Failure)
 
     def test_whatNeedsARestartIsSaid(self) -> None:
-        """Realm, avatar, profile and parameters that are looked at once stay, and that is said each time."""
+        """Realm, avatar, profile and fixed parameters stay, and each reload says that they need a restart."""
         server = self.serve()
         realm = server.plan.realm
         changed = (
@@ -311,7 +311,7 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual((server.factory.profile.name, realm.linger), ("strict", 0.0))
 
     def test_checkersOfAnotherRealmWait(self) -> None:
-        """Checkers that were named for another realm are not put before this one."""
+        """Checkers for another realm are not applied to the current one."""
         server = self.serve()
         other = FIRST.replace("limited", "anonymous").replace("memory:alice:sesame", "anonymous")
         said = self.again(other)
@@ -319,7 +319,7 @@ class ReloadTests(SynchronousTestCase):
         self.assertNotIsInstance(self.login(server), Failure)
 
     def test_guestsAreNotLetInFromElsewhere(self) -> None:
-        """A server that anybody on this machine may log in to is not opened to others by checkers that must wait."""
+        """A server without --auth does not listen to other machines before its checkers are applied."""
         server = self.serve("[server]\nrealm = 'anonymous'\nlisten = ['tcp:1:interface=127.0.0.1']\n")
         for _ in range(2):
             said = self.again("[server]\nrealm = 'limited'\nlisten = ['tcp:3']\nauth = ['memory:alice:sesame']\n")
@@ -327,7 +327,7 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual((self.reactor.open, server.plan.config.listen), ({1}, ("tcp:1:interface=127.0.0.1",)))
 
     def test_checkersAreThereBeforeTheListeners(self) -> None:
-        """A server of a guest's is opened to others only once it has the checkers that are to be asked then."""
+        """New checkers are applied before a new listener opens."""
         server = self.serve("[server]\nlisten = ['tcp:1:interface=127.0.0.1']\n")
         guests, seen = server.plan.checkers, []
         listen = self.reactor.listenTCP
@@ -342,7 +342,7 @@ class ReloadTests(SynchronousTestCase):
         self.assertNotIsInstance(self.login(server), Failure)
 
     def test_aPortalIsLeftAlone(self) -> None:
-        """A portal and its checkers stay as the program has them; another one needs a restart, and so does a realm."""
+        """A portal and its checkers stay. Another portal, or a realm instead, needs a restart."""
         content = "[server]\nportal = 'tests.serving.test_service.aPortal'\nlisten = ['tcp:1']\n"
         server = self.serve(content)
         checkers = dict(server.portal.checkers)
@@ -355,14 +355,14 @@ class ReloadTests(SynchronousTestCase):
         self.assertIn("no changes", self.again(FIRST)[-1])
 
     def test_withoutCheckersTheOldOnesStay(self) -> None:
-        """A server is not left to a guest whose password nobody has been told."""
+        """If the file has no checkers any more, the old ones stay."""
         server = self.serve()
         said = self.again(FIRST.replace('auth = ["memory:alice:sesame"]', ""))
         self.assertIn("auth: no checker is left", said[0])
         self.assertNotIsInstance(self.login(server), Failure)
 
     def test_theGuestStaysUntilThereIsAChecker(self) -> None:
-        """The guest's password is the same after a file is read again; with a checker there is no guest any more."""
+        """The guest's password survives a reload, until the file names a checker."""
         guests = FIRST.replace('auth = ["memory:alice:sesame"]', "")
         server = self.serve(guests)
         guest = server.plan.guest
@@ -374,19 +374,19 @@ class ReloadTests(SynchronousTestCase):
         self.assertIn("unknown user", self.refused(server, guest.name, guest.password.encode()))
 
     def test_flagsStayAboveTheFile(self) -> None:
-        """What a flag said at the start still takes precedence."""
+        """The flags given at the start still take precedence."""
         server = self.serve(realm="limited:max=5", grace="9")
         self.assertIn("no changes", self.again(FIRST.replace("max = 1", "max = 7"))[0])
         self.assertEqual((server.plan.realm.max, server.plan.config.grace), (5, 9.0))
 
     def test_graceIsThatOfTheLastFile(self) -> None:
-        """How long hooks have at the end can be changed."""
+        """The grace can be changed."""
         server = self.serve()
         self.assertIn("grace 5.0 -> 1.0", self.again(FIRST.replace("[server]", "[server]\ngrace = 1"))[0])
         self.assertEqual(server.plan.config.grace, 1.0)
 
     def test_aRealmThatIsMadeAlreadyIsNotMadeAgain(self) -> None:
-        """Reading a file again calls no constructor of the user's, and imports nothing anew."""
+        """A reload calls no constructor and imports nothing again."""
         made = FIRST.replace("limited", "tests.serving.test_service.aRealm").replace("[realm]\nmax = 1", "")
         server = self.serve(made)
         before = server.plan.realm
@@ -395,7 +395,7 @@ class ReloadTests(SynchronousTestCase):
         self.assertIn("is an object", self.again(made + "[realm]\nmax = 3\n")[0])
 
     def test_theSignalIsTakenWhileItRuns(self) -> None:
-        """SIGHUP asks the reactor to read the file, and belongs to whoever had it before once the server is down."""
+        """SIGHUP triggers a reload while the server runs. The previous handler is restored afterwards."""
         mine: list[int] = []
         before = signal.signal(signal.SIGHUP, lambda number, _: mine.append(number))
         self.addCleanup(signal.signal, signal.SIGHUP, before)
@@ -410,7 +410,7 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual(list(events), [])
 
     def test_onlyOneAtATime(self) -> None:
-        """A signal that comes while ports are still being closed is served when they are, and not forgotten."""
+        """A signal during a reload causes another reload afterwards."""
         server = self.serve()
         closing: Deferred[None] = Deferred()
         self.patch(Port, "stopListening", lambda port: closing)
@@ -426,7 +426,7 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual(server.plan.realm.max, 4)
 
     def test_whatBreaksIsLoggedAndTheNextIsServed(self) -> None:
-        """An error that nobody thought of settingsOf the server as it was, and able to read the file once more."""
+        """An unexpected exception is logged, and the next reload works."""
         server = self.serve()
 
         def breaks(**parameters: Any) -> None:
@@ -483,17 +483,17 @@ max = 100
 
 
 class ProcessTests(SynchronousTestCase):
-    """SIGHUP in a process of twistd's."""
+    """SIGHUP in a twistd process."""
 
     def setUp(self) -> None:
-        """A directory to run in."""
+        """Create a working directory."""
         self.directory = tempfile.mkdtemp(prefix="pbkit-")
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         self.env = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
 
     def start(self, name: str, *argv: str) -> subprocess.Popen[bytes]:
-        """Start a process that does not outlive this test; what it prints is in a file of that name."""
+        """Start a process that is ended with the test, with its output in a file of that name."""
         with open(os.path.join(self.directory, name), "wb") as out:
             process = subprocess.Popen(
                 [sys.executable, *argv],
@@ -507,14 +507,14 @@ class ProcessTests(SynchronousTestCase):
         return process
 
     def end(self, process: subprocess.Popen[bytes]) -> None:
-        """End it, whatever it does."""
+        """Kill the process."""
         process.kill()
         process.wait(PATIENCE)
         assert process.stdin is not None
         process.stdin.close()
 
     def waitFor(self, name: str, text: str) -> str:
-        """All that a process has printed, once this is among it."""
+        """Wait until a process has printed a text, and return all its output."""
         deadline = time.monotonic() + PATIENCE
         while True:
             with open(os.path.join(self.directory, name), encoding="utf-8") as f:
@@ -526,12 +526,12 @@ class ProcessTests(SynchronousTestCase):
             time.sleep(0.02)
 
     def write(self, content: str) -> None:
-        """The file."""
+        """Write the file."""
         with open(os.path.join(self.directory, "pbkit.toml"), "w", encoding="utf-8") as f:
             f.write(content)
 
     def test_checkingEndsWithItsStatus(self) -> None:
-        """--check-config ends with status 0 or 1, --print-config with what can be loaded again; neither starts."""
+        """--check-config exits with 0 or 1, and --print-config prints a file that can be loaded."""
         twistd = ["-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", "pbkit"]
         right = SERVED.replace('"memory:alice:sesame"', '"file:passwd"')
         with open(os.path.join(self.directory, "passwd"), "w", encoding="utf-8") as f:
@@ -551,7 +551,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(len(self.waitFor("checking", "maxx").splitlines()), 2)
 
     def test_noneOfAHundredClientsNotices(self) -> None:
-        """While a hundred clients call, the file is read again: changed, wrong, and changed back. None loses a call."""
+        """A hundred clients lose no call while the file is changed, broken and restored."""
         self.write(SERVED)
         words = ["-n", "--pidfile=", "--rundir=/", "pbkit", f"--config={self.directory}/pbkit.toml"]
         server = self.start("server", "-c", "from twisted.scripts.twistd import run; run()", *words)

@@ -1,4 +1,4 @@
-"""`pbkit.serving.resolve` and `pbkit.serving.service`: from a description to a realm and a running server."""
+"""`pbkit.serving.resolve`, `plan` and `service`: from the settings to a running server."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from pbkit.sessions.realms import NAMED
 
 
 class Player(Avatar):
-    """An avatar of a user's own."""
+    """An avatar of a user's program."""
 
 
 class GameRealm(LimitedRealm):
-    """A realm of a user's own: another default, a parameter more, and an avatar."""
+    """A realm of a user's program, with another default, its own parameter, and an avatar."""
 
     avatarClass = Player
     max = 5
@@ -45,10 +45,10 @@ class GameRealm(LimitedRealm):
 
 
 class BuildingRealm(CachingRealm):
-    """A realm that makes its avatars itself."""
+    """A realm that builds its avatars itself."""
 
     def buildAvatar(self, avatarId: str) -> Player:
-        """Its own way."""
+        """Build an avatar."""
         return Player(avatarId)
 
 
@@ -64,7 +64,7 @@ class ChoosingRealm(CachingRealm):
 
 
 class PickyRealm(CachingRealm):
-    """A realm that cannot be made by name alone."""
+    """A realm whose constructor needs an argument."""
 
     def __init__(self, world: object) -> None:
         super().__init__(Player)
@@ -72,7 +72,7 @@ class PickyRealm(CachingRealm):
 
 @implementer(IRealm)
 class StockRealm:
-    """A realm as stock has it."""
+    """A stock realm."""
 
     def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
         """`IRealm`."""
@@ -81,7 +81,7 @@ class StockRealm:
 
 @implementer(ICredentialsChecker)
 class OnlyPlain:
-    """A checker that wants the password itself."""
+    """A checker that needs the plaintext password."""
 
     credentialInterfaces = (IUsernamePassword,)
 
@@ -99,67 +99,67 @@ stockPortal = Portal(aRealm, [OnlyPlain()])
 
 
 def spell(name: str) -> str:
-    """The dotted path of something above."""
+    """Return the dotted path of an object of this module."""
     return f"{__name__}.{name}"
 
 
 def realmOf(text: str, avatar: str | None = None) -> Any:
-    """The realm that is described so."""
+    """Return the realm for a description."""
     return makeRealm(ServerConfig(realm=parseRealm(text), avatar=avatar))
 
 
 class MakeRealmTests(SynchronousTestCase):
-    """`makeRealm`: the realm that an operator names."""
+    """`makeRealm`: the realm that the settings name."""
 
     def refusal(self, text: str, avatar: str | None = None) -> str:
-        """What is said to an operator who names it so."""
+        """Return the error text for a description."""
         return str(self.assertRaises(ConfigError, realmOf, text, avatar))
 
     def test_everyNamedRealmIsServed(self) -> None:
-        """Each short name gives its realm, with the demo avatar where the realm has none of its own."""
+        """Each short name gives its realm, with the demo avatar unless the realm has its own."""
         for name, realmClass in NAMED.items():
             realm = realmOf(name)
             self.assertIs(type(realm), realmClass)
             self.assertIs(realm.avatarClass, ClockAvatar if realmClass is ClockRealm else DemoAvatar)
 
     def test_parametersAreTyped(self) -> None:
-        """The text of a value becomes what the parameter declares."""
+        """Parameter values are converted to the declared type."""
         realm = realmOf("limited:max=2:conflict=kick:linger=1.5")
         self.assertEqual((realm.max, realm.conflict, realm.linger), (2, "kick", 1.5))
 
     def test_dottedClassIsMade(self) -> None:
-        """A realm class of the user's is made with the parameters given, and keeps its avatar."""
+        """A user's realm class is instantiated with the parameters, and keeps its avatar."""
         realm = realmOf(spell("GameRealm") + ":motto=chess")
         self.assertEqual((type(realm), realm.max, realm.motto), (GameRealm, 5, "chess"))
         self.assertIs(realm.avatarClass, Player)
 
     def test_dottedClassWithoutAnAvatarHasTheDemo(self) -> None:
-        """A class that has neither an avatar class nor a way to build one serves the demo."""
+        """A realm class with neither avatarClass nor buildAvatar gets the demo avatar."""
         self.assertIs(realmOf(spell("BareRealm")).avatarClass, DemoAvatar)
         self.assertIsNone(realmOf(spell("BuildingRealm")).avatarClass)
         self.assertIs(realmOf(spell("ChoosingRealm")).avatarClass, Player)
 
     def test_avatarIsTheOneNamed(self) -> None:
-        """A named avatar class is served by a named realm, and by a class of the user's in place of its own."""
+        """--avatar sets the avatar of a named realm, and replaces that of a user's realm class."""
         self.assertIs(realmOf("single", spell("Player")).avatarClass, Player)
         self.assertIs(realmOf(spell("GameRealm"), "pbkit.demo.DemoAvatar").avatarClass, DemoAvatar)
 
     def test_dottedObjectIsServedAsItIs(self) -> None:
-        """A realm that is made already is that very object."""
+        """A realm object is used as it is."""
         self.assertIs(realmOf(spell("aRealm")), aRealm)
 
     def test_stockRealmIsServed(self) -> None:
-        """A class that is no realm of pbkit's, but one of cred's, will do."""
+        """A class that implements cred's IRealm is accepted."""
         self.assertIsInstance(realmOf(spell("StockRealm")), StockRealm)
 
     def test_unknownNameIsRefusedWithTheChoices(self) -> None:
-        """A short name that is none of ours is answered with all of them."""
+        """The error for an unknown short name lists the known ones."""
         said = self.refusal("cashing")
         for name in ["'cashing'", *NAMED, "dotted path"]:
             self.assertIn(name, said)
 
     def test_unknownKeyIsRefusedWithTheChoices(self) -> None:
-        """A key that the realm does not have is answered with those it has."""
+        """The error for an unknown parameter lists the known ones."""
         said = self.refusal("limited:maximum=3")
         self.assertIn("'maximum'", said)
         self.assertIn("max: int = 3", said)
@@ -167,20 +167,20 @@ class MakeRealmTests(SynchronousTestCase):
         self.assertIn("linger: float = 0", said)
 
     def test_wrongValueIsRefusedWithWhatIsRight(self) -> None:
-        """A value that cannot be is answered with what can."""
+        """The error for an invalid value says what is expected."""
         self.assertIn("an integer of at least 1", self.refusal("limited:max=two"))
         self.assertIn("an integer of at least 1", self.refusal("limited:max=0"))
         self.assertIn("refuse, kick, probe", self.refusal("limited:conflict=Kick"))
 
     def test_whatCannotBeImportedIsRefused(self) -> None:
-        """A module or a name in it that is not there is told so, for realms and avatars alike."""
+        """A missing module or attribute is an error, for realms and avatars."""
         self.assertIn("no such module or attribute", self.refusal("nosuchgame.GameRealm"))
         self.assertIn("NoSuchRealm", self.refusal(spell("NoSuchRealm")))
         self.assertIn("no such module or attribute", self.refusal("caching", "nosuchgame.Player"))
         self.assertIn("dotted path", self.refusal("caching", "Player"))
 
     def test_moduleThatBreaksIsTold(self) -> None:
-        """What a user's module raises while it is imported is told on one line, with where."""
+        """An exception while importing a user's module is reported on one line, with file and line number."""
         module = ModuleType("brokengame")
         code = compile("\n\ndef __getattr__(name):\n    raise ValueError('no\\nlevels')\n", "/x/brokengame.py", "exec")
         exec(code, module.__dict__)
@@ -189,32 +189,32 @@ class MakeRealmTests(SynchronousTestCase):
         self.assertIn("ValueError: no levels (brokengame.py, line 4)", said)
 
     def test_whatIsNoRealmIsRefused(self) -> None:
-        """A class or an object that is not a realm is told so."""
+        """A class or object that is not a realm is an error."""
         self.assertIn("not a realm class", self.refusal(spell("Player")))
         self.assertIn("got an instance of object", self.refusal(spell("anObject")))
         self.assertIn("got an instance of function", self.refusal(spell("spell")))
 
     def test_whatIsNoAvatarClassIsRefused(self) -> None:
-        """An avatar is a class of avatars."""
+        """An object that is not an avatar class is an error."""
         for path in [spell("GameRealm"), spell("spell"), spell("anObject"), "builtins.object"]:
             self.assertIn("not an avatar class", self.refusal("caching", path))
 
     def test_objectTakesNothingMore(self) -> None:
-        """A realm that is made already takes no parameter and no avatar, and that is said."""
+        """Parameters and avatars cannot be set for a realm object."""
         self.assertIn("is an object", self.refusal(spell("aRealm") + ":max=3"))
         self.assertIn("is an object", self.refusal(spell("aRealm"), spell("Player")))
 
     def test_stockRealmTakesNothing(self) -> None:
-        """Nobody knows what a realm that is not pbkit's takes, so it takes nothing."""
+        """Parameters and avatars cannot be set for a realm that is not derived from `pbkit.Realm`."""
         self.assertIn("no parameters", self.refusal(spell("StockRealm") + ":max=3"))
         self.assertIn("no avatar", self.refusal(spell("StockRealm"), spell("Player")))
 
     def test_classThatCannotBeMadeIsRefused(self) -> None:
-        """A constructor that wants more is told by its own words."""
+        """An exception of the constructor is reported."""
         self.assertIn("world", self.refusal(spell("PickyRealm")))
 
     def test_describesWhatIsInForce(self) -> None:
-        """A realm is described by its short name or its path, with its parameters as they are."""
+        """A realm is described by its name and its parameters in force."""
         every = {"goodbye": "always", "idleTimeout": 0.0, "maxSessionAge": 0.0}
         self.assertEqual(
             describeRealm(realmOf("limited:max=2")),
@@ -224,7 +224,7 @@ class MakeRealmTests(SynchronousTestCase):
         self.assertEqual((name, parameters["max"], parameters["motto"]), (spell("GameRealm"), 7, "none"))
 
     def test_listsNamesParametersTypesAndDefaults(self) -> None:
-        """Each named realm has one line."""
+        """--list-realms has one line per named realm."""
         lines = {line.split()[0]: line for line in realmLines()}
         self.assertEqual(list(lines), list(NAMED))
         self.assertIn("max: int = 3, conflict: refuse|kick|probe = refuse", lines["limited"])
@@ -232,24 +232,24 @@ class MakeRealmTests(SynchronousTestCase):
 
 
 class PrepareTests(SynchronousTestCase):
-    """`prepare`: what is decided before anything is opened."""
+    """`prepare`: the decisions before anything is opened."""
 
     def prepare(self, realm: str = "caching", **kw: Any) -> Plan:
-        """The plan for this description."""
+        """Return the plan for these settings."""
         self.reactor = MemoryReactorClock()
         return prepare(ServerConfig(realm=parseRealm(realm), **kw), self.reactor)
 
     def refusal(self, realm: str = "caching", **kw: Any) -> str:
-        """What is said to an operator who wants that."""
+        """Return the error text for these settings."""
         return str(self.assertRaises(ConfigError, self.prepare, realm, **kw))
 
     def test_opensNothing(self) -> None:
-        """No port is open when all is decided."""
+        """No port is opened."""
         self.prepare(listen=("tcp:8787:interface=127.0.0.1", "unix:pbkit.sock"))
         self.assertEqual((self.reactor.tcpServers, self.reactor.unixServers), ([], []))
 
     def test_withoutAuthThereIsOneGuest(self) -> None:
-        """One user called guest, with a password that nobody can guess and that is new each time."""
+        """Without --auth there is one user, guest, with a new random password each time."""
         plans = [self.prepare(), self.prepare()]
         passwords = set()
         for plan in plans:
@@ -264,13 +264,13 @@ class PrepareTests(SynchronousTestCase):
         self.assertEqual(len(passwords), 2)
 
     def test_withoutAuthTheAnonymousRealmIsForAnybody(self) -> None:
-        """It takes anonymous log-ins, and has no user."""
+        """Without --auth the anonymous realm accepts anonymous logins only."""
         plan = self.prepare("anonymous")
         self.assertIsNone(plan.guest)
         self.assertEqual([type(one) for one in plan.checkers], [AllowAnonymousAccess])
 
     def test_withoutAuthARealmWithGuestsTakesBoth(self) -> None:
-        """A realm of the user's that takes some log-ins without a name gets those, and the one user."""
+        """Without --auth a realm that also accepts anonymous logins gets both checkers."""
         plan = self.prepare(spell("mixedRealm"))
         self.assertIsNotNone(plan.guest)
         self.assertEqual(
@@ -279,32 +279,32 @@ class PrepareTests(SynchronousTestCase):
         )
 
     def test_withoutAuthAStockRealmHasTheGuest(self) -> None:
-        """A realm that is not pbkit's is served to the one user."""
+        """Without --auth a stock realm gets the guest."""
         self.assertIsNotNone(self.prepare(spell("StockRealm")).guest)
 
     def test_withoutAuthOnlyThisMachineIsServed(self) -> None:
-        """Any listener beyond loopback is refused, with how to have it."""
+        """Without --auth a listener that other machines can reach is an error."""
         said = self.refusal(listen=("tcp:1:interface=127.0.0.1", "tcp:8787"))
         for part in ["tcp:8787", "interface=127.0.0.1", "--auth file:passwd"]:
             self.assertIn(part, said)
         self.assertIn("--auth anonymous", self.refusal("anonymous", listen=("tcp:8787",)))
 
     def test_withAuthAnybodyMayBeServed(self) -> None:
-        """Whoever says who may log in may listen anywhere, and gets no guest."""
+        """With --auth a server may listen anywhere, and has no guest."""
         plan = self.prepare(listen=("tcp:8787",), auth=("memory:alice:sesame",))
         self.assertIsNone(plan.guest)
         self.assertEqual(len(plan.checkers), 1)
         self.prepare("anonymous", listen=("tcp:8787",), auth=("anonymous",))
 
     def test_anonymousAuthForARealmThatTakesNoneIsRefused(self) -> None:
-        """With no checker but one for guests, before a realm that turns them away, nobody could come in."""
+        """--auth anonymous alone is an error if the realm refuses anonymous logins."""
         self.assertIn("refuses anonymous", self.refusal(auth=("anonymous",)))
         self.prepare(auth=("memory:a:b", "anonymous"))
         self.prepare(spell("mixedRealm"), auth=("anonymous", "memory:a:b"))
         self.prepare(spell("StockRealm"), auth=("anonymous",))
 
     def test_wrongEndpointIsRefused(self) -> None:
-        """A listener that cannot be is told with its text, and how one is written."""
+        """The error for an invalid endpoint quotes it and shows an example."""
         for text, said in [
             ("tcp:http", "invalid literal"),
             ("tcp", "port"),
@@ -318,20 +318,20 @@ class PrepareTests(SynchronousTestCase):
             self.assertIn("tcp:8787:interface=127.0.0.1", refusal)
 
     def test_portalIsServedAsItIs(self) -> None:
-        """A portal of the user's brings its realm and checkers, may be open to all, and has no guest."""
+        """A portal brings its realm and checkers, may listen anywhere, and has no guest."""
         plan = self.prepare(portal=spell("aPortal"), listen=("tcp:1",))
         self.assertEqual((plan.portal, plan.realm, plan.guest, plan.announced), (aPortal, aRealm, None, False))
         self.assertIs(Server(plan, self.reactor, Terminal()).portal, aPortal)
 
     def test_portalThatCannotServeIsRefused(self) -> None:
-        """What is none, one without checkers, and one whose checker cannot work with PB."""
+        """An object that is not a portal, and a portal with no usable checkers, are errors."""
         self.assertIn("got an instance of GameRealm, expected a cred Portal", self.refusal(portal=spell("aRealm")))
         self.assertIn("no checkers", self.refusal(portal=spell("emptyPortal")))
         self.assertIn("plaintext", self.refusal(portal=spell("stockPortal")))
         self.assertIn("no such module or attribute", self.refusal(portal="nosuchgame.portal"))
 
     def test_nowhereToListenIsRefused(self) -> None:
-        """A server without a listener is a mistake."""
+        """A server without listeners is an error."""
         self.assertIn("no listener", self.refusal(listen=()))
 
 
@@ -342,21 +342,21 @@ class Port:
     open = True
 
     def startListening(self) -> None:
-        """Open from the start."""
+        """Do nothing: the port is open."""
 
     def stopListening(self) -> Any:
-        """Close."""
+        """Close the port."""
         self.open = False
         return succeed(None)
 
     def getHost(self) -> Any:
-        """Where."""
+        """Return the address."""
         return IPv4Address("TCP", "127.0.0.1", 4321)
 
 
 @implementer(IStreamServerEndpoint)
 class Endpoint:
-    """An endpoint that does as it is told."""
+    """An endpoint with a prepared answer."""
 
     def __init__(self, answer: Any = None) -> None:
         self.port = Port()
@@ -364,13 +364,13 @@ class Endpoint:
         self.factory: Any = None
 
     def listen(self, factory: Any) -> Deferred[Any]:
-        """Answer as told."""
+        """Return the prepared answer."""
         self.factory = factory
         return self.answer
 
 
 class Terminal:
-    """What the operator saw."""
+    """Records what is shown to the operator."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -378,32 +378,32 @@ class Terminal:
         self.closed = False
 
     def say(self, text: str) -> None:
-        """Keep it."""
+        """Record the line."""
         assert not self.closed
         self.said.append(text)
 
     def complain(self, text: str) -> None:
-        """Keep it."""
+        """Record the line."""
         assert not self.closed
         self.complaints.append(text)
 
     def close(self) -> None:
-        """Keep that."""
+        """Record the call."""
         self.closed = True
 
 
 def inUse() -> Deferred[Any]:
-    """The answer of an endpoint whose port is taken."""
+    """Return the answer of an endpoint whose port is in use."""
     return fail(CannotListenError("127.0.0.1", 8787, OSError(98, "Address already in use")))
 
 
 class Reactor(MemoryReactorClock):
-    """A reactor that does not run yet, and counts the turns that it is given."""
+    """A reactor that does not run yet, and counts its iterations."""
 
     turns = 0
 
     def iterate(self, delay: float = 0) -> None:
-        """One turn."""
+        """Count the iteration."""
         self.turns += 1
 
 
@@ -411,7 +411,7 @@ class ServerTests(SynchronousTestCase):
     """`Server`: the service."""
 
     def make(self, *endpoints: Endpoint, realm: str = "caching", auth: tuple[str, ...] = ()) -> Server:
-        """A server over these endpoints."""
+        """Return a server with these endpoints."""
         self.reactor = Reactor()
         plan = prepare(ServerConfig(realm=parseRealm(realm), auth=auth), self.reactor)
         listen = tuple((f"tcp:{n}:interface=127.0.0.1", endpoint) for n, endpoint in enumerate(endpoints))
@@ -419,11 +419,11 @@ class ServerTests(SynchronousTestCase):
         return Server(Plan(plan.realm, plan.checkers, listen, plan.guest, plan.announced), self.reactor, self.terminal)
 
     def lines(self, events: Any) -> list[str]:
-        """The log as it reads."""
+        """Return the log lines."""
         return [str(formatEvent(event)) for event in events]
 
     def test_startOpensAllListeners(self) -> None:
-        """Each endpoint listens, with one factory that is quiet about it."""
+        """Each endpoint listens with the same factory, which logs nothing about it."""
         endpoints = Endpoint(), Endpoint()
         server = self.make(*endpoints)
         server.startService()
@@ -431,7 +431,7 @@ class ServerTests(SynchronousTestCase):
         self.assertFalse(server.factory.noisy)
 
     def test_privilegedStartOpensThemOnce(self) -> None:
-        """What is opened while the process has its rights is not opened again."""
+        """Listeners that were opened with privileges are not opened again."""
         endpoint = Endpoint()
         server = self.make(endpoint)
         server.privilegedStartService()
@@ -442,7 +442,7 @@ class ServerTests(SynchronousTestCase):
         self.failureResultOf(endpoint.answer, CannotListenError)
 
     def test_logsItsStartOnOneLineEach(self) -> None:
-        """One line says version, realm with parameters, avatar and profile; one each says where it listens."""
+        """One line has version, realm, parameters, avatar and profile; one line per listener has its address."""
         server = self.make(Endpoint(), Endpoint(), realm="limited:max=2", auth=("memory:alice:sesame",))
         with capturedLogs() as events:
             server.privilegedStartService()
@@ -455,7 +455,7 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual([event["address"].port for event in listening], [4321, 4321])
 
     def test_guestIsAnnouncedAndNotLogged(self) -> None:
-        """User, password and a line to paste are shown on the terminal, once all is open, and never logged."""
+        """User, password and a command to paste are shown on the terminal after the start, and never logged."""
         server = self.make(Endpoint(), Endpoint())
         with capturedLogs() as events:
             server.privilegedStartService()
@@ -472,7 +472,7 @@ class ServerTests(SynchronousTestCase):
             self.assertNotIn(guest.password, repr(event))
 
     def test_usersOfCheckersAreNotAnnounced(self) -> None:
-        """Who said who may log in knows."""
+        """With --auth nothing is announced."""
         server = self.make(Endpoint(), auth=("memory:alice:sesame",))
         with capturedLogs() as events:
             server.startService()
@@ -480,7 +480,7 @@ class ServerTests(SynchronousTestCase):
         self.assertNotIn("sesame", repr(events))
 
     def test_checkersWorkTogether(self) -> None:
-        """Users of both checkers log in; a bare portal would keep the later one only."""
+        """Users of both checkers can log in. A plain portal would keep only the later checker."""
         endpoint = Endpoint()
         server = self.make(endpoint, auth=("memory:alice:a", "memory:bob:b"))
         server.startService()
@@ -488,7 +488,7 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual(self.greet(endpoint, UsernamePassword(b"bob", b"b")), "<1>hello bob")
 
     def test_anonymousRealmGreetsAnybody(self) -> None:
-        """Without --auth, the anonymous realm serves a client without a name."""
+        """Without --auth the anonymous realm serves an anonymous client."""
         endpoint = Endpoint()
         server = self.make(endpoint, realm="anonymous")
         server.startService()
@@ -496,7 +496,7 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual(self.greet(endpoint, Anonymous()), "<1>hello anonymous#1")
 
     def greet(self, endpoint: Endpoint, credentials: Any) -> Any:
-        """What a stock client is greeted with."""
+        """Log in with a stock client, and return its greeting."""
         factory = pb.PBClientFactory()
         _, _, self.pump = connectedServerAndClient(
             lambda: endpoint.factory.buildProtocol(None), lambda: factory.buildProtocol(None)
@@ -509,7 +509,7 @@ class ServerTests(SynchronousTestCase):
         return self.successResultOf(greeting)
 
     def test_oneThatCannotListenLeavesNoneOpen(self) -> None:
-        """The start fails with one line that is logged and shown, and what was open is closed."""
+        """If a listener fails, the start fails with one line, shown and logged, and the others are closed."""
         endpoints = Endpoint(), Endpoint(inUse()), Endpoint()
         server = self.make(*endpoints)
         with capturedLogs() as events:
@@ -522,11 +522,11 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual(self.terminal.said, [])
         self.assertFalse(endpoints[0].port.open)
         self.assertIsNone(endpoints[2].factory)
-        # Ports close in the next turn, which a reactor that never runs would not have.
+        # Ports close in the next iteration, which a reactor that never runs would not do.
         self.assertEqual(self.reactor.turns, 1)
 
     def test_oneThatCannotListenLaterStopsTheServer(self) -> None:
-        """An endpoint that fails only in time ends the process: it is not what was asked for."""
+        """If a listener fails later, the server stops."""
         slow: Deferred[Any] = Deferred()
         server = self.make(Endpoint(), Endpoint(slow))
         server.startService()
@@ -539,7 +539,7 @@ class ServerTests(SynchronousTestCase):
         self.assertTrue(self.reactor.hasStopped)
 
     def test_oneThatListensLaterIsAnnouncedThen(self) -> None:
-        """An endpoint that takes its time is told of when it is open."""
+        """A listener that opens later is announced then."""
         slow: Deferred[Any] = Deferred()
         server = self.make(Endpoint(), Endpoint(slow))
         server.startService()
@@ -549,7 +549,7 @@ class ServerTests(SynchronousTestCase):
         self.assertTrue(self.terminal.closed)
 
     def test_stopBeforeItListensCancels(self) -> None:
-        """An endpoint that is not open yet when the server stops is given up."""
+        """Stopping the server cancels a listener that is not open yet."""
         cancelled: list[object] = []
         server = self.make(Endpoint(Deferred(cancelled.append)))
         server.startService()
@@ -557,7 +557,7 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual(len(cancelled), 1)
 
     def test_stopEndsEverySession(self) -> None:
-        """Stopping closes the ports, ends the sessions, waits for the hooks, and logs what there was."""
+        """Stopping closes the ports, ends the sessions, waits for the hooks, and logs a summary."""
         told: list[str] = []
         hook: Deferred[None] = Deferred()
 
@@ -585,7 +585,7 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual(self.lines(events)[-1], "pbkit stopped: 1 logins, 0 refused; sessions ended: {'Shutdown': 1}")
 
     def test_stopDoesNotWaitForEver(self) -> None:
-        """A hook that hangs holds the process up for 5 s and no longer."""
+        """A hook that hangs delays the stop by 5 s at most."""
 
         class Hanging(DemoAvatar):
             def attached(self, session: Session) -> None:
@@ -606,17 +606,17 @@ class ServerTests(SynchronousTestCase):
         self.successResultOf(stopping)
 
     def test_stockRealmStops(self) -> None:
-        """A realm that is not pbkit's has nothing to close."""
+        """A server with a stock realm stops."""
         server = self.make(Endpoint(), realm=spell("StockRealm"))
         server.startService()
         self.successResultOf(server.stopService())
 
 
 class AnnounceTests(SynchronousTestCase):
-    """`pbkit.serving.announce`: the line to paste."""
+    """`pbkit.serving.announce`: the command to paste."""
 
     def test_clientReachesWhereTheServerListens(self) -> None:
-        """The client endpoint for each kind of address, quoted as Twisted wants it."""
+        """The client endpoint is right for each type of address, and quoted."""
         for description, address, expected in [
             ("tcp:0:interface=127.0.0.1", IPv4Address("TCP", "127.0.0.1", 99), "tcp:127.0.0.1:99"),
             ("ssl:0:interface=127.0.0.1", IPv4Address("TCP", "127.0.0.1", 99), "ssl:127.0.0.1:99"),
@@ -626,7 +626,7 @@ class AnnounceTests(SynchronousTestCase):
             self.assertEqual(announce.clientDescription(description, address), expected)
 
     def test_lineIsQuotedForTheShell(self) -> None:
-        """Whatever the password and the path, the shell sees one word for each."""
+        """Passwords and paths are quoted for the shell."""
         guest = announce.Guest("guest", "a b'$c")
         line = announce.announcement(guest, "greet", [("unix:x", UNIXAddress("/run/a b"))])[-1]
         words = shlex.split(line)
@@ -634,7 +634,7 @@ class AnnounceTests(SynchronousTestCase):
         self.assertEqual(words[-5:], ["call", "unix:/run/a b", "greet", "--user", "guest"])
 
     def test_avatarWithoutAGreetingIsNotGreeted(self) -> None:
-        """Where the avatar is the user's own, the line leaves open what to call."""
+        """If the avatar has no `greet`, the command has a placeholder for the method."""
         reactor = MemoryReactorClock()
         config = ServerConfig(realm=RealmSpec("caching"), avatar=spell("Player"))
         plan = prepare(config, reactor)
