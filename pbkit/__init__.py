@@ -55,9 +55,8 @@ from pbkit.server import ServerFactory
 from pbkit.sessions.avatar import Avatar
 from pbkit.sessions.lifecycle import Cached, Disposable, Lingering, PerLogin
 from pbkit.sessions.login.admission import Admit, Probe, Refuse, allOf, atMost, kick, perAvatar, perPeer, probe, total
-from pbkit.sessions.messaging.broadcast import Summary
+from pbkit.sessions.messaging.delivery import Summary, Told
 from pbkit.sessions.messaging.mind import Mind
-from pbkit.sessions.messaging.outbox import Told
 from pbkit.sessions.messaging.slowpolicy import coalesce, dropOldest, kickAfter
 from pbkit.sessions.messaging.topics import Topic
 from pbkit.sessions.parameters import param

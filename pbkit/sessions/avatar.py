@@ -10,73 +10,62 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.spread import pb
 
 from pbkit.dispatch import dispatch, plainly
-from pbkit.sessions.messaging.broadcast import Audience, Summary
+from pbkit.sessions.messaging.delivery import Summary
 
 if TYPE_CHECKING:
-    from pbkit.sessions.session import Session
+    from pbkit.sessions.messaging.recipient import Recipient
 
 
 class Avatar(pb.Avatar):
     """
-    What acts on the server for one avatar id. Subclass it and write ``perspective_*`` methods: plain,
+    The server-side object that acts for one avatar id. Subclass it and write ``perspective_*`` methods: plain,
     returning a Deferred, or ``async def``.
 
-    Three hooks, all optional, all may be async::
+    There are three hooks. All are optional, and all may be async::
 
         def attached(self, session): ...   # a client has logged in; raising refuses the login
-        def detached(self, session): ...   # that session has ended; session.endedWith says why
-        def lagging(self, session): ...    # its client does not keep up; session.backlog says how far it is behind
+        def detached(self, session): ...   # that session has ended; session.endedWith is the reason
+        def lagging(self, session): ...    # its client is a slow consumer; session.backlog tells how far it is behind
 
-    `detached` runs exactly once for each `attached` that returned, and never otherwise. While either runs,
-    its session is not among `sessions`: these are the others.
+    `detached` runs exactly once for each `attached` that returned, and never otherwise. While either of them runs, its
+    session is not among `sessions`: these are the others.
 
     :ivar avatarId: a str.
     """
 
-    #: By their ids. One that is alone stands for itself: a table of one takes 230 bytes.
-    _live: dict[str, Session] | Session | None = None
+    #: The live sessions by id. None until the first one: a subclass may not call our `__init__`.
+    _live: dict[str, Recipient] | None = None
 
     def __init__(self, avatarId: str) -> None:
         self.avatarId = avatarId
 
     @property
-    def sessions(self) -> tuple[Session, ...]:
-        """The live sessions of this avatar, oldest login first."""
-        live = self._live
-        if isinstance(live, dict):
-            return tuple(live.values())
-        return () if live is None else (live,)
+    def sessions(self) -> tuple[Recipient, ...]:
+        """The live `Session` objects of this avatar, oldest login first."""
+        return () if self._live is None else tuple(self._live.values())
 
     def tell(self, method: str, *args: Any, **kw: Any) -> Deferred[Summary]:
         """Tell all clients of this avatar, as `Realm.tell`."""
         sessions = self.sessions
-        if not sessions:
-            return succeed(Summary())
-        return sessions[0].telling.tell(Audience(sessions), method, args, kw)
+        return sessions[0].tellAll(sessions, method, args, kw) if sessions else succeed(Summary())
 
     def ask(self, method: str, *args: Any, **kw: Any) -> Deferred[dict[str, Any]]:
         """Ask all clients of this avatar, as `Realm.ask`."""
         sessions = self.sessions
-        if not sessions:
-            return succeed({})
-        return sessions[0].telling.ask(Audience(sessions), method, args, kw)
+        return sessions[0].askAll(sessions, method, args, kw) if sessions else succeed({})
 
     @plainly
     def perspectiveMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
-        """`pb.IPerspective`."""
+        """Serve one call, as `pb.IPerspective` has it."""
         return dispatch(self, f"perspective_{message}", broker, args, kw, self)
 
-    def _sessionBegan(self, session: Session) -> None:
-        live = self._live
-        if live is None:
-            self._live = session
-        elif isinstance(live, dict):
-            live[session.sessionId] = session
-        else:
-            self._live = {live.sessionId: live, session.sessionId: session}
+    def trackSession(self, session: Recipient) -> None:
+        """Add a session that has begun; for realms."""
+        if self._live is None:
+            self._live = {}
+        self._live[session.sessionId] = session
 
-    def _sessionEnded(self, session: Session) -> None:
-        if isinstance(self._live, dict):
+    def untrackSession(self, session: Recipient) -> None:
+        """Remove a session that has ended; for realms. Idempotent."""
+        if self._live is not None:
             self._live.pop(session.sessionId, None)
-        elif self._live is session:
-            self._live = None

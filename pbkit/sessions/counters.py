@@ -1,5 +1,5 @@
 """
-Plain numbers about a realm.
+What a realm counts, for metrics.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ class Counters:
     """
     What has happened since the start.
 
-    :ivar logins: sessions that began.
-    :ivar refusals: log-ins refused, by the name of the error class.
-    :ivar ends: sessions that ended, by the name of the error class.
+    :ivar logins: the number of sessions that began.
+    :ivar refusals: the number of refused logins, by the name of the error class.
+    :ivar ends: the number of sessions that ended, by the name of the error class.
     """
 
     logins: int = 0

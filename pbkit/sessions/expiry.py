@@ -1,53 +1,68 @@
 """
-The end of sessions that have done nothing for too long, or lasted for too long.
+The end of sessions that have been idle or live for too long.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
 
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from pbkit.errors import Idle, SessionEnded, TooOld
 
 if TYPE_CHECKING:
-    from pbkit.sessions.realm import Realm
+    from pbkit.sessions.messaging.recipient import Recipient
+    from pbkit.sessions.roster import Roster
     from pbkit.sessions.session import Session
 
-#: The time between two looks at all sessions, in seconds, at least; a twentieth of a limit, if that is less. To look at
-#: 10,000 of them takes some ms.
+#: The shortest time between two looks at all sessions, in seconds; or a twentieth of a limit, if that is less. A look
+#: at 10,000 sessions takes some ms.
 RESOLUTION = 1.0
 
 
-class Sweep:
-    """
-    One timer for all sessions of a realm: it is there while somebody is in and there is a limit.
+class ExpiringRealm(Protocol):
+    """What the expiry needs of a realm."""
 
-    :param realm: whose `idleTimeout` and `maxSessionAge` count; a session's end may come later by up to `RESOLUTION`.
+    @property
+    def clock(self) -> IReactorTime | None: ...
+    @property
+    def roster(self) -> Roster[Session]: ...
+    @property
+    def idleTimeout(self) -> float: ...
+    @property
+    def maxSessionAge(self) -> float: ...
+
+
+class Expiry:
+    """
+    One timer for all sessions of a realm. It runs while there are sessions and a limit.
+
+    :param realm: the realm, with its `idleTimeout` and `maxSessionAge`. A session may end late by `RESOLUTION`.
     """
 
-    def __init__(self, realm: Realm) -> None:
+    def __init__(self, realm: ExpiringRealm) -> None:
         self._realm = realm
         self._timer: IDelayedCall | None = None
         realm.roster.onBegin(self._began)
         realm.roster.onEnd(self._ended)
 
     def limitsChanged(self) -> None:
-        """The realm has other limits now, for who is in too."""
+        """Apply changed limits, to existing sessions too."""
         self._stop()
         if len(self._realm.roster):
-            self._sweep()
+            self._look()
 
     def _limits(self) -> list[float]:
         return [limit for limit in (self._realm.idleTimeout, self._realm.maxSessionAge) if limit]
 
-    def _began(self, session: Session) -> None:
+    def _began(self, session: Recipient) -> None:
         limits = self._limits()
-        # Else it is set for who has been here for longer.
+        # If the timer runs already it is set for an older session, which ends sooner.
         if limits and self._timer is None:
             self._wait(min(limits))
 
-    def _ended(self, session: Session) -> None:
+    def _ended(self, session: Recipient) -> None:
         if not len(self._realm.roster):
             self._stop()
 
@@ -59,9 +74,10 @@ class Sweep:
     def _wait(self, seconds: float) -> None:
         clock = self._realm.clock
         if clock is not None:
-            self._timer = clock.callLater(seconds, self._sweep)
+            self._timer = clock.callLater(seconds, self._look)
 
-    def _sweep(self) -> None:
+    def _look(self) -> None:
+        """Look at all sessions, and kick those whose time is up."""
         self._timer = None
         limits, clock = self._limits(), self._realm.clock
         if not limits or clock is None:
@@ -70,9 +86,9 @@ class Sweep:
         soonest = min(limits)
         for session in self._realm.roster:
             if session.busy:
-                # Who waits for an answer is not idle, however long it takes.
+                # A client that waits for an answer is not idle, however long that takes.
                 session.called()
-            left, reason, detail = self._left(session, now)
+            left, reason, detail = self.timeLeft(session, now)
             # A timer may be early by the last bit of a float.
             if left > 0.001:
                 soonest = min(soonest, left)
@@ -81,12 +97,13 @@ class Sweep:
         if len(self._realm.roster) and self._timer is None:
             self._wait(max(soonest, min(RESOLUTION, min(limits) / 20)))
 
-    def _left(self, session: Session, now: float) -> tuple[float, type[SessionEnded], str]:
-        """How long a session may go on if nothing happens, and how it ends then."""
+    def timeLeft(self, session: Recipient, now: float) -> tuple[float, type[SessionEnded], str]:
+        """Return how many seconds a session has left if its client does nothing, and how it ends then."""
+        return min(self._ends(session, now), key=lambda end: end[0])
+
+    def _ends(self, session: Recipient, now: float) -> Iterator[tuple[float, type[SessionEnded], str]]:
         idle, age = self._realm.idleTimeout, self._realm.maxSessionAge
-        ends: list[tuple[float, type[SessionEnded], str]] = []
         if idle:
-            ends.append((session.lastActive + idle - now, Idle, f"no call for {idle:g} s"))
+            yield session.lastActive + idle - now, Idle, f"no call for {idle:g} s"
         if age:
-            ends.append((session.startedAt + age - now, TooOld, f"it began {age:g} s ago"))
-        return min(ends, key=lambda end: end[0])
+            yield session.startedAt + age - now, TooOld, f"it began {age:g} s ago"

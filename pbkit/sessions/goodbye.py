@@ -1,71 +1,102 @@
 """
-How the server takes its leave of a client.
+How the server says goodbye to a client.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pbkit.errors import SessionEnded
 
 if TYPE_CHECKING:
-    from pbkit.sessions.session import Session
+    from twisted.spread import pb
 
-#: How long a client has to answer a goodbye, in seconds. Two: a round trip to the other side of the earth takes 0.3.
+    from pbkit.interfaces import IChannel, IPeer
+
+#: Seconds a client has to answer a goodbye. A round trip to the other side of the earth takes 0.3.
 GRACE = 2.0
-#: After so long, in seconds, a connection that is being closed is cut off: a client that reads nothing would keep it.
+#: Seconds after which a closing connection is aborted. Otherwise a client that reads nothing would keep it open.
 ABORT = 5.0
 
-#: The values of a realm's `goodbye`: who is told.
+#: The values of a realm's `goodbye`: which clients are told.
 ALWAYS, DECLARED, NEVER = "always", "declared", "never"
 MODES = (ALWAYS, DECLARED, NEVER)
 
 log = Logger()
 
 
+class _HasReference(Protocol):
+    """A mind."""
+
+    @property
+    def reference(self) -> pb.RemoteReference | None: ...
+
+
+class Leaving(Protocol):
+    """What `Goodbye` needs of a session."""
+
+    @property
+    def endedWith(self) -> SessionEnded | None: ...
+    @property
+    def begun(self) -> bool: ...
+    @property
+    def clock(self) -> IReactorTime | None: ...
+    @property
+    def peer(self) -> IPeer | None: ...
+    @property
+    def channel(self) -> IChannel | None: ...
+    @property
+    def mind(self) -> _HasReference: ...
+
+    def end(self, reason: type[SessionEnded], detail: str = "") -> None:
+        """As `Session.end`."""
+
+
 class Goodbye:
     """
-    One session's way out: told once, ended once, and its connection closed if nobody else rides on it.
+    The end of one session that the server kicks: the session ends, the client is told once, and the connection is
+    closed if no other session uses it.
 
-    :param session: whose it is.
+    :param session: the session.
     :param mode: one of `MODES`.
     """
 
     __slots__ = ("_kicked", "_mode", "_out", "_said", "_session", "_waiters")
 
-    def __init__(self, session: Session, mode: str) -> None:
+    def __init__(self, session: Leaving, mode: str) -> None:
         self._session = session
         self._mode = mode
         self._said: Deferred[None] | None = None
         self._waiters: Sequence[Deferred[None]] = ()
         self._kicked = False
-        # It is made when it is first needed, which may be when all is over.
+        # The object is made at first use, which may be after the end.
         self._out = session.endedWith is not None
 
     def kick(self, reason: type[SessionEnded], detail: str, grace: float = GRACE, close: bool = True) -> Deferred[None]:
         """
         As `Session.kick`.
 
-        :param close: whether the connection is closed if nobody else rides on it.
+        :param close: whether to close the connection if no other session uses it.
         """
         session = self._session
-        session.checkReason(reason, detail)
+        checkReason(reason, detail)
         if session.endedWith is None:
-            # Before it ends: somebody's hook may kick it again, and waits as all do.
+            # Set this before the session ends: a hook may kick it again, and then waits for the same goodbye.
             self._kicked = True
             session.end(reason, detail)
             leaving = Deferred.fromCoroutine(self._leave(reason, detail, grace, close))
-            leaving.addErrback(lambda failure: log.failure("taking leave of a client broke", failure))
+            leaving.addErrback(lambda failure: log.failure("saying goodbye to a client failed", failure))
             leaving.addCallback(self._done)
         return self._whenOut()
 
     def drain(self, reason: type[SessionEnded], detail: str) -> Deferred[None]:
         """
-        Kick it once no call of its client's is being served, and tell it now that no more will be.
+        Say goodbye now, and kick the session once no call of its client is being served.
 
         :return: as `Session.kick`.
         """
@@ -83,7 +114,7 @@ class Goodbye:
         return self._kicked and self._mode != NEVER
 
     def ended(self) -> None:
-        """The session has ended; if it was not kicked, that is all."""
+        """Note that the session has ended. If it was not kicked there is nothing to wait for."""
         if not self._kicked:
             self._done()
 
@@ -97,26 +128,26 @@ class Goodbye:
 
     def say(self, reason: type[SessionEnded], detail: str, grace: float) -> Deferred[None]:
         """
-        Tell the client, if that has not been done yet and it is one that is to be told; the session lives on.
+        Tell the client goodbye, unless it was told already or the realm's mode excludes it. The session lives on.
 
-        :return: a Deferred that fires when it has answered, or the time is up.
+        :return: a Deferred that fires when the client has answered or its time is up.
         """
         if self._said is None:
-            # This one first: what follows may call back here.
+            # Assign this first: what follows may call this method again.
             self._said = Deferred()
-            self._tell(reason, detail, grace).addBoth(lambda _: self._enough())
+            self._tell(reason, detail, grace).addBoth(lambda _: self._stopWaiting())
         copy: Deferred[None] = Deferred()
         self._said.addCallback(lambda _: copy.callback(None))
         return copy
 
     def cut(self, reason: type[SessionEnded], detail: str, seconds: float) -> None:
         """
-        Kick it if that has not been done yet, and wait for nothing more.
+        Kick the session if that was not done yet, and wait for no answer.
 
-        :param seconds: what is left for a connection to close in good order.
+        :param seconds: how long the connection may still take to close in good order.
         """
         self.kick(reason, detail, 0.0)
-        self._enough()
+        self._stopWaiting()
         peer = self._session.peer
         if peer is not None and peer.closing:
             peer.close(seconds)
@@ -126,7 +157,7 @@ class Goodbye:
         peer = session.peer
         assert peer is not None
         if not session.begun:
-            # Its login is refused, which says it. What this waits for comes after that refusal.
+            # The login is refused, which tells the client. The answer to this ping comes after the refusal was read.
             asked: Deferred[bool] = peer.ping(grace) if session.clock is not None else succeed(False)
             return asked
         if self._mode == NEVER or (self._mode == DECLARED and peer.hello.get("goodbye") is not True):
@@ -134,7 +165,7 @@ class Goodbye:
         told: Deferred[bool] = peer.goodbye(session.mind.reference, reason.__name__, detail, grace)
         return told
 
-    def _enough(self) -> None:
+    def _stopWaiting(self) -> None:
         if self._said is not None and not self._said.called:
             self._said.callback(None)
 
@@ -142,7 +173,8 @@ class Goodbye:
         peer = self._session.peer
         if peer is None:
             return
-        # Who is told goodbye on the same connection has the time for it, too.
+        # Count as a session of the connection until the goodbye is answered: several sessions of one connection that
+        # are kicked together each get their time.
         stop = peer.board()
         try:
             await self.say(reason, detail, grace)
@@ -157,3 +189,15 @@ class Goodbye:
         for waiter in waiters:
             if not waiter.called:
                 waiter.callback(None)
+
+
+def checkReason(reason: object, detail: object) -> None:
+    """
+    Check what a session is to end with.
+
+    :raises TypeError: the reason is not a subclass of `SessionEnded`, or the detail is not a str.
+    """
+    if not (isinstance(reason, type) and issubclass(reason, SessionEnded)):
+        raise TypeError(f"invalid reason {reason!r}: expected a subclass of pbkit.errors.SessionEnded")
+    if not isinstance(detail, str):
+        raise TypeError(f"invalid detail {detail!r}: expected a str, a sentence for people")

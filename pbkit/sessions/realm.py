@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from twisted.cred.checkers import ANONYMOUS
@@ -17,35 +18,40 @@ from pbkit.errors import (
     AnonymousRefused,
     BadAvatarId,
     ConfigError,
+    Draining,
+    Kicked,
     LoginRefused,
     ServerStopping,
+    SessionEnded,
     Shutdown,
 )
 from pbkit.interfaces import ISessionRealm
+from pbkit.sessions.bans import Ban
 from pbkit.sessions.counters import Counters
-from pbkit.sessions.expiry import Sweep
+from pbkit.sessions.expiry import Expiry
 from pbkit.sessions.goodbye import ALWAYS, MODES
 from pbkit.sessions.lifecycle import GUESTS, Lease, Lifecycle, PerLogin
 from pbkit.sessions.login.admission import Admit, Policy, allOf
 from pbkit.sessions.login.arbitration import Arbitration
 from pbkit.sessions.login.entrance import Entrance
-from pbkit.sessions.messaging.broadcast import Summary
-from pbkit.sessions.messaging.hub import Hall
+from pbkit.sessions.messaging.delivery import Summary
+from pbkit.sessions.messaging.hub import Hub
 from pbkit.sessions.messaging.presence import Presence
-from pbkit.sessions.messaging.slowpolicy import Policy as Slow
+from pbkit.sessions.messaging.slowpolicy import Policy as SlowPolicy
 from pbkit.sessions.messaging.topics import Topic
-from pbkit.sessions.operations import Operated, Operations
+from pbkit.sessions.operations import Operations
 from pbkit.sessions.parameters import bind, param
 from pbkit.sessions.reconfigure import enforce, reconfigured
 from pbkit.sessions.roster import Roster
+from pbkit.sessions.session import Session
 from pbkit.sessions.sharedcall import MaybeDeferred, Returned, started, then
 from pbkit.sessions.stocklogin import loginOf
 
 
 @implementer(IRealm, ISessionRealm)
-class Realm(Operated):
+class Realm:
     """
-    The base of all realms: a new avatar for each login, and no limit. Used in three ways::
+    The base of all realms: a new avatar for each login, and no limit. There are three ways to use it::
 
         CachingRealm(Player)
 
@@ -57,17 +63,16 @@ class Realm(Operated):
                 return Player(avatarId, await load(avatarId))
 
     :param avatarClass: called with the avatar id to make an avatar.
-    :param clock: for deadlines and lingering. By default that of the connection that logs in.
-    :param anonymous: the `AnonymousRealm` that serves log-ins without a name; without one they are refused.
-    :param admission: a policy of one's own, asked after the realm's.
-    :param slow: what is done for clients that do not keep up with what they are told, such as `pbkit.kickAfter(30)`; by
-        default `pbkit.dropOldest()`.
-    :param parameters: those that the class declares, see `pbkit.sessions.parameters.parametersOf`.
-    :raises ConfigError: a parameter that there is not, or a value that cannot be.
+    :param clock: for deadlines and lingering. By default the clock of the first connection that logs in.
+    :param anonymous: the `AnonymousRealm` that serves anonymous logins; without one they are refused.
+    :param admission: an admission policy of your own, asked after the realm's.
+    :param slow: the policy for slow consumers, for example `pbkit.kickAfter(30)`; by default `pbkit.dropOldest()`.
+    :param parameters: those that the class declares; see `pbkit.sessions.parameters.parametersOf`.
+    :raises ConfigError: an unknown parameter, or an invalid value.
     """
 
     avatarClass: Any = None
-    slow: Slow | None = None  #: What is done for clients that do not keep up.
+    slow: SlowPolicy | None = None  #: The policy for slow consumers.
     goodbye: str = param(
         ALWAYS,
         "which clients are told why the server ends their session: always all; those that declared it; never any",
@@ -86,47 +91,47 @@ class Realm(Operated):
         clock: IReactorTime | None = None,
         anonymous: Realm | None = None,
         admission: Policy | None = None,
-        slow: Slow | None = None,
+        slow: SlowPolicy | None = None,
         **parameters: Any,
     ) -> None:
         bind(self, parameters)
         if avatarClass is not None:
             self.avatarClass = avatarClass
         if anonymous is not None and not (isinstance(anonymous, Realm) and anonymous.takesAnonymous):
-            raise ConfigError(f"anonymous={anonymous!r}: it takes an AnonymousRealm(…)")
+            raise ConfigError(f"invalid anonymous {anonymous!r}: expected an AnonymousRealm(…)")
         if self.avatarClass is None and hasattr(type(self).buildAvatar, "needsAvatarClass"):
             raise ConfigError(f"{type(self).__name__} needs an avatarClass, or a buildAvatar of its own")
         self.clock = clock
         self.anonymous = anonymous
-        self.roster = Roster()
+        self.roster: Roster[Session] = Roster()
         self.counters = Counters()
-        self.hall = Hall(slow=slow or type(self).slow)
-        self.hall.add(self)
+        self.hub = Hub(slow=slow or type(self).slow)
+        self.hub.add(self)
         if anonymous is not None:
-            # Guests are told what all are told, in the same order.
-            self.hall.add(anonymous)
-            anonymous.hall = self.hall
+            # Guests and users are told the same things in the same order, so they share a hub.
+            self.hub.add(anonymous)
+            anonymous.hub = self.hub
         self.lifecycle = self.makeLifecycle()
         self._admission = () if admission is None else (admission,)
         self._entrance = Entrance(self, Arbitration(self.roster, allOf(self.makePolicy(), *self._admission)))
-        self._operations = Operations(self)
-        self._sweep = Sweep(self)
+        self.operations = Operations(self, self._entrance.refuse)
+        self._expiry = Expiry(self)
 
-    # What subclasses say.
+    # For subclasses.
 
     def makeLifecycle(self) -> Lifecycle:
-        """How long avatars live; called once."""
+        """Return how long avatars live; called once."""
         return PerLogin()
 
     def makePolicy(self) -> Policy:
-        """Who may be in; called once, and again when the parameters change."""
+        """Return the admission policy; called once, and again when the parameters change."""
         return lambda view, candidate: Admit()
 
     def buildAvatar(self, avatarId: str) -> Any:
         """
         Make an avatar. Override it to make one in your own way; it may be async. It has 30 s.
 
-        What it raises is logged, and the client gets `LoginUnavailable`; a `pb.Error` or one of cred's errors
+        An exception in it is logged, and the client gets `LoginUnavailable`; a `pb.Error` or one of cred's errors
         refuses the login with its text.
 
         :param avatarId: a str.
@@ -137,14 +142,14 @@ class Realm(Operated):
 
     @property
     def takesAnonymous(self) -> bool:
-        """Whether log-ins without a name are served."""
+        """Whether anonymous logins are served."""
         return self.anonymous is not None
 
     def identify(self, avatarId: object) -> str:
         """
-        The avatar id of a login, as text.
+        Return the avatar id of a login as text.
 
-        :param avatarId: as the checker gave it.
+        :param avatarId: as the checker returned it.
         :raises LoginRefused: it cannot be served.
         """
         if avatarId == ANONYMOUS:
@@ -157,7 +162,7 @@ class Realm(Operated):
         if not isinstance(avatarId, str) or not avatarId:
             raise BadAvatarId()
         if GUESTS.match(avatarId):
-            raise BadAvatarId("user names of this form are kept for guests")
+            raise BadAvatarId("user names of this form are reserved for guests")
         return avatarId
 
     def acquire(self, avatarId: str, clock: IReactorTime | None) -> Returned[Lease]:
@@ -172,52 +177,53 @@ class Realm(Operated):
         """
         return then(started(self.buildAvatar(avatarId, *model)), _checked)
 
-    # What avatars say.
+    # For avatars.
 
     def topic(self, name: str) -> Topic:
         """
-        A named group of sessions, to be joined and told things.
+        Return a named group of sessions, which sessions join to be told things.
 
-        :param name: of up to 256 characters.
+        :param name: of 1 to 256 characters.
         :raises Error: it is not that.
         """
-        return Topic(self.hall.topics, name)
+        return Topic(self.hub.topics, name)
 
     @property
     def presence(self) -> Presence:
-        """Who is here, guests too, for clients that watch it and for the server itself."""
-        return self.hall.presence
+        """Who is logged in, guests included, for clients that watch it and for the server itself."""
+        return self.hub.presence
 
     def tell(self, method: str, *args: Any, **kw: Any) -> Deferred[Summary]:
         """
-        Call ``remote_<method>`` of everybody's mind, guests too, and ask for no answer. Of a large audience some are
-        told in later turns of the reactor, for at most 5 ms each; nobody's order of things told changes by that.
+        Call ``remote_<method>`` of all clients' minds, guests included, and ask for no answer. Some clients of a large
+        audience are told in later turns of the reactor, each of which takes at most 5 ms. The order of messages to one
+        client is always that of telling.
 
-        :param except_: a session, or some, not to be told.
-        :param pbslow: what to do for those who do not keep up, see `Mind.tell`.
-        :return: a Deferred of a `Summary`, once all have had their turn. It fails with what is wrong with the
-            arguments, if they cannot be sent.
+        :param except_: a session that is not told, or several.
+        :param pbslow: what to do for slow consumers; see `Mind.tell`.
+        :return: a Deferred of a `Summary` that fires when all clients have had their turn. It fails if the arguments
+            cannot be sent.
         :raises TypeError: `except_` is something else.
         """
-        return self.hall.telling.tell(self.hall.everyone(), method, args, kw)
+        return self.hub.telling.tell(self.hub.everyone(), method, args, kw)
 
     def ask(self, method: str, *args: Any, **kw: Any) -> Deferred[dict[str, Any]]:
         """
-        Call ``remote_<method>`` of everybody's mind, guests too, and gather the answers.
+        Call ``remote_<method>`` of all clients' minds, guests included, and collect the answers.
 
-        :param pbtimeout: the deadline for all of it, in seconds; 30 by default, None is without one.
+        :param pbtimeout: the deadline for all answers, in seconds; 30 by default, None sets none.
         :param except_: as for `tell`.
         :param pbslow: as for `tell`.
-        :return: a Deferred of a dict by session id: an answer, or the `Failure` of who has given none, as `Mind.ask`
-            fails. It does not fail.
+        :return: a Deferred of a dict by session id, with the answer of each client, or the `Failure` with which
+            `Mind.ask` would fail. It never fails.
         """
-        return self.hall.telling.ask(self.hall.everyone(), method, args, kw)
+        return self.hub.telling.ask(self.hub.everyone(), method, args, kw)
 
-    # What portals and servers say.
+    # For portals and servers.
 
     def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Deferred[Any]:
         """
-        `IRealm`: begin a session.
+        Begin a session, as `IRealm` has it.
 
         :param mind: an `ILogin`, or a raw mind as under a stock factory.
         :return: a Deferred of ``(IPerspective, session, logout)``; it fails with a `LoginRefused`.
@@ -235,33 +241,108 @@ class Realm(Operated):
 
         :raises LoginBanned: one is.
         """
-        bans = self._operations.bans
+        bans = self.operations.bans
         if bans:
             bans.check(avatarId, address)
 
     def loginRefused(self, error: LoginRefused) -> None:
-        """`ISessionRealm`: count a refusal."""
+        """Count a refusal, as `ISessionRealm` has it."""
         self.counters.refusals[type(error).__name__] += 1
+
+    # For operators: see `Operations`.
+
+    def kick(
+        self,
+        reason: type[SessionEnded] = Kicked,
+        detail: str = "",
+        *,
+        sessionId: str | None = None,
+        avatarId: str | None = None,
+        address: Any = None,
+        where: Callable[[Session], object] | None = None,
+    ) -> Deferred[list[str]]:
+        """
+        Kick sessions, including those of the anonymous realm: see `Session.kick`. All have ended when this returns.
+
+        Pass at least one keyword. With several, a session is kicked if all of them match.
+
+        :param sessionId: the id of one session.
+        :param avatarId: all sessions of a user.
+        :param address: an `IAddress`, an IP address, or a network such as ``192.0.2.0/24``.
+        :param where: called with each session; returns true for the sessions to kick. If it raises, no session is
+            kicked.
+        :return: a Deferred of the session ids that fires when these clients are out; it never fails.
+        :raises TypeError: no keyword was passed, or the reason is not a `SessionEnded`.
+        :raises ConfigError: invalid address.
+        """
+        return self.operations.kick(
+            reason, detail, sessionId=sessionId, avatarId=avatarId, address=address, where=where
+        )
+
+    def ban(
+        self, seconds: float, reason: str = "", *, avatarId: str | None = None, address: Any = None
+    ) -> Deferred[list[str]]:
+        """
+        Refuse logins with `LoginBanned`, and kick the sessions that match with `Banned`. Bans are kept in memory, at
+        most 10,000; above that the ban that ends soonest is forgotten.
+
+        :param seconds: how long the ban lasts from now on. It replaces an earlier ban of the same user or address.
+        :param reason: a sentence for people, which banned clients are told.
+        :param avatarId: a user. Guests have a new avatar id at each login, so ban their address.
+        :param address: an `IAddress`, an IP address, or a network such as ``192.0.2.0/24``; guests are banned too.
+        :return: a Deferred of the ids of the kicked sessions that fires when their clients are out; it never fails.
+        :raises TypeError: not exactly one of the two was passed, or an argument is not a str.
+        :raises ConfigError: invalid address or time, or the avatar id of a guest.
+        """
+        return self.operations.ban(seconds, reason, avatarId=avatarId, address=address)
+
+    def unban(self, *, avatarId: str | None = None, address: Any = None) -> bool:
+        """
+        Lift a ban. A host stays banned while a network that contains it is banned.
+
+        :return: whether there was such a ban.
+        :raises ConfigError: invalid address.
+        """
+        return self.operations.unban(avatarId=avatarId, address=address)
+
+    @property
+    def bans(self) -> tuple[Ban, ...]:
+        """The bans that are in force."""
+        return tuple(self.operations.bans)
+
+    def drain(self, seconds: float, reason: type[SessionEnded] = Draining, detail: str = "") -> Deferred[None]:
+        """
+        Let all clients go. New logins are refused with `ServerDraining` from now on. Every client is told goodbye. Its
+        session ends at once; or, if calls of it are being served, when these have been answered, and new calls are
+        answered with the reason. When the time is up, the remaining sessions end and their connections are aborted.
+
+        :param seconds: the time for all of it. Connections that are aborted have half a second more.
+        :param detail: a sentence for people.
+        :return: a Deferred that fires, with None, when all clients are out; it never fails.
+        :raises TypeError: the reason is not a `SessionEnded`.
+        :raises ConfigError: invalid time.
+        """
+        return self.operations.drain(seconds, reason, detail)
 
     def reconfigure(self, *, now: bool = False, **parameters: Any) -> tuple[str, ...]:
         """
-        Change parameters: for newcomers, or for everybody `now`, see `enforce`. `idleTimeout` and `maxSessionAge` are
-        for all anyway.
+        Change parameters: for new logins, or with `now` for existing sessions too, see `enforce`. `idleTimeout` and
+        `maxSessionAge` always apply to existing sessions.
 
         :return: the ids of the sessions that were ended.
-        :raises ConfigError: one cannot be, or not while the realm is at work; nothing is changed.
+        :raises ConfigError: a value is invalid, or cannot be changed while the realm is running; nothing is changed.
         """
         self._entrance.arbitration.policy = allOf(reconfigured(self, parameters), *self._admission)
-        self._sweep.limitsChanged()
+        self._expiry.limitsChanged()
         return self.enforce() if now else ()
 
     def enforce(self) -> tuple[str, ...]:
         """
-        Kick the sessions that would not be let in now: of those that are too many the oldest. Guests are the affair of
-        the anonymous realm.
+        Kick the sessions that would not be admitted now: where there are too many, the oldest. Guests are not
+        considered; the anonymous realm has its own `enforce`.
 
         :return: their ids.
-        :raises Exception: what a policy of the user's raises; nobody is kicked then.
+        :raises Exception: a policy of yours raised it; no session is kicked then.
         """
         return enforce(self.roster, self._entrance.arbitration.policy)
 
@@ -272,10 +353,10 @@ class Realm(Operated):
 
     def close(self, timeout: float = 5.0) -> Deferred[None]:
         """
-        No newcomers from now on, and every session ends with `Shutdown`.
+        Refuse new logins from now on, and end every session with `Shutdown`.
 
-        :param timeout: how long `detached` hooks may take, in seconds; without a clock, as long as they like.
-        :return: a Deferred that fires when the hooks are done or the time is up; never fails.
+        :param timeout: how many seconds `detached` hooks may take; without a clock there is no limit.
+        :return: a Deferred that fires when the hooks have returned or the time is up; it never fails.
         """
         entrance = self._entrance
         entrance.refuse(ServerStopping)
@@ -293,5 +374,5 @@ class Realm(Operated):
 
 def _checked(avatar: Any) -> Any:
     if not pb.IPerspective.providedBy(avatar):
-        raise TypeError(f"buildAvatar returned {avatar!r}, not a pbkit.Avatar or pb.Avatar")
+        raise TypeError(f"buildAvatar returned {avatar!r}: expected a pbkit.Avatar or pb.Avatar")
     return avatar

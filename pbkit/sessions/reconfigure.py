@@ -1,55 +1,66 @@
 """
-Other parameters for a realm that is at work.
+New parameters for a realm that is running.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from pbkit.errors import ConfigError, Kicked, LoginRefused, TooManySessions
 from pbkit.sessions.login.admission import Admit, Policy, Refuse
 from pbkit.sessions.parameters import bind, parametersOf
 from pbkit.sessions.roster import Candidate, Place, Roster
+from pbkit.sessions.session import Session
 
-#: What those are told who go because of it.
-CHANGED = "who may be in was changed meanwhile"
+#: What the clients whose sessions end because of it are told.
+CHANGED = "the limits on sessions were changed"
 
 
-def reconfigured(realm: Any, given: dict[str, Any]) -> Policy:
+class ReconfigurableRealm(Protocol):
+    """What a change of parameters needs of a realm."""
+
+    @property
+    def fixed(self) -> frozenset[str]: ...
+
+    def makePolicy(self) -> Policy:
+        """As `Realm.makePolicy`."""
+
+
+def reconfigured(realm: ReconfigurableRealm, given: Mapping[str, Any]) -> Policy:
     """
-    Bind other parameters to a realm; those that are not given stay.
+    Set parameters of a realm; the others keep their values.
 
-    :param realm: a `Realm`.
-    :param given: by name. One of the realm's `fixed` may only be given as it is.
+    :param given: the values by name. For those in the realm's `fixed` only the present value is accepted.
     :return: the policy that the realm makes of them.
-    :raises ConfigError: one cannot be; all are as they were, then.
+    :raises ConfigError: a value is invalid; then nothing changes.
     """
     old = {name: getattr(realm, name) for name in parametersOf(type(realm))}
     for name, value in given.items():
-        if name in type(realm).fixed and value != old.get(name, value):
-            raise ConfigError(f"{name}={value}: {name} cannot be changed while the realm is at work")
+        if name in realm.fixed and value != old.get(name, value):
+            raise ConfigError(f"{name}={value}: {name} cannot be changed while the realm is running")
     try:
         bind(realm, {**old, **given})
-        policy: Policy = realm.makePolicy()
+        policy = realm.makePolicy()
     except BaseException:
         bind(realm, old)
         raise
     return policy
 
 
-def enforce(roster: Roster, policy: Policy) -> tuple[str, ...]:
+def enforce(roster: Roster[Session], policy: Policy) -> tuple[str, ...]:
     """
-    Kick the sessions that would not be let in now.
+    Kick the sessions that would not be admitted now.
 
-    Each is looked at as though it logged in anew, the newest first, with only those there that have been found to be
-    right before it. So the newest stay and the oldest go, as with ``kick``; whom a probe would have to be asked about
-    goes without one. A pending login that has no place among these is refused when it is through. One that is about to
-    be replaced is left to that.
+    Each session is treated as a new login, the newest first, in a roster that holds only the sessions that have passed
+    so far. So the newest stay and the oldest end, as with ``kick``; a session that a policy wants to probe ends without
+    a probe. A pending login that does not pass is refused when it completes. A session that is about to be replaced is
+    left alone.
 
     :return: the ids of the sessions that were kicked, oldest login first.
-    :raises Exception: whatever the policy raises; nobody is kicked then.
+    :raises Exception: the policy raised it; no session is kicked then.
     """
-    kept = Roster()
+    kept: Roster[Session] = Roster()
     going: list[tuple[Place, LoginRefused]] = []
     for place in reversed(tuple(roster.view.everyone())):
         decision = policy(kept.view, _again(place))
@@ -69,7 +80,7 @@ def enforce(roster: Roster, policy: Policy) -> tuple[str, ...]:
 
 
 def _again(place: Place) -> Candidate:
-    """Who holds a place, as he was when he came."""
+    """Return the login that holds a place as the policy saw it."""
     if place.candidate is not None:
         return place.candidate
     peer = None if place.session is None else place.session.peer

@@ -1,42 +1,44 @@
 """
-The index of live sessions, and of the places that pending log-ins hold.
+The registry of live sessions and of the places that pending logins hold.
 
-Every look-up, reservation, begin and end is O(1) in the number of sessions (one user's own aside).
+Every look-up, reservation, begin and end takes the same time for any number of sessions, except in the number of
+sessions of one user.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import count
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress
-from twisted.logger import Logger
 
 from pbkit.interfaces import ILogin
+from pbkit.sessions.listeners import Listeners
 from pbkit.sessions.waiters import Waiters
 
 if TYPE_CHECKING:
     from pbkit.errors import LoginRefused
-    from pbkit.sessions.session import Session
+    from pbkit.sessions.messaging.recipient import Recipient
 
-log = Logger()
+#: The class of the sessions: `pbkit.Session` in realms.
+S = TypeVar("S", bound="Recipient")
 
 
 class Place:
     """
-    Room for one session: held by a pending login first, then by the live session.
+    Room for one session: a reservation while the login is pending, then the place of the live session.
 
-    :ivar avatarId: whose it is.
-    :ivar peerId: the connection's, or "" where it is not known.
+    :ivar avatarId: the avatar id of the login.
+    :ivar peerId: the id of the connection, or "" where it is not known.
     :ivar session: the live `Session`, or None while the login is pending.
-    :ivar leaving: a pending newcomer will end this one, so it no longer counts.
-    :ivar program: what its client calls its own running program, or "" if it said nothing.
-    :ivar handover: when those whom the newcomer replaces go: once he has the avatar ("before"), or first ("after").
-    :ivar candidate: who holds it, while the login is pending; then None.
+    :ivar leaving: True if a pending login will end this session. Then the place does not count.
+    :ivar ending: the places that this login takes over.
+    :ivar program: the client instance id, or "" if the client declared none.
+    :ivar handover: when the replaced sessions end: "before" the new login has its avatar, or "after".
+    :ivar candidate: the pending login, then None.
     :ivar refusal: why the pending login is to be refused after all, or None.
     """
 
@@ -58,7 +60,7 @@ class Place:
         self.peerId = peerId
         self.ending = ending
         self.program = program
-        self.session: Session | None = None
+        self.session: Recipient | None = None
         self.leaving = False
         self.handover = "before"
         self.candidate: Candidate | None = None
@@ -77,7 +79,7 @@ class Place:
         return succeed(None) if self._waiting is None else self._waiting.wait()
 
     def settle(self) -> None:
-        """The login that held this place has succeeded or failed: tell those who wait for that."""
+        """Note that the login has succeeded or failed, and fire the Deferreds of `settled`."""
         self.candidate = None
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
@@ -116,7 +118,7 @@ class Candidate:
 
 
 class Group:
-    """Some places, oldest first. Those that are leaving are neither counted nor listed."""
+    """Some places, oldest first. Places that are leaving are neither counted nor listed."""
 
     __slots__ = ("_leaving", "_places")
 
@@ -133,12 +135,36 @@ class Group:
     def __contains__(self, place: object) -> bool:
         return place in self._places and not place.leaving
 
-    def sessions(self) -> Iterator[Session]:
-        """The live sessions among them, oldest login first; also those about to be replaced."""
+    def sessions(self) -> Iterator[Recipient]:
+        """Iterate over the live sessions, oldest login first, including those that are about to be replaced."""
         return (place.session for place in self._places if place.session is not None)
 
+    # For the roster. A place that is leaving is part of the group until it is removed.
 
-#: By avatar id or connection. A place that is alone there stands for itself: a group of one takes 280 bytes.
+    @property
+    def size(self) -> int:
+        """The number of places, including those that are leaving."""
+        return len(self._places)
+
+    def holds(self, place: Place) -> bool:
+        """Return whether a place is part of this group, leaving or not."""
+        return place in self._places
+
+    def add(self, place: Place) -> None:
+        """Add a place that is not leaving."""
+        self._places[place] = None
+
+    def remove(self, place: Place) -> None:
+        """Remove a place that is not leaving."""
+        del self._places[place]
+
+    def marked(self, leaving: bool) -> None:
+        """Note that one of the places is leaving now, or is not any more."""
+        self._leaving += 1 if leaving else -1
+
+
+#: Places by avatar id or connection. A single place stands for itself: a group of one takes 280 bytes, and a session
+#: has two, which is a tenth of its memory.
 _Index: TypeAlias = dict[str, Group | Place]
 
 
@@ -148,116 +174,111 @@ def _groupIn(index: _Index, key: str) -> Group:
 
 
 class View:
-    """What an admission policy sees: the places that are taken, by live sessions and pending log-ins."""
+    """What an admission policy sees: the places of live sessions and pending logins."""
 
-    __slots__ = ("_roster",)
+    __slots__ = ("_byAvatar", "_byPeer", "_everyone")
 
-    def __init__(self, roster: Roster) -> None:
-        self._roster = roster
+    def __init__(self, everyone: Group, byAvatar: _Index, byPeer: _Index) -> None:
+        self._everyone = everyone
+        self._byAvatar = byAvatar
+        self._byPeer = byPeer
 
     def everyone(self) -> Group:
-        """All places."""
-        return self._roster._all
+        """Return all places."""
+        return self._everyone
 
     def avatar(self, avatarId: str) -> Group:
-        """The places of one avatar id."""
-        return _groupIn(self._roster._byAvatar, avatarId)
+        """Return the places of one avatar id."""
+        return _groupIn(self._byAvatar, avatarId)
 
     def peer(self, peerId: str) -> Group:
-        """The places of one connection."""
-        return _groupIn(self._roster._byPeer, peerId)
+        """Return the places of one connection."""
+        return _groupIn(self._byPeer, peerId)
 
 
-class Roster:
+class Roster(Generic[S]):
     """
-    The live sessions of one realm, guests apart: these are in the roster of its `anonymous` realm.
+    The live sessions of one realm. Guests are in the roster of its `anonymous` realm.
 
-    ``len(roster)`` is their number; iterating gives them, oldest login first, as they are at that moment: sessions may
-    begin and end in the course of it. ``session in roster`` tells whether one lives.
+    ``len(roster)`` is the number of sessions, ``session in roster`` tells whether one is live, and iterating lists the
+    sessions that are live at that moment, oldest login first: sessions may begin and end meanwhile.
     """
 
     def __init__(self) -> None:
         self._all = Group()
         self._byAvatar: _Index = {}
         self._byPeer: _Index = {}
-        self._sessions: dict[str, Session] = {}
-        self._listeners: dict[int, tuple[str, Callable[[Session], object]]] = {}
-        self._numbers = count()
-        self.view = View(self)
+        self._sessions: dict[str, S] = {}
+        self._listeners = {event: Listeners[S](f"the {event} of sessions") for event in ("begin", "end")}
+        self.view = View(self._all, self._byAvatar, self._byPeer)
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def __iter__(self) -> Iterator[Session]:
+    def __iter__(self) -> Iterator[S]:
         return iter(tuple(self._sessions.values()))
 
     def __contains__(self, session: object) -> bool:
         return self._sessions.get(getattr(session, "sessionId", "")) is session
 
     def __repr__(self) -> str:
-        return f"<Roster: {len(self)} sessions, {self.pending} pending log-ins>"
+        return f"<Roster: {len(self)} sessions, {self.pending} pending logins>"
 
     @property
     def pending(self) -> int:
-        """How many log-ins are pending: they hold a place and have no session yet."""
-        return len(self._all._places) - len(self._sessions)
+        """The number of pending logins, which hold a place and have no session yet."""
+        return self._all.size - len(self._sessions)
 
-    def get(self, sessionId: str) -> Session | None:
-        """The live session of that id, or None."""
+    def get(self, sessionId: str) -> S | None:
+        """Return the live session with that id, or None."""
         return self._sessions.get(sessionId)
 
-    def ofAvatar(self, avatarId: str) -> tuple[Session, ...]:
-        """The live sessions of an avatar id, oldest login first."""
-        return tuple(self.view.avatar(avatarId).sessions())
+    def ofAvatar(self, avatarId: str) -> tuple[S, ...]:
+        """Return the live sessions of an avatar id, oldest login first."""
+        return self._sessionsIn(self.view.avatar(avatarId))
 
-    def ofPeer(self, peerId: str) -> tuple[Session, ...]:
-        """The live sessions that ride on one connection, oldest login first."""
-        return tuple(self.view.peer(peerId).sessions())
+    def ofPeer(self, peerId: str) -> tuple[S, ...]:
+        """Return the live sessions of one connection, oldest login first."""
+        return self._sessionsIn(self.view.peer(peerId))
 
-    def onBegin(self, f: Callable[[Session], object]) -> Callable[[], None]:
+    def _sessionsIn(self, group: Group) -> tuple[S, ...]:
+        return tuple(self._sessions[session.sessionId] for session in group.sessions())
+
+    def onBegin(self, f: Callable[[S], object]) -> Callable[[], None]:
         """
-        Call ``f(session)`` whenever a session has begun. What it raises is logged.
+        Call ``f(session)`` whenever a session has begun. An exception in it is logged.
 
-        :return: a callable that takes `f` off again.
+        :return: a callable that removes `f`.
         """
-        return self._listen("begin", f)
+        return self._listeners["begin"].add(f)
 
-    def onEnd(self, f: Callable[[Session], object]) -> Callable[[], None]:
+    def onEnd(self, f: Callable[[S], object]) -> Callable[[], None]:
         """
-        Call ``f(session)`` whenever a session has ended; ``session.endedWith`` says why.
+        Call ``f(session)`` whenever a session has ended; ``session.endedWith`` is the reason. An exception in it is
+        logged.
 
-        :return: a callable that takes `f` off again.
+        :return: a callable that removes `f`.
         """
-        return self._listen("end", f)
+        return self._listeners["end"].add(f)
 
-    def _listen(self, event: str, f: Callable[[Session], object]) -> Callable[[], None]:
-        number = next(self._numbers)
-        self._listeners[number] = (event, f)
-        return lambda: void(self._listeners.pop(number, None))
-
-    def tell(self, event: str, session: Session) -> None:
-        """Call the listeners of an event; for the realm."""
-        for wanted, f in tuple(self._listeners.values()):
-            if wanted == event:
-                try:
-                    f(session)
-                except Exception:
-                    log.failure("a listener to the {event} of sessions raised", event=event)
+    def tell(self, event: str, session: S) -> None:
+        """Call the listeners of an event, "begin" or "end"; for the realm."""
+        self._listeners[event].tell(session)
 
     def reserve(self, avatarId: str, peerId: str, ending: tuple[Place, ...] = (), program: str = "") -> Place:
         """
-        Hold a place for a login that is not through yet; for the realm.
+        Hold a place for a pending login; for the realm.
 
-        :param ending: places of live sessions that this login takes over if it succeeds. From now on they
-            do not count, so that nobody else is let in, or refused, on their account.
-        :param program: what the client calls its own running program.
+        :param ending: the places of live sessions that this login takes over if it succeeds. They do not count from
+            now on, so that no other login is admitted or refused because of them.
+        :param program: the client instance id.
         """
         place = Place(avatarId, peerId, ending, program)
-        self._all._places[place] = None
+        self._all.add(place)
         for index, key in self._indices(place):
             found = index.setdefault(key, place)
             if isinstance(found, Group):
-                found._places[place] = None
+                found.add(place)
             elif found is not place:
                 index[key] = Group(found, place)
         for old in ending:
@@ -267,9 +288,9 @@ class Roster:
     @contextmanager
     def asIfGone(self, places: tuple[Place, ...]) -> Iterator[None]:
         """
-        While it lasts these do not count: to ask a policy what it would say without them.
+        Do not count some places within this context, to ask a policy what it would decide without them.
 
-        :param places: none of which is leaving already.
+        :param places: none of them is leaving already.
         """
         for place in places:
             self._mark(place, True)
@@ -279,16 +300,16 @@ class Roster:
             for place in places:
                 self._mark(place, False)
 
-    def begin(self, place: Place, session: Session) -> None:
-        """The login has succeeded: the place is the session's, and those taken over are out."""
+    def begin(self, place: Place, session: S) -> None:
+        """Give the place of a login that has succeeded to its session, and remove the sessions that it replaces."""
         place.session = session
         self._sessions[session.sessionId] = session
         for old in place.ending:
             self.release(old)
 
     def release(self, place: Place) -> None:
-        """The login has failed, or the session has ended. Idempotent."""
-        if place not in self._all._places:
+        """Remove the place of a login that has failed or of a session that has ended. Idempotent."""
+        if not self._all.holds(place):
             return
         if place.session is None:
             for old in place.ending:
@@ -296,26 +317,22 @@ class Roster:
         else:
             del self._sessions[place.session.sessionId]
         self._mark(place, False)
-        del self._all._places[place]
+        self._all.remove(place)
         for index, key in self._indices(place):
             found = index[key]
             if isinstance(found, Group):
-                del found._places[place]
-            if found is place or (isinstance(found, Group) and not found._places):
+                found.remove(place)
+            if found is place or (isinstance(found, Group) and not found.size):
                 del index[key]
 
     def _mark(self, place: Place, leaving: bool) -> None:
-        if place.leaving != leaving and place in self._all._places:
+        if place.leaving != leaving and self._all.holds(place):
             place.leaving = leaving
             for group in (self._all, *(index[key] for index, key in self._indices(place))):
                 if isinstance(group, Group):
-                    group._leaving += 1 if leaving else -1
+                    group.marked(leaving)
 
     def _indices(self, place: Place) -> Iterator[tuple[_Index, str]]:
         for index, key in ((self._byAvatar, place.avatarId), (self._byPeer, place.peerId)):
             if key:
                 yield index, key
-
-
-def void(_: object) -> None:
-    """Nothing, whatever it is given."""

@@ -246,7 +246,7 @@ class PendingLogin:
             hold.release,
             realm.goodbye,
             login.channel,
-            hall=realm.hall,
+            hub=realm.hub,
         )
         self._attachment = hold.attachment = Attachment(self._session, realm.hooks)
         return self._attachment.attach()
@@ -259,9 +259,9 @@ class PendingLogin:
         realm.roster.begin(place, session)
         for old in place.ending:
             if old.session is not None and isinstance(old.session.avatar, Avatar):
-                old.session.avatar._sessionEnded(old.session)
+                old.session.avatar.untrackSession(old.session)
         if isinstance(session.avatar, Avatar):
-            session.avatar._sessionBegan(session)
+            session.avatar.trackSession(session)
         realm.counters.logins += 1
         log.info(
             "login: {avatarId!r:.200} from {peer}, session {sessionId}",
@@ -360,7 +360,7 @@ class SessionHold:
         entrance.departures.begin(place)
         realm.roster.release(place)
         if isinstance(session.avatar, Avatar):
-            session.avatar._sessionEnded(session)
+            session.avatar.untrackSession(session)
         session.channel.end(session.endedWith)
         session.cancelRunning()
         if begun:

@@ -1,64 +1,55 @@
 """
-One thing that is told to many.
+One message to several clients.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from pbkit.sessions.messaging.outbox import Told
+from pbkit.sessions.messaging.delivery import Summary, Told
 
 if TYPE_CHECKING:
-    from pbkit.sessions.session import Session
+    from pbkit.sessions.messaging.recipient import Recipient
 
-#: How many are told between two looks at the clock: at 15 µs each half a millisecond.
+#: How many clients are told between two looks at the clock: at 15 µs each this is half a millisecond.
 GROUP = 32
-
-
-class Summary(NamedTuple):
-    """
-    What became of something told to many: how many of them got each `Told`.
-    """
-
-    sent: int = 0
-    queued: int = 0
-    dropped: int = 0
-    gone: int = 0
 
 
 class Audience:
     """
-    Some sessions, at one moment. Kept as long as they stay the same.
+    Some sessions at one moment. Its owner keeps it until they change.
 
     :ivar sessions: in the order of telling.
     """
 
-    __slots__ = ("_places", "sessions")
+    __slots__ = ("_positions", "sessions")
 
-    def __init__(self, sessions: Iterable[Session]) -> None:
+    def __init__(self, sessions: Iterable[Recipient]) -> None:
         self.sessions = tuple(sessions)
-        self._places: dict[Session, int] | None = None
+        self._positions: dict[Recipient, int] | None = None
 
-    def placeOf(self, session: Session) -> int:
-        """Where it stands; -1 if it does not."""
-        if self._places is None:
-            self._places = {session: place for place, session in enumerate(self.sessions)}
-        return self._places.get(session, -1)
+    def positionOf(self, session: Recipient) -> int:
+        """Return the index of a session, or -1."""
+        if self._positions is None:
+            self._positions = {session: position for position, session in enumerate(self.sessions)}
+        return self._positions.get(session, -1)
 
 
 class Broadcast:
     """
-    One thing to be told to an audience, and how far it is.
+    One message to an audience, and how far it has been sent.
 
-    :param deliver: tells it to one, and says what became of it; None if that is counted later.
-    :param without: those who are not told.
-    :param still: whether one is still to be told, asked when it is its turn.
-    :param together: tells it to some who have nothing waiting and room for it, and says what became of each.
-    :ivar size: what waits with it, in bytes.
+    :param deliver: sends it to one session and returns what became of it.
+    :param without: sessions that are not told.
+    :param still: called when it is a session's turn: whether it is still to be told.
+    :param together: sends it to several sessions that are ready, and returns what became of it for each.
+    :ivar done: a Deferred of the `Summary`.
+    :ivar error: what is wrong with the arguments, or None.
+    :ivar size: the estimated size of the message, in bytes.
     """
 
     __slots__ = (
@@ -79,10 +70,10 @@ class Broadcast:
     def __init__(
         self,
         audience: Audience,
-        deliver: Callable[[Session], Told],
-        without: frozenset[Session],
-        still: Callable[[Session], bool] | None,
-        together: Callable[[list[Session]], list[Told]] | None = None,
+        deliver: Callable[[Recipient], Told],
+        without: frozenset[Recipient],
+        still: Callable[[Recipient], bool] | None,
+        together: Callable[[list[Recipient]], list[Told]] | None = None,
     ) -> None:
         self.audience = audience
         self.deliver = deliver
@@ -92,24 +83,24 @@ class Broadcast:
         self.done: Deferred[Summary] = Deferred()
         self.error: Failure | None = None
         self._at = 0
-        self._ahead: set[Session] = set()
-        self._late: dict[Session, None] = {}
+        self._ahead: set[Recipient] = set()
+        self._late: dict[Recipient, None] = {}
         self._counts = dict.fromkeys(Told, 0)
         self.size = 0
 
     @property
     def over(self) -> bool:
-        """Whether all have had their turn."""
+        """Whether all sessions have had their turn."""
         return self.error is not None or self._at >= len(self.audience.sessions)
 
     @property
     def summary(self) -> Summary:
-        """So far."""
+        """What became of the message so far."""
         return Summary(*self._counts.values())
 
     def step(self) -> None:
-        """Tell the next few: first those who can be told at once, all together, and then each of the others."""
-        ready: list[Session] = []
+        """Tell the next sessions: first, all together, those that are ready; then each of the others."""
+        ready: list[Recipient] = []
         for _ in range(min(GROUP, len(self.audience.sessions) - self._at)):
             session = self.audience.sessions[self._at]
             self._at += 1
@@ -125,58 +116,61 @@ class Broadcast:
                 for told in self.together(ready):
                     self._counts[told] += 1
             except Exception:
-                # The arguments cannot be sent: to nobody.
+                # The arguments cannot be sent to any session.
                 self.error = Failure()
-        # Hooks run in between, and what they tell those who are still to come has to come after this.
+        # Hooks run in between. What they tell the remaining sessions has to arrive after this message, so `tellAhead`
+        # must find these in `_late`.
         while self._late and self.error is None:
             session = next(iter(self._late))
             del self._late[session]
             self._tell(session)
 
-    def tellAhead(self, session: Session) -> None:
-        """Tell one of them out of turn, if it is to be told at all and has not been."""
+    def tellAhead(self, session: Recipient) -> None:
+        """Tell one session before its turn, if it is to be told and has not been."""
         if session in self._late:
             del self._late[session]
             self._tell(session)
-        elif self.audience.placeOf(session) >= self._at and session not in self._ahead and session not in self.without:
-            self._ahead.add(session)
-            self._tell(session)
+        elif self.audience.positionOf(session) >= self._at:
+            if session not in self._ahead and session not in self.without:
+                self._ahead.add(session)
+                self._tell(session)
 
-    def _isMeant(self, session: Session) -> bool:
+    def _isMeant(self, session: Recipient) -> bool:
         return session.endedWith is None and (self.still is None or self.still(session))
 
     def dropRest(self) -> None:
-        """Nobody else is told."""
+        """Tell no other session, and count the remaining ones as dropped."""
         rest = self.audience.sessions[self._at :]
         self._counts[Told.DROPPED] += sum(session not in self.without for session in rest)
         self._at = len(self.audience.sessions)
 
-    def _tell(self, session: Session) -> None:
+    def _tell(self, session: Recipient) -> None:
         if not self._isMeant(session):
             told = Told.GONE
         else:
             try:
                 told = self.deliver(session)
             except Exception:
-                # The arguments cannot be sent: to nobody.
+                # The arguments cannot be sent to any session.
                 self.error = Failure()
                 return
         self._counts[told] += 1
 
 
-def excepted(sessions: Any) -> frozenset[Session]:
+def excepted(sessions: Any) -> frozenset[Recipient]:
     """
-    Who is meant by ``except_=``: a session, or some.
+    Return the sessions that an ``except_=`` argument stands for.
 
-    :raises TypeError: neither.
+    :param sessions: a session or several.
+    :raises TypeError: it is something else.
     """
     if hasattr(sessions, "sessionId"):
         return frozenset((sessions,))
     try:
-        found: frozenset[Session] = frozenset(sessions)
+        found: frozenset[Recipient] = frozenset(sessions)
     except TypeError:
-        raise TypeError(f"except_ takes a session or some, not {sessions!r}") from None
+        raise TypeError(f"invalid except_ {sessions!r}: expected a session or several") from None
     for session in found:
         if not hasattr(session, "sessionId"):
-            raise TypeError(f"except_ takes a session or some, not {session!r}")
+            raise TypeError(f"invalid except_: expected a session or several, got {session!r} among them")
     return found

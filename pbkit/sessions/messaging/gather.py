@@ -1,5 +1,5 @@
 """
-The answers of many.
+The answers of several clients to one question.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from twisted.python.failure import Failure
 from pbkit.errors import CallDropped, CallTimedOut
 
 if TYPE_CHECKING:
-    from pbkit.sessions.session import Session
+    from pbkit.sessions.messaging.recipient import Recipient
 
 
-class Asking:
+class Gathering:
     """
-    Gathers the answers of many.
+    Collects the answers of several clients.
 
-    :param sessions: who is asked.
-    :ivar done: a Deferred of a dict by session id. When it is cancelled, who has not answered has not answered.
+    :param sessions: the sessions that are asked.
+    :ivar done: a Deferred of a dict by session id. Cancel it to stop waiting for the missing answers.
     """
 
-    def __init__(self, sessions: Collection[Session]) -> None:
+    def __init__(self, sessions: Collection[Recipient]) -> None:
         self.done: Deferred[dict[str, Any]] = Deferred(lambda _: self.giveUp(Failure(CallTimedOut("given up"))))
         self._answers: dict[str, Any] = {session.sessionId: None for session in sessions}
         self._left = {session.sessionId: session for session in sessions}
@@ -33,13 +33,13 @@ class Asking:
         self._timer: IDelayedCall | None = None
 
     def within(self, seconds: float, clock: IReactorTime) -> None:
-        """Who has not answered by then has not answered."""
+        """Give up after so many seconds."""
         self._timer = clock.callLater(
             seconds, lambda: self.giveUp(Failure(CallTimedOut(f"no answer within {seconds:g} s")))
         )
 
-    def ask(self, session: Session, call: Deferred[Any]) -> None:
-        """Take down what comes of a call."""
+    def ask(self, session: Recipient, call: Deferred[Any]) -> None:
+        """Wait for the result of a call."""
         if session.sessionId in self._left:
             self._calls[session.sessionId] = call
         call.addBoth(self._answered, session.sessionId)
@@ -51,16 +51,25 @@ class Asking:
             self._finish()
 
     def allAsked(self, error: type[Exception] | None) -> None:
-        """Nobody else will be asked: those who were not are gone, or were dropped."""
+        """
+        Note that no other session will be asked.
+
+        :param error: the failure of the sessions that were not asked, for example because the question was dropped.
+            By default that tells how their session ended, or that they left the topic.
+        """
         for sessionId, session in tuple(self._left.items()):
             if sessionId not in self._calls:
-                ended = session.endedWith
-                left = CallDropped("it left before it was its turn")
-                self._answered(Failure(error() if error else left if ended is None else ended.again()), sessionId)
+                if error is not None:
+                    failure = Failure(error())
+                elif session.endedWith is not None:
+                    failure = Failure(session.endedWith.again())
+                else:
+                    failure = Failure(CallDropped("it left before it was its turn"))
+                self._answered(failure, sessionId)
         self._finish()
 
     def giveUp(self, why: Failure) -> None:
-        """That is what is said of all who have not answered."""
+        """Set the missing answers to a failure, and cancel the calls."""
         left, self._left = self._left, {}
         for sessionId in left:
             self._answers[sessionId] = why

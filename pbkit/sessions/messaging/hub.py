@@ -1,10 +1,10 @@
 """
-What the sessions of a realm have in common: what they are told together, their topics, who is here.
+What the sessions of a realm share: broadcasts, topics, presence.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -15,63 +15,71 @@ from pbkit.sessions.messaging.telling import Telling
 from pbkit.sessions.messaging.topics import Topics
 
 if TYPE_CHECKING:
-    from pbkit.sessions.session import Session
+    from pbkit.sessions.messaging.recipient import Recipient, Recipients
 
 
-class Hall:
+class HubRealm(Protocol):
+    """What a hub needs of a realm."""
+
+    @property
+    def clock(self) -> IReactorTime | None: ...
+    @property
+    def roster(self) -> Recipients: ...
+
+
+class Hub:
     """
-    The sessions of a realm, together with those of its guests.
+    What the sessions of a realm and those of its guests share.
 
-    :param clock: if there is no realm that has one.
-    :param slow: the policy for clients that do not keep up; None is the usual one.
+    :param clock: the clock, if there is no realm that has one.
+    :param slow: the policy for slow consumers; None is the default one.
     """
 
     def __init__(self, clock: IReactorTime | None = None, slow: Policy | None = None) -> None:
         self._fixedClock = clock
-        self._realms: list[Any] = []
+        self._realms: list[HubRealm] = []
         self._everyone: Audience | None = None
         self._presence: Presence | None = None
         self.telling = Telling(self.clock, slow)
-        self.topics = Topics(self.telling)
+        self.topics = Topics(self.telling, self)
 
     def clock(self) -> IReactorTime | None:
-        """The clock of the first realm that has one."""
+        """Return the clock of the first realm that has one."""
         for realm in self._realms:
             if realm.clock is not None:
-                clock: IReactorTime = realm.clock
-                return clock
+                return realm.clock
         return self._fixedClock
 
-    def add(self, realm: Any) -> None:
-        """The sessions of this realm are here, too."""
+    def add(self, realm: HubRealm) -> None:
+        """Add the sessions of a realm."""
         self._realms.append(realm)
         realm.roster.onBegin(self._changed)
         realm.roster.onEnd(self._changed)
 
-    def _changed(self, session: Session) -> None:
+    def _changed(self, session: Recipient) -> None:
         self._everyone = None
 
     def everyone(self) -> Audience:
-        """All who are here."""
+        """Return all live sessions."""
         if self._everyone is None:
             self._everyone = Audience(session for realm in self._realms for session in realm.roster)
         return self._everyone
 
     @property
     def presence(self) -> Presence:
-        """Who is here, for those who want to know. Made when it is first asked for; until then it costs nothing."""
+        """The realm's presence. It is made at first access; until then it costs nothing."""
         if self._presence is None:
             self._presence = Presence(self.telling, self.clock, [realm.roster for realm in self._realms])
         return self._presence
 
-    def left(self, session: Session) -> None:
-        """A session has ended."""
+    def left(self, session: Recipient) -> None:
+        """Remove a session that has ended from its topics and from the watchers."""
         if session.topicNames:
             self.topics.forget(session)
         if self._presence is not None:
             self._presence.unwatch(session)
 
-    def declared(self, session: Session) -> None:
-        """A session says something else of itself."""
+    def declared(self, session: Recipient) -> None:
+        """Tell the presence that a client has changed what it declares about itself."""
         if self._presence is not None:
             self._presence.declared(session)

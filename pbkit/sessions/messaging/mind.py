@@ -1,5 +1,5 @@
 """
-What makes a client's own object safe to hold and to call.
+`Mind`: the client's own object, made safe to hold and to call.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 
 from pbkit.errors import BadMind, CallTimedOut, NoMind
-from pbkit.sessions.messaging.outbox import Told
+from pbkit.sessions.messaging.delivery import Told
 from pbkit.sessions.messaging.slowpolicy import Policy
 
 if TYPE_CHECKING:
-    from pbkit.sessions.session import Session
+    from pbkit.sessions.messaging.recipient import Recipient
 
-#: How long a client has to answer a call, in seconds.
+#: Seconds a client has to answer a call.
 CALL_TIMEOUT = 30.0
 
 
 def checkReference(mind: object) -> pb.RemoteReference | None:
     """
-    The mind itself, if it is one that a session can hold.
+    Return the mind if a session can hold it.
 
-    A client may send anything for a mind: a number, 640 kB of bytes, or even ``["local", "root"]``, which
-    is the server's own login object.
+    A client can send anything in place of a mind: a number, 640 kB of bytes, or even ``["local", "root"]``, which
+    stands for the server's own login object.
 
-    :raises BadMind: it is neither None nor a reference to an object of the client's.
+    :raises BadMind: it is neither None nor a reference to an object of the client.
     """
     if mind is None or isinstance(mind, pb.RemoteReference):
         return mind
@@ -37,17 +37,17 @@ def checkReference(mind: object) -> pb.RemoteReference | None:
 
 class Mind:
     """
-    A safe hold on a client. False when the client sent no mind at login.
+    The client's own object, as the server calls it. False if the client sent no mind at login.
 
-    Equal to itself only; hashable. Stock's references cannot even be compared across connections.
+    A mind is equal to itself only, and hashable. Stock's references cannot even be compared across connections.
 
-    :ivar session: whose it is.
+    :ivar session: its `Session`.
     :ivar reference: stock's `RemoteReference`, or None.
     """
 
     __slots__ = ("session", "reference")
 
-    def __init__(self, session: Session, reference: pb.RemoteReference | None) -> None:
+    def __init__(self, session: Recipient, reference: pb.RemoteReference | None) -> None:
         self.session = session
         self.reference = reference
 
@@ -60,18 +60,16 @@ class Mind:
 
     def tell(self, method: str, *args: Any, pbslow: Policy | None = None, **kw: Any) -> Told:
         """
-        Call ``remote_<method>`` of the client's object and ask for no answer. What is told first arrives first.
+        Call ``remote_<method>`` of the client's object and ask for no answer. Messages arrive in the order of telling.
 
-        :param pbslow: what to do if the client does not keep up, such as `pbkit.coalesce` of a key; by default what its
-            realm does.
-        :return: what became of it, at once. What is `Told.QUEUED` may still be dropped for others, or go with the
-            session.
-        :raises Exception: what is wrong with the arguments, if they cannot be sent; never for the client's sake. What
-            is wrong with those that are to wait is logged when it shows.
+        :param pbslow: what to do if the client is a slow consumer, for example `pbkit.coalesce` with a key; by default
+            the policy of its realm.
+        :return: what became of the message. A message that is `Told.QUEUED` may still be dropped for others, or with
+            the session.
+        :raises Exception: the arguments cannot be sent. Nothing that the client does raises here, and arguments of a
+            queued message that turn out to be wrong later are logged.
         """
-        telling = self.session.telling
-        if telling.busy:
-            telling.catchUp(self.session)
+        self.session.catchUp()
         return self.put(method, args, kw, pbslow)
 
     def ask(
@@ -83,23 +81,22 @@ class Mind:
         **kw: Any,
     ) -> Deferred[Any]:
         """
-        Call ``remote_<method>`` of the client's object, after all that it was told before.
+        Call ``remote_<method>`` of the client's object, after everything that it was told before.
 
         Never raises, whatever the client is or does. The Deferred always fires: with the answer; with `NoMind`; with
-        `SessionEnded` if the session has ended; with `CallTimedOut`; with `CallDropped`, if the client does not keep
-        up; with what the client raised; with `pb.PBConnectionLost`; or with what is wrong with the arguments.
+        `SessionEnded` if the session has ended; with `CallTimedOut`; with `CallDropped` if the client is a slow
+        consumer; with the client's exception; with `pb.PBConnectionLost`; or with what is wrong with the arguments.
 
-        :param pbtimeout: how long the client has to answer, in seconds; None is without a deadline.
+        :param pbtimeout: how many seconds the client has to answer; None sets no deadline.
         :param pbslow: as for `tell`.
         """
-        telling = self.session.telling
-        if telling.busy:
-            telling.catchUp(self.session)
+        self.session.catchUp()
         return self.putCall(method, args, kw, pbslow, pbtimeout)
 
     def callRemote(self, method: str, *args: Any, pbanswer: bool = True, **kw: Any) -> Deferred[Any]:
         """
-        As stock's, and `ask`: with ``pbanswer=False`` nothing is asked, and the Deferred has fired with None.
+        Call the client as stock does; the same as `ask`. With ``pbanswer=False`` no answer is asked for, and the
+        Deferred has fired with None.
         """
         if pbanswer:
             return self.ask(method, *args, **kw)
@@ -112,22 +109,22 @@ class Mind:
             return fail(Failure())
         return succeed(None)
 
-    # For the rest of the room.
+    # For the rest of `messaging`.
 
     def put(self, method: str, args: Any, kw: Any, policy: Policy | None = None) -> Told:
-        """As `tell`, whatever may be waiting to be told to others."""
+        """Tell the client as `tell` does, without sending pending broadcasts first."""
         session = self.session
-        # The connection may be gone a moment before the session has heard of it, and nothing is to wait for it then.
+        # The connection may be lost a moment before the session learns of it, and nothing must be queued then.
         if self.reference is None or session.endedWith is not None or self.reference.broker.disconnected:
             return Told.GONE
         if session.ready:
             return self.send(method, args, kw)
-        return session.lag().put(method, args, kw, policy or session.telling.slow)
+        return session.enqueue(method, args, kw, policy)
 
     def putCall(
         self, method: str, args: Any, kw: Any, policy: Policy | None = None, pbtimeout: float | None = None
     ) -> Deferred[Any]:
-        """As `ask`, whatever may be waiting to be told to others."""
+        """Ask the client as `ask` does, without sending pending broadcasts first."""
         session = self.session
         if self.reference is None:
             return fail(NoMind())
@@ -136,10 +133,10 @@ class Mind:
         if session.ready or self.reference.broker.disconnected:
             return self.call(method, args, kw, pbtimeout)
         try:
-            answer = session.lag().ask(method, args, kw, policy or session.telling.slow)
+            answer = session.enqueueCall(method, args, kw, policy)
         except Exception:
             return fail(Failure())
-        # It counts from now, and not from when it is sent.
+        # The deadline counts from now, not from when the call is sent.
         return self._inTime(answer, pbtimeout)
 
     def _inTime(self, answer: Deferred[Any], pbtimeout: float | None) -> Deferred[Any]:
@@ -148,7 +145,11 @@ class Mind:
         return answer
 
     def send(self, method: str, args: Any, kw: Any) -> Told:
-        """Onto the wire, now, without an answer. :raises Exception: what is wrong with the arguments."""
+        """
+        Write a message without an answer to the connection.
+
+        :raises Exception: the arguments cannot be sent.
+        """
         assert self.reference is not None
         if self.reference.broker.disconnected:
             return Told.GONE
@@ -157,7 +158,7 @@ class Mind:
         except pb.DeadReferenceError:
             return Told.GONE
         if isinstance(failed, Deferred):
-            # Stock hands back a failed Deferred when the arguments cannot be serialised, and only then.
+            # Stock returns a failed Deferred when the arguments cannot be serialized, and only then.
             errors: list[Failure] = []
             failed.addErrback(errors.append)
             for error in errors:
@@ -165,7 +166,7 @@ class Mind:
         return Told.SENT
 
     def call(self, method: str, args: Any, kw: Any, pbtimeout: float | None = None) -> Deferred[Any]:
-        """Onto the wire, now, for an answer."""
+        """Write a call that wants an answer to the connection."""
         assert self.reference is not None
         kept = getattr(self.reference.broker, "keepsDeadlines", False)
         if kept:
@@ -178,5 +179,9 @@ class Mind:
 
 
 def timedOut(result: Any, timeout: float) -> Any:
-    """For `Deferred.addTimeout`. :raises CallTimedOut: always."""
+    """
+    Replace the result of a call whose deadline has passed; for `Deferred.addTimeout`.
+
+    :raises CallTimedOut: always.
+    """
     raise CallTimedOut(f"no answer within {timeout:g} s")

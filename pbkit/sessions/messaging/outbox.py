@@ -1,17 +1,16 @@
 """
-The one queue of a session: what is told while its client does not keep up.
+The queue of a session whose client is a slow consumer.
 
-A session has none while it keeps up: then what is told goes to the wire at once. When the connection's own buffer has
-filled, what is told from then on waits here, as the policies of
-`pbkit.sessions.messaging.slowpolicy` have it, and goes on its way when the wire has room again.
+A session has no outbox while its client keeps up: then every message is written to the connection at once. When the
+connection's own buffer is full, further messages are queued here, as the policies of
+`pbkit.sessions.messaging.slowpolicy` decide, and sent when the connection is writable again.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
-from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
@@ -20,49 +19,35 @@ from twisted.python.failure import Failure
 
 from pbkit.errors import CallDropped, SlowConsumer
 from pbkit.plain import weighed
+from pbkit.sessions.messaging.delivery import Backlog, Told
 from pbkit.sessions.messaging.slowpolicy import Drop, Kick, Message, Policy, Wait, dropOldest
 
 if TYPE_CHECKING:
-    from pbkit.sessions.session import Session
+    from pbkit.interfaces import IPeer
+    from pbkit.sessions.messaging.recipient import Recipient
 
-#: What is done unless somebody says otherwise.
+#: The default policy.
 USUAL = dropOldest()
 
 log = Logger()
 
-
-class Told(Enum):
-    """What became of something told."""
-
-    SENT = "sent"  #: It is on its way.
-    QUEUED = "queued"  #: It waits: the client does not keep up, or it is the turn of others.
-    DROPPED = "dropped"  #: It will not arrive: the client does not keep up, and the policy says so.
-    GONE = "gone"  #: There is no mind, or the session has ended, or the connection is lost.
+__all__ = ["Backlog", "Outbox", "Told"]
 
 
-class Backlog(NamedTuple):
+class _Queued:
     """
-    How far behind a client is.
+    A queued message.
 
-    :ivar messages: how many wait.
-    :ivar bytes: how much, by an estimate.
-    :ivar dropped: how many were dropped since it began to lag.
-    """
-
-    messages: int = 0
-    bytes: int = 0
-    dropped: int = 0
-
-
-class _Entry:
-    """
-    A message that waits, and who waits for its answer, if anybody does.
+    :ivar answer: for a call that wants an answer, the caller's Deferred.
+    :ivar sent: for such a call that has been sent, the Deferred of the answer.
     """
 
     __slots__ = ("answer", "keep", "key", "message", "number", "sent")
 
-    def __init__(self, message: Message) -> None:
-        self.message = message
+    def __init__(self, method: str, args: Any, kw: Any) -> None:
+        (args, kw), size = weighed((args, kw))
+        # 32 bytes are for the ids and the words of the protocol.
+        self.message = Message(method, args, kw, size + len(method) + 32)
         self.number = 0
         self.key: Hashable | None = None
         self.keep = False
@@ -72,10 +57,13 @@ class _Entry:
 
 class Outbox:
     """
-    What waits for the client of one session; it is there only as long as something does.
-    `pbkit.sessions.messaging.slowpolicy.Waiting` is what policies see of it.
+    The messages that are queued for the client of one session. It exists only while there are any. Policies see it as
+    a `pbkit.sessions.messaging.slowpolicy.Waiting`.
 
-    :param session: whose it is.
+    :param session: the session.
+    :ivar messages: how many messages are queued.
+    :ivar bytes: their estimated size.
+    :ivar dropped: how many were dropped.
     """
 
     __slots__ = (
@@ -93,9 +81,9 @@ class Outbox:
         "messages",
     )
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Recipient) -> None:
         self._session = session
-        self._entries: OrderedDict[int, _Entry] = OrderedDict()
+        self._entries: OrderedDict[int, _Queued] = OrderedDict()
         self._droppable: OrderedDict[int, None] = OrderedDict()
         self._keys: dict[Hashable, int] = {}
         self._number = 0
@@ -107,15 +95,22 @@ class Outbox:
         self.bytes = 0
         self.dropped = 0
 
+    @property
+    def _peer(self) -> IPeer:
+        peer = self._session.peer
+        # A session without a connection is always ready, so it has no outbox.
+        assert peer is not None
+        return peer
+
     # What policies see.
 
     def keyed(self, key: Hashable) -> int | None:
-        """The size of what waits under a key, or None."""
+        """Return the size of the message that is queued under a key, or None."""
         number = self._keys.get(key)
         return None if number is None else self._entries[number].message.size
 
     def droppable(self, key: Hashable | None = None) -> Iterator[int]:
-        """The sizes of those that may go for others, oldest first; but for the one of a key."""
+        """Iterate over the sizes of the messages that may be dropped, oldest first, except for the one of a key."""
         left = None if key is None else self._keys.get(key)
         return (self._entries[number].message.size for number in self._droppable if number != left)
 
@@ -123,21 +118,22 @@ class Outbox:
 
     def put(self, method: str, args: Any, kw: Any, policy: Policy | None = None) -> Told:
         """
-        Have something wait, if the policy says so.
+        Queue a message, if the policy agrees.
 
-        :param policy: None is the usual one.
-        :raises RecursionError: the arguments are too deep to be sent.
+        :param policy: None is the default one.
+        :raises RecursionError: the arguments are nested too deeply to be sent.
         """
-        return self._put(_entry(method, args, kw), policy)
+        return self._put(_Queued(method, args, kw), policy)
 
     def ask(self, method: str, args: Any, kw: Any, policy: Policy | None = None) -> Deferred[Any]:
         """
-        The same with a call that wants an answer. It does not go for others once it waits, and takes nobody's place.
+        Queue a call that wants an answer, if the policy agrees. Once queued it is not dropped for others, and it
+        replaces no message of the same key.
 
-        :return: a Deferred of the answer. It fails with `CallDropped` if the policy says so, and as `Mind.ask`. When it
-            is cancelled the call is forgotten, sent or not.
+        :return: a Deferred of the answer. It fails with `CallDropped` if the policy drops the call, and as `Mind.ask`.
+            Cancel it to remove the call from the queue, or to forget it if it was sent.
         """
-        entry = _entry(method, args, kw)
+        entry = _Queued(method, args, kw)
         answer = entry.answer = Deferred(lambda _: self._forget(entry))
         told = self._put(entry, policy)
         if told is not Told.QUEUED and not answer.called:
@@ -145,7 +141,7 @@ class Outbox:
             answer.errback(CallDropped() if ended is None else ended.again())
         return answer
 
-    def _put(self, entry: _Entry, policy: Policy | None) -> Told:
+    def _put(self, entry: _Queued, policy: Policy | None) -> Told:
         verdict = self._decide(policy or USUAL, entry.message)
         if isinstance(verdict, Kick):
             self._session.end(SlowConsumer)
@@ -167,14 +163,14 @@ class Outbox:
             if isinstance(verdict, Wait):
                 hash(verdict.key)
             elif not isinstance(verdict, Drop | Kick):
-                raise TypeError(f"a policy for slow clients returns a Wait, a Drop or a Kick, not {verdict!r}")
+                raise TypeError(f"a slow consumer policy returned {verdict!r}: expected a Wait, a Drop or a Kick")
         except Exception:
-            # A mistake that shows only on a busy day; the usual bounds are the least harm.
-            log.failure("the policy for slow clients raised; the usual one was asked")
+            # The mistake shows only under load, where the default limits do the least harm.
+            log.failure("the policy for slow consumers raised; the default policy was used")
             return USUAL(self, message)
         return verdict
 
-    def _add(self, entry: _Entry, verdict: Wait) -> None:
+    def _add(self, entry: _Queued, verdict: Wait) -> None:
         asks = entry.answer is not None
         key = None if asks else verdict.key
         if key is not None and key in self._keys:
@@ -207,8 +203,8 @@ class Outbox:
         self._take(number)
         self.dropped += 1
 
-    def _take(self, number: int) -> _Entry:
-        """Out with one, wherever it stands."""
+    def _take(self, number: int) -> _Queued:
+        """Remove a message from all tables."""
         entry = self._entries.pop(number)
         self._droppable.pop(number, None)
         if entry.key is not None:
@@ -220,14 +216,14 @@ class Outbox:
     # Out.
 
     def _await(self) -> None:
-        """Go on when the wire has room."""
+        """Continue when the connection is writable."""
         if self._stopWaiting is not None:
             self._stopWaiting()
-        self._stopWaiting = self._session.peer.onWritable(self.flush)
+        self._stopWaiting = self._peer.onWritable(self.flush)
 
     def flush(self) -> None:
-        """Send, oldest first, as much as the wire has room for. For the wire, and for those who wait behind this."""
-        peer = self._session.peer
+        """Send messages, oldest first, while the connection is writable."""
+        peer = self._peer
         while self._entries and not self._closed and peer.writable:
             self._send(self._take(next(iter(self._entries))))
         if self._closed:
@@ -236,9 +232,9 @@ class Outbox:
             self._await()
         else:
             self._close()
-            self._session.outbox = None
+            self._session.caughtUp()
 
-    def _send(self, entry: _Entry) -> None:
+    def _send(self, entry: _Queued) -> None:
         mind, message = self._session.mind, entry.message
         try:
             if entry.answer is None:
@@ -247,10 +243,10 @@ class Outbox:
                 entry.sent = mind.call(message.method, message.args, message.kw)
                 entry.sent.addBoth(_pass, entry.answer)
         except Exception:
-            # Whoever told it was answered long ago.
-            log.failure("{method}, which had waited, could not be sent to {mind}", method=message.method, mind=mind)
+            # The caller of `tell` got its answer long ago, so the log is the only place left.
+            log.failure("the queued message {method} could not be sent to {mind}", method=message.method, mind=mind)
 
-    def _forget(self, entry: _Entry) -> None:
+    def _forget(self, entry: _Queued) -> None:
         if entry.sent is not None:
             entry.sent.cancel()
         elif entry.number in self._entries:
@@ -272,9 +268,9 @@ class Outbox:
 
     def close(self) -> list[Deferred[Any]]:
         """
-        The session has ended, and with it what waits.
+        Discard all messages, when the session has ended.
 
-        :return: those of calls that nobody will send any more.
+        :return: the Deferreds of the calls that will not be sent.
         """
         self._close()
         entries, self._entries = self._entries, OrderedDict()
@@ -284,7 +280,7 @@ class Outbox:
         return [entry.answer for entry in entries.values() if entry.answer is not None]
 
     def _lagging(self) -> None:
-        """Tell the avatar, once for each time that it begins."""
+        """Call the avatar's `lagging`, once for each outbox."""
         session = self._session
         hook = getattr(session.avatar, "lagging", None)
         if hook is not None:
@@ -293,13 +289,7 @@ class Outbox:
             )
 
 
-def _entry(method: str, args: Any, kw: Any) -> _Entry:
-    (args, kw), size = weighed((args, kw))
-    # The name, the ids and the words around them.
-    return _Entry(Message(method, args, kw, size + len(method) + 32))
-
-
 def _pass(result: Any, answer: Deferred[Any]) -> None:
-    """To whoever waits, unless he has given up."""
+    """Give the answer of a call to its caller, unless the caller has cancelled it."""
     if not answer.called and not (isinstance(result, Failure) and result.check(CancelledError)):
         answer.callback(result)

@@ -1,9 +1,9 @@
 """
-Telling many clients the same thing, without holding the reactor.
+Messages to many clients that do not block the reactor.
 
-All that the sessions of a realm are told together goes through its one `Telling`. Small audiences are told at once; of
-a large one as many as fit into 5 ms, and the others in later turns of the reactor. Whoever of those is told something
-else meanwhile gets what is due to him first: each client's order is that of telling.
+Everything that the sessions of a realm are told together goes through the realm's one `Telling`. A small audience is
+told at once. Of a large one, as many sessions are told as fit into 5 ms, and the others in later turns of the reactor.
+Order is kept per client: pending broadcasts are sent to it before any other message.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from pbkit.errors import CallDropped
+from pbkit.interfaces import ICast
 from pbkit.plain import weighed
-from pbkit.sessions.messaging.broadcast import Audience, Broadcast, Summary, excepted
-from pbkit.sessions.messaging.gather import Asking
+from pbkit.sessions.messaging.broadcast import Audience, Broadcast, excepted
+from pbkit.sessions.messaging.delivery import Summary, Told
+from pbkit.sessions.messaging.gather import Gathering
 from pbkit.sessions.messaging.mind import CALL_TIMEOUT
-from pbkit.sessions.messaging.outbox import Told
 from pbkit.sessions.messaging.slowpolicy import Policy
 
 if TYPE_CHECKING:
-    from pbkit.sessions.session import Session
+    from pbkit.sessions.messaging.recipient import Recipient
 
-#: How long it goes on at a time, in seconds: with the last few of a turn it is 5 ms at most.
+#: Seconds of work in one turn of the reactor. With the last group of the turn this is at most 5 ms.
 SLICE = 0.004
-#: How many broadcasts may wait for their turn, and how much, in bytes. Who tells more than can be told has the rest
-#: dropped, and is told so.
+#: How many broadcasts may be pending, and their total size in bytes. Beyond that a broadcast is dropped, and its
+#: `Summary` says so.
 WAITING, WEIGHT = 10_000, 64 * 1024 * 1024
 
 
@@ -38,8 +39,8 @@ class Telling:
     """
     What a realm tells its clients, in order.
 
-    :param clock: gives the realm's clock, or None: then everybody is told at once.
-    :ivar slow: the `pbkit.sessions.messaging.slowpolicy` policy for whoever does not keep up.
+    :param clock: returns the realm's clock, or None: then all clients are told at once.
+    :ivar slow: the `pbkit.sessions.messaging.slowpolicy` policy for slow consumers.
     """
 
     def __init__(self, clock: Callable[[], IReactorTime | None], slow: Policy | None = None) -> None:
@@ -53,11 +54,11 @@ class Telling:
 
     @property
     def busy(self) -> bool:
-        """Whether some are still to be told something."""
+        """Whether broadcasts are pending."""
         return bool(self._queue)
 
-    def catchUp(self, session: Session) -> None:
-        """Tell a session all that is due to it, now, because something else is to follow."""
+    def catchUp(self, session: Recipient) -> None:
+        """Send all pending broadcasts to one session now."""
         for broadcast in tuple(self._queue):
             broadcast.tellAhead(session)
 
@@ -68,33 +69,35 @@ class Telling:
         args: tuple[Any, ...],
         kw: dict[str, Any],
         *,
-        still: Callable[[Session], bool] | None = None,
+        still: Callable[[Recipient], bool] | None = None,
     ) -> Deferred[Summary]:
         """
         Tell some sessions. ``except_=`` and ``pbslow=`` are taken out of `kw`.
 
-        :param still: whether one is still to be told when it is its turn.
-        :return: a Deferred of what became of it, once all have had their turn. It fails with what is wrong with the
-            arguments, if they cannot be sent.
+        :param still: called when it is a session's turn: whether it is still to be told.
+        :return: a Deferred of a `Summary` that fires when all sessions have had their turn. It fails if the arguments
+            cannot be sent.
         """
         without = excepted(kw.pop("except_", ()))
-        policy = kw.pop("pbslow", None)
-        told: list[Any] = [args, kw]
+        policy: Policy | None = kw.pop("pbslow", None)
+        message: list[Any] = [args, kw]
+        casts: list[ICast] = []
 
-        def deliver(session: Session) -> Told:
-            return session.mind.put(method, told[0], told[1], policy)
+        def deliver(session: Recipient) -> Told:
+            return session.mind.put(method, message[0], message[1], policy)
 
-        casts: list[Any] = []
-
-        def together(sessions: list[Session]) -> list[Told]:
-            # Encoded once, for all of them and for those of later turns.
+        def together(sessions: list[Recipient]) -> list[Told]:
+            # The message is encoded once, for all sessions and for those of later turns.
             if not casts:
-                casts.append(sessions[0].peer.fanOut(method, told[0], told[1]))
+                peer = sessions[0].peer
+                assert peer is not None
+                casts.append(peer.fanOut(method, message[0], message[1]))
             to = casts[0].to
-            return [Told.SENT if to(session.mind.reference) else Told.GONE for session in sessions]
+            # They are ready and have a mind, so the reference is not None.
+            return [Told.SENT if to(session.mind.reference) else Told.GONE for session in sessions]  # type: ignore[arg-type]
 
         broadcast = Broadcast(audience, deliver, without, still, together)
-        self._start(broadcast, told)
+        self._start(broadcast, message)
         return broadcast.done
 
     def ask(
@@ -104,41 +107,43 @@ class Telling:
         args: tuple[Any, ...],
         kw: dict[str, Any],
         *,
-        still: Callable[[Session], bool] | None = None,
+        still: Callable[[Recipient], bool] | None = None,
     ) -> Deferred[dict[str, Any]]:
         """
         Ask some sessions. ``except_=``, ``pbslow=`` and ``pbtimeout=`` are taken out of `kw`.
 
-        :return: a Deferred of a dict, by session id, of the answers, a `Failure` for who has given none. It always
-            fires with that, within the deadline, which is one for all and begins now.
+        :return: a Deferred of a dict, by session id, with the answer of each, or a `Failure`. It always fires with
+            that, within the deadline, which is one for all sessions and begins now.
         """
         without = excepted(kw.pop("except_", ()))
-        policy = kw.pop("pbslow", None)
-        timeout = kw.pop("pbtimeout", CALL_TIMEOUT)
-        asking = Asking([session for session in audience.sessions if session not in without])
-        asked: list[Any] = [args, kw]
+        policy: Policy | None = kw.pop("pbslow", None)
+        timeout: float | None = kw.pop("pbtimeout", CALL_TIMEOUT)
+        gathering = Gathering([session for session in audience.sessions if session not in without])
+        message: list[Any] = [args, kw]
 
-        def deliver(session: Session) -> Told:
-            asking.ask(session, session.mind.putCall(method, asked[0], asked[1], policy))
+        def deliver(session: Recipient) -> Told:
+            gathering.ask(session, session.mind.putCall(method, message[0], message[1], policy))
             return Told.SENT
 
         broadcast = Broadcast(audience, deliver, without, still)
-        broadcast.done.addCallback(lambda summary: asking.allAsked(CallDropped if summary.dropped else None))
+        broadcast.done.addCallback(lambda summary: gathering.allAsked(CallDropped if summary.dropped else None))
         clock = self._clock()
         if clock is not None and timeout is not None:
-            asking.within(max(0.0, timeout), clock)
-        self._start(broadcast, asked)
-        return asking.done
+            gathering.within(max(0.0, timeout), clock)
+        self._start(broadcast, message)
+        return gathering.done
 
-    def each(self, audience: Audience, deliver: Callable[[Session], Told]) -> Deferred[Summary]:
+    def each(self, audience: Audience, deliver: Callable[[Recipient], Told]) -> Deferred[Summary]:
         """
-        Have each of some sessions told in its turn, by a callable that says what became of it.
+        Call `deliver` for each of some sessions when it is its turn.
+
+        :param deliver: sends something to one session, and returns what became of it.
         """
         broadcast = Broadcast(audience, deliver, frozenset(), None)
         self._start(broadcast, [])
         return broadcast.done
 
-    def _start(self, broadcast: Broadcast, what: list[Any]) -> None:
+    def _start(self, broadcast: Broadcast, message: list[Any]) -> None:
         if len(self._queue) >= WAITING or self._waiting > WEIGHT:
             broadcast.dropRest()
             broadcast.done.callback(broadcast.summary)
@@ -147,13 +152,13 @@ class Telling:
         if len(self._queue) == 1 and not self._running:
             clock = self._clock()
             now = 0.0 if clock is None else clock.seconds()
+            # Several broadcasts of one turn have 5 ms together: they share the slice that the first one began.
             if now >= self._until + SLICE:
-                # Else it is one of many that are told in one turn, and they have 5 ms together.
                 self._until = now + SLICE
             self._run(clock)
-        if what and not broadcast.done.called:
-            # What the caller does with them later is not told to anybody.
-            what[:], broadcast.size = weighed(tuple(what))
+        if message and not broadcast.done.called:
+            # Copy the arguments: a later change of the caller's objects must not be sent.
+            message[:], broadcast.size = weighed(tuple(message))
             self._waiting += broadcast.size
 
     def _turn(self) -> None:

@@ -1,5 +1,5 @@
 """
-Topics: named groups of sessions, to be told things.
+Topics: named groups of sessions that are told the same things.
 """
 
 from __future__ import annotations
@@ -10,53 +10,56 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 
 from pbkit.errors import Error
-from pbkit.sessions.messaging.broadcast import Audience, Summary
+from pbkit.sessions.messaging.broadcast import Audience
+from pbkit.sessions.messaging.delivery import Summary
 from pbkit.sessions.messaging.telling import Telling
 
 if TYPE_CHECKING:
-    from pbkit.sessions.session import Session
+    from pbkit.sessions.messaging.recipient import Recipient
 
-#: How many topics one session may be in, and how long a name may be: clients often choose them.
+#: How many topics one session may join, and how many characters a name may have: often the client chooses them.
 TOPICS, NAME = 1000, 256
 
 
 class _Members:
-    """Who is in a topic that somebody is in."""
+    """The members of one topic."""
 
     __slots__ = ("audience", "sessions")
 
     def __init__(self) -> None:
-        self.sessions: dict[Session, None] = {}
+        self.sessions: dict[Recipient, None] = {}
         self.audience: Audience | None = None
 
 
 class Topics:
     """
-    The topics of a realm that somebody is in. Of others nothing is kept.
+    The topics of a realm that have members. Nothing is kept of others.
 
-    :param telling: what is told goes through this.
+    :param telling: sends the messages.
+    :ivar hub: the hub that the topics and their sessions belong to.
     """
 
-    def __init__(self, telling: Telling) -> None:
+    def __init__(self, telling: Telling, hub: object) -> None:
         self.telling = telling
+        self.hub = hub
         self.members: dict[str, _Members] = {}
 
     def __len__(self) -> int:
-        """How many topics have members."""
+        """Return how many topics have members."""
         return len(self.members)
 
     def __iter__(self) -> Iterator[str]:
-        """The names of the topics that have members."""
+        """Iterate over the names of the topics that have members."""
         return iter(tuple(self.members))
 
-    def forget(self, session: Session) -> None:
-        """A session has ended: it leaves all of its topics. Costs as many steps as these are."""
+    def forget(self, session: Recipient) -> None:
+        """Remove a session that has ended from all of its topics."""
         names, session.topicNames = session.topicNames, None
         for name in names or ():
             self.remove(name, session)
 
-    def remove(self, name: str, session: Session) -> None:
-        """Out of one topic, which is forgotten if that was the last one in it."""
+    def remove(self, name: str, session: Recipient) -> None:
+        """Remove a session from one topic. A topic without members is forgotten."""
         members = self.members[name]
         del members.sessions[session]
         members.audience = None
@@ -66,8 +69,8 @@ class Topics:
 
 class Topic:
     """
-    A named group of sessions: what ``realm.topic(name)`` gives. One that nobody is in costs nothing; whoever asks
-    for the name gets the same group.
+    A named group of sessions, which ``realm.topic(name)`` returns. A topic without members costs nothing; all objects
+    with the same name stand for the same group.
 
     :ivar name: its name.
     """
@@ -80,43 +83,45 @@ class Topic:
 
         :raises Error: the name is not a str of 1 to 256 characters.
         """
-        if not isinstance(name, str) or not 0 < len(name) <= NAME:
-            raise Error(f"the name of a topic is a text of 1 to {NAME} characters")
+        if not isinstance(name, str):
+            raise Error(f"invalid topic name: expected a str, got {type(name).__name__}")
+        if not 0 < len(name) <= NAME:
+            raise Error(f"invalid topic name of {len(name)} characters: expected 1 to {NAME}")
         self._topics = topics
         self.name = name
 
     def __repr__(self) -> str:
-        return f"<Topic {self.name!r}, {len(self)} in it>"
+        return f"<Topic {self.name!r}, {len(self)} members>"
 
     def __len__(self) -> int:
         members = self._topics.members.get(self.name)
         return 0 if members is None else len(members.sessions)
 
     def __bool__(self) -> bool:
-        """Always true, though nobody be in it."""
+        """Return True, also for a topic without members."""
         return True
 
     def __contains__(self, session: object) -> bool:
         members = self._topics.members.get(self.name)
         return members is not None and session in members.sessions
 
-    def __iter__(self) -> Iterator[Session]:
+    def __iter__(self) -> Iterator[Recipient]:
         return iter(self.members)
 
     @property
-    def members(self) -> tuple[Session, ...]:
-        """Who is in it, the first who joined first."""
+    def members(self) -> tuple[Recipient, ...]:
+        """The sessions in this topic, in the order in which they joined."""
         return self._audience().sessions
 
-    def join(self, session: Session) -> bool:
+    def join(self, session: Recipient) -> bool:
         """
-        Let a session in. It leaves by itself when it ends; one that has ended does not come in.
+        Add a session. It leaves automatically when it ends; a session that has ended is not added.
 
-        :return: whether it has come in now, and was not in it before.
+        :return: True if it was added now, and was not a member before.
         :raises ValueError: it is a session of another realm.
         :raises Error: it is in 1000 topics already.
         """
-        if session.hall.topics is not self._topics:
+        if session.hub is not self._topics.hub:
             raise ValueError(f"{session!r} is a session of another realm")
         if session.endedWith is not None or session in self:
             return False
@@ -124,7 +129,7 @@ class Topic:
         if names is None:
             names = session.topicNames = set()
         elif len(names) >= TOPICS:
-            raise Error(f"a session may be in {TOPICS} topics, and this one is")
+            raise Error(f"a session may join {TOPICS} topics, and this one has joined as many")
         members = self._topics.members.get(self.name)
         if members is None:
             members = self._topics.members[self.name] = _Members()
@@ -133,11 +138,11 @@ class Topic:
         names.add(self.name)
         return True
 
-    def leave(self, session: Session) -> bool:
+    def leave(self, session: Recipient) -> bool:
         """
-        Let a session out. What it has not been told by now it is not told any more.
+        Remove a session. Messages that it was not sent by now are not sent to it.
 
-        :return: whether it was in it.
+        :return: whether it was a member.
         """
         if session not in self:
             return False
@@ -147,11 +152,11 @@ class Topic:
         return True
 
     def tell(self, method: str, *args: Any, **kw: Any) -> Deferred[Summary]:
-        """Tell all who are in it, as `Realm.tell`. The cost is theirs, and not that of all sessions."""
+        """Tell all members, as `Realm.tell`. The cost depends on their number, not on that of all sessions."""
         return self._topics.telling.tell(self._audience(), method, args, kw, still=self.__contains__)
 
     def ask(self, method: str, *args: Any, **kw: Any) -> Deferred[dict[str, Any]]:
-        """Ask all who are in it, as `Realm.ask`."""
+        """Ask all members, as `Realm.ask`."""
         return self._topics.telling.ask(self._audience(), method, args, kw, still=self.__contains__)
 
     def _audience(self) -> Audience:
