@@ -41,7 +41,7 @@ class RosterSubject:
     """A `Roster` with so many live sessions, ten on each connection, one for each user."""
 
     def __init__(self, size: int) -> None:
-        self.roster = Roster()
+        self.roster: Roster[Session] = Roster()
         self.sessions = [self._begin(n)[1] for n in range(size)]
         self._random = random.Random(size)
 

@@ -118,7 +118,7 @@ class Cached:
     """
 
     def __init__(self) -> None:
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, _CachedAvatar] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -128,7 +128,7 @@ class Cached:
         entry = self._entries.get(avatarId)
         if entry is None:
             # Enter it before the build starts, because a build may log in others.
-            entry = self._entries[avatarId] = _Entry()
+            entry = self._entries[avatarId] = _CachedAvatar()
             self._build(avatarId, entry, build, clock)
         if entry.building is None and not entry.built:
             raise RuntimeError(f"building the avatar {avatarId!r} needs that very avatar")
@@ -147,7 +147,7 @@ class Cached:
 
         return entry.building.wait().addCallbacks(built, failed)
 
-    def _build(self, avatarId: str, entry: _Entry, build: Build, clock: IReactorTime | None) -> None:
+    def _build(self, avatarId: str, entry: _CachedAvatar, build: Build, clock: IReactorTime | None) -> None:
         try:
             avatar = started(build(avatarId))
         except BaseException:
@@ -158,7 +158,7 @@ class Cached:
         else:
             entry.got(avatar)
 
-    def _lease(self, avatarId: str, entry: _Entry, clock: IReactorTime | None) -> Lease:
+    def _lease(self, avatarId: str, entry: _CachedAvatar, clock: IReactorTime | None) -> Lease:
         return Lease(entry.avatar)
 
     def close(self) -> None:
@@ -166,16 +166,16 @@ class Cached:
         for avatarId, entry in tuple(self._entries.items()):
             self._forget(avatarId, entry)
 
-    def _forget(self, avatarId: str, entry: _Entry) -> None:
+    def _forget(self, avatarId: str, entry: _CachedAvatar) -> None:
         entry.stopTimer()
         # By now another entry may stand under this name; that one is not ours to take out.
         if self._entries.get(avatarId) is entry:
             del self._entries[avatarId]
 
-    def _taken(self, entry: _Entry) -> None:
+    def _taken(self, entry: _CachedAvatar) -> None:
         """A login wants the avatar."""
 
-    def _released(self, avatarId: str, entry: _Entry, clock: IReactorTime | None) -> None:
+    def _released(self, avatarId: str, entry: _CachedAvatar, clock: IReactorTime | None) -> None:
         """A login has let go of the avatar."""
 
 
@@ -193,14 +193,14 @@ class Lingering(Cached):
             raise ConfigError(f"Lingering({seconds!r}): the time is 0 seconds or more")
         self.seconds = seconds
 
-    def _lease(self, avatarId: str, entry: _Entry, clock: IReactorTime | None) -> Lease:
+    def _lease(self, avatarId: str, entry: _CachedAvatar, clock: IReactorTime | None) -> Lease:
         return Lease(entry.avatar, lambda: self._released(avatarId, entry, clock))
 
-    def _taken(self, entry: _Entry) -> None:
+    def _taken(self, entry: _CachedAvatar) -> None:
         entry.users += 1
         entry.stopTimer()
 
-    def _released(self, avatarId: str, entry: _Entry, clock: IReactorTime | None) -> None:
+    def _released(self, avatarId: str, entry: _CachedAvatar, clock: IReactorTime | None) -> None:
         entry.users -= 1
         # Forgotten meanwhile, by close say: a `detached` may end long after it. Then there is no timer to be made.
         if entry.users or self._entries.get(avatarId) is not entry:
@@ -210,12 +210,12 @@ class Lingering(Cached):
         else:
             entry.timer = clock.callLater(self.seconds, self._expired, avatarId, entry)
 
-    def _expired(self, avatarId: str, entry: _Entry) -> None:
+    def _expired(self, avatarId: str, entry: _CachedAvatar) -> None:
         entry.timer = None
         self._forget(avatarId, entry)
 
 
-class _Entry:
+class _CachedAvatar:
     """One avatar of a `Cached`, being built or built."""
 
     __slots__ = ("avatar", "building", "built", "timer", "users")

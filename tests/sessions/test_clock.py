@@ -8,6 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import CachingRealm, ClockRealm, errors
+from pbkit.sessions import clock as module
 from pbkit.sessions.clock import ClockAvatar
 from tests.sessions.messaging.slowness import SlowWire
 from tests.support import Client, Wire, serve, timers
@@ -33,6 +34,10 @@ class ClockTests(SynchronousTestCase):
             self.clock.advance(0.25)
         wire.flush()
 
+    def rhythms(self) -> list[float]:
+        """The periods in which the realm's sessions are told the time."""
+        return [period for telling, period in module._rhythms if telling is self.realm.hub.telling]
+
     def test_ticks(self) -> None:
         """The client is told the time at login and once in each period."""
         client = Client()
@@ -57,7 +62,7 @@ class ClockTests(SynchronousTestCase):
         wire, avatar = self.enter(client)
         for period in (0, -1, 0.009, 86401, 1e300, float("inf"), float("nan"), "1", None, True, [1]):
             failure = self.failureResultOf(wire.call(avatar, "setperiod", period))
-            self.assertIn("a period is a number of seconds from 0.01 to 86400", failure.getErrorMessage())
+            self.assertIn("invalid period: expected a number of seconds from 0.01 to 86400", failure.getErrorMessage())
         self.tick(wire, 1)
         self.assertEqual([seconds for _, seconds in client.told], [0, 1])
 
@@ -103,15 +108,77 @@ class ClockTests(SynchronousTestCase):
         for period in (0, 0.009, 86401.0):
             self.assertRaises(errors.ConfigError, ClockRealm, period=period)
 
-    def test_manyClocksOneTimer(self) -> None:
-        """However many clocks tick, in whatever periods, they are one delayed call; the last one takes it away."""
+    def test_oneTimerPerPeriod(self) -> None:
+        """All clocks with one period share a timer, which the last of them stops."""
         entered = [self.enter(Client()) for _ in range(40)]
-        for index, (wire, avatar) in enumerate(entered):
-            self.successResultOf(wire.call(avatar, "setperiod", 0.5 + index))
         self.assertEqual(len(timers(self.clock)), 1)
+        for index, (wire, avatar) in enumerate(entered):
+            self.successResultOf(wire.call(avatar, "setperiod", 0.5 + index % 4))
+        self.assertEqual(len(timers(self.clock)), 4)
         for session in self.realm.roster:
             session.end()
-        self.assertEqual(timers(self.clock), [])
+        self.assertEqual((timers(self.clock), self.rhythms()), ([], []))
+
+    def test_realmsAreApart(self) -> None:
+        """Realms with the same period and the same reactor do not share a timer."""
+        one, two = Client(), Client()
+        self.enter(one)
+        self.clock.advance(0.5)
+        self.server = serve(ClockRealm(clock=self.clock), clock=self.clock)
+        wire, _ = self.enter(two)
+        self.tick(wire, 1)
+        self.assertEqual([seconds for _, seconds in two.told], [0.5, 1.5])
+
+    def test_oneTickTogether(self) -> None:
+        """Sessions with one period tick together: the second tick of a later one comes within its first period."""
+        one, two = Client(), Client()
+        wire, _ = self.enter(one)
+        self.clock.advance(0.75)
+        wire2, _2 = self.enter(two)
+        for _ in range(3):
+            self.clock.advance(0.5)
+        wire.flush()
+        wire2.flush()
+        self.assertEqual([seconds for _, seconds in one.told], [0, 1.25, 2.25])
+        self.assertEqual([seconds for _, seconds in two.told], [0.75, 1.25, 2.25])
+
+    def test_missedTicksAreLeftOut(self) -> None:
+        """When the reactor was blocked for long, the client is told the time once; then it goes on as before."""
+        client = Client()
+        wire, _ = self.enter(client)
+        self.clock.advance(10.5)
+        self.clock.advance(0.5)
+        wire.flush()
+        self.assertEqual([seconds for _, seconds in client.told], [0, 10.5, 11])
+
+    def test_periodSetOverAndOver(self) -> None:
+        """Periods that a client set and gave up leave nothing behind."""
+        wire, avatar = self.enter(Client())
+        for n in range(1000):
+            self.successResultOf(wire.call(avatar, "setperiod", 1 + n / 1000))
+        self.assertEqual((len(timers(self.clock)), len(self.rhythms())), (1, 1))
+        next(iter(self.realm.roster)).end()
+        self.assertEqual((timers(self.clock), self.rhythms()), ([], []))
+
+    def test_endsWithinATick(self) -> None:
+        """A session that ends while a tick is being told, because of it, is told nothing more; others are."""
+        clients = [Client() for _ in range(3)]
+        entered = [self.enter(client) for client in clients]
+        first, second, third = self.realm.roster
+        put = type(first.mind).put
+
+        def ending(mind: Any, *args: Any) -> Any:
+            second.end()
+            return put(mind, *args)
+
+        wire = entered[0][0]
+        wire.flush()
+        # A client that is not ready is told by way of `put`.
+        self.patch(type(first), "ready", property(lambda session: session is not first))
+        self.patch(type(first.mind), "put", ending)
+        self.clock.advance(1)
+        self.assertEqual((first.endedWith, type(second.endedWith), third.endedWith), (None, errors.Kicked, None))
+        self.assertEqual(len(timers(self.clock)), 1)
 
     def test_noDrift(self) -> None:
         """After a thousand seconds that were each noticed a little late, the ticks are where they were."""

@@ -57,6 +57,7 @@ class SweepTests(SynchronousTestCase):
         self.server.login("alice", RecordingMind(ask=lambda: 1))
         (session,) = self.realm.roster
         for _ in range(12):
+            assert session.peer is not None
             session.peer.ping(1.0)
             session.mind.callRemote("ask").addErrback(lambda _: None)
             self.server.advance(1)
@@ -93,7 +94,7 @@ class SweepTests(SynchronousTestCase):
         self.serve(idleTimeout=600, maxSessionAge=86400)
         clients = [self.server.login(f"user{number}") for number in range(30)]
         looks: list[float] = []
-        self.patch(self.realm._sweep, "_left", self.counting(looks))
+        self.patch(self.realm._expiry, "timeLeft", self.counting(looks))
         for second in range(0, 1200, 10):
             self.server.advance(10)
             clients[second // 10 % 30].call("whoami")
@@ -106,8 +107,8 @@ class SweepTests(SynchronousTestCase):
         self.assertEqual(timers(self.server.clock), [])
 
     def counting(self, looks: list[float]) -> Any:
-        """`_left`, that writes down when it is asked."""
-        left = self.realm._sweep._left
+        """`timeLeft`, that writes down when it is asked."""
+        left = self.realm._expiry.timeLeft
 
         def counted(session: Any, now: float) -> Any:
             looks.append(now)

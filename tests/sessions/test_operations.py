@@ -203,7 +203,7 @@ class BanTests(OperationsCase):
         self.assertRaises(errors.ConfigError, self.realm.ban, 60, address="nowhere")
         for realm, name in ((self.realm, "anonymous#7"), (self.guests, "alice")):
             error = self.assertRaises(errors.ConfigError, realm.ban, 60, avatarId=name)
-            self.assertIn("ban an address", str(error))
+            self.assertIn("ban the address", str(error))
         self.assertEqual((self.realm.bans, self.guests.bans), ((), ()))
 
     def test_holderIsNotEndedForOneWhoIsBanned(self) -> None:
@@ -446,7 +446,7 @@ class RosterTests(OperationsCase):
         self.assertEqual(roster.ofAvatar("alice"), (sessions[0], sessions[2]))
         self.assertEqual(roster.ofPeer(sessions[1].peer.peerId), (sessions[1],))
         self.assertIs(roster.get(sessions[2].sessionId), sessions[2])
-        self.assertEqual(repr(roster), "<Roster: 3 sessions, 0 pending log-ins>")
+        self.assertEqual(repr(roster), "<Roster: 3 sessions, 0 pending logins>")
         sessions[0].end()
         self.assertNotIn(sessions[0], roster)
         self.assertNotIn("alice", roster)

@@ -19,7 +19,7 @@ from tests.support import Recorder, serve
 from tests.transcripts import environment
 
 #: Where the clients' program is.
-AUDIENCE = Path(__file__).with_name("audience.py")
+AUDIENCE = Path(__file__).parent / "messaging" / "audience.py"
 #: How often they are told, and how much each time: 40 MB in all, far more than systems take off a server's hands.
 TIMES, TEXT = 4000, "x" * 10_000
 

@@ -115,7 +115,7 @@ class ReconfigureTests(SynchronousTestCase):
         self.assertEqual(realm.roster.ofAvatar("alice"), alices[2:])
         self.assertEqual(len(realm.roster.ofAvatar("bob")), 1)
         self.assertEqual(realm.counters.ends, {"Kicked": 2})
-        self.assertIn("was changed", str(alices[0].endedWith))
+        self.assertIn("the limits on sessions were changed", str(alices[0].endedWith))
         self.assertEqual(realm.enforce(), ())
         del wires
 

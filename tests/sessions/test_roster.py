@@ -20,7 +20,7 @@ class RosterTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """An empty one."""
-        self.roster = Roster()
+        self.roster: Roster[Session] = Roster()
 
     def begin(
         self, avatarId: str = "alice", peerId: str = "p1", ending: tuple[Place, ...] = ()

@@ -127,6 +127,7 @@ class WiredSessionTests(SynchronousTestCase):
     def test_lastActive(self) -> None:
         """A call of the client's counts as activity; what the server asks, and pings, do not."""
         self.clock.advance(5)
+        assert self.session.peer is not None
         ping = self.session.peer.ping(10)
         answer = self.session.mind.callRemote("ask")
         self.wire.flush()

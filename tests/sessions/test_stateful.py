@@ -204,7 +204,7 @@ class Sessions(RuleBasedStateMachine):
             if self.handover == "before":
                 # By somebody who is in by now: a login that fails ends nobody.
                 check.assertIn(session.avatarId, self.live.values())
-            if not session.peer.hello:
+            if session.peer is not None and not session.peer.hello:
                 last = self.replacedAt.get(session.avatarId)
                 check.assertTrue(last is None or self.clock.seconds() >= last + 5, "a war")
                 self.replacedAt[session.avatarId] = self.clock.seconds()
@@ -358,6 +358,7 @@ class Sessions(RuleBasedStateMachine):
             check.assertEqual(sorted(ofAvatars), sorted(mine))
         for session in roster:
             check.assertIsNone(session.endedWith)
+            assert session.peer is not None
             check.assertIn(session, roster.ofPeer(session.peer.peerId))
             check.assertTrue(session.peer.alive)
         counters = self.realm.counters

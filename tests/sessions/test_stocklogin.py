@@ -78,6 +78,7 @@ class StockServerTests(SynchronousTestCase):
         one, two = self.realm.roster
         verifyObject(IPeer, one.peer)
         self.assertIs(one.peer, two.peer)
+        assert one.peer is not None
         self.assertEqual(self.realm.roster.ofPeer(one.peer.peerId), (one, two))
         ping = one.peer.ping(10)
         wire.flush()

@@ -361,6 +361,7 @@ class SessionHold:
         realm.roster.release(place)
         if isinstance(session.avatar, Avatar):
             session.avatar.untrackSession(session)
+        assert session.channel is not None and session.endedWith is not None
         session.channel.end(session.endedWith)
         session.cancelRunning()
         if begun:

@@ -18,7 +18,7 @@ class AdmissionTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """An empty roster."""
-        self.roster = Roster()
+        self.roster: Roster[Session] = Roster()
 
     def live(self, avatarId: str = "alice", peerId: str = "p1", ending: tuple[Place, ...] = ()) -> Place:
         """A live session's place."""

@@ -23,7 +23,7 @@ class ArbitrationTests(SynchronousTestCase):
     def setUp(self) -> None:
         """An empty roster."""
         self.clock = Clock()
-        self.roster = Roster()
+        self.roster: Roster[Session] = Roster()
         self.factory = serve(CachingRealm(Recorder), clock=self.clock, profile=LENIENT)
 
     def reserve(

@@ -200,7 +200,8 @@ class MindTests(SynchronousTestCase):
                     raise AssertionError(f"{delay} is not greater than or equal to 0 seconds")
                 return super().callLater(delay, callable, *args, **kw)
 
-        self.session.clock = self.session.peer._broker.factory.clock = ReactorsClock()
+        peer: Any = self.session.peer
+        self.session.clock = peer._broker.factory.clock = ReactorsClock()
         for pbtimeout in (-1, -0.001):
             answer = self.mind.callRemote("ask", pbtimeout=pbtimeout)
             self.session.clock.advance(0)

@@ -126,7 +126,7 @@ class EventTests(PresenceTestCase):
         """Presence costs nothing until it is asked for; who is here by then is known."""
         self.come("alice")
         self.come("bob")
-        self.assertIsNone(self.realm.hall._presence)
+        self.assertIsNone(self.realm.hub._presence)
         self.assertEqual(self.realm.presence.avatarIds, ("alice", "bob"))
 
     def test_listenerRaises(self) -> None:
@@ -219,7 +219,7 @@ class WatchTests(PresenceTestCase):
         for more in (watchers.SOON, module.RING - watchers.SOON, 1):
             for n in range(more):
                 self.come("alice") if n % 2 else next(iter(self.realm.roster)).end()
-        self.assertLessEqual(len(self.realm.presence._ring), module.RING)
+        self.assertLessEqual(len(self.realm.presence._feed), module.RING)
         wire.lose()
         wire, watch, _ = self.watcher(old, watch)
         self.assertTrue(watch.messages[-1][2])
@@ -262,7 +262,7 @@ class WatchTests(PresenceTestCase):
         session.end()
         self.assertIs(self.realm.presence.watch(session), Told.GONE)
         self.assertIs(self.realm.presence.watch(self.come()), Told.GONE)
-        self.assertEqual(len(self.realm.presence._watching), 0)
+        self.assertEqual(len(self.realm.presence._watchers), 0)
 
     def test_whatCannotBeTold(self) -> None:
         """A change that cannot be sent is logged, and who would have missed it is taken off."""
@@ -345,7 +345,7 @@ class WatchTests(PresenceTestCase):
         for _, watch, _ in watchers:
             self.assertEqual([number for _, number, _ in watch.messages], [100, 100, 100])
         self.realm.close()
-        self.assertEqual((timers(self.clock), len(self.realm.presence._watching)), ([], 0))
+        self.assertEqual((timers(self.clock), len(self.realm.presence._watchers)), ([], 0))
 
 
 class Coming(RuleBasedStateMachine):
@@ -363,9 +363,9 @@ class Coming(RuleBasedStateMachine):
         self.wires: list[tuple[SlowWire, Session] | None] = [None, None]
         self.others: list[Session] = []
         self.patched = watchers.CHANGES, module.RING, watchers.SOON
-        # So that a few dozen steps are a long time.
-        watchers.CHANGES, watchers.SOON = 3, 5
-        self.realm.presence._ring = type(self.realm.presence._ring)(maxlen=10)
+        # So that a few dozen steps are a long time. The presence is made at first access.
+        watchers.CHANGES, module.RING, watchers.SOON = 3, 10, 5
+        assert self.realm.presence.version == 0
 
     def teardown(self) -> None:
         """All watchers come back, and are told."""
@@ -446,7 +446,7 @@ class Coming(RuleBasedStateMachine):
     @invariant()
     def nothingIsKept(self) -> None:
         """Of those who are not there nothing is kept, and there is one timer at most."""
-        check.assertEqual(len(self.realm.presence._watching), sum(wire is not None for wire in self.wires))
+        check.assertEqual(len(self.realm.presence._watchers), sum(wire is not None for wire in self.wires))
         check.assertLessEqual(len(timers(self.case.clock)), 1)
 
 

@@ -71,12 +71,13 @@ class Everybody(SynchronousTestCase):
     def enter(self, name: str | None = "alice", mind: bool = True) -> Session:
         """One more client."""
         wire, client = SlowWire(self.server), Client()
-        before = {*self.realm.hall.everyone().sessions}
+        before = {*self.realm.hub.everyone().sessions}
         self.references.append(self.successResultOf(wire.login(name, client if mind else None)))
         wire.flush()
         self.clients.append(client)
         self.wires.append(wire)
-        (session,) = {*self.realm.hall.everyone().sessions} - before
+        (session,) = {*self.realm.hub.everyone().sessions} - before
+        assert isinstance(session, Session)
         return session
 
     def heard(self) -> list[list[Any]]:
@@ -186,7 +187,7 @@ class SliceTests(Everybody):
             order.append(f"{mind.session.avatarId}:{args[0]}")
             return Told.SENT
 
-        self.patch(type(self.realm.hall.everyone().sessions[0].mind), "put", put)
+        self.patch(type(self.realm.hub.everyone().sessions[0].mind), "put", put)
         return order
 
     def test_slices(self) -> None:
@@ -282,14 +283,14 @@ class SliceTests(Everybody):
         self.assertIn(Summary(dropped=2), [self.successResultOf(one) for one in told])
         self.clock.toil = 0
         self.clock.advance(1)
-        self.assertEqual(self.realm.hall.telling._waiting, 0)
+        self.assertEqual(self.realm.hub.telling._waiting, 0)
 
     def test_tellingFromWithin(self) -> None:
         """What is told by who hears of a summary, or of one that lags, comes after what is being told."""
         names = ("alice", "bob", "carol")
         for name in names:
             self.enter(name)
-        sessions = self.realm.hall.everyone().sessions
+        sessions = tuple(self.realm.roster)
 
         def lagging(session: Session) -> None:
             self.realm.tell("tell", 2)

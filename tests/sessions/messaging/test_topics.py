@@ -43,7 +43,7 @@ class TopicTests(Everybody):
         session.end()
         self.assertEqual(seen, [((), (other,))])
         self.assertFalse(self.realm.topic("room/1").join(session))
-        self.assertEqual([*self.realm.hall.topics], ["room/3"])
+        self.assertEqual([*self.realm.hub.topics], ["room/3"])
 
     def test_refusedLoginLeaves(self) -> None:
         """A session that joins as it is attached, and whose login then fails, is in no topic."""
@@ -59,7 +59,7 @@ class TopicTests(Everybody):
 
         self.begin(CachingRealm(Shy, clock=self.clock))
         self.failureResultOf(enter(self.realm), errors.LoginRefused)
-        self.assertEqual(len(self.realm.hall.topics), 0)
+        self.assertEqual(len(self.realm.hub.topics), 0)
 
     def test_emptyOnesAreForgotten(self) -> None:
         """Of a topic that nobody is in nothing is kept, however many names were asked for; who holds it can go on."""
@@ -69,7 +69,7 @@ class TopicTests(Everybody):
         room.leave(session)
         for n in range(1000):
             self.realm.topic(f"room/{n}").tell("tell", n)
-        self.assertEqual((len(self.realm.hall.topics), room.members, bool(room)), (0, (), True))
+        self.assertEqual((len(self.realm.hub.topics), room.members, bool(room)), (0, (), True))
         gc.collect()
         self.assertEqual([one for one in gc.get_objects() if type(one) is Topic], [room])
         self.realm.topic("room").join(session)
@@ -88,7 +88,7 @@ class TopicTests(Everybody):
         for n in range(TOPICS):
             self.realm.topic(f"room/{n}").join(session)
         self.assertRaises(errors.Error, self.realm.topic("one more").join, session)
-        self.assertEqual(len(self.realm.hall.topics), TOPICS)
+        self.assertEqual(len(self.realm.hub.topics), TOPICS)
         self.realm.topic("room/0").leave(session)
         self.assertTrue(self.realm.topic("one more").join(session))
 
@@ -126,6 +126,6 @@ class TopicTests(Everybody):
                 self.assertEqual(sum((*self.successResultOf(topic.tell("tell")),)), len(model[where]))
             for n, members in enumerate(model):
                 self.assertEqual(realm.topic(f"room/{n}").members, tuple(members))
-            self.assertEqual(len(realm.hall.topics), sum(map(bool, model)))
+            self.assertEqual(len(realm.hub.topics), sum(map(bool, model)))
             for one in sessions:
                 self.assertEqual(one.topics, tuple(f"room/{n}" for n, members in enumerate(model) if one in members))

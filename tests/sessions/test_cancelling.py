@@ -170,7 +170,7 @@ class RunningTests(SynchronousTestCase):
             self.wire.flush()
             self.assertEqual(self.successResultOf(call), "done")
         self.assertEqual(self.successResultOf(self.wire.call(self.avatar, "now")), "now")
-        self.assertFalse(self.session.running._calls)
+        self.assertFalse(self.session._cancelled)
         self.session.end()
 
     def test_connectionLost(self) -> None:
