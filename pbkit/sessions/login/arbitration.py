@@ -14,6 +14,7 @@ from pbkit.errors import LoginTimedOut
 from pbkit.sessions.login.admission import Admit, Decision, Policy, Probe, Refuse
 from pbkit.sessions.login.cooldown import Cooldown
 from pbkit.sessions.roster import Candidate, Place, Roster
+from pbkit.sessions.session import Session
 from pbkit.sessions.sharedcall import MaybeDeferred, SharedCall
 from pbkit.sessions.waiters import Timeout
 
@@ -51,7 +52,7 @@ class Arbitration:
     :param policy: the pure decision.
     """
 
-    def __init__(self, roster: Roster, policy: Policy) -> None:
+    def __init__(self, roster: Roster[Session], policy: Policy) -> None:
         self._roster = roster
         self.policy = policy
         self.cooldown = Cooldown()

@@ -31,7 +31,7 @@ from pbkit.sessions.login.arbitration import Arbitration
 from pbkit.sessions.login.handover import Departures
 from pbkit.sessions.login.hooks import Attachment
 from pbkit.sessions.login.refusals import refusalFor
-from pbkit.sessions.messaging.hub import Hall
+from pbkit.sessions.messaging.hub import Hub
 from pbkit.sessions.messaging.mind import checkReference
 from pbkit.sessions.roster import Candidate, Place, Roster
 from pbkit.sessions.session import Session
@@ -47,9 +47,9 @@ class EnteredRealm(Protocol):
     """What an `Entrance` needs of its realm."""
 
     clock: IReactorTime | None
-    roster: Roster
+    roster: Roster[Session]
     counters: Counters
-    hall: Hall
+    hub: Hub
     goodbye: str
 
     @property
