@@ -3,9 +3,10 @@ The client's side.
 
 ::
 
-    connecting.py   connect(): the front door
-    session.py      the login while it lasts
-    broker.py       the connection that it rides on: what is promised of calls is kept here
-    remote.py       what a server raised, as an exception again
-    factory.py      ClientFactory, for those who want stock's own way
+    connecting.py   connect(): connects, logs in, always fires
+    session.py      ClientSession: a login while it lasts
+    connection.py   the connection under it: makes calls fail with exceptions, notes goodbyes
+    exceptions.py   turns what a server raised back into exceptions
+    factory.py      ClientFactory, for programs that use stock's API
+    instance.py     the client instance id, by which a client reclaims its own stale session
 """

@@ -1,5 +1,5 @@
 """
-`connect`: the front door for clients. It always fires, and says which step failed.
+`connect`: connects to a server and logs in. It always fires, and its error says which step failed.
 """
 
 from __future__ import annotations
@@ -19,17 +19,16 @@ from twisted.python.reflect import safe_str
 from twisted.spread import pb
 
 from pbkit.client.connection import SessionBroker, SessionFactory
-from pbkit.client.exceptions import allowed
 from pbkit.client.session import ClientSession, closing
 from pbkit.errors import ConfigError, ConnectError, ConnectFailed, ProtocolMismatch, TimedOut, TlsFailed
 
-#: What to think of, if a server that takes connections says nothing that a PB server would.
-DOUBT = "is it a Perspective Broker server, and with TLS or without as you said?"
+#: The hint if a server accepts connections but does not send a PB greeting.
+DOUBT = "is it a Perspective Broker server, and does the endpoint use TLS exactly if the server does?"
 
-#: And if what it says is no TLS.
-SPEAKS = "does the server speak TLS there?"
+#: The hint if a TLS handshake fails.
+SPEAKS = "does the server use TLS on this port?"
 
-#: Where exceptions about TLS come from.
+#: The modules that exceptions about TLS come from.
 _TLS = ("OpenSSL", "service_identity", "twisted.internet._sslverify")
 
 
@@ -42,41 +41,38 @@ def connect(
     reactor: Any = None,
     allow: Iterable[type[Exception]] = (),
     hello: dict[str, Any] | None = None,
-) -> Connecting:
+) -> ConnectDeferred:
     """
     Connect to a Perspective Broker server, stock or pbkit's, and log in::
 
         async with pbkit.connect("tcp:localhost:8787", UsernamePassword("alice", "sesame")) as me:
             print(await me.callRemote("greet"))
 
-    What is returned is a Deferred, too: it can be awaited, given callbacks, cancelled and returned to `task.react`.
-    Then the `ClientSession` that it fires with is yours to close.
+    The result is also a Deferred: it can be awaited, cancelled, and returned to `task.react`. In that case close the
+    `ClientSession` that it fires with yourself.
 
     :param endpoint: where the server is: an endpoint, or a description such as ``tls:example.org:8787``.
     :param credentials: a `UsernamePassword` of str or bytes, or `Anonymous`.
-    :param mind: a `pb.Referenceable` that the server may call, or None. If the server says
-        ``goodbye(reason, detail)`` to it, the session is over; it need not have such a method.
-    :param timeout: for all of it, in seconds.
-    :param reactor: by default the one that is installed.
-    :param allow: exception classes of yours that come back as what they were when the server raises them, told by
-        their qualified names; pbkit's and Python's do anyway.
-    :param hello: what to declare of this client to a server of pbkit's: a small dict of str to plain values. Which
-        running program it is, is said besides (``program``): see `pbkit.client.instance`.
-    :return: a Deferred of a `ClientSession`. It always fires, and fails with `ConnectFailed`, `TlsFailed`,
-        `ProtocolMismatch`, `TimedOut`, a subclass of `LoginRefused`, or with `ConfigError`, `TypeError` or
-        `ValueError` for arguments that cannot be. Nothing is left behind then, nor when it is cancelled.
+    :param mind: a `pb.Referenceable` that the server can call, or None. If the server calls its
+        ``goodbye(reason, detail)``, the session has ended; the mind need not have such a method.
+    :param timeout: how many seconds connecting and logging in may take together.
+    :param reactor: the reactor; by default the installed one.
+    :param allow: your own exception classes. When the server raises one, told by its qualified name, the client raises
+        it too. pbkit's and Python's own exceptions are always raised as what they are.
+    :param hello: what this client declares to a pbkit server: a small dict of str to plain values. The client instance
+        id (``program``) is added: see `pbkit.client.instance`.
+    :return: a Deferred of a `ClientSession`. It always fires. It fails with `ConnectFailed`, `TlsFailed`,
+        `ProtocolMismatch`, `TimedOut`, a subclass of `LoginRefused`, or with `ConfigError`, `TypeError` or `ValueError`
+        for invalid arguments. If it fails or is cancelled, nothing is left behind.
     """
-    connecting = Connecting()
+    connecting = ConnectDeferred()
     try:
         if not (0 < timeout and math.isfinite(timeout)):
-            raise ValueError(f"timeout takes a number of seconds above 0, not {timeout!r}")
+            raise ValueError(f"invalid timeout: got {timeout!r}, expected a number of seconds above 0")
         if reactor is None:
-            # Here, so that importing pbkit installs no reactor.
+            # Import the reactor here, so that importing pbkit installs none.
             from twisted.internet import reactor
-        mine = tuple(allow)
-        table = allowed(mine)
-        factory = SessionFactory(reactor, _mind(mind), table, connecting.lost, hello=hello)
-        factory.mine = frozenset(mine)
+        factory = SessionFactory(reactor, _mind(mind), allow, connecting.lost, hello=hello)
         connecting.begin(reactor, _endpoint(reactor, endpoint), _credentials(credentials), factory, timeout)
     except Exception:
         connecting.errback(Failure())
@@ -88,14 +84,14 @@ def _endpoint(reactor: Any, endpoint: Any) -> IStreamClientEndpoint:
         found: IStreamClientEndpoint = endpoint
         return found
     if not isinstance(endpoint, str):
-        raise TypeError(f"endpoint takes an IStreamClientEndpoint or a description, not {endpoint!r}")
+        raise TypeError(f"invalid endpoint: got {endpoint!r}, expected an IStreamClientEndpoint or a description")
     try:
         made: IStreamClientEndpoint = clientFromString(reactor, endpoint)
         return made
     except Exception as error:
         raise ConfigError(
-            f"endpoint {endpoint!r}: {safe_str(error)}; it is written like tcp:localhost:8787, tls:example.org:8787 "
-            "or unix:/path"
+            f"invalid endpoint {endpoint!r}: {safe_str(error)}. Expected for example tcp:localhost:8787, "
+            "tls:example.org:8787 or unix:/path"
         ) from None
 
 
@@ -103,22 +99,27 @@ def _credentials(credentials: Any) -> Any:
     if IAnonymous.providedBy(credentials):
         return credentials
     if IUsernamePassword.providedBy(credentials):
-        # Never what they are: that would be the password.
+        # Do not show the values: one is the password.
         if all(isinstance(text, str | bytes) for text in (credentials.username, credentials.password)):
             return credentials
-        raise TypeError("a user name and a password are each a str or bytes")
-    raise TypeError("credentials takes twisted.cred.credentials' UsernamePassword(name, password) or Anonymous()")
+        raise TypeError("invalid credentials: expected a user name and a password that are each str or bytes")
+    raise TypeError(
+        f"invalid credentials: got {type(credentials).__name__}, expected UsernamePassword(name, password) or "
+        "Anonymous() of twisted.cred.credentials"
+    )
 
 
 def _mind(mind: Any) -> Any:
     if mind is None or isinstance(mind, pb.Serializable):
         return mind
-    raise TypeError(f"mind takes a pb.Referenceable, not {type(mind).__name__}: derive that from pb.Referenceable")
+    raise TypeError(
+        f"invalid mind: got {type(mind).__name__}, expected a pb.Referenceable: derive its class from pb.Referenceable"
+    )
 
 
-class Connecting(Deferred[ClientSession]):
+class ConnectDeferred(Deferred[ClientSession]):
     """
-    A login under way: a Deferred of a `ClientSession`, and for ``async with``, which closes that at the end.
+    A pending login: a Deferred of a `ClientSession`, and an async context manager that closes the session at its end.
     """
 
     def __init__(self) -> None:
@@ -133,7 +134,7 @@ class Connecting(Deferred[ClientSession]):
 
     async def __aenter__(self) -> ClientSession:
         session = await self
-        # None to whoever awaits it a second time.
+        # A Deferred that is awaited a second time gives None.
         return session or self._opened()
 
     async def __aexit__(
@@ -148,7 +149,7 @@ class Connecting(Deferred[ClientSession]):
     def begin(
         self, reactor: Any, endpoint: IStreamClientEndpoint, credentials: Any, factory: SessionFactory, timeout: float
     ) -> None:
-        """Start; once."""
+        """Start connecting. Call it once."""
         self._factory = factory
         self._timer = reactor.callLater(timeout, self._expired, timeout)
         work: Deferred[Any] = Deferred.fromCoroutine(self._login(endpoint, credentials))
@@ -170,9 +171,9 @@ class Connecting(Deferred[ClientSession]):
         return await self._factory.login(credentials, self._factory.mind)
 
     def lost(self, broker: SessionBroker, reason: Failure) -> None:
-        """The connection is gone before the login was answered."""
+        """Fail: the connection was lost before the login was answered."""
         if self._broker is None:
-            # The endpoint has not handed it over yet, and may be about to hand over another.
+            # The endpoint has not returned this connection yet, and may return another one.
             self._early = (broker, reason)
         elif broker is self._broker:
             self._fail(_lost(broker, reason))
@@ -181,17 +182,17 @@ class Connecting(Deferred[ClientSession]):
         self._timer = None
         text = f"no answer within {timeout:g} s while "
         if self._broker is None:
-            text += "connecting; is the host right, and reached from here?"
+            text += "connecting; is the host name right, and reachable from here?"
         elif self._broker.handshaking:
-            text += f"agreeing on TLS; {DOUBT}"
+            text += f"waiting for the TLS handshake; {DOUBT}"
         elif not self._broker.greeted:
-            text += f"logging in, not even a greeting; {DOUBT}"
+            text += f"waiting for a greeting; {DOUBT}"
         else:
             text += "logging in"
         self._fail(TimedOut(text))
 
     def _settle(self) -> bool:
-        """What comes first counts: an answer, an error, the end of the connection or of patience."""
+        """Return True for the first outcome: an answer, an error, the loss of the connection or the timeout."""
         if self._settled:
             return False
         self._settled = True
@@ -205,7 +206,7 @@ class Connecting(Deferred[ClientSession]):
             return
         if not isinstance(reference, pb.RemoteReference):
             kind = type(reference).__name__
-            self._fail(ProtocolMismatch(f"the server answered the login with no reference to call, but with {kind}"))
+            self._fail(ProtocolMismatch(f"the server answered the login with {kind} instead of a reference"))
             return
         assert self._broker is not None
         self._settle()
@@ -219,7 +220,7 @@ class Connecting(Deferred[ClientSession]):
         if broker is None or broker.disconnected:
             self.errback(error)
             return
-        # It is told when nothing is left behind, which is a turn of the reactor later.
+        # Fail once the connection is closed, a turn of the reactor later, so that nothing is left behind.
         self._gone = Deferred()
         self._factory.lost = self._closed
         closing(self._gone, broker).addBoth(lambda _: self._tell(error))
@@ -244,7 +245,7 @@ class Connecting(Deferred[ClientSession]):
         self._settle()
         broker = self._abandon()
         if self._gone is not None:
-            # Its end was being waited for: no more.
+            # Stop waiting for the connection to close.
             gone, self._gone = self._gone, None
             gone.cancel()
         if broker is not None:
@@ -256,9 +257,9 @@ def _unreachable(error: Exception) -> Exception:
         return _tlsFailed(error)
     hint = ""
     if isinstance(error, ConnectionRefusedError):
-        hint = "; is the server running, and on this port?"
+        hint = "; is the server running on this port?"
     elif isinstance(error, DNSLookupError):
-        hint = "; is the name of the host right?"
+        hint = "; is the host name right?"
     return ConnectFailed(f"cannot connect: {_text(error)}{hint}")
 
 
@@ -269,7 +270,7 @@ def _lost(broker: SessionBroker, reason: Failure) -> ConnectError:
     if type(error).__module__.startswith(_TLS):
         return _tlsFailed(error)
     if broker.handshaking:
-        # Such as by a plain server: that hangs up on what it cannot read, maybe before its greeting is looked at.
+        # A plain server closes the connection when it cannot read a TLS handshake.
         return TlsFailed(f"TLS failed: {_text(error)}; {SPEAKS}")
     how = "the server closed the connection"
     if not reason.check(ConnectionDone):
@@ -277,19 +278,21 @@ def _lost(broker: SessionBroker, reason: Failure) -> ConnectError:
     if broker.greeted:
         return ConnectFailed(f"{how} while logging in")
     if broker.spoken:
-        return ProtocolMismatch("what answers there does not speak Perspective Broker: the greeting came to nothing")
-    return ConnectFailed(f"{how} without a word of the server's; {DOUBT}")
+        return ProtocolMismatch("the server does not speak Perspective Broker: it sent an incomplete greeting")
+    return ConnectFailed(f"{how} before sending anything; {DOUBT}")
 
 
 def _tlsFailed(error: BaseException) -> TlsFailed:
     if not type(error).__module__.startswith("OpenSSL"):
-        return TlsFailed(f"TLS failed: the server's certificate is not for this host: {_text(error)}")
+        return TlsFailed(f"TLS failed: the server's certificate is not valid for this host: {_text(error)}")
     told = error.args[0] if error.args and isinstance(error.args[0], list) else []
     reasons = ", ".join(str(each[-1]) for each in told if each) or _text(error)
     if "certificate verify failed" in reasons:
-        hint = "it is not trusted here; if it should be, put it into a directory and say trustRoots=DIRECTORY"
-        return TlsFailed(f"TLS failed: {reasons}: the server's certificate: {hint}")
-    return TlsFailed(f"TLS failed: {reasons or 'the handshake was broken off'}; {SPEAKS}")
+        return TlsFailed(
+            f"TLS failed: {reasons}: the server's certificate is not trusted. If it should be, put it into a directory "
+            "and add trustRoots=DIRECTORY to the endpoint"
+        )
+    return TlsFailed(f"TLS failed: {reasons or 'the handshake was interrupted'}; {SPEAKS}")
 
 
 def _text(error: BaseException) -> str:

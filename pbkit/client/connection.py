@@ -1,10 +1,10 @@
 """
-The connection that a client's login rides on: what is promised of calls is kept here.
+`SessionBroker` and `SessionFactory`: the connection of one `pbkit.connect` login.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -16,27 +16,28 @@ from twisted.python.reflect import safe_str
 from twisted.spread import pb
 from zope.interface import implementer
 
-from pbkit.client.exceptions import exceptionFrom, refusalFrom
+from pbkit.client.exceptions import allowed, exceptionFrom, refusalFrom
 from pbkit.client.factory import ClientFactory
 from pbkit.errors import BY_NAME, Disconnected, ProtocolMismatch, SessionEnded
 from pbkit.wire.broker import Broker
 from pbkit.wire.jelly.expressions import handles
 from pbkit.wire.wellknown import PBKIT
 
-#: How long the server has to answer a call, in seconds; as the server's own calls on minds.
+#: How many seconds the server has to answer a call, by default: as many as a client has to answer a call on its mind.
 CALL_TIMEOUT = 30.0
 
-#: A server speaks first, and begins with a list of two or so: a length of a byte or two, and 0x80.
+#: How many bytes of a greeting are checked. A PB server sends first, and begins with a short list: one or two bytes of
+#: length, then 0x80.
 GREETING = 5
 
-#: How some others begin.
+#: How servers of other protocols begin.
 OTHERS = (
     (b"HTTP", "an HTTP server"),
     (b"SSH-", "an SSH server"),
     (b"\x15\x03", "a TLS server: use a tls: endpoint"),
 )
 
-#: What each of these clients declares: that it remembers a goodbye.
+#: What these clients declare in their hello: that they note a goodbye.
 FEATURES = {"goodbye": True}
 
 log = Logger()
@@ -45,12 +46,12 @@ log = Logger()
 @implementer(IHandshakeListener)
 class SessionBroker(Broker):
     """
-    The client's end of a connection that carries one login. Every reference that came over it, however deep in
-    an answer, calls by `_sendMessage`, so what is promised of calls is kept there.
+    The client's end of a connection with one login. All references that arrive over it, however deep in an answer, make
+    their calls through `_sendMessage`, so that method keeps the promises about calls.
 
-    :ivar ended: why the session is over, or None.
-    :ivar spoken: whether the other end has said anything.
-    :ivar broken: what was wrong with what the other end said, or None.
+    :ivar ended: why the session has ended, or None.
+    :ivar spoken: True once the server has sent anything.
+    :ivar broken: how the server broke the protocol, or None.
     """
 
     factory: Any
@@ -62,7 +63,7 @@ class SessionBroker(Broker):
     _suspected: SessionEnded | None = None
 
     def connectionMade(self) -> None:
-        """Nobody may want it any more: not every endpoint can be cancelled."""
+        """Begin; or abort, if the login was cancelled meanwhile: not every endpoint can be cancelled."""
         if self.factory.lost is None:
             self._transport.abortConnection()
         self.factory.newest = self
@@ -74,20 +75,20 @@ class SessionBroker(Broker):
 
     @property
     def handshaking(self) -> bool:
-        """Whether it is TLS that has not been agreed on so far."""
+        """True while a TLS handshake is not complete."""
         return not self._handshaken and ISSLTransport.providedBy(self.transport)
 
     def handshakeCompleted(self) -> None:
-        """`IHandshakeListener`."""
+        """Note that the TLS handshake is complete: see `IHandshakeListener`."""
         self._handshaken = True
 
     @property
     def greeted(self) -> bool:
-        """Whether the other end has shown itself to be a PB server."""
+        """True once the server has sent a Perspective Broker greeting."""
         return bool(self.currentDialect)
 
     def dataReceived(self, chunk: bytes) -> None:
-        """As stock's; what is no PB ends the connection with one line, where stock has a traceback."""
+        """Receive a chunk. Data that is not PB closes the connection, with one line instead of a traceback."""
         if self.broken is not None:
             return
         self.spoken = self.spoken or bool(chunk)
@@ -100,24 +101,24 @@ class SessionBroker(Broker):
         super().dataReceived(chunk)
 
     def malformed(self, error: Exception) -> None:
-        """What came in is no PB, or over a bound."""
+        """Close the connection: what the server sent is not PB, or exceeds a limit."""
         self._break(f"{type(error).__name__}: {safe_str(error):.200}")
 
     def _break(self, why: str) -> None:
         self.refused, self.closed = why, True
-        self.broken = ProtocolMismatch(f"what answers there does not speak Perspective Broker: {why}")
+        self.broken = ProtocolMismatch(f"the server does not speak Perspective Broker: {why}")
         if self.factory.loggedIn:
-            log.warn("the server broke the protocol, the connection is closed: {why!r}", why=why)
+            log.warn("closed the connection: the server broke the protocol: {why}", why=why)
         self._transport.abortConnection()
 
     def connectionLost(self, reason: Any) -> None:  # type: ignore[override]
-        """From now on every call fails at once; those that wait, now."""
+        """Fail the pending calls, and from now on every other call."""
         self.disconnected = 1
         if self.ended is None:
             detail = safe_str(self.broken or reason.value).rstrip(".")
             closed = self.broken is None and reason.check(ConnectionDone)
             self.ended = self._suspected or Disconnected("the server closed it" if closed else detail)
-        # Before the calls that wait are told, which would have less to say.
+        # Report the loss before the pending calls fail: their errors would say less about the reason.
         if self.factory.lost is not None:
             self.factory.lost(self, reason)
         super().connectionLost(reason)
@@ -125,12 +126,12 @@ class SessionBroker(Broker):
     # Calls out.
 
     def _sendMessage(self, prefix: Any, perspective: Any, objectID: Any, message: Any, args: Any, kw: Any) -> Any:
-        """As stock's; but it never raises, has a deadline, and fails with the exception itself."""
+        """Send a call. Unlike stock's, never raises, has a deadline, and fails with the exception itself."""
         timeout = kw.pop("pbtimeout", CALL_TIMEOUT)
         wanted = kw.get("pbanswer", True)
         if self.ended is not None:
             return fail(self.ended.again()) if wanted else None
-        # A login has a deadline of its own.
+        # connect() keeps the deadline of a login.
         kw["pbtimeout"] = timeout if self.factory.loggedIn else None
         answer = super()._sendMessage(prefix, perspective, objectID, message, args, kw)
         if not isinstance(answer, Deferred):
@@ -138,7 +139,7 @@ class SessionBroker(Broker):
         return answer.addCallbacks(self._answered, self._failed)
 
     def _answered(self, result: Any) -> Any:
-        # An answer, so this session lives: what ended was somebody else's, of whom the server told.
+        # The server answered, so the session lives. The SessionEnded before was about another session.
         self._suspected = None
         return result
 
@@ -159,7 +160,7 @@ class SessionBroker(Broker):
     def proto_message(
         self, requestID: Any, objectID: Any, message: Any, answerRequired: Any, netArgs: Any, netKw: Any
     ) -> None:
-        """As stock's; a goodbye that is said to the mind, or to pbkit where there is no mind, is noted."""
+        """Serve a call. Note a goodbye, which the server sends to the mind, or to the object ``pbkit`` without one."""
         mind = self.factory.mind
         if message in (b"goodbye", "goodbye"):
             named = objectID in (PBKIT, PBKIT.decode())
@@ -173,9 +174,11 @@ class SessionBroker(Broker):
 
     def _goodbye(self, netArgs: Any) -> bool:
         """
+        Note a goodbye.
+
         :return: whether it is one: ``goodbye(reason, detail)``, the name of a class and a text.
         """
-        # Read twice, here and for the mind, so it must not hold a reference, which is to be read once.
+        # The arguments are read here and again for the mind. A reference must be read once only.
         if any(handles([b"list", netArgs])):
             return False
         args = self.unserialize(netArgs)
@@ -188,13 +191,13 @@ class SessionBroker(Broker):
         return True
 
     def end(self, error: SessionEnded) -> None:
-        """The session is over, though the connection may last: every later call fails with this. The first stays."""
+        """End the session, unless it has ended before. Every later call fails with `error`; the connection may last."""
         if self.ended is None:
             self.ended = error
             self.factory.over(error)
 
     def close(self) -> None:
-        """Close the connection when all that was written is sent."""
+        """Close the connection once everything written has been sent."""
         if not self.disconnected:
             self._transport.loseConnection()
 
@@ -206,17 +209,23 @@ class SessionBroker(Broker):
 
 class SessionFactory(ClientFactory):
     """
-    Makes the connection of one login.
+    Creates the connection of one login.
 
     :param clock: for every deadline.
-    :param mind: what the server may call, or None.
-    :param allowed: the exceptions that come back as what they were (`pbkit.client.exceptions.allowed`).
-    :param lost: told of the loss of a connection, with the broker and the reason; None when nobody wants one any more.
-    :ivar loggedIn: whether the login is through.
+    :param mind: what the server can call, or None.
+    :param allow: the user's own exception classes that the server may raise.
+    :param lost: called with the broker and the reason when the connection is lost.
+    :ivar allowed: the exceptions that are raised as what they are: see `pbkit.client.exceptions.allowed`.
+    :ivar mine: those among them that are the user's own.
+    :ivar lost: as the parameter; None once the login was given up.
+    :ivar newest: the connection that was made last.
+    :ivar over: called when the session ends.
+    :ivar loggedIn: True once the login has succeeded.
+    :raises TypeError: if `allow` contains something that is not an exception class.
     """
 
     protocol: Any = SessionBroker
-    #: Else each login is two lines in the log, and a log that nobody has begun keeps the last of them, brokers and all.
+    #: Otherwise each login would log two lines, and a log that is not started keeps the last lines, brokers and all.
     noisy = False
     clock: IReactorTime
 
@@ -224,19 +233,17 @@ class SessionFactory(ClientFactory):
         self,
         clock: IReactorTime,
         mind: Any,
-        allowed: dict[str, type[Exception]],
-        lost: Callable[[Any, Failure], None],
+        allow: Iterable[type[Exception]],
+        lost: Callable[[SessionBroker, Failure], None],
         *,
         hello: dict[str, Any] | None = None,
         **kw: Any,
     ) -> None:
         super().__init__(clock=clock, hello={**FEATURES, **(hello or {})}, **kw)
         self.mind = mind
-        self.allowed = allowed
-        self.lost: Callable[[Any, Failure], None] | None = lost
-        #: The user's own, of these.
-        self.mine: frozenset[type[Exception]] = frozenset()
-        #: The connection that was made last.
+        self.mine = frozenset(allow)
+        self.allowed = allowed(self.mine)
+        self.lost: Callable[[SessionBroker, Failure], None] | None = lost
         self.newest: SessionBroker | None = None
         self.over: Callable[[SessionEnded], None] = lambda error: None
         self.loggedIn = False

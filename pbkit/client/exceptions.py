@@ -1,9 +1,9 @@
 """
-What a server raised, as an exception again.
+Turns what a server raised back into an exception.
 
-Stock hands a client a `pb.CopiedFailure`: its type is bytes, it cannot be caught with ``except``, pickled or raised
-again, and awaiting it loses its class. Here a name that a peer sends is looked up in a table that the client made
-beforehand. Nothing is ever imported because a peer named it.
+Stock gives a client a `pb.CopiedFailure`: its type is bytes, ``except`` does not catch it, it can be neither pickled
+nor raised again, and awaiting it loses its class. Here the name that a peer sends is looked up in a table that the
+client created beforehand. Nothing is imported because a peer named it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from twisted.spread import pb
 
 from pbkit.errors import BY_NAME, AnonymousRefused, BadCredentials, Error, LoginRefused, RemoteError, SessionEnded
 
-#: What stock servers raise by themselves.
+#: The exceptions that stock servers raise.
 _STOCK: tuple[type[Exception], ...] = (
     pb.Error,
     pb.NoSuchMethod,
@@ -31,7 +31,7 @@ _STOCK: tuple[type[Exception], ...] = (
     cred.UnhandledCredentials,
 )
 
-#: Raised into a coroutine, these mean something else there: that it has returned.
+#: Never raised here: inside a coroutine these mean that it has returned.
 _NEVER = (StopIteration, StopAsyncIteration)
 
 
@@ -41,11 +41,11 @@ def _named(kind: type) -> str:
 
 def allowed(more: Iterable[type[Exception]] = ()) -> dict[str, type[Exception]]:
     """
-    The classes that come back as what they were, by qualified name: pbkit's errors, Python's built-in exceptions,
-    those that stock raises by itself, and more.
+    Return the exception classes that the client raises as what they are, by qualified name: pbkit's errors, Python's
+    built-in exceptions, those that stock servers raise, and more.
 
-    :param more: exception classes of the user's.
-    :raises TypeError: one of them is no exception class. `SystemExit` and its like are none, on purpose.
+    :param more: the user's own exception classes.
+    :raises TypeError: if one is not a subclass of Exception. `SystemExit` and the like are not, on purpose.
     """
     table: dict[str, type[Exception]] = {_named(kind): kind for kind in _STOCK}
     for kind in vars(builtins).values():
@@ -54,26 +54,26 @@ def allowed(more: Iterable[type[Exception]] = ()) -> dict[str, type[Exception]]:
     table.update(BY_NAME)
     for kind in more:
         if not (isinstance(kind, type) and issubclass(kind, Exception)) or issubclass(kind, _NEVER):
-            raise TypeError(f"allow takes exception classes, not {kind!r}")
+            raise TypeError(f"invalid allow: got {kind!r}, expected subclasses of Exception")
         table[_named(kind)] = kind
     return table
 
 
 def exceptionFrom(failure: Failure, table: Mapping[str, type[Exception]]) -> Exception | None:
     """
-    The exception that a failed call is about.
+    Return the exception that a failed call should raise.
 
-    :param failure: what stock fails the call with.
-    :param table: as made by `allowed`.
-    :return: None if nothing remote is in it: it is right as it is.
+    :param failure: what stock's broker fails the call with.
+    :param table: the result of `allowed`.
+    :return: None if the failure is not from the server and can stay as it is.
     """
     if not isinstance(failure, pb.CopiedFailure):
         if isinstance(failure.value, Exception) and not isinstance(failure.value, _NEVER):
             return None
-        # Sent by value, and no exception, or none to be raised into a coroutine.
+        # The server sent an object that is no exception, or one that must not be raised.
         value: object = failure.value
         return RemoteError(_named(type(value)), safe_str(failure.value))
-    # Everything in it is the peer's, and may be of any type.
+    # The peer chose everything in the failure, so each value can be of any type.
     state = vars(failure)
     name, text = _text(state.get("type")), _text(state.get("value"))
     kind = table.get(name)
@@ -91,7 +91,7 @@ def _text(value: Any) -> str:
 
 def _made(kind: type[Exception], text: str) -> Exception | None:
     if issubclass(kind, SessionEnded) and text.startswith(f"{kind.text}: "):
-        # The words of the class come again by themselves.
+        # The class adds its own text again.
         text = text[len(kind.text) + 2 :]
     elif issubclass(kind, Error) and text == kind.text:
         text = ""
@@ -102,7 +102,7 @@ def _made(kind: type[Exception], text: str) -> Exception | None:
         str(made)
         return made
     except Exception:
-        # It takes something else than a text.
+        # The constructor takes something else than one text.
         pass
     try:
         made = kind.__new__(kind)
@@ -113,7 +113,7 @@ def _made(kind: type[Exception], text: str) -> Exception | None:
 
 
 def _unquoted(text: str) -> str:
-    """The text of a `KeyError` is the repr of its key; another one would be put around it."""
+    """Return the key from the text of a `KeyError`, which is its repr. Otherwise the key would be quoted twice."""
     try:
         key = ast.literal_eval(text) if len(text) < 1000 and text[:1] in ("'", '"') else text
     except (ValueError, SyntaxError):
@@ -123,10 +123,10 @@ def _unquoted(text: str) -> str:
 
 def refusalFrom(error: Exception) -> Exception:
     """
-    What a login failed with, as a refusal.
+    Return the refusal for a failed login.
 
-    :param error: what the server raised, as an exception: pbkit's own, one of stock's, or anything.
-    :return: a `LoginRefused`, or what the user has allowed by name.
+    :param error: the exception that the server raised: pbkit's own, one of stock's, or any other.
+    :return: a `LoginRefused`.
     """
     if isinstance(error, LoginRefused):
         return error
@@ -137,7 +137,7 @@ def refusalFrom(error: Exception) -> Exception:
     elif isinstance(error, cred.LoginDenied) or type(error) is pb.Error:
         refusal = LoginRefused(text)
     elif isinstance(error, cred.LoginFailed):
-        # Stock says so by an error without a text.
+        # Stock's error for a wrong password has no text.
         refusal = BadCredentials(text)
     elif isinstance(error, RemoteError):
         if error.isA(cred.UnauthorizedLogin):

@@ -1,5 +1,5 @@
 """
-The client's side.
+`ClientFactory`: stock's client factory, with a hello and str credentials.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.spread import pb
 from twisted.spread.jelly import globalSecurity
 
-from pbkit.client.instance import seat
+from pbkit.client.instance import instanceId
 from pbkit.wire.broker import Broker
 from pbkit.wire.hello import ENTRIES, PROGRAM, checked, sayHello
 from pbkit.wire.profile import STRICT, Profile
@@ -20,21 +20,21 @@ from pbkit.wire.profile import STRICT, Profile
 
 class ClientFactory(pb.PBClientFactory):
     """
-    A client of Perspective Broker. Servers may be stock.
+    A Perspective Broker client. The server can be stock.
 
-    Before its first login with a name, a connection tells the server which running program it is, as ``program`` in its
-    hello: see `pbkit.client.instance`. A ``program`` of one's own in `hello` stays, and "" says nothing.
+    Before its first login with a user name, a connection sends the server its client instance id, as ``program`` in the
+    hello: see `pbkit.client.instance`. To send another id, pass ``program`` in `hello`; "" sends none.
 
-    :param unsafeTracebacks: as stock's.
-    :param security: as stock's.
-    :param hello: what to declare of this client to a server of pbkit's: a small dict of str to plain values.
+    :param unsafeTracebacks: as in stock.
+    :param security: as in stock.
+    :param hello: what this client declares to a pbkit server: a small dict of str to plain values.
     :param clock: for every deadline; by default the reactor that the transport belongs to.
-    :raises Error: the hello is something else.
+    :raises Error: if the hello is invalid.
     """
 
     protocol: Any = Broker
     profile: Profile = STRICT
-    #: Whether it says which running program it is.
+    #: Whether to send the client instance id.
     introduces = True
 
     def __init__(
@@ -51,7 +51,7 @@ class ClientFactory(pb.PBClientFactory):
         self._introducedAlready = False
 
     def clientConnectionMade(self, broker: Any) -> None:
-        """Says hello first, if there is something to say: calls are served in order, so before any login."""
+        """Send the hello before anything else. The server serves calls in order, so it precedes any login."""
         self._introducedAlready = False
         if self.hello is not None:
             sayHello(broker, self.hello)
@@ -59,10 +59,10 @@ class ClientFactory(pb.PBClientFactory):
 
     def login(self, credentials: Any, client: Any = None) -> Deferred[Any]:
         """
-        Log in. As stock's, but user name and password may be str, where stock raises TypeError.
+        Log in. Unlike in stock, user name and password can be str.
 
         :param credentials: an `IUsernamePassword` or `IAnonymous`.
-        :param client: the mind: a `pb.Referenceable` that the server may call, or None.
+        :param client: the mind: a `pb.Referenceable` that the server can call, or None.
         :return: a Deferred of a `RemoteReference` to the avatar.
         """
         if IAnonymous.providedBy(credentials):
@@ -74,13 +74,13 @@ class ClientFactory(pb.PBClientFactory):
         return root.addCallback(self._cbSendUsername, name, _bytes(credentials.password), client)
 
     def _introduced(self, root: Any, name: bytes) -> Any:
-        """Say which program this is, once for each connection. Nothing is waited for: calls are served in order."""
+        """Send the client instance id, once per connection, without waiting: the server serves calls in order."""
         broker: Any = self._broker
         said = self.hello or {}
         wanted = self.introduces and not self._introducedAlready and PROGRAM not in said and len(said) < ENTRIES
         if wanted and isinstance(name, bytes):
             self._introducedAlready = True
-            sayHello(broker, {**said, PROGRAM: seat(broker, name)})
+            sayHello(broker, {**said, PROGRAM: instanceId(broker, name)})
         return root
 
 

@@ -1,16 +1,16 @@
 """
-Which running program a client is, as it tells servers: so that it is not locked out by its own ghost.
+The client instance id: which running program a client is, so that it can reclaim its own stale session.
 
-When a connection breaks, the client often knows long before the server does. It connects again, and finds its place
-taken: by itself, on the old connection. So each program makes up a text at its start, and says it before each login. A
-server of pbkit's that finds no room then ends the session of the same user and the same text; see "Reclaim" at
-`pbkit.sessions.login.arbitration.Arbitration`.
+When a connection breaks, the client often knows long before the server does. It reconnects, and a limit on sessions
+refuses it because of its own stale session on the old connection. Therefore each program makes up a random id when it
+starts, and sends it before each login. A pbkit server that has no room then ends the session with the same user and the
+same id; see "Reclaim" at `pbkit.sessions.login.arbitration.Arbitration`.
 
-That must never be a session that lives. A program may be logged in twice on purpose, and were both told apart by
-nothing, each of two that come back whenever they are thrown out would throw out the other, for ever. The server cannot
-know which connections live; this end does. So the text names a *seat* in the program, of which each live connection
-has its own: ``5b0e….0``, ``5b0e….1``. One that is made when another is lost gets its seat. Most programs have one
-connection for each user, and never leave seat 0.
+That must never end a session whose connection lives. A program may be logged in twice on purpose. If both log-ins sent
+the same id, and both reconnect whenever they are disconnected, they would disconnect each other forever. The server
+cannot know which connections live, but the client can. So the id ends with a number that each live connection has for
+itself: ``5b0e….0``, ``5b0e….1``. A connection that replaces a lost one gets its number. Most programs have one
+connection per user, and only ever use number 0.
 """
 
 from __future__ import annotations
@@ -20,47 +20,48 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-#: For how many user names without a live connection it is remembered which server had which seat.
+#: For how many user names without a live connection it is remembered which server had which number.
 REMEMBERED = 1000
 
 
-class Seats:
+class InstanceIds:
     """
-    The seats of one program.
+    Hands out the client instance ids of one program.
 
-    User names are apart: what a server compares is of one user anyway. Of the seats that are free a server's own last
-    one comes first, so that two servers whose connections broke at once each find their own ghost again.
+    User names are kept apart, because a server compares the ids of one user only. Of the free numbers, the last one
+    that the same server had comes first: if the connections to two servers break at once, each server gets its own id
+    again.
     """
 
     def __init__(self) -> None:
         self._program = secrets.token_hex(16)
-        self._names: dict[bytes, _Name] = {}
+        self._users: dict[bytes, _UserNumbers] = {}
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._users)
 
     def take(self, name: bytes, server: str) -> tuple[str, Callable[[], None]]:
         """
-        A seat for a connection.
+        Take an id for a connection.
 
-        :param name: the user's.
-        :param server: what tells servers apart, such as the address; may be "".
-        :return: the text to say, and what is to be called when the connection is lost.
+        :param name: the user name.
+        :param server: identifies the server, for example by its address; may be "".
+        :return: the id, and a function to call when the connection is lost.
         """
-        seats = self._names.pop(name, None) or _Name()
-        # The last in the table is whoever was here last.
-        self._names[name] = seats
-        number = seats.take(server)
-        while len(self._names) > REMEMBERED:
-            oldest = next((one for one, its in self._names.items() if not its.taken), None)
+        numbers = self._users.pop(name, None) or _UserNumbers()
+        # The users are in the order of their last login.
+        self._users[name] = numbers
+        number = numbers.take(server)
+        while len(self._users) > REMEMBERED:
+            oldest = next((user for user, its in self._users.items() if not its.taken), None)
             if oldest is None:
                 break
-            del self._names[oldest]
-        return f"{self._program}.{number}", lambda: seats.give(number)
+            del self._users[oldest]
+        return f"{self._program}.{number}", lambda: numbers.free(number)
 
 
-class _Name:
-    """The seats of one user name: for each that was ever taken, the server that had it last."""
+class _UserNumbers:
+    """The numbers of one user name, and for each the server that had it last."""
 
     def __init__(self) -> None:
         self.taken: set[int] = set()
@@ -68,47 +69,48 @@ class _Name:
         self._servers: dict[int, str] = {}
 
     def take(self, server: str) -> int:
-        # The one that was lost last: those from long ago have no ghost any more.
+        # Prefer the number that was freed last: those from long ago have no stale session any more.
         number = next((number for number, last in reversed(self._free.items()) if last == server), None)
         if number is None:
-            # All numbers below are taken or free, so the next one is how many there are.
+            # All numbers below len(self._servers) are taken or free, so that one is new.
             number = min(self._free, default=len(self._servers))
         self._free.pop(number, None)
         self.taken.add(number)
         self._servers[number] = server
         return number
 
-    def give(self, number: int) -> None:
+    def free(self, number: int) -> None:
         if number in self.taken:
             self.taken.remove(number)
             self._free[number] = self._servers[number]
 
 
-_seats = Seats()
+_ids = InstanceIds()
 
 
 def _renew() -> None:
-    global _seats
-    _seats = Seats()
+    global _ids
+    _ids = InstanceIds()
 
 
 if hasattr(os, "register_at_fork"):
-    # A child that was forked is another program, and its parent goes on.
+    # A forked child is another program, and its parent goes on.
     os.register_at_fork(after_in_child=_renew)
 
 
-def seat(broker: Any, name: bytes) -> str:
+def instanceId(broker: Any, name: bytes) -> str:
     """
-    The text that a connection says: a seat of its own, until it is lost.
+    Return the client instance id for a connection. It belongs to the connection until that is lost.
 
-    :param broker: a broker of pbkit's, connected.
-    :param name: of the user who logs in first.
+    :param broker: a connected pbkit broker.
+    :param name: the name of the user who logs in first.
     """
-    text, give = _seats.take(name, _serverOf(broker.transport))
-    broker.notifyOnDisconnect(give)
+    text, free = _ids.take(name, _serverOf(broker.transport))
+    broker.notifyOnDisconnect(free)
     return text
 
 
-def _serverOf(transport: Any) -> str:
-    address = transport.getPeer() if hasattr(transport, "getPeer") else None
+def _serverOf(transport: object) -> str:
+    getPeer = getattr(transport, "getPeer", None)
+    address = None if getPeer is None else getPeer()
     return f"{getattr(address, 'host', '')} {getattr(address, 'port', '')} {getattr(address, 'name', '')}"

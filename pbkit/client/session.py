@@ -1,5 +1,5 @@
 """
-A client's login while it lasts.
+`ClientSession`: a client's login while it lasts.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from twisted.spread import pb
 from pbkit.client.connection import SessionBroker
 from pbkit.errors import LoggedOut, SessionEnded
 
-#: How long to wait for the connection to close, in seconds. Closing is all but immediate, save for a TLS peer that
-#: never says goodbye, or one that does not read.
+#: How long to wait for the connection to close, in seconds. Closing takes no time, unless a TLS peer never confirms it,
+#: or the peer does not read.
 GOODBYE = 1.0
 
 
 class ClientSession(pb.Jellyable):
     """
-    One login, from the client's side; made by `pbkit.connect`. May be sent to the server as an argument: it arrives
-    as the avatar's reference does.
+    A login, from the client's side, as returned by `pbkit.connect`. It can be sent to the server as an argument, where
+    it arrives as the avatar's reference would.
 
     :ivar reference: stock's `RemoteReference` to the avatar.
     """
@@ -40,20 +40,20 @@ class ClientSession(pb.Jellyable):
 
     @property
     def ended(self) -> SessionEnded | None:
-        """Why this session is over, or None."""
+        """Why this session has ended, or None."""
         return self._broker.ended
 
     def callRemote(self, method: str | bytes, *args: Any, **kw: Any) -> Deferred[Any]:
         """
         Call ``perspective_<method>`` of the avatar.
 
-        Never raises. The Deferred always fires: with the answer; with what the server raised, as the class that it was
-        or as `RemoteError`; with `SessionEnded` if the session is over; with `CallTimedOut`; or with what is wrong with
-        the arguments. All this holds for the references too that are in answers, however deep, and in what
-        the mind is called with.
+        Never raises. The Deferred always fires: with the answer; with the exception that the server raised, as its own
+        class or as `RemoteError`; with `SessionEnded` if the session has ended; with `CallTimedOut`; or with an error
+        about the arguments. The same holds for the references that the client receives in answers, however deep, and in
+        calls on its mind.
 
-        :param pbtimeout: how long the server has to answer, in seconds, 30 by default; None is without a deadline.
-        :param pbanswer: False asks for no answer: the Deferred has fired already, with None.
+        :param pbtimeout: how many seconds the server has to answer, 30 by default; None: no deadline.
+        :param pbanswer: False asks for no answer; the Deferred has already fired, with None.
         """
         try:
             answer = self.reference.callRemote(method, *args, **kw)
@@ -63,7 +63,7 @@ class ClientSession(pb.Jellyable):
 
     def whenEnded(self) -> Deferred[SessionEnded]:
         """
-        :return: a Deferred of why this session is over, once it is; it never fails.
+        Return a Deferred that fires with a `SessionEnded` when this session ends. It never fails.
         """
         if self.ended is not None:
             return succeed(self.ended)
@@ -73,16 +73,16 @@ class ClientSession(pb.Jellyable):
 
     def close(self) -> Deferred[None]:
         """
-        Log out and close the connection. Idempotent; every later call fails with `LoggedOut`.
+        Log out and close the connection. Idempotent. Every later call fails with `LoggedOut`.
 
-        :return: a Deferred that fires, never fails, when the connection is closed: within a second or so, whatever the
-            server does. Cancelled, the connection is cut off at once.
+        :return: a Deferred that fires when the connection is closed: within about a second, whatever the server does.
+            It never fails. Cancelling it aborts the connection at once.
         """
         broker = self._broker
         if broker.disconnected:
             return succeed(None)
         if self.reference.doRefCount:
-            # Now, not when the last frame that holds the reference has gone: this is what logs out.
+            # Dropping the reference is what logs out. Drop it now, not when the last frame that holds it is gone.
             self.reference.doRefCount = 0
             broker.sendDecRef(self.reference.luid)
         broker.end(LoggedOut())
@@ -92,7 +92,7 @@ class ClientSession(pb.Jellyable):
         return closing(gone, broker)
 
     def jellyFor(self, jellier: Any) -> Any:
-        """`IJellyable`."""
+        """Send the avatar's reference in its place: see `IJellyable`."""
         return self.reference.jellyFor(jellier)
 
     def _lost(self, broker: SessionBroker, reason: Failure) -> None:
@@ -112,9 +112,9 @@ class ClientSession(pb.Jellyable):
 
 def closing(gone: Deferred[None], broker: SessionBroker) -> Deferred[None]:
     """
-    Wait for a connection to close, not for ever.
+    Wait for a connection to close, and abort it after `GOODBYE` seconds.
 
-    :param gone: fires when it is closed.
+    :param gone: fires when the connection is closed.
     """
     clock = broker.factory.clock
 

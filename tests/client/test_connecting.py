@@ -333,8 +333,8 @@ class LoginTests(MemoryTestCase):
             ({"mind": object()}, TypeError, "pb.Referenceable"),
             ({"timeout": 0}, ValueError, "above 0"),
             ({"timeout": float("nan")}, ValueError, "above 0"),
-            ({"allow": [SystemExit]}, TypeError, "exception classes"),
-            ({"allow": ["x"]}, TypeError, "exception classes"),
+            ({"allow": [SystemExit]}, TypeError, "subclasses of Exception"),
+            ({"allow": ["x"]}, TypeError, "subclasses of Exception"),
         ):
             given: dict[str, Any] = {"endpoint": self.endpoint, "credentials": users(), **kw}
             d = pbkit.connect(reactor=self.clock, **given)
@@ -358,7 +358,7 @@ class StepTests(MemoryTestCase):
         """A connection that does not come says what to look at."""
         for why, said in (
             (ConnectionRefusedError(111, "refused"), "is the server running"),
-            (DNSLookupError("no such host"), "is the name of the host right"),
+            (DNSLookupError("no such host"), "is the host name right"),
             (OSError(101, "Network is unreachable"), "Network is unreachable"),
         ):
             self.endpoint.answer = fail(why)
@@ -397,7 +397,7 @@ class StepTests(MemoryTestCase):
         """A server that is stuck in each step, with what is said of it."""
         return [
             ("connecting", Memory(None, Deferred()), None),
-            ("not even a greeting", Memory(Factory.forProtocol(Says)), None),
+            ("waiting for a greeting", Memory(Factory.forProtocol(Says)), None),
             ("logging in", Memory(serve(self.realm)), self.stuck),
         ]
 

@@ -11,77 +11,77 @@ from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import CachingRealm, ClientFactory, dropin
-from pbkit.client.instance import REMEMBERED, Seats
+from pbkit.client.instance import REMEMBERED, InstanceIds
 from tests.support import Recorder, Wire, serve
 from tests.transcripts import environment
 
 FORK = """
 import os
 from pbkit.client import instance as program
-here = program._seats.take(b"alice", "")[0]
+here = program._ids.take(b"alice", "")[0]
 read, write = os.pipe()
 if not os.fork():
-    os.write(write, program._seats.take(b"alice", "")[0].encode())
+    os.write(write, program._ids.take(b"alice", "")[0].encode())
     os._exit(0)
 os.wait()
 print(here, os.read(read, 100).decode())
 """
 
 
-class SeatTests(SynchronousTestCase):
-    """`Seats`."""
+class InstanceIdTests(SynchronousTestCase):
+    """`InstanceIds`."""
 
     def test_aProgramIsNotGuessed(self) -> None:
         """Each program has 128 bits of its own."""
-        texts = {Seats().take(b"alice", "")[0] for _ in range(50)}
+        texts = {InstanceIds().take(b"alice", "")[0] for _ in range(50)}
         self.assertEqual(len(texts), 50)
         self.assertEqual({len(text.partition(".")[0]) for text in texts}, {32})
 
     def test_liveConnectionsAreApart(self) -> None:
         """No two live connections of one user say the same; one that comes after a lost one says what that did."""
-        seats = Seats()
-        (first, loseFirst), (second, loseSecond) = seats.take(b"alice", "s"), seats.take(b"alice", "s")
+        ids = InstanceIds()
+        (first, loseFirst), (second, loseSecond) = ids.take(b"alice", "s"), ids.take(b"alice", "s")
         self.assertNotEqual(first, second)
         loseFirst()
-        self.assertEqual(seats.take(b"alice", "s")[0], first)
+        self.assertEqual(ids.take(b"alice", "s")[0], first)
         loseSecond()
         loseSecond()
-        third, _ = seats.take(b"alice", "s")
+        third, _ = ids.take(b"alice", "s")
         self.assertEqual(third, second)
-        self.assertNotIn(seats.take(b"alice", "s")[0], {first, second})
+        self.assertNotIn(ids.take(b"alice", "s")[0], {first, second})
 
     def test_whoWasLostLastHasTheGhost(self) -> None:
-        """Of several that are free it is the seat of the connection that was lost last."""
-        seats = Seats()
-        taken = [seats.take(b"alice", "s") for _ in range(4)]
+        """Of several that are free it is the id of the connection that was lost last."""
+        ids = InstanceIds()
+        taken = [ids.take(b"alice", "s") for _ in range(4)]
         for number in (1, 3, 0):
             taken[number][1]()
-        self.assertEqual([seats.take(b"alice", "s")[0] for _ in range(3)], [taken[n][0] for n in (0, 3, 1)])
+        self.assertEqual([ids.take(b"alice", "s")[0] for _ in range(3)], [taken[n][0] for n in (0, 3, 1)])
 
     def test_usersAreApart(self) -> None:
         """What one user's connections say does not depend on another's, nor on who comes back first."""
-        seats = Seats()
-        alice, _ = seats.take(b"alice", "s")
-        bob, _ = seats.take(b"bob", "s")
+        ids = InstanceIds()
+        alice, _ = ids.take(b"alice", "s")
+        bob, _ = ids.take(b"bob", "s")
         self.assertEqual(alice, bob)
 
     def test_serversFindTheirOwnGhosts(self) -> None:
         """If the connections to two servers break at once, each server is told the same as before, in any order."""
-        seats = Seats()
-        (one, loseOne), (two, loseTwo) = seats.take(b"alice", "one"), seats.take(b"alice", "two")
+        ids = InstanceIds()
+        (one, loseOne), (two, loseTwo) = ids.take(b"alice", "one"), ids.take(b"alice", "two")
         loseOne()
         loseTwo()
-        self.assertEqual(seats.take(b"alice", "two")[0], two)
-        self.assertEqual(seats.take(b"alice", "one")[0], one)
+        self.assertEqual(ids.take(b"alice", "two")[0], two)
+        self.assertEqual(ids.take(b"alice", "one")[0], one)
 
     def test_bounded(self) -> None:
         """Names that have no connection any more are forgotten in the end, those that have are not."""
-        seats = Seats()
-        mine, _ = seats.take(b"alice", "s")
+        ids = InstanceIds()
+        mine, _ = ids.take(b"alice", "s")
         for number in range(2 * REMEMBERED):
-            seats.take(b"user%d" % number, "s")[1]()
-        self.assertEqual(len(seats), REMEMBERED)
-        self.assertNotEqual(seats.take(b"alice", "s")[0], mine)
+            ids.take(b"user%d" % number, "s")[1]()
+        self.assertEqual(len(ids), REMEMBERED)
+        self.assertNotEqual(ids.take(b"alice", "s")[0], mine)
 
     def test_forkedChildIsAnotherProgram(self) -> None:
         """A child process that goes on from where its parent was is not taken for it."""

@@ -134,7 +134,7 @@ class CommandTests(SynchronousTestCase):
             (f"tcp:127.0.0.1:{http}", 20, "ProtocolMismatch", 3, "it is an HTTP server"),
             (f"tcp:127.0.0.1:{bye}", 20, "ProtocolMismatch", 3, "does not speak Perspective Broker"),
             (f"tcp:127.0.0.1:{silent}", 0.4, "TimedOut", 6, "is it a Perspective Broker server"),
-            (overTls(plain), 20, "TlsFailed", 3, "does the server speak TLS"),
+            (overTls(plain), 20, "TlsFailed", 3, "does the server use TLS"),
             (overTls(tls), 20, "TlsFailed", 3, "trustRoots="),
             (overTls(silent), 0.4, "TimedOut", 6, "with TLS or without"),
             (f"tcp:127.0.0.1:{tls}", 0.4, "TimedOut", 6, "with TLS or without"),
