@@ -12,7 +12,7 @@ from typing import Any
 from twisted.spread import pb
 
 from pbkit.errors import BadMind, Error
-from pbkit.wire.lazily import Lazily
+from pbkit.wire.compact import Lazily
 
 #: The length of an answer to a challenge: an MD5.
 RESPONSE = 16

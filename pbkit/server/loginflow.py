@@ -22,10 +22,9 @@ from pbkit.server.arguments import LoginArguments, StockArguments
 from pbkit.server.attempts import Try
 from pbkit.sessions.login.refusals import refusalFor
 from pbkit.wire.broker import Broker
-from pbkit.wire.channel import Channel
+from pbkit.wire.channel import Channel, SharedTables
 from pbkit.wire.prelogin.state import PreloginState
 from pbkit.wire.profile import Profile
-from pbkit.wire.shared import SharedTables
 
 log = Logger()
 

@@ -1,42 +1,50 @@
 """
-`Broker`: stock's, with channels, bounds, and calls that always come back.
+`Broker`: stock's, with channels, limits, and calls that always complete.
 """
 
 from __future__ import annotations
 
 import time
-from inspect import iscoroutine
-from typing import Any, cast
+from collections.abc import Callable, Iterable, MutableMapping
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python import threadable
 from twisted.python.reflect import safe_str
 from twisted.spread import banana, pb
 from twisted.spread.banana import BananaError
 from twisted.spread.jelly import globalSecurity
 
-from pbkit.errors import Disconnected
+from pbkit.errors import Disconnected, SessionEnded
 from pbkit.interfaces import current
 from pbkit.wire import codec
-from pbkit.wire.backlog import deepen
-from pbkit.wire.calls import shared
+from pbkit.wire.calls import CallDeadlines
+from pbkit.wire.channel import Channel
+from pbkit.wire.compact import STOCK_TABLES, Few, Makers
+from pbkit.wire.connection import ConnectionPart
 from pbkit.wire.hello import Hello
 from pbkit.wire.inbound import Inbound
 from pbkit.wire.jelly.expressions import countLists
-from pbkit.wire.jelly.registry import allowsPlain
-from pbkit.wire.lazily import EMPTY
-from pbkit.wire.peer import Peer, peerOf
+from pbkit.wire.jelly.registry import STOCK, Registry, allowsPlain
+from pbkit.wire.outbound import Outbound
+from pbkit.wire.peer import Peer, clockOf, peerOf
 from pbkit.wire.peerlog import PeerLog
 from pbkit.wire.prelogin.state import PreloginState
-from pbkit.wire.profile import STRICT, Limits, Profile
-from pbkit.wire.profile import Calls as CallBounds
-from pbkit.wire.routes import Routes
+from pbkit.wire.profile import STRICT, Calls, Limits, Profile
+from pbkit.wire.references import Invoker
 from pbkit.wire.wellknown import LOGIN, PBKIT
 
-#: The most that a refused message may say of itself in the log, in characters.
+#: How many characters of a refused message the log may have.
 CUT = 200
 
-#: How many arguments a command has.
+#: For how many references of ended sessions a connection remembers how they ended. The oldest are forgotten first:
+#: a call on one of these is answered "Invalid Object ID", like a call on one that never existed. This is ten times
+#: stock's limit of 1,024 references for a connection.
+TOMBSTONES = 10_240
+
+#: How many arguments each command has.
 _ARGUMENTS = {
     "version": 1,
     "message": 6,
@@ -49,63 +57,158 @@ _ARGUMENTS = {
     "didNotUnderstand": 1,
 }
 
+#: The tables that `Broker.tidy` releases if they are empty: those that are used by log-ins, calls and pings.
+_RELEASED = ("_localCleanup", "_tombstones", "localObjects", "luids", "remotelyCachedObjects", "waitingForAnswers")
+
 log = Logger()
 
 
-class Broker(Routes):
+class EndedReferences(dict[int, tuple[SessionEnded, int]]):
     """
-    One connection. Brings each message to the channel that it belongs to, and serves what belongs to none, such
-    as the login root, from its own tables, as stock does.
+    The references of ended sessions that the client still holds.
 
-    :param isClient: whether this end connected.
+    By id: the error that a call on the reference is answered, and how often the client holds it. Stock closes the
+    connection of a client that releases a reference which is not in its table.
+    """
+
+    __slots__ = ()
+
+    def put(self, error: SessionEnded, references: Iterable[tuple[int, Any]]) -> None:
+        """
+        Add the references of a session.
+
+        :param error: how the session ended.
+        :param references: what its tables had, by id.
+        """
+        for luid, local in references:
+            self[luid] = (error, local.refcount)
+        while len(self) > TOMBSTONES:
+            del self[next(iter(self))]
+
+    def error(self, luid: int) -> SessionEnded:
+        """Return a new exception to answer a call with."""
+        return self[luid][0].again()
+
+    def letGo(self, luid: int) -> bool:
+        """Count one reference less; return True if it was the last."""
+        error, references = self.pop(luid)
+        if references > 1:
+            self[luid] = (error, references - 1)
+        return references <= 1
+
+
+class Broker(Invoker):
+    """
+    One connection.
+
+    It brings each message to the channel that owns the message's target, or serves it from its own tables, as stock
+    does: the login root, and sessions that share these tables.
+
+    :param isClient: True at the end that connected.
     :param security: as stock's.
-    :ivar refused: why we closed the connection, or None.
-    :ivar closed: whether nothing that comes in is served any more.
+    :ivar refused: why this end closed the connection, or None.
+    :ivar closed: True once nothing that arrives is served any more.
+    :ivar registry: the classes that may be made of what the other end sends.
+    :ivar inbound: the part that receives.
+    :ivar outbound: the part that sends.
+    :ivar prelogin: the part that decides what may be done before login.
+    :ivar message: the message that is being served, as received.
+    :ivar answering: the request id of the call that is being served, or None if it wants no answer.
+    :ivar vocabulary: True if the dialect `pb` is spoken, which abbreviates common words.
+    :ivar plain: True if plain data may bypass jelly.
+    :ivar fast: True if received messages may bypass jelly, too: not before login.
+    :ivar owners: the channel of each id that was handed out in a channel.
+    :ivar callers: for each call that waits for an answer, the channel or connection that made it.
+    :ivar cachers: the channel that received each copy of a Cacheable of the other end.
     """
 
     profile: Profile = STRICT
+    registry: Registry = STOCK
     refused: str | None = None
     closed = False
-    prelogin: PreloginState
-    _peerLog: PeerLog | None = None
     prefixLimit: Any = 64
+    outgoingSymbolCount = 0
+    _peerLog: PeerLog | None = None
+    _deadlines: CallDeadlines | None = None
+    factory: Any
 
     __slots__ = (
+        "_channels",
         "_pbkitPeer",
         "_root",
+        "_tombstones",
         "answering",
+        "cachers",
+        "callers",
+        "connects",
         "currentDialect",
+        "currentLocalID",
+        "currentRequestID",
         "fast",
         "inbound",
+        "isClient",
+        "locallyCachedObjects",
         "message",
+        "outbound",
+        "owners",
+        "pageProducers",
         "plain",
         "prelogin",
+        "security",
         "vocabulary",
     )
 
+    tables: ClassVar[Makers] = {
+        **STOCK_TABLES,
+        "_channels": Few,
+        "_tombstones": EndedReferences,
+        "cachers": dict,
+        "callers": Few,
+        "owners": Few,
+    }
+
+    if TYPE_CHECKING:
+        owners: MutableMapping[int, Channel]
+        callers: MutableMapping[int, ConnectionPart]
+        cachers: MutableMapping[Any, Channel]
+        _channels: MutableMapping[Channel, None]
+        _tombstones: EndedReferences
+        inbound: Inbound
+        prelogin: PreloginState
+
     def __init__(self, isClient: Any = 1, security: Any = globalSecurity) -> None:
-        super().__init__(isClient, security)
-        self.inbound: Any = None
-        # While somebody is about to log in.
-        self._root: Any = None
+        super().__init__()
+        # Stock releases this list when the dialect is agreed on.
+        self.connects: Any = []
+        self.isClient = isClient
+        self.security = security
+        self.currentRequestID = self.currentLocalID = 0
         self.currentDialect: Any = None
-        #: Whether plain data takes the fast way, and whether the vocabulary of the dialect `pb` is spoken.
-        self.plain = self.vocabulary = False
-        #: Whether what comes in takes the fast way too: not while the gate is closed.
-        self.fast = False
-        #: The request that is being served, if it is to be answered.
+        self.outbound = Outbound(self)
+        # The login root, while a login may be in progress.
+        self._root: Any = None
+        self.plain = self.vocabulary = self.fast = False
         self.answering: Any = None
-        #: The message that is being served, as it came.
         self.message = b""
 
     @property
+    def connection(self) -> Broker:  # type: ignore[override]
+        """This connection."""
+        return self
+
+    @property
+    def clock(self) -> IReactorTime | None:
+        """The clock that deadlines are kept by, or None if none is known."""
+        return clockOf(self)
+
+    @property
     def peer(self) -> Peer:
-        """The connection as sessions see it."""
+        """This connection as sessions see it."""
         return peerOf(self)
 
     @property
     def peerLog(self) -> PeerLog:
-        """What may be written into the log because of this connection."""
+        """The lines that this connection may cause in the log."""
         if self._peerLog is None:
             clock = self.clock
             seconds = time.monotonic if clock is None else clock.seconds
@@ -115,53 +218,50 @@ class Broker(Routes):
     # Bytes.
 
     def connectionMade(self) -> None:
-        """As stock's, once there is room."""
+        """As stock's, as soon as the server has room for the connection."""
         clock = self.clock
-        # A server of ours has a watch, and may have a gate.
+        # A server of pbkit's has a monitor, and may have a gate.
         monitorOf = getattr(self.factory, "monitorOf", None)
-        watch = None if monitorOf is None or clock is None else monitorOf(clock)
-        self.prelogin = PreloginState(self, watch, getattr(self.factory, "gated", False))
+        monitor = None if monitorOf is None or clock is None else monitorOf(clock)
+        self.prelogin = PreloginState(self, monitor, getattr(self.factory, "gated", False))
+        self.inbound = Inbound(self, *self.prelogin.limits())
         self.setPrefixLimit(banana._PREFIX_LIMIT)
         self.currentDialect = None
-        if not self.isClient:
-            deepen(self.transport)
         if self.prelogin.arrive():
             self.greet()
 
     def greet(self) -> None:
-        """Say what is spoken here. Small messages leave at once: they wait for no acknowledgement."""
+        """Send the list of dialects, without waiting for acknowledgements of small packets from now on."""
         setTcpNoDelay = getattr(self.transport, "setTcpNoDelay", None)
         if setTcpNoDelay is not None:
             setTcpNoDelay(True)
         super().connectionMade()
 
     def setPrefixLimit(self, limit: Any) -> None:
-        """As stock's, which calls it when the connection is made; without its two numbers of 80 bytes."""
+        """As stock's, which also computes two numbers that take 80 bytes each and are not needed here."""
         if limit != self.prefixLimit:
             self.prefixLimit = limit
-        if self.inbound is None:
-            self.inbound = Inbound(self, *self.prelogin.limits())
 
-    def applyLimits(self, limits: Limits, calls: CallBounds) -> None:
-        """Other bounds from now on: the gate has opened, or closed."""
+    def applyLimits(self, limits: Limits, calls: Calls) -> None:
+        """Apply other limits from now on, because the gate has opened or closed."""
         self.fast = self.plain and not self.prelogin.closed
         self.inbound.limit(limits, calls)
 
     def dataReceived(self, chunk: bytes) -> None:
-        """As stock's, but linear, and bounded."""
+        """As stock's, but in linear time, and within the limits."""
         self.prelogin.received(len(chunk))
         self.inbound.received(chunk)
 
     def _selectDialect(self, dialect: Any) -> None:
-        """As stock's. From now on plain data takes the fast way, if nobody has a say in what is plain."""
+        """As stock's. From now on plain data bypasses jelly, unless the program has a say in what is plain."""
         self.vocabulary = dialect == b"pb"
         self.plain = type(self).expressionReceived is Broker.expressionReceived and allowsPlain(self.security)
         self.fast = self.plain and not self.prelogin.closed
-        # Ours, not one more that came in.
+        # The constant, not another copy of it for each connection.
         super()._selectDialect(b"pb" if self.vocabulary else dialect)
 
     def messageReceived(self, message: bytes) -> None:
-        """One whole message came in."""
+        """Serve one whole message."""
         self.message = message
         try:
             if self.fast:
@@ -170,7 +270,7 @@ class Broker(Routes):
                     self._plainReceived(message, call)
                     return
                 most = self.profile.limits.jelly
-                # Those within strings are counted too at first.
+                # The quick count includes bytes within strings. Only if it is over the limit is the exact one made.
                 if message.count(b"\x80") > most and countLists(codec.decode(message, self.vocabulary)) > most:
                     self.refuse(f"limits.jelly: more than {most} lists in a message that is not plain")
                     return
@@ -189,11 +289,11 @@ class Broker(Routes):
             self.malformed(error)
 
     def _agree(self, said: Any) -> None:
-        """The first thing that is said: which dialect is spoken, or which are offered."""
+        """Receive the first message: the dialect that the client chose, or those that the server offers."""
         offered = said if self.isClient and isinstance(said, list) else [said]
         if self.profile.hideErrors and not any(each in self.knownDialects for each in offered):
-            # Stock writes all of it into the log, and goes on to the next.
-            self.malformed(codec.Malformed("a dialect that is not spoken here"))
+            # Stock writes all of it into the log, and keeps the connection open.
+            self.malformed(codec.Malformed("unsupported protocol dialect: expected one of 'pb', 'none'"))
         else:
             self.callExpressionReceived(said)
 
@@ -220,7 +320,7 @@ class Broker(Routes):
 
     def malformed(self, error: Exception) -> None:
         """
-        What came in is no PB, or over a bound.
+        Close the connection, because what was received is not Perspective Broker, or over a limit.
 
         :raises Exception: in drop-in use, as stock does.
         """
@@ -229,40 +329,147 @@ class Broker(Routes):
         self.refuse(f"{type(error).__name__}: {safe_str(error)}"[:CUT])
 
     def refuse(self, why: str) -> None:
-        """Close the connection, and say in one line why. What it sends from now on is not served."""
+        """Close the connection now, with one line in the log. Nothing that arrives after this is served."""
         if self.closed:
             return
         self.refused = why
         self.closed = True
         users = sorted({each.session.avatarId for each in self._channels if each.session is not None})
         log.warn(
-            "the connection of {peer} is closed: {why!r}; logged in on it: {users!r}",
+            "closed connection from {peer}: {why!r} (sessions: {users!r})",
             peer=str(self.peer),
             why=why,
             users=[self.peerLog.escaped(user) for user in users[:10]],
         )
-        # Not in good order: that waits until the other end has read all, which it may never do.
+        # Not loseConnection: that waits until the other end has read everything, which it may never do.
         abort = getattr(self.transport, "abortConnection", None) or cast(Any, self.transport).loseConnection
         abort()
 
     def sendEncoded(self, obj: Any) -> None:
         """As stock's."""
-        prefix: Any = self.prefixLimit
-        self.outbound.write(codec.encode(obj, self.currentDialect == b"pb", banana.SIZE_LIMIT, prefix))
+        self.outbound.write(codec.encode(obj, self.currentDialect == b"pb", banana.SIZE_LIMIT, self.prefixLimit))
 
     def registerPageProducer(self, pager: Any) -> None:
-        """As stock's; pagers take their turns in the way out."""
-        if not self.pageProducers:
-            self.pageProducers = []
+        """As stock's. The pagers of a connection share its one place as a producer of the transport."""
         self.pageProducers.append(pager)
         if len(self.pageProducers) == 1:
             self.outbound.page()
+
+    # Channels.
+
+    def openChannel(self) -> Channel:
+        """Return a new channel, for one login."""
+        channel = Channel(self)
+        self._channels[channel] = None
+        return channel
+
+    @property
+    def logins(self) -> int:
+        """How many log-ins this connection has, including those in progress."""
+        return len(self._channels)
+
+    def channelEnded(self, channel: Channel, granted: Any, observed: Any, waiting: Any) -> None:
+        """
+        Forget a channel, and remember how it ended for calls on its references.
+
+        :param granted: its table of local objects.
+        :param observed: its table of remotely cached objects.
+        :param waiting: its calls that wait for an answer.
+        """
+        del self._channels[channel]
+        for requestID in waiting:
+            self.callerOf(requestID)
+        for cid in [cid for cid, cacher in self.cachers.items() if cacher is channel]:
+            del self.cachers[cid]
+        for luid in (*granted, *observed):
+            self.owners.pop(luid, None)
+        if self.disconnected:
+            return
+        assert channel.error is not None
+        if granted or observed:
+            self._tombstones.put(channel.error, (*granted.items(), *observed.items()))
+        if self.pageProducers:
+            # A pager of an ended session would go on to send pages that no object receives.
+            self.pageProducers = [p for p in self.pageProducers if _brokerOf(p) is not channel]
+            self.outbound.unpaged()
+
+    def tidy(self) -> None:
+        """
+        Release the tables that are empty. The monitor calls this every few seconds; after each call it would cost more.
+        """
+        if self.disconnected:
+            return
+        self.releaseEmpty(*_RELEASED)
+        if self._deadlines is not None and not self.callers:
+            self._deadlines.stop()
+            self._deadlines = None
+        for channel in self._channels:
+            channel.tidy()
+
+    def atRest(self) -> None:
+        """Release what only a login needs, if none is in progress. Called when one is over or a challenger dropped."""
+        if not self.localObjects and not self.disconnected:
+            self.releaseEmpty("localObjects", "luids")
+            if self._root is not None and self._root.idle:
+                self._root = None
+
+    def _loginRoot(self) -> Any:
+        # The login root and all that a login needs take 1 KB. They are made when they are called, and released after
+        # the login, because an idle session needs none of it.
+        if self._root is None:
+            rootOf = getattr(self.factory, "loginRoot", None)
+            self._root = None if rootOf is None else rootOf(self)
+        return self._root
+
+    # What the connection's own tables have.
+
+    def hasOwn(self, luid: int) -> bool:
+        """Return whether this id was handed out by the connection itself, in no channel."""
+        return luid in self.localObjects
+
+    def serves(self, expression: Any) -> bool:
+        """Return whether a call is on an object that exists. Any other call only answers whether this end is alive."""
+        luid = expression[2] if len(expression) > 2 else None
+        if type(luid) is int:
+            return luid in self.owners or luid in self.localObjects
+        return isinstance(luid, bytes) and (luid == LOGIN or luid in self.localObjects)
+
+    def localObjectForID(self, luid: Any) -> Any:
+        """As stock's, and also finds the object for hellos and the login root, which are in no table."""
+        # An id may also be a list, which cannot be looked up.
+        found = super().localObjectForID(luid) if isinstance(luid, int | bytes | str) else None
+        if found is None and luid in (PBKIT, PBKIT.decode()):
+            return Hello(self.peer)
+        return self._loginRoot() if found is None and luid in (LOGIN, LOGIN.decode()) else found
+
+    def full(self, most: int) -> Exception:
+        """Close the connection: it has no login, or its log-ins share its tables."""
+        why = f"calls.references: it was to be given more than {most} references"
+        self.refuse(why)
+        return pb.Error(why)
+
+    def onDropped(self, object: pb.Referenceable, f: Callable[[], object]) -> None:
+        """
+        Call `f` when the other end has dropped its last reference to an object that this connection handed out.
+
+        Callbacks that were registered for it before are called too: an avatar that is itself Referenceable has one for
+        each login.
+        """
+        puid = object.processUniqueID()
+        earlier = self._localCleanup.get(puid)
+
+        def dropped() -> None:
+            f()
+            if earlier is not None:
+                earlier()
+
+        self._localCleanup[puid] = dropped
 
     # Messages.
 
     def expressionReceived(self, sexp: Any) -> None:
         """
-        Serve one message, in nobody's name until it is known in whose.
+        Serve one message, outside of any session until its target is known.
 
         :raises ProtocolError: it is no list that begins with the name of a command.
         """
@@ -271,7 +478,7 @@ class Broker(Routes):
         command = sexp[0].decode("utf-8", "replace") if isinstance(sexp[0], bytes) else sexp[0]
         method = getattr(self, f"proto_{command}", None)
         if method is None or _ARGUMENTS.get(command, len(sexp) - 1) != len(sexp) - 1:
-            # Stock would say so too, but sends a str, and that cannot be sent.
+            # Stock answers the same, but as a str, which Banana cannot send.
             self.sendCall(b"didNotUnderstand", command[:CUT].encode("utf-8"))
             return
         before = current.set(None)
@@ -280,14 +487,166 @@ class Broker(Routes):
         finally:
             current.reset(before)
 
+    def _ownerOf(self, luid: Any) -> Channel | None:
+        # An id may also be a list or a text: then no channel owns it.
+        return self.owners.get(luid) if type(luid) is int else None
+
+    def proto_message(
+        self, requestID: Any, objectID: Any, message: Any, answerRequired: Any, netArgs: Any, netKw: Any
+    ) -> None:
+        """Serve a call on an object of this end."""
+        owner = self._ownerOf(objectID)
+        if owner is not None:
+            owner.serve(owner.ownObject, requestID, objectID, message, answerRequired, netArgs, netKw)
+        elif type(objectID) is int and objectID in self._tombstones:
+            rest = self.inJelly() if type(netArgs) is tuple else (netArgs, netKw)
+            self.noSuchObject(requestID, objectID, answerRequired, [b"list", *rest])
+        else:
+            super().proto_message(requestID, objectID, message, answerRequired, netArgs, netKw)
+
+    def noSuchObject(self, requestID: Any, objectID: Any, answerRequired: Any, rest: list[Any]) -> None:
+        """
+        Answer a call on an object that does not exist, or of a session that has ended.
+
+        :param rest: its arguments, in jelly.
+        """
+        if answerRequired:
+            ended = type(objectID) is int and objectID in self._tombstones
+            error = self._tombstones.error(objectID) if ended else pb.Error("Invalid Object ID")
+            self.sendError(error, requestID)
+        # Otherwise the client would keep the references among the arguments for as long as it is connected.
+        self.giveBack(rest)
+
+    def decline(self, error: SessionEnded, requestID: Any, answerRequired: Any, netArgs: Any, netKw: Any) -> None:
+        """Answer a call with an error, unserved."""
+        if answerRequired:
+            self.sendError(error, requestID)
+        # As in noSuchObject.
+        rest = self.inJelly() if type(netArgs) is tuple else (netArgs, netKw)
+        self.giveBack([b"list", *rest])
+
+    def proto_cachemessage(
+        self, requestID: Any, objectID: Any, message: Any, answerRequired: Any, netArgs: Any, netKw: Any
+    ) -> None:
+        """Serve a change of a Cacheable of the other end."""
+        owner = self.cachers.get(objectID) if type(objectID) is int else None
+        if owner is not None:
+            owner.serve(self.cachedLocallyAs, requestID, objectID, message, answerRequired, netArgs, netKw)
+        else:
+            super().proto_cachemessage(requestID, objectID, message, answerRequired, netArgs, netKw)
+
+    def proto_uncache(self, objectID: Any) -> None:
+        """The other end no longer sends changes of a Cacheable."""
+        if type(objectID) is int and objectID in self.locallyCachedObjects:
+            self.cachers.pop(objectID, None)
+            super().proto_uncache(objectID)
+
+    def proto_answer(self, requestID: Any, netResult: Any) -> None:
+        """Receive an answer. One that is no longer waited for is dropped; stock closes the connection."""
+        caller = self.callerOf(requestID)
+        if caller is self:
+            super().proto_answer(requestID, netResult)
+        elif caller is not None:
+            caller.proto_answer(requestID, netResult)
+        else:
+            self.giveBack(netResult)
+
+    def answerReceived(self, requestID: Any, value: Any) -> None:
+        """Receive a plain answer, which is read already."""
+        caller = self.callerOf(requestID)
+        if caller is not None:
+            caller.waitingForAnswers.pop(requestID).callback(value)
+
+    def proto_error(self, requestID: Any, fail: Any) -> None:
+        """Receive an error. One that is no longer waited for is dropped; stock closes the connection."""
+        caller = self.callerOf(requestID)
+        if caller is self:
+            super().proto_error(requestID, fail)
+        elif caller is not None:
+            caller.proto_error(requestID, fail)
+        else:
+            self.giveBack(fail)
+
+    def proto_decref(self, objectID: Any) -> None:
+        """The other end dropped a reference. Unlike with stock, it may drop one that it does not have."""
+        owner = self._ownerOf(objectID)
+        if owner is not None:
+            owner.proto_decref(objectID)
+        elif type(objectID) is int and objectID in self._tombstones:
+            self._tombstones.letGo(objectID)
+        elif type(objectID) is int and objectID in self.localObjects:
+            super().proto_decref(objectID)
+            self.atRest()
+
+    def proto_decache(self, objectID: Any) -> None:
+        """The other end dropped a copy of a Cacheable."""
+        owner = self._ownerOf(objectID)
+        if owner is not None:
+            owner.proto_decache(objectID)
+        elif type(objectID) is int and objectID in self._tombstones:
+            if self._tombstones.letGo(objectID):
+                # A stock peer keeps its copy until it is told this.
+                self.sendCall(b"uncache", objectID)
+        elif type(objectID) is int and objectID in self.remotelyCachedObjects:
+            super().proto_decache(objectID)
+
     def proto_didNotUnderstand(self, command: Any) -> None:
-        """As stock's; not more of it than is good for the log."""
+        """As stock's, but writes no more of the command into the log than the limits allow."""
         if self.peerLog.admits():
             text = command if isinstance(command, bytes) else str(command)
             log.warn("{peer} did not understand: {command}", peer=str(self.peer), command=self.peerLog.escaped(text))
 
+    # Calls out.
+
+    def dead(self) -> Exception | None:
+        """Return why no call can be made any more, or None."""
+        if not self.disconnected:
+            return None
+        return pb.DeadReferenceError("Calling Stale Broker") if self.profile.raiseOnDead else Disconnected()
+
+    def setDeadline(self, requestID: int, timeout: float) -> None:
+        """Fail a call of this end unless it is answered within so many seconds."""
+        if self._deadlines is None:
+            clock = self.clock
+            if clock is None:
+                return
+            self._deadlines = CallDeadlines(clock, self.callers, self._expired)
+        self._deadlines.add(requestID, timeout)
+
+    def _expired(self, requestID: int, timeout: float) -> None:
+        self.callers[requestID].expired(requestID, timeout)
+
+    def callerOf(self, requestID: Any) -> ConnectionPart | None:
+        """Return the channel or connection that waits for an answer, or None. It does not wait any more then."""
+        caller = self.callers.pop(requestID, None) if type(requestID) is int else None
+        if self._deadlines is not None and not self.callers:
+            self._deadlines.stop()
+        return caller
+
+    def sendDecRef(self, objectID: Any) -> None:
+        """As stock's, from any thread: a reference may be collected in any, and only the reactor's may write."""
+        reactor = getattr(self.transport, "reactor", None)
+        if reactor is not None and threadable.ioThread not in (None, get_ident()):
+            reactor.callFromThread(self.sendDecRef, objectID)
+        elif not self.disconnected:
+            super().sendDecRef(objectID)
+
+    # The end.
+
+    def notifyOnDisconnect(self, notifier: Any) -> None:
+        """As stock's; called at once if the connection is lost already, where stock raises AttributeError."""
+        if self.disconnects is None:
+            notifier()
+        else:
+            super().notifyOnDisconnect(notifier)
+
+    def dontNotifyOnDisconnect(self, notifier: Any) -> None:
+        """As stock's, and harmless after the loss."""
+        if self.disconnects is not None:
+            super().dontNotifyOnDisconnect(notifier)
+
     def connectionLost(self, reason: Any) -> None:  # type: ignore[override]
-        """The channels go first, while the connection's own tables are still there."""
+        """As stock's. The channels end first, while the connection's own tables still exist."""
         self.disconnected = 1
         self.closed = True
         self.inbound.close()
@@ -304,47 +663,9 @@ class Broker(Routes):
         self.callers.clear()
         self._tombstones.clear()
         if self._peerLog is not None:
-            # Last: what is called above has things to say, too.
+            # Last, because the callbacks above may log.
             self._peerLog.close()
 
-    def localObjectForID(self, luid: Any) -> Any:
-        """As stock's; and the object on which pbkit's peers say hello, which takes no room in the table."""
-        # An id need not be one.
-        found = super().localObjectForID(luid) if isinstance(luid, int | bytes | str) else None
-        if found is None and luid in (PBKIT, PBKIT.decode()):
-            return Hello(self.peer)
-        return self._loginRoot() if found is None and luid in (LOGIN, LOGIN.decode()) else found
 
-    def _loginRoot(self) -> Any:
-        # It and all that it needs for a login take 1 KB, of which nothing is needed by who is in.
-        if self._root is None:
-            rootOf = getattr(self.factory, "loginRoot", None)
-            self._root = None if rootOf is None else rootOf(self)
-        return self._root
-
-    def atRest(self) -> None:
-        """A login is through, or its challenger is let go of: forget all that only a login needs, if that is over."""
-        if not self.localObjects and not self.disconnected:
-            self.localObjects = self.luids = EMPTY
-            if self._root is not None and self._root.idle:
-                self._root = None
-
-    def hasOwn(self, luid: int) -> bool:
-        """Whether something was handed out by this id that is no session's."""
-        return luid in self.localObjects
-
-    def serialize(
-        self, object: Any, perspective: Any = None, method: Any = None, args: Any = None, kw: Any = None
-    ) -> Any:
-        """As stock's; coroutines too, and one Deferred for many callers."""
-        if isinstance(object, Deferred) or iscoroutine(object):
-            return shared(object).addCallback(self.serialize, perspective, method, args, kw)
-        return super().serialize(object, perspective, method, args, kw)
-
-    # Calls out.
-
-    def dead(self) -> Exception | None:
-        """Why nobody can be called here any more."""
-        if not self.disconnected:
-            return None
-        return pb.DeadReferenceError("Calling Stale Broker") if self.profile.raiseOnDead else Disconnected()
+def _brokerOf(pager: Any) -> Any:
+    return getattr(getattr(pager, "collector", None), "broker", None)

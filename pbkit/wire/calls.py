@@ -1,262 +1,88 @@
 """
-What is promised of calls, in and out: each is answered, each Deferred fires, nothing is raised at the caller.
+What a connection and a channel need for calls: deadlines, and results that several callers wait for.
 """
 
 from __future__ import annotations
 
-import secrets
-from typing import TYPE_CHECKING, Any, cast
+import heapq
+from collections.abc import Callable, Container
+from typing import Any
 
-from twisted.internet.defer import Deferred, fail
-from twisted.logger import Logger
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
-from twisted.python.reflect import safe_str
-from twisted.spread import banana, pb
 
-from pbkit.dispatch import receive
-from pbkit.errors import BadArguments, CallTimedOut, Error, InternalError, NoSuchMethod, SessionEnded
-from pbkit.wire import codec
-from pbkit.wire.compact import Few
-from pbkit.wire.jelly.expressions import handles
-from pbkit.wire.jelly.failures import receivedFailure
-from pbkit.wire.lazily import EMPTY
-from pbkit.wire.references import Jellying
-
-if TYPE_CHECKING:
-    from pbkit.wire.broker import Broker
-
-#: How much is told of an error that could not be sent as it was, in characters.
-CUT = 1000
-
-log = Logger()
+from pbkit.errors import NoSuchMethod
 
 
-class Calls(Jellying):
+class CallDeadlines:
     """
-    Serves calls and makes them, with the tables of whoever derives from it: a connection, or a channel of one.
+    The deadlines of the calls that one connection has made. One timer serves all of them.
 
-    :ivar connection: the broker that has the socket.
-    :ivar waitingForAnswers: calls of ours, by request id.
-    :ivar error: None while it lives; then what calls on its references are answered. A connection has none.
+    :param clock: the clock that keeps the time.
+    :param waiting: the request ids that still wait for an answer. A deadline of any other id is dropped.
+    :param expired: called with the request id and the timeout of each call that reaches its deadline.
     """
 
-    __slots__ = ()
+    __slots__ = ("_clock", "_expired", "_heap", "_timer", "_waiting")
 
-    connection: Broker
-    error: SessionEnded | None = None
+    def __init__(self, clock: IReactorTime, waiting: Container[int], expired: Callable[[int, float], None]) -> None:
+        self._clock = clock
+        self._waiting = waiting
+        self._expired = expired
+        self._heap: list[tuple[float, int, float]] = []
+        self._timer: IDelayedCall | None = None
 
-    @property
-    def keepsDeadlines(self) -> bool:
-        """Whether calls may have a ``pbtimeout=``: stock's would take it for an argument of the method."""
-        return self.connection.clock is not None
-
-    # Calls in.
-
-    def _recvMessage(
-        self,
-        findObjMethod: Any,
-        requestID: Any,
-        objectID: Any,
-        message: Any,
-        answerRequired: Any,
-        netArgs: Any,
-        netKw: Any,
-    ) -> None:
-        """Serve a call. As stock's, but what is no `pb.Error` stays in this house."""
-        try:
-            name = message if type(message) is str else _name(message)
-            target = findObjMethod(objectID)
-            if target is None:
-                raise pb.Error("Invalid Object ID")
-            # For what is answered at once.
-            self.connection.answering = requestID if answerRequired else None
-            result = receive(target, self, name, netArgs, netKw)
-        except BaseException:
-            # SystemExit too: a peer's call must not be able to stop the server.
-            self._notServed(Failure(), requestID, answerRequired)
-            return
-        # Whether something is a Deferred takes as long to find out as two calls.
-        if type(result) is not memoryview and isinstance(result, Deferred):
-            weighs = self.connection.inbound.began()
-            call = requestID, answerRequired
-            result.addCallbacks(self._served, self._notServed, callbackArgs=call, errbackArgs=call)
-            result.addBoth(self.connection.inbound.done, weighs)
-        elif answerRequired:
-            self._sendAnswer(result, requestID)
-
-    def _served(self, netResult: Any, requestID: Any, answerRequired: Any) -> None:
-        if answerRequired:
-            self._sendAnswer(netResult, requestID)
-
-    def _notServed(self, failure: Failure, requestID: Any, answerRequired: Any) -> None:
-        if isinstance(failure.value, BadArguments | NoSuchMethod) and not self.connection.profile.hideErrors:
-            # As in stock, where the log has it too.
-            stock = pb.NoSuchMethod if isinstance(failure.value, NoSuchMethod) else TypeError
-            text = str(failure.value)
-            failure = Failure(stock(text[:1].upper() + text[1:]))
-        if answerRequired:
-            self._sendFailureOrError(failure, requestID)
-        elif not failure.check(pb.Error, pb.PBConnectionLost):
-            self.connection.peerLog.failure(log, "a call that wants no answer failed", failure)
-
-    def answered(self, result: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
+    def add(self, requestID: int, timeout: float) -> None:
         """
-        What a method has returned at once, for `_sendAnswer`: the jelly; or, if it is plain, a view of the bytes of
-        the whole answer, which no jelly ever is.
+        Set the deadline of a call.
+
+        :param timeout: in seconds from now.
         """
-        connection = self.connection
-        if connection.plain and connection.answering is not None and self.error is None:
-            data = codec.encodeAnswer(connection.answering, result, connection.vocabulary, banana.SIZE_LIMIT)
-            if data is not None:
-                return memoryview(data)
-        return self.serialize(result, perspective, method, args, kw)
+        heap = self._heap
+        when = self._clock.seconds() + max(0.0, timeout)
+        heapq.heappush(heap, (when, requestID, timeout))
+        if heap[0][1] == requestID:
+            self._set()
+        elif len(heap) > 64 and heap[len(heap) // 2][1] not in self._waiting:
+            # An answer does not search the heap for its deadline, because every call would pay for that. Once about
+            # half of the deadlines belong to answered calls, all of these are removed at once.
+            self._sweep()
 
-    def inJelly(self) -> tuple[Any, Any]:
-        """The arguments of the call that is being served as they came, for whoever serves calls in a way of its own."""
-        expression = codec.decode(self.connection.message, self.connection.vocabulary)
-        return expression[5], expression[6]
+    def _sweep(self) -> None:
+        live = [each for each in self._heap if each[1] in self._waiting]
+        if len(live) <= len(self._heap) // 2:
+            heapq.heapify(live)
+            self._heap[:] = live
 
-    def unserialize(self, sexp: Any, perspective: Any = None) -> Any:
-        """As stock's. What is no list is a value already."""
-        return super().unserialize(sexp, perspective) if type(sexp) is list else sexp
-
-    def _sendFailure(self, fail: Failure, requestID: Any) -> None:
-        """Of what is no `pb.Error` the caller is told where it stands in our log; in drop-in use, as stock."""
-        peerLog = self.connection.peerLog
-        if not self.connection.profile.hideErrors:
-            # Stock's logs it, and sends it so.
-            send = super()._sendFailure if peerLog.admits() else self._sendError
-            send(fail, requestID)
-            return
-        if cast(Any, self.factory).unsafeTracebacks:
-            peerLog.failure(log, "a call failed", fail)
-            self._sendError(fail, requestID)
-            return
-        number = secrets.token_hex(4)
-        peerLog.failure(log, "a call failed: internal error {number}", fail, number=number)
-        self._sendError(Failure(InternalError(f"internal error {number}")), requestID)
-
-    def _sendError(self, fail: Any, requestID: Any) -> None:
-        """As stock's; one that is too large to be sent is cut."""
-        try:
-            super()._sendError(fail, requestID)
-        except Exception as error:
-            value = fail.value if isinstance(fail, Failure) else fail
-            kept = f"{safe_str(value):.{CUT}} ({type(value).__name__}; it cannot be sent whole: {safe_str(error):.100})"
-            super()._sendError(Failure(Error(kept)), requestID)
-
-    def sendError(self, error: Exception, requestID: Any) -> None:
-        """Answer a call with an error that is the caller's to know, and not this server's failure."""
-        self._sendError(pb.CopyableFailure(error), requestID)
-
-    def _sendAnswer(self, netResult: Any, requestID: Any) -> None:
-        """As stock's; of one that cannot be sent the caller is told, where in stock it waits for ever."""
-        try:
-            if type(netResult) is memoryview:
-                self.connection.outbound.write(cast(bytes, netResult.obj))
+    def _set(self) -> None:
+        when = self._heap[0][0]
+        delay = max(0.0, when - self._clock.seconds())
+        if self._timer is not None and self._timer.active():
+            if self._timer.getTime() <= when:
                 return
-            super()._sendAnswer(netResult, requestID)
-        except Exception as error:
-            self.connection.peerLog.failure(log, "an answer cannot be sent")
-            self._sendError(Failure(Error(f"the answer cannot be sent: {safe_str(error):.{CUT}}")), requestID)
-            # Last: it may have been all that the session held, which then ends.
-            self.takeBack(sum(handles(netResult), []))
-
-    # Calls out.
-
-    def _sendMessage(self, prefix: Any, perspective: Any, objectID: Any, message: Any, args: Any, kw: Any) -> Any:
-        """
-        As stock's; but it does not raise, and each Deferred fires. What cannot be sent leaves nothing behind.
-
-        In `kw`, beside stock's ``pbanswer``: ``pbtimeout``, in seconds; None is without a deadline.
-        """
-        connection = self.connection
-        profile = connection.profile
-        answerRequired = kw.pop("pbanswer", 1)
-        callback, errback = kw.pop("pbcallback", None), kw.pop("pberrback", None)
-        timeout = kw.pop("pbtimeout", profile.calls.timeout)
-        error = self.dead()
-        if error is not None:
-            if profile.raiseOnDead:
-                raise error
-            return fail(error) if answerRequired else None
-        net: list[Any] = []
-        requestID = 0
-        answer: Deferred[Any] | None = None
-        tail = None
-        try:
-            if connection.plain:
-                tail = codec.encodeTail(message, answerRequired, args, kw, connection.vocabulary, banana.SIZE_LIMIT)
-            if tail is None:
-                net.append(self.serialize(args, perspective=perspective, method=message))
-                net.append(self.serialize(kw, perspective=perspective, method=message))
-            requestID = connection.newRequestID()
-            if answerRequired:
-                answer = Deferred(lambda _: self._givenUp(requestID))
-                if self.waitingForAnswers is EMPTY:
-                    self.waitingForAnswers = Few()
-                self.waitingForAnswers[requestID] = answer
-                if connection.callers is EMPTY:
-                    connection.callers = Few()
-                connection.callers[requestID] = self
-            data = None
-            if tail is not None:
-                data = codec.splice(prefix, requestID, objectID, tail, connection.vocabulary, banana.SIZE_LIMIT)
-            if data is not None:
-                connection.outbound.write(data)
-            else:
-                self.sendCall(prefix + b"message", requestID, objectID, message, answerRequired, *net)
-        except Exception:
-            self._forget(requestID)
-            self.takeBack(sum(handles([b"list", *net]), []))
-            return fail(Failure())
-        if answer is not None:
-            if timeout is not None:
-                connection.setDeadline(requestID, timeout)
-            if callback or errback:
-                answer.addCallbacks(callback or _same, errback)
-        return answer
-
-    def _forget(self, requestID: Any) -> Deferred[Any] | None:
-        """Nobody waits for this answer any more, so nothing is kept for it; it may still come."""
-        self.connection.callerOf(requestID)
-        waiting: Deferred[Any] | None = self.waitingForAnswers.pop(requestID, None) if self.waitingForAnswers else None
-        return waiting
-
-    def _givenUp(self, requestID: int) -> None:
-        self._forget(requestID)
-
-    def expired(self, requestID: int, timeout: float) -> None:
-        """The deadline of a call has come."""
-        answer = self._forget(requestID)
-        if answer is not None:
-            answer.errback(Failure(CallTimedOut(f"no answer within {timeout:g} s")))
-
-    def proto_answer(self, requestID: Any, netResult: Any) -> None:
-        """An answer that somebody waits for. One that cannot be read fails, where stock's never fires."""
-        answer = self.waitingForAnswers.pop(requestID)
-        try:
-            result = self.unserialize(netResult)
-        except Exception:
-            answer.errback(Failure())
+            self._timer.reset(delay)
         else:
-            answer.callback(result)
+            self._timer = self._clock.callLater(delay, self._ring)
 
-    def proto_error(self, requestID: Any, fail: Any) -> None:
-        """An error that somebody waits for."""
-        answer = self.waitingForAnswers.pop(requestID)
-        try:
-            error = self.unserialize(fail)
-            # In drop-in use a program may look at its very class.
-            stock = isinstance(error, Failure) and not self.connection.profile.hideErrors
-            failure = error if stock else receivedFailure(error)
-        except Exception:
-            failure = Failure()
-        answer.errback(failure)
+    def _ring(self) -> None:
+        heap, now = self._heap, self._clock.seconds()
+        while heap and (heap[0][0] <= now or heap[0][1] not in self._waiting):
+            _, requestID, timeout = heapq.heappop(heap)
+            if requestID in self._waiting:
+                self._expired(requestID, timeout)
+        if heap:
+            self._set()
+
+    def stop(self) -> None:
+        """Forget all deadlines and cancel the timer, so that an idle connection leaves no delayed call."""
+        self._heap.clear()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
 
 
-class _Shared:
-    """What a Deferred brings, for as many callers as it is handed to. Whose it is keeps its result."""
+class _SharedResult:
+    """The result of one Deferred, for any number of callers. The code that made the Deferred keeps its own result."""
 
     __slots__ = ("_done", "_outcome", "_source", "_waiting")
 
@@ -270,7 +96,7 @@ class _Shared:
     def wait(self) -> Deferred[Any]:
         waiting: Deferred[Any] = Deferred(lambda _: self._source.cancel())
         if self._done:
-            _bring(waiting, self._outcome)
+            _deliver(waiting, self._outcome)
         else:
             self._waiting.append(waiting)
         return waiting
@@ -279,39 +105,40 @@ class _Shared:
         self._done, self._outcome = True, outcome
         waiting, self._waiting = self._waiting, []
         for each in waiting:
-            _bring(each, outcome)
-        # An error has been told to those who asked; else it would be logged as one that nobody looked at.
+            _deliver(each, outcome)
+        # The callers have been told of the error; returned here it would also be logged as an unhandled one.
         return None if isinstance(outcome, Failure) else outcome
 
 
-def _bring(waiting: Deferred[Any], outcome: Any) -> None:
+def _deliver(waiting: Deferred[Any], outcome: Any) -> None:
     if not waiting.called:
         waiting.errback(outcome) if isinstance(outcome, Failure) else waiting.callback(outcome)
 
 
 def shared(result: Any) -> Deferred[Any]:
     """
-    A method's answer that is yet to come. Stock makes jelly of the Deferred itself, so that a second caller that
-    is handed the same one is answered None.
+    Return a new Deferred with the result of a Deferred or coroutine that a method returned.
+
+    Stock makes jelly of the Deferred itself, so a second caller that is given the same Deferred is answered None.
 
     :param result: a Deferred or a coroutine.
-    :return: a Deferred of one's own.
     """
     if not isinstance(result, Deferred):
         return Deferred.fromCoroutine(result)
-    known: _Shared | None = getattr(result, "_pbkitShared", None)
+    known: _SharedResult | None = getattr(result, "_pbkitShared", None)
     if known is None:
-        known = _Shared(result)
+        known = _SharedResult(result)
         result._pbkitShared = known  # type: ignore[attr-defined]
     return known.wait()
 
 
-def _name(message: Any) -> str:
+def methodName(message: Any) -> str:
+    """
+    Return the name of the method that a message calls.
+
+    :raises NoSuchMethod: it is not text.
+    """
     try:
         return message if isinstance(message, str) else str(message, "utf-8")
     except (TypeError, UnicodeDecodeError):
-        raise NoSuchMethod("no such method: a name is a text") from None
-
-
-def _same(result: Any) -> Any:
-    return result
+        raise NoSuchMethod("no such method: the name of a method must be UTF-8 text") from None

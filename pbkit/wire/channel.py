@@ -1,21 +1,20 @@
 """
 One session's part of a connection: its own tables of references.
 
-A channel is a virtual Broker. Whoever jelly knows as its `invoker` hands out and takes in references; here that is
-the channel, so what a session's calls and answers carry, at once or when a Deferred fires later, belongs to that
-session without anybody having to say so. The connection keeps the counters and the socket, and knows which
-channel an id belongs to. So a session's references can end without touching another's, the current
-session is that of the reference that was called, and a client that drops its avatar but keeps other
-objects is still logged in.
+A channel is a virtual Broker. Jelly registers references with its `invoker`; here that is the channel, so whatever a
+session's calls and answers carry, at once or when a Deferred fires later, belongs to that session without further
+marking. The connection keeps the counters and the socket, and knows which channel an id belongs to. The references of
+one session can therefore end without affecting those of another, the current session is that of the
+reference that was called, and a client that drops its avatar but keeps other objects is still logged in.
 
-The price: one object that was got through two log-ins has two ids, and its proxies compare unequal.
+The price: one object that was obtained through two log-ins has two ids, and its proxies compare unequal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from inspect import iscoroutine
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -23,54 +22,186 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 from zope.interface import implementer
 
-from pbkit.errors import Disconnected, SessionEnded, TooManyReferences
-from pbkit.interfaces import IChannel, current
-from pbkit.wire.calls import shared
-from pbkit.wire.lazily import EMPTY
-from pbkit.wire.tables import Tables
-
-if TYPE_CHECKING:
-    from pbkit.wire.broker import Broker
+from pbkit.errors import Disconnected, Error, SessionEnded, TooManyReferences
+from pbkit.interfaces import IChannel, IPeer, current
+from pbkit.wire.compact import STOCK_TABLES, Few, Makers
+from pbkit.wire.connection import Connection
+from pbkit.wire.references import Invoker
 
 log = Logger()
 
 
 @implementer(IChannel)
-class Channel(Tables):
+class Channel(Invoker):
     """
-    A virtual Broker on a `Broker`: serves the calls of one session, makes the calls to its client, and ends.
+    A virtual Broker on a connection: serves the calls of one session, makes the calls to its client, and ends.
 
-    :param connection: the broker that has the socket.
+    :param connection: the connection that has the socket.
     :ivar session: the `ISession` whose channel this is, or None before login.
     """
 
-    __slots__ = ("_granted", "_onReleased", "_serving", "session")
+    __slots__ = ("_granted", "_onReleased", "_serving", "_unreferenced", "connection", "session")
+
+    # A session at rest has one reference, to its avatar.
+    tables: ClassVar[Makers] = {**STOCK_TABLES, "_serving": dict, "localObjects": Few, "luids": Few}
+
+    if TYPE_CHECKING:
+        _serving: MutableMapping[Any, Any]
 
     _draining: tuple[SessionEnded, Callable[[], object]] | None = None
 
-    def __init__(self, connection: Broker) -> None:
-        super().__init__(connection)
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self.connection = connection
+        if connection.disconnected:
+            self.disconnected = connection.disconnected
         self.session: Any = None
-        self._serving: dict[Any, Any] = EMPTY
         self._granted = False
+        # True once the client has dropped its last reference: then each answer may be the last of the session.
+        self._unreferenced = False
         self._onReleased: tuple[Callable[[], object], ...] = ()
+
+    # Equal to itself only, and ordered: a RemoteCacheObserver of stock's compares the brokers of two observers.
+
+    def __lt__(self, other: object) -> bool:
+        return id(self) < id(other)
+
+    def __gt__(self, other: object) -> bool:
+        return id(self) > id(other)
+
+    # What belongs to the connection.
+
+    @property
+    def factory(self) -> Any:  # type: ignore[override]
+        """The connection's."""
+        return self.connection.factory
+
+    @property
+    def security(self) -> Any:
+        """The connection's."""
+        return self.connection.security
+
+    @property
+    def transport(self) -> Any:  # type: ignore[override]
+        """The connection's."""
+        return self.connection.transport
+
+    @property
+    def _pbkitPeer(self) -> IPeer:
+        return self.connection.peer
+
+    def sendCall(self, *exp: Any) -> None:
+        """Send an expression on the connection."""
+        self.connection.sendCall(*exp)
+
+    def newLocalID(self) -> int:
+        """
+        Return the connection's next id, whose calls the connection brings here.
+
+        :raises SessionEnded: the session ended while a message of it was under construction.
+        """
+        if self.error is not None:
+            raise self.error.again()
+        luid = self.connection.newLocalID()
+        self.connection.owners[luid] = self
+        return luid
+
+    def hasLocally(self, luid: Any, copy: Any = None) -> bool:
+        """As `Invoker.hasLocally`, for the whole connection."""
+        return self.connection.hasLocally(luid, copy)
+
+    def cacheLocally(self, cid: Any, instance: Any) -> None:
+        """
+        Keep a copy of a client's Cacheable.
+
+        The connection keeps it: the client sends it once, through whichever of its sessions comes first.
+        """
+        self.connection.cachers[cid] = self
+        self.connection.cacheLocally(cid, instance)
+
+    def cachedLocallyAs(self, cid: Any) -> Any:
+        """Return the copy of a client's Cacheable."""
+        return self.connection.cachedLocallyAs(cid)
+
+    def registerPageProducer(self, pager: Any) -> None:
+        """Register a pager of stock's with the connection."""
+        self.connection.registerPageProducer(pager)
+
+    # The tables of this session.
+
+    def cacheKey(self, instance: Any, perspective: Any) -> Any:
+        """Return the key of an object's copy. A session has one copy of each object, however it was obtained."""
+        return instance.processUniqueID()
+
+    def refusing(self, name: str) -> None:
+        """As `Invoker.refusing`, once the login has succeeded. Before that the refused login is logged instead."""
+        if self.localObjects or self.remotelyCachedObjects:
+            super().refusing(name)
+
+    def ownObject(self, luid: Any) -> Any:
+        """Return the object that this session was given under an id, or None."""
+        local = self.localObjects.get(luid)
+        return None if local is None else local.object
+
+    def localObjectForID(self, luid: Any) -> Any:
+        """
+        Return what ``["local", id]`` of the client stands for.
+
+        That is an object that this session was given, or one that the connection was given before login. An object of
+        another session would survive the end of that session by being passed here.
+
+        :raises Error: it is none of these. Stock would pass None to the method that is called.
+        """
+        found = super().localObjectForID(luid)
+        if found is None:
+            found = self.connection.localObjectForID(luid)
+        if found is None:
+            raise Error("a reference among the arguments was not given to this session, or no longer")
+        return found
+
+    def cacheRemotely(self, instance: Any) -> Any:
+        """As `Invoker.cacheRemotely`."""
+        try:
+            return super().cacheRemotely(instance)
+        except Exception:
+            # Stock takes an id before it finds that the table is full.
+            self.connection.owners.pop(self.connection.currentLocalID, None)
+            raise
+
+    def full(self, most: int) -> Exception:
+        """End this session, and no other on the connection."""
+        detail = f"more than {most}"
+        if self.session is not None:
+            self.session.end(TooManyReferences, detail)
+        else:
+            log.warn(
+                "calls.references: a login of {peer} ends, for {detail} references",
+                peer=str(self.connection.peer),
+                detail=detail,
+            )
+        self.end(TooManyReferences(detail))
+        assert self.error is not None
+        return self.error.again()
 
     # Calls in.
 
     def serialize(
         self, object: Any, perspective: Any = None, method: Any = None, args: Any = None, kw: Any = None
     ) -> Any:
-        """As stock's; coroutines too. What is serialised when a Deferred fires is so in this session."""
-        if isinstance(object, Deferred) or iscoroutine(object):
-            return shared(object).addCallback(self._serializeLater, perspective, method, args, kw)
-        if self.error is not None:
+        """
+        As `Invoker.serialize`.
+
+        :raises SessionEnded: the session has ended, so that no more references of it are handed out.
+        """
+        if self.error is not None and not (isinstance(object, Deferred) or iscoroutine(object)):
             # A method may end its own session and then answer with a reference.
             raise self.error.again()
-        return self.jellied(object, perspective, method, args, kw)
+        return super().serialize(object, perspective, method, args, kw)
 
-    def _serializeLater(self, result: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
+    def serializeLater(self, result: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
+        """Serialize the result of a Deferred, in this session."""
         if self.error is not None:
-            # Nobody will get it, so none of its hooks is run and no reference is handed out.
+            # No caller waits any more, so no jelly hook is run and no reference is handed out.
             raise self.error.again()
         before = current.set(self.session)
         try:
@@ -79,18 +210,16 @@ class Channel(Tables):
             current.reset(before)
 
     def serve(self, find: Any, requestID: Any, objectID: Any, message: Any, answer: Any, args: Any, kw: Any) -> None:
-        """Serve one call of the client's on an object of this session."""
+        """Serve one call of the client on an object of this session."""
         if self._draining is not None:
             self.connection.decline(self._draining[0].again(), requestID, answer, args, kw)
             return
         before = current.set(self.session)
         if self.session is not None:
             self.session.called()
-        # Held while it is being served: a client may drop its last reference while it waits for an
-        # answer, as `login().addCallback(lambda p: p.callRemote(...))` does, and is not logged out yet.
+        # A call in progress keeps the session alive. A client may drop its last reference while it waits for the
+        # answer, as `login().addCallback(lambda p: p.callRemote(...))` does, and must not be logged out by that.
         key = requestID if type(requestID) is int else _key(requestID)
-        if self._serving is EMPTY:
-            self._serving = {}
         self._serving[key] = requestID
         try:
             self._recvMessage(find, requestID, objectID, message, answer, args, kw)
@@ -104,15 +233,15 @@ class Channel(Tables):
         key = requestID if type(requestID) is int else _key(requestID)
         if self._serving.pop(key, None) is not None:
             if type(netResult) is memoryview:
-                # As below; most answers go this way.
+                # As in Invoker._sendAnswer, inlined because most answers are plain data.
                 self.connection.outbound.write(cast(bytes, netResult.obj))
             else:
                 super()._sendAnswer(netResult, requestID)
-            if self._draining is not None or self.localObjects is EMPTY:
+            if self._unreferenced or self._draining is not None:
                 self.checkReleased()
 
     def _sendError(self, fail: Any, requestID: Any) -> None:
-        # One that stands for an answer that could not be sent comes when the call is no longer being served.
+        # The error that replaces an answer which could not be sent arrives when the call is no longer in `_serving`.
         self._serving.pop(_key(requestID), None)
         if self.error is None:
             super()._sendError(fail, requestID)
@@ -127,27 +256,24 @@ class Channel(Tables):
     # Calls out.
 
     def dead(self) -> Exception | None:
-        """As `Calls.dead`."""
+        """Return how the session ended, or None."""
         return None if self.error is None else self.error.again()
 
     def sendDecRef(self, objectID: Any) -> None:
-        """Give a reference back, also after the end: the client keeps its object for us until then."""
+        """Release a reference to an object of the client, also after the end: the client keeps it until then."""
         if not self.connection.disconnected:
             self.connection.sendDecRef(objectID)
 
     def decCacheRef(self, objectID: Any) -> None:
-        """Give a cache back."""
+        """Release a copy of a Cacheable of the client."""
         if not self.connection.disconnected:
             self.connection.decCacheRef(objectID)
 
-    # Letting go.
+    # Releasing.
 
     def tidy(self) -> None:
-        """Nothing may be going on: let go of the tables that were needed when something was."""
-        if not self._serving:
-            self._serving = EMPTY
-        if not self.waitingForAnswers:
-            self.waitingForAnswers = EMPTY
+        """Release the tables that are empty."""
+        self.releaseEmpty("_serving", "remotelyCachedObjects", "waitingForAnswers")
 
     @property
     def busy(self) -> bool:
@@ -162,7 +288,7 @@ class Channel(Tables):
 
     def grant(self, avatar: Any) -> Any:
         """
-        What a login gives the client: a reference to an avatar, in jelly.
+        Return the jelly of a reference to an avatar: what a login gives to the client.
 
         :raises pb.Error: the tables are full.
         """
@@ -174,23 +300,34 @@ class Channel(Tables):
         """As `IChannel.onReleased`."""
         self._onReleased = (*self._onReleased, f)
 
-    def full(self, most: int) -> Exception:
-        """The session ends, and no other on the connection."""
-        detail = f"more than {most}"
-        if self.session is not None:
-            self.session.end(TooManyReferences, detail)
-        else:
-            log.warn(
-                "calls.references: a login of {peer} ends, for {detail} references",
-                peer=str(self.connection.peer),
-                detail=detail,
-            )
-        self.end(TooManyReferences(detail))
-        assert self.error is not None
-        return self.error.again()
+    def takeBack(self, luids: list[int]) -> None:
+        """As `Invoker.takeBack`; what it drops may be the last reference of the session."""
+        super().takeBack(luids)
+        self.checkReleased()
+
+    def proto_decref(self, objectID: Any) -> None:
+        """The client dropped a reference, perhaps its last."""
+        if objectID in self.localObjects:
+            super().proto_decref(objectID)
+            self._unreferenced = not self.localObjects
+            if objectID not in self.localObjects:
+                self.connection.owners.pop(objectID, None)
+            self.checkReleased()
+
+    def proto_decache(self, objectID: Any) -> None:
+        """The client dropped a copy of a Cacheable, perhaps its last."""
+        super().proto_decache(objectID)
+        self.checkReleased()
+
+    def decache(self, luid: int) -> bool:
+        """As `Invoker.decache`."""
+        last = super().decache(luid)
+        if last:
+            self.connection.owners.pop(luid, None)
+        return last
 
     def checkReleased(self) -> None:
-        """A session is logged out when its client holds nothing of it any more, and waits for nothing."""
+        """Log the session out if its client holds nothing of it any more and waits for nothing."""
         if self._granted and not (self.localObjects or self.remotelyCachedObjects or self._serving):
             self._release()
         if self._draining is not None and self.error is None and not self._serving:
@@ -207,43 +344,38 @@ class Channel(Tables):
     # The end.
 
     def end(self, error: SessionEnded) -> None:
-        """As `IChannel.end`. In this order: no new calls; those in flight answered; then user code."""
+        """As `IChannel.end`. In this order: no new calls, then answers to those in progress, then user code."""
         if self.error is None:
             self.error = error
             self._finish(lambda: Failure(error.again()))
 
     def connectionLost(self, reason: Any) -> None:  # type: ignore[override]
-        """The connection is gone, and with it this channel."""
+        """End this channel, because the connection is lost."""
         self.disconnected = 1
         if self.error is None:
             self.error = Disconnected()
             self._finish(lambda: Failure(pb.PBConnectionLost(reason)))
 
     def notifyOnDisconnect(self, notifier: Callable[[], object]) -> None:
-        """Call it when this channel ends or its connection is lost; at once if that has happened."""
+        """Call `notifier` when this channel ends or its connection is lost; at once if that has happened."""
         if self.error is not None:
             self.guarded(notifier)
         else:
             super().notifyOnDisconnect(notifier)
 
-    def dontNotifyOnDisconnect(self, notifier: Callable[[], object]) -> None:
-        """As stock's; harmless after the end."""
-        if notifier in self.disconnects:
-            super().dontNotifyOnDisconnect(notifier)
-
     def _finish(self, why: Callable[[], Failure]) -> None:
         assert self.error is not None
-        serving, self._serving = self._serving, EMPTY
+        serving, self._serving = self._serving, {}
         if not self.disconnected:
             for requestID in serving.values():
-                self.connection._sendError(pb.CopyableFailure(self.error.again()), requestID)
-        waiting, self.waitingForAnswers = self.waitingForAnswers, EMPTY
-        observed, self.remotelyCachedObjects = self.remotelyCachedObjects, EMPTY
-        # Ids are those of objects that may be freed and their numbers used again: forget them first.
-        self.luids = self.remotelyCachedLUIDs = EMPTY
-        granted, self.localObjects = self.localObjects, EMPTY
-        self._localCleanup = EMPTY
-        self.connection.bury(self, granted, observed, waiting)
+                self.connection.sendError(self.error.again(), requestID)
+        waiting, self.waitingForAnswers = self.waitingForAnswers, {}
+        observed, self.remotelyCachedObjects = self.remotelyCachedObjects, {}
+        # Before any object is freed: the keys are memory addresses, which new objects may get.
+        self.luids, self.remotelyCachedLUIDs = {}, {}
+        granted, self.localObjects = self.localObjects, {}
+        self._localCleanup = {}
+        self.connection.channelEnded(self, granted, observed, waiting)
         for answer in waiting.values():
             self.guarded(answer.errback, why())
         for local in observed.values():
@@ -253,10 +385,44 @@ class Channel(Tables):
         self._release()
 
 
+class SharedTables:
+    """
+    A login that shares the tables of the connection, as in stock: for realms that are not pbkit's, in a drop-in server.
+
+    :param connection: the connection whose tables it shares.
+    """
+
+    session: Any = None
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.unserialize = connection.unserialize
+        self._avatar: Any = None
+
+    def grant(self, avatar: Any) -> Any:
+        """As `Channel.grant`."""
+        jelly = self.connection.serialize(avatar)
+        self._avatar = avatar
+        return jelly
+
+    def onReleased(self, f: Callable[[], object]) -> None:
+        """Call `f` when the client drops the avatar, or the connection is lost."""
+        stop = self.connection.peer.onLost(f)
+
+        def released() -> None:
+            stop()
+            f()
+
+        self.connection.onDropped(self._avatar, released)
+
+    def end(self, error: SessionEnded) -> None:
+        """Do nothing: stock has no way to mark a reference as dead."""
+
+
 def _nothing() -> None:
-    """What is left to do for one that has been told."""
+    """The callback of a drain whose own callback has been called."""
 
 
 def _key(requestID: Any) -> Any:
-    """A client may choose its request ids as it likes; a list cannot be looked up."""
+    """Return what a request id is looked up by. The client chooses it, and may send a list."""
     return requestID if isinstance(requestID, (int, bytes, str)) else repr(requestID)

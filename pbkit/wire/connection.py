@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.spread import pb
 
 from pbkit.errors import SessionEnded
-from pbkit.interfaces import IPeer, ISession
+from pbkit.interfaces import IPeer
 from pbkit.wire.jelly.registry import Registry
 from pbkit.wire.peerlog import PeerLog
 from pbkit.wire.profile import Calls, Limits, Profile
@@ -85,6 +85,12 @@ class ConnectionPart(Protocol):
 
     waitingForAnswers: MutableMapping[int, Deferred[Any]]
 
+    @property
+    def connection(self) -> Connection: ...
+
+    def dead(self) -> Exception | None:
+        """Return why no call can be made any more, or None."""
+
     def expired(self, requestID: int, timeout: float) -> None:
         """Fail a call whose deadline has passed."""
 
@@ -93,36 +99,6 @@ class ConnectionPart(Protocol):
 
     def proto_error(self, requestID: Any, fail: Any) -> None:
         """Receive the error that a call failed with."""
-
-
-class ChannelPart(ConnectionPart, Protocol):
-    """
-    What a connection asks of a channel on it: see `pbkit.wire.channel.Channel`.
-
-    :ivar error: None, then why the channel ended.
-    :ivar session: the session whose channel it is, or None before login.
-    """
-
-    error: SessionEnded | None
-    session: ISession | None
-
-    def serve(self, find: Any, requestID: Any, objectID: Any, message: Any, answer: Any, args: Any, kw: Any) -> None:
-        """Serve one call of the client on an object of this channel."""
-
-    def ownObject(self, luid: Any) -> Any:
-        """Return the object that this channel has handed out under an id, or None."""
-
-    def proto_decref(self, objectID: Any) -> None:
-        """The client dropped a reference."""
-
-    def proto_decache(self, objectID: Any) -> None:
-        """The client dropped a copy of a Cacheable."""
-
-    def tidy(self) -> None:
-        """Release the tables that are empty."""
-
-    def connectionLost(self, reason: Any) -> None:
-        """The connection is lost, and the channel with it."""
 
 
 class Connection(Protocol):
@@ -146,6 +122,7 @@ class Connection(Protocol):
     callers: MutableMapping[int, Any]
     cachers: MutableMapping[Any, Any]
     disconnected: Any
+    currentLocalID: int
     pageProducers: list[Any]
 
     @property
@@ -210,7 +187,7 @@ class Connection(Protocol):
     def applyLimits(self, limits: Limits, calls: Calls) -> None:
         """Apply other limits from now on."""
 
-    def nobody(self, requestID: Any, objectID: Any, answerRequired: Any, rest: list[Any]) -> None:
+    def noSuchObject(self, requestID: Any, objectID: Any, answerRequired: Any, rest: list[Any]) -> None:
         """Answer a call on an object that does not exist."""
 
     def decline(self, error: SessionEnded, requestID: Any, answerRequired: Any, netArgs: Any, netKw: Any) -> None:
@@ -260,8 +237,8 @@ class Connection(Protocol):
     def setDeadline(self, requestID: int, timeout: float) -> None:
         """Fail a call unless it is answered within so many seconds."""
 
-    def bury(self, channel: Any, granted: Any, observed: Any, waiting: Any) -> None:
-        """Remember how a channel ended, for calls on its references."""
+    def channelEnded(self, channel: Any, granted: Any, observed: Any, waiting: Any) -> None:
+        """Forget a channel, and remember how it ended for calls on its references."""
 
     # For log-ins that share the tables of the connection.
 
@@ -276,7 +253,6 @@ class Connection(Protocol):
 
 
 __all__ = [
-    "ChannelPart",
     "Connection",
     "ConnectionPart",
     "InboundPart",

@@ -1,91 +1,138 @@
 """
-How a broker makes messages of objects, and objects of messages: `Jellying`, which brokers and channels derive from.
+The tables of references, and the calls that go through them: what a connection and a channel have in common.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import secrets
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from inspect import iscoroutine
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
-from twisted.python.reflect import fullyQualifiedName
-from twisted.spread import pb
+from twisted.python.failure import Failure
+from twisted.python.reflect import fullyQualifiedName, safe_str
+from twisted.spread import banana, pb
 
-from pbkit.errors import CannotSend
-from pbkit.wire.caching import Caching
-from pbkit.wire.compact import Few
+from pbkit.dispatch import receive
+from pbkit.errors import BadArguments, CallTimedOut, CannotSend, Error, InternalError, NoSuchMethod, SessionEnded
+from pbkit.wire import codec
+from pbkit.wire.calls import methodName, shared
+from pbkit.wire.compact import STOCK_TABLES, Makers, makeTable
+from pbkit.wire.connection import Connection
 from pbkit.wire.jelly.expressions import handles
-from pbkit.wire.jelly.jellier import Jellier
-from pbkit.wire.jelly.registry import STOCK, Registry
+from pbkit.wire.jelly.failures import receivedFailure
+from pbkit.wire.jelly.jellier import CacheObserver, Jellier
 from pbkit.wire.jelly.unjellier import Unjellier
-from pbkit.wire.lazily import EMPTY
-from pbkit.wire.peer import peerOf
 
-#: How stock makes jelly of what is called from afar.
+#: How many characters are sent of an error that cannot be sent as it is.
+CUT = 1000
+
+#: How stock makes jelly of an object that is sent by reference.
 _BY_REFERENCE: Any = pb.Referenceable.jellyFor
 
 log = Logger()
 
 
-class Local:
+class Invoker(pb.Broker):
     """
-    What stock's `pb.Local` is, in half of the memory: an object that the other end has, and how often.
-    """
+    One set of reference tables, and the calls through them: all of stock's Broker but the socket.
 
-    __slots__ = ("object", "refcount")
+    Jelly calls the object whose tables it uses its invoker, and so does this class. There are two: a connection
+    (`pbkit.wire.broker.Broker`) and a channel of one (`pbkit.wire.channel.Channel`). References that a message carries
+    belong to the invoker that the message was made or read with.
 
-    perspective: Any = None
-
-    def __init__(self, object: Any) -> None:
-        self.object = object
-        self.refcount = 1
-
-    def __repr__(self) -> str:
-        return f"<Local {self.object!r} ref:{self.refcount}>"
-
-    def incref(self) -> int:
-        """One more."""
-        self.refcount += 1
-        return self.refcount
-
-    def decref(self) -> int:
-        """One less."""
-        self.refcount -= 1
-        return self.refcount
-
-
-class Jellying(Caching):
-    """
-    A broker's jelly. Everything of it works on the tables that a broker has, and on a channel's.
-
-    :ivar registry: of the connection: which classes are made of what the other end sends.
+    :ivar connection: the connection that has the socket; a connection is its own.
+    :ivar error: None, then what calls on references of this channel are answered. A connection keeps None.
+    :ivar minted: the ids that were added to the message under construction, or None if it needs no rollback.
     """
 
-    __slots__ = ()
+    __slots__ = (
+        "_localCleanup",
+        "disconnects",
+        "jellyArgs",
+        "jellyKw",
+        "jellyMethod",
+        "localObjects",
+        "luids",
+        "minted",
+        "remotelyCachedLUIDs",
+        "remotelyCachedObjects",
+        "serializingPerspective",
+        "unserializingPerspective",
+        "waitingForAnswers",
+    )
 
-    registry: Registry = STOCK
+    #: How each table is made when it is first used. See `pbkit.wire.compact`.
+    tables: ClassVar[Makers] = STOCK_TABLES
 
-    # Out.
+    if TYPE_CHECKING:
+        connection: Connection
+        localObjects: MutableMapping[Any, Any]  # type: ignore[assignment]
+        waitingForAnswers: MutableMapping[int, Deferred[Any]]  # type: ignore[assignment]
+        luids: Any
+        remotelyCachedObjects: Any
+        remotelyCachedLUIDs: Any
+        locallyCachedObjects: Any
+        disconnects: Any
+        _localCleanup: Any
+    else:
+
+        def __getattr__(self, name: str) -> Any:
+            return makeTable(self, name, self.tables)
+
+    disconnected: Any = 0
+    error: SessionEnded | None = None
+
+    def __init__(self) -> None:
+        # Not stock's __init__, which makes all tables at once: 3.5 KB for each connection and each channel.
+        self.minted: list[int] | None = None
+        self.unserializingPerspective: Any = None
+        self.serializingPerspective: Any = None
+        self.jellyMethod = self.jellyArgs = self.jellyKw = None
+
+    def releaseEmpty(self, *tables: str) -> None:
+        """Release those of the named tables that are empty. A dict that was once large stays large."""
+        for table in tables:
+            if not getattr(self, table):
+                delattr(self, table)
+
+    @property
+    def keepsDeadlines(self) -> bool:
+        """True if calls may have a ``pbtimeout=``. Stock's Broker passes it on to the method as an argument."""
+        return self.connection.clock is not None
+
+    # Objects to jelly.
 
     def serialize(
         self, object: Any, perspective: Any = None, method: Any = None, args: Any = None, kw: Any = None
     ) -> Any:
-        """As stock's, of what is no Deferred."""
+        """As stock's, and also for coroutines and for a Deferred that several callers wait for."""
+        if isinstance(object, Deferred) or iscoroutine(object):
+            return shared(object).addCallback(self.serializeLater, perspective, method, args, kw)
         return self.jellied(object, perspective, method, args, kw)
+
+    def serializeLater(self, result: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
+        """Serialize the result of a Deferred."""
+        return self.serialize(result, perspective, method, args, kw)
 
     def jellied(self, object: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
         """
-        As stock's `serialize` of what is no Deferred; but if it fails half way, nothing of it stays behind.
+        Make jelly of an object that is no Deferred. If that fails half way, take back all references made for it.
 
-        :raises CannotSend: there is something in it that cannot be sent.
+        :raises CannotSend: it, or something in it, cannot be sent.
         """
         if getattr(type(object), "jellyFor", None) is _BY_REFERENCE:
-            # The usual case of what is not plain. It is all there is in this jelly: if it fails, nothing is half done.
+            # The most frequent case of what is not plain data. The reference is all of the jelly, so if it cannot be
+            # made there is nothing to take back.
             outer, self.minted = self.minted, None
             try:
                 return b"remote", self.registerReference(object)
             finally:
                 self.minted = outer
-        # Stock leaves None here, which a call made from inside a getStateToCopyFor would find.
+        # Stock resets these to None, so a call from inside a getStateToCopyFor would lose the perspective.
         around = self.serializingPerspective, self.jellyMethod, self.jellyArgs, self.jellyKw, self.minted
         minted: list[int] = []
         self.minted = minted
@@ -94,34 +141,30 @@ class Jellying(Caching):
         try:
             return Jellier(self).jelly(object)
         except Exception as error:
-            # The other end will never hear of those before the one that failed, so it would never let go of them.
+            # The other end never hears of these references, so it would never release them.
             self.takeBack(minted)
             if isinstance(error, RecursionError) and not self.connection.profile.stockJelly:
-                raise CannotSend("what is nested so deep, or without end, cannot be sent") from None
+                raise CannotSend("an object that is nested too deep, or contains itself, cannot be sent") from None
             if isinstance(error, CannotSend) and callable(method):
-                # The caller is told, who cannot mend it.
-                self._noAnswer(method, str(error))
+                # The caller gets the error as well, but only the author of the method can correct it.
+                self._logNoAnswer(method, str(error))
             raise
         finally:
             self.serializingPerspective, self.jellyMethod, self.jellyArgs, self.jellyKw, self.minted = around
 
-    def _noAnswer(self, method: Any, why: str) -> None:
+    def _logNoAnswer(self, method: Any, why: str) -> None:
         peerLog = self.connection.peerLog
         if peerLog.admits():
-            # Text: whoever keeps log events would keep all that was there when it was raised.
+            # As text, because a log observer that keeps events would keep the method's object, and all it refers to.
             name, why = str(fullyQualifiedName(getattr(method, "__func__", method))), peerLog.escaped(why)
-            log.warn("{method} gave {peer} no answer: {why}", method=name, peer=str(peerOf(self)), why=why)
+            log.warn("{method} gave {peer} no answer: {why}", method=name, peer=str(self.connection.peer), why=why)
 
     def registerReference(self, object: Any) -> Any:
         """
-        As stock's, but with a bound of the profile's: over stock's the whole connection is lost, with all its sessions.
+        As stock's, with the profile's limit. Over stock's limit the connection is lost, with all its sessions.
 
-        :raises Error: the other end has as many as it may have.
+        :raises Error: the other end already holds as many references as it may.
         """
-        if self.luids is EMPTY:
-            self.luids = Few()
-        if self.localObjects is EMPTY:
-            self.localObjects = Few()
         most = self.connection.profile.calls.references
         if most is None:
             luid = super().registerReference(object)
@@ -134,37 +177,43 @@ class Jellying(Caching):
                 raise self.full(most)
             else:
                 luid = self.newLocalID()
-                self.localObjects[luid] = Local(object)
+                self.localObjects[luid] = pb.Local(object)
                 self.luids[puid] = luid
         self._mint(luid)
         return luid
 
-    def setNameForLocal(self, name: Any, object: Any) -> None:
-        """As stock's."""
-        if self.localObjects is EMPTY:
-            # Mostly it is the root and nothing else.
-            self.localObjects = Few()
-        assert object is not None
-        # In stock, one that is twice as large.
-        self.localObjects[name.encode("utf-8") if isinstance(name, str) else name] = Local(object)
+    def _mint(self, luid: Any) -> None:
+        if self.minted is not None:
+            self.minted.append(luid)
 
     def takeBack(self, luids: list[int]) -> None:
-        """Let go of what was put into a message that is not sent."""
+        """Drop the references that were made for a message that is not sent."""
         for luid in luids:
             if luid in self.localObjects:
                 self.proto_decref(luid)
             elif luid in self.remotelyCachedObjects:
                 self.decache(luid)
 
-    # In.
+    def full(self, most: int) -> Exception:
+        """
+        End the session, or the connection: the other end would hold more than `most` references.
+
+        :return: the error for the call that would have made one more.
+        """
+        raise NotImplementedError
+
+    # Jelly to objects.
 
     def unserialize(self, sexp: Any, perspective: Any = None) -> Any:
         """
-        As stock's. If it fails, what the other end keeps for us because of it is given back.
+        As stock's. If it fails, the references in the expression are given back to the other end. Anything but a list
+        is a value already.
 
-        :raises BadValue: it is not what jelly makes.
+        :raises BadValue: it is not an expression that jelly makes.
         :raises ClassRefused: it holds an instance of a class that is not accepted.
         """
+        if type(sexp) is not list:
+            return sexp
         outer = self.unserializingPerspective
         self.unserializingPerspective = perspective
         unjellier = Unjellier(self)
@@ -177,7 +226,7 @@ class Jellying(Caching):
             self.unserializingPerspective = outer
 
     def refusing(self, name: str) -> None:
-        """An instance of a class is not accepted. The operator is told, who can change that."""
+        """Log that an instance of a class was refused, and how the operator can accept that class."""
         peerLog = self.connection.peerLog
         if not peerLog.admits():
             return
@@ -187,12 +236,12 @@ class Jellying(Caching):
             "an instance of '{name}' from {peer} is refused; what would accept it: {listed}a class that is registered "
             "for it with pb.setUnjellyableForClass",
             name=name,
-            peer=str(peerOf(self)),
+            peer=str(self.connection.peer),
             listed=listed,
         )
 
     def giveBack(self, sexp: Any) -> None:
-        """Let the other end forget what it keeps for an expression that nobody will make anything of."""
+        """Let the other end forget the references in an expression that is not read."""
         self._returned(*handles(sexp))
 
     def _returned(self, references: list[int], caches: list[int]) -> None:
@@ -202,5 +251,320 @@ class Jellying(Caching):
             for luid in caches:
                 self.decCacheRef(luid)
 
+    # Cacheables: one copy for each client that looks at an object, and each copy ends once.
 
-__all__ = ["Jellying"]
+    def cacheLocally(self, cid: Any, instance: Any) -> None:
+        """
+        As stock's, with the profile's limit.
+
+        :raises Error: this end already keeps as many copies for the connection as it may.
+        """
+        most = self.connection.profile.calls.references
+        if most is not None and cid not in self.locallyCachedObjects and len(self.locallyCachedObjects) >= most:
+            raise Error(f"more than {most} copies of Cacheables are kept here for this connection")
+        super().cacheLocally(cid, instance)
+
+    def hasLocally(self, luid: Any, copy: Any = None) -> bool:
+        """
+        Return whether there is a copy of a Cacheable of the other end under this id.
+
+        :param copy: if given, whether it is this one.
+        """
+        found = self.locallyCachedObjects.get(luid)
+        return found is not None and (copy is None or found is copy)
+
+    def cacheKey(self, instance: Any, perspective: Any) -> Any:
+        """
+        Return the key of the copy of an object in `remotelyCachedLUIDs`.
+
+        Two users on one connection each have a copy of their own, as the object may show each of them another state.
+        """
+        return instance.processUniqueID(), id(perspective)
+
+    def cachedFor(self, instance: Any, perspective: Any) -> Any:
+        """Return the id of the copy of an object that a user has, or None."""
+        return (self.remotelyCachedLUIDs or {}).get(self.cacheKey(instance, perspective))
+
+    def cachedRemotelyAs(self, instance: Any, incref: Any = 0) -> Any:
+        """As stock's, for the user that the message under construction is for."""
+        luid = self.cachedFor(instance, self.serializingPerspective)
+        if incref and luid is not None:
+            local = self.remotelyCachedObjects[luid]
+            if local.leaving:
+                return None
+            local.incref()
+            self._mint(luid)
+        return luid
+
+    def cacheRemotely(self, instance: Any) -> Any:
+        """As stock's, for the user that the message under construction is for, with the limit for references."""
+        most = self.connection.profile.calls.references
+        if most is not None and len(self.localObjects) + len(self.remotelyCachedObjects) >= most:
+            raise self.full(most)
+        luid = super().cacheRemotely(instance)
+        key = self.cacheKey(instance, self.serializingPerspective)
+        self.remotelyCachedLUIDs[key] = self.remotelyCachedLUIDs.pop(instance.processUniqueID())
+        local = self.remotelyCachedObjects[luid]
+        local.key, local.leaving = key, False
+        local.observer = CacheObserver(self, instance, self.serializingPerspective)
+        self._mint(luid)
+        return luid
+
+    @contextmanager
+    def beginning(self, luid: int, observer: CacheObserver) -> Iterator[None]:
+        """Wrap the request for a Cacheable's state: the copy is observed once that has returned, and not before."""
+        local = self.remotelyCachedObjects[luid]
+        local.observer = None
+        yield
+        local.observer = observer
+        if (self.remotelyCachedObjects or {}).get(luid) is not local:
+            # The Cacheable ended the session itself, or called code that did.
+            self.stopObserving(local)
+
+    def decache(self, luid: int) -> bool:
+        """Release one copy of a Cacheable of this end; return True if it was the last."""
+        local = self.remotelyCachedObjects[luid]
+        if local.decref():
+            return False
+        # Before it leaves the table, so that a last call on the copy still goes through, as with stock. Meanwhile the
+        # object may be sent anew, as another copy, and the session or the connection may end.
+        local.leaving = True
+        self.stopObserving(local)
+        (self.remotelyCachedObjects or {}).pop(luid, None)
+        if (self.remotelyCachedLUIDs or {}).get(local.key) == luid:
+            del self.remotelyCachedLUIDs[local.key]
+        return True
+
+    def proto_decache(self, objectID: Any) -> None:
+        """As stock's, but ignored if there is no such copy."""
+        local = self.remotelyCachedObjects.get(objectID)
+        if local is not None and not local.leaving and self.decache(objectID):
+            self.sendCall(b"uncache", objectID)
+
+    def stopObserving(self, local: Any) -> None:
+        """Tell a Cacheable once that it is no longer observed, if it ever was."""
+        observer = local.observer
+        local.observer = None
+        if observer is not None:
+            self.guarded(local.object.stoppedObserving, observer.perspective, observer)
+
+    # Calls in.
+
+    def _recvMessage(
+        self,
+        findObjMethod: Any,
+        requestID: Any,
+        objectID: Any,
+        message: Any,
+        answerRequired: Any,
+        netArgs: Any,
+        netKw: Any,
+    ) -> None:
+        """Serve a call. Unlike stock's, tells the caller nothing about exceptions that are no `pb.Error`."""
+        try:
+            name = message if type(message) is str else methodName(message)
+            target = findObjMethod(objectID)
+            if target is None:
+                raise pb.Error("Invalid Object ID")
+            # `answered` reads this if the method returns at once.
+            self.connection.answering = requestID if answerRequired else None
+            result = receive(target, self, name, netArgs, netKw)
+        except BaseException:
+            # Including SystemExit: a call of a peer must not be able to stop the server.
+            self._notServed(Failure(), requestID, answerRequired)
+            return
+        # The type is compared first because isinstance of a Deferred takes as long as two calls.
+        if type(result) is not memoryview and isinstance(result, Deferred):
+            weighs = self.connection.inbound.began()
+            call = requestID, answerRequired
+            result.addCallbacks(self._served, self._notServed, callbackArgs=call, errbackArgs=call)
+            result.addBoth(self.connection.inbound.done, weighs)
+        elif answerRequired:
+            self._sendAnswer(result, requestID)
+
+    def _served(self, netResult: Any, requestID: Any, answerRequired: Any) -> None:
+        if answerRequired:
+            self._sendAnswer(netResult, requestID)
+
+    def _notServed(self, failure: Failure, requestID: Any, answerRequired: Any) -> None:
+        if isinstance(failure.value, BadArguments | NoSuchMethod) and not self.connection.profile.hideErrors:
+            # In drop-in use the caller and the log get what they get from stock.
+            stock = pb.NoSuchMethod if isinstance(failure.value, NoSuchMethod) else TypeError
+            text = str(failure.value)
+            failure = Failure(stock(text[:1].upper() + text[1:]))
+        if answerRequired:
+            self._sendFailureOrError(failure, requestID)
+        elif not failure.check(pb.Error, pb.PBConnectionLost):
+            self.connection.peerLog.failure(log, "a call that wants no answer failed", failure)
+
+    def answered(self, result: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
+        """
+        Return what a method has returned at once, in the form that `_sendAnswer` takes.
+
+        :return: jelly; or, of plain data, a memoryview of the encoded answer. Jelly is never a memoryview.
+        """
+        connection = self.connection
+        if connection.plain and connection.answering is not None and self.error is None:
+            data = codec.encodeAnswer(connection.answering, result, connection.vocabulary, banana.SIZE_LIMIT)
+            if data is not None:
+                return memoryview(data)
+        return self.serialize(result, perspective, method, args, kw)
+
+    def inJelly(self) -> tuple[Any, Any]:
+        """Return the arguments of the call that is being served in jelly, for objects that read them themselves."""
+        expression = codec.decode(self.connection.message, self.connection.vocabulary)
+        return expression[5], expression[6]
+
+    def _sendAnswer(self, netResult: Any, requestID: Any) -> None:
+        """As stock's. If the answer cannot be sent the caller gets an error; stock's caller waits forever."""
+        try:
+            if type(netResult) is memoryview:
+                self.connection.outbound.write(cast(bytes, netResult.obj))
+                return
+            super()._sendAnswer(netResult, requestID)
+        except Exception as error:
+            self.connection.peerLog.failure(log, "an answer cannot be sent")
+            self._sendError(Failure(Error(f"the answer cannot be sent: {safe_str(error):.{CUT}}")), requestID)
+            # Last, because these may have been the last references of the session, which then ends.
+            self.takeBack(sum(handles(netResult), []))
+
+    def _sendFailure(self, fail: Failure, requestID: Any) -> None:
+        """Answer an exception that is no `pb.Error` with an error id, and log it under that id; in drop-in as stock."""
+        peerLog = self.connection.peerLog
+        if not self.connection.profile.hideErrors:
+            # Stock's method logs the failure and sends it.
+            send = super()._sendFailure if peerLog.admits() else self._sendError
+            send(fail, requestID)
+            return
+        if cast(Any, self.factory).unsafeTracebacks:
+            peerLog.failure(log, "a call failed", fail)
+            self._sendError(fail, requestID)
+            return
+        number = secrets.token_hex(4)
+        peerLog.failure(log, "a call failed: internal error {number}", fail, number=number)
+        self._sendError(Failure(InternalError(f"internal error {number}")), requestID)
+
+    def _sendError(self, fail: Any, requestID: Any) -> None:
+        """As stock's, but an error that is too large is cut."""
+        try:
+            super()._sendError(fail, requestID)
+        except Exception as error:
+            value = fail.value if isinstance(fail, Failure) else fail
+            kept = f"{safe_str(value):.{CUT}} ({type(value).__name__}; it cannot be sent whole: {safe_str(error):.100})"
+            super()._sendError(Failure(Error(kept)), requestID)
+
+    def sendError(self, error: Exception, requestID: Any) -> None:
+        """Answer a call with an error of pbkit's own, which is not logged."""
+        self._sendError(pb.CopyableFailure(error), requestID)
+
+    # Calls out.
+
+    def dead(self) -> Exception | None:
+        """Return why no call can be made any more, or None."""
+        raise NotImplementedError
+
+    def _sendMessage(self, prefix: Any, perspective: Any, objectID: Any, message: Any, args: Any, kw: Any) -> Any:
+        """
+        As stock's, but never raises, and each Deferred fires. A call that cannot be sent leaves nothing in the tables.
+
+        In `kw`, beside stock's ``pbanswer``: ``pbtimeout``, in seconds; None sets no deadline.
+        """
+        connection = self.connection
+        profile = connection.profile
+        answerRequired = kw.pop("pbanswer", 1)
+        callback, errback = kw.pop("pbcallback", None), kw.pop("pberrback", None)
+        timeout = kw.pop("pbtimeout", profile.calls.timeout)
+        error = self.dead()
+        if error is not None:
+            if profile.raiseOnDead:
+                raise error
+            return fail(error) if answerRequired else None
+        net: list[Any] = []
+        requestID = 0
+        answer: Deferred[Any] | None = None
+        tail = None
+        try:
+            if connection.plain:
+                tail = codec.encodeTail(message, answerRequired, args, kw, connection.vocabulary, banana.SIZE_LIMIT)
+            if tail is None:
+                net.append(self.serialize(args, perspective=perspective, method=message))
+                net.append(self.serialize(kw, perspective=perspective, method=message))
+            requestID = connection.newRequestID()
+            if answerRequired:
+                answer = Deferred(lambda _: self._givenUp(requestID))
+                self.waitingForAnswers[requestID] = answer
+                connection.callers[requestID] = self
+            data = None
+            if tail is not None:
+                data = codec.splice(prefix, requestID, objectID, tail, connection.vocabulary, banana.SIZE_LIMIT)
+            if data is not None:
+                connection.outbound.write(data)
+            else:
+                self.sendCall(prefix + b"message", requestID, objectID, message, answerRequired, *net)
+        except Exception:
+            self._forget(requestID)
+            self.takeBack(sum(handles([b"list", *net]), []))
+            return fail(Failure())
+        if answer is not None:
+            if timeout is not None:
+                connection.setDeadline(requestID, timeout)
+            if callback or errback:
+                answer.addCallbacks(callback or _same, errback)
+        return answer
+
+    def _forget(self, requestID: Any) -> Deferred[Any] | None:
+        """Stop waiting for an answer. It may still arrive, and is dropped then."""
+        self.connection.callerOf(requestID)
+        return self.waitingForAnswers.pop(requestID, None) if self.waitingForAnswers else None
+
+    def _givenUp(self, requestID: int) -> None:
+        self._forget(requestID)
+
+    def expired(self, requestID: int, timeout: float) -> None:
+        """Fail a call whose deadline has passed."""
+        answer = self._forget(requestID)
+        if answer is not None:
+            answer.errback(Failure(CallTimedOut(f"no answer within {timeout:g} s")))
+
+    def proto_answer(self, requestID: Any, netResult: Any) -> None:
+        """Receive an answer that is waited for. If it cannot be read the Deferred fails; stock's never fires."""
+        answer = self.waitingForAnswers.pop(requestID)
+        try:
+            result = self.unserialize(netResult)
+        except Exception:
+            answer.errback(Failure())
+        else:
+            answer.callback(result)
+
+    def proto_error(self, requestID: Any, fail: Any) -> None:
+        """Receive the error of a call that is waited for."""
+        answer = self.waitingForAnswers.pop(requestID)
+        try:
+            error = self.unserialize(fail)
+            # In drop-in use a program may compare the very class of the failure.
+            stock = isinstance(error, Failure) and not self.connection.profile.hideErrors
+            failure = error if stock else receivedFailure(error)
+        except Exception:
+            failure = Failure()
+        answer.errback(failure)
+
+    # The end.
+
+    def connectionLost(self, reason: Any) -> None:  # type: ignore[override]
+        """As stock's, but gives a Cacheable the observer that it knows."""
+        self.disconnected = 1
+        observed, self.remotelyCachedObjects = self.remotelyCachedObjects, {}
+        for local in observed.values():
+            self.stopObserving(local)
+        super().connectionLost(reason)
+
+    def guarded(self, f: Callable[..., object], *args: object) -> None:
+        """Call code of the user's. An exception is logged, and everything else goes on."""
+        try:
+            f(*args)
+        except Exception:
+            self.connection.peerLog.failure(log, "a callback for the end of a channel raised")
+
+
+def _same(result: Any) -> Any:
+    return result

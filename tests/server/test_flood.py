@@ -304,4 +304,4 @@ class FloodTests(ServerCase):
         self.assertTrue(server.transport.disconnecting or server.transport.aborting)
         server.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(len(lines), 1, lines)
-        self.assertIn("a dialect that is not spoken here", lines[0])
+        self.assertIn("unsupported protocol dialect", lines[0])

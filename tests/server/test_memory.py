@@ -108,6 +108,7 @@ class IdleTests(SynchronousTestCase):
         asked = wire.server.peer.ping(1.0)
         wire.flush()
         self.assertTrue(self.successResultOf(asked))
+        wire.server.tidy()
         tables = [wire.server.callers, wire.server.waitingForAnswers]
         self.assertEqual(tables, [{}, {}])
         self.assertLess(sum(map(sys.getsizeof, tables)), 128)

@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from pbkit.errors import Disconnected, Kicked, LoggedOut, Replaced, SessionEnded, Shutdown, TooManyReferences
 from pbkit.interfaces import current
-from pbkit.wire import tombstones
+from pbkit.wire import broker
 from pbkit.wire.profile import STRICT
 from tests.support import LENIENT, Client, Part, Wire, serve
 from tests.wire.things import Board, Deep, Messages, Shy, WireCase, who
@@ -419,7 +419,7 @@ class LettingGoTests(WireCase):
 
     def test_tombstonesAreBounded(self) -> None:
         """A client that never gives back what ended sessions gave it costs no more than so many entries."""
-        self.patch(tombstones, "TOMBSTONES", 5)
+        self.patch(broker, "TOMBSTONES", 5)
         kept = []
         for _ in range(4):
             alice, session = self.login()
@@ -560,7 +560,7 @@ class LettingGoTests(WireCase):
         self.assertEmpty(self.wire.server)
         self.assertEqual(self.wire.client.localObjects, {})
         peer = self.wire.server.peer
-        self.assertFalse(peer._callbacks)
+        self.assertFalse(peer._onLost)
 
 
 class CacheTests(WireCase):

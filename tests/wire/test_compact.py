@@ -1,5 +1,5 @@
 """
-Tests for `pbkit.wire.compact` and `pbkit.wire.lazily`.
+Tests for `pbkit.wire.compact`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.wire.compact import Few
-from pbkit.wire.lazily import EMPTY, Lazily
+from pbkit.wire.compact import Few, Lazily
 
 KEYS = st.integers(0, 3)
 STEPS = st.lists(st.tuples(st.sampled_from(("set", "del", "pop", "clear")), KEYS, st.integers()), max_size=30)
@@ -62,14 +61,3 @@ class LazilyTests(SynchronousTestCase):
         self.assertIsNone(one.table)
         del one.table
         self.assertEqual(one.table, {})
-
-    def test_emptyStaysEmpty(self) -> None:
-        """Everybody's empty table takes nothing in, and says so."""
-        for put in (
-            lambda: EMPTY.__setitem__(1, 2),
-            lambda: EMPTY.update({1: 2}),
-            lambda: EMPTY.setdefault(1, 2),
-            lambda: EMPTY.__ior__({1: 2}),
-        ):
-            self.assertRaises(TypeError, put)
-        self.assertEqual(EMPTY, {})

@@ -92,7 +92,7 @@ class PeerTests(WireCase):
             for _ in range(2000):
                 peer.onLost(print)()
             self.assertLessEqual(len(wire.server.disconnects), before + 1)
-            self.assertFalse(peer._callbacks)
+            self.assertFalse(peer._onLost)
 
     def test_address(self) -> None:
         """The address is the transport's."""

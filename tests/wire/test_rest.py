@@ -87,7 +87,14 @@ class RestTests(SynchronousTestCase):
                 self.clock.advance(1.0)
                 for wire in wires:
                     wire.flush()
-            ends = (self.factory, self.factory.monitorOf(self.clock), self.clock, *vars(self.realm).values())
+            ends: tuple[Any, ...] = (
+                self.factory,
+                self.factory.monitorOf(self.clock),
+                self.clock,
+                *vars(self.realm).values(),
+            )
+            # What the client declared is a dict of its own.
+            ends += tuple(wire.server.peer.hello for wire in wires)
             shared = keeps(wires[0].server, *ends) | keeps(wires[1].server, *ends)
             own = [each for number, each in keeps(wires[2].server, *ends).items() if number not in shared]
             self.assertIn(wires[2].server, own)

@@ -179,7 +179,7 @@ class PreloginState:
         if isinstance(verdict, Serve):
             return True
         if isinstance(verdict, NoSuchObject):
-            self._connection.nobody(verdict.requestID, verdict.objectID, verdict.answer, verdict.rest)
+            self._connection.noSuchObject(verdict.requestID, verdict.objectID, verdict.answer, verdict.rest)
         elif isinstance(verdict, Answer):
             # The answer to a ping: that it arrived is what counts.
             self._connection.answerReceived(verdict.requestID, None)

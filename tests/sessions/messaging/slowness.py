@@ -24,7 +24,7 @@ class SlowWire(Wire):
     @property
     def waiters(self) -> int:
         """How many wait for room."""
-        return len(self.peer._writers or ())
+        return len(self.peer._onWritable or ())
 
     def fill(self, session: Session) -> None:
         """The client stops, and is told so much that the connection is full."""

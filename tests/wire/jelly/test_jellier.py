@@ -174,7 +174,7 @@ class DepthTests(SynchronousTestCase):
         value: Any = 5
         for _ in range(3000):
             value = [value]
-        self.assertIn("nested so deep", str(self.assertRaises(CannotSend, Broker(0).serialize, value)))
+        self.assertIn("nested too deep", str(self.assertRaises(CannotSend, Broker(0).serialize, value)))
         self.assertRaises(RecursionError, dropin.Broker(0).serialize, value)
 
 
