@@ -136,8 +136,8 @@ class CommandTests(SynchronousTestCase):
             (f"tcp:127.0.0.1:{silent}", 0.4, "TimedOut", 6, "is it a Perspective Broker server"),
             (overTls(plain), 20, "TlsFailed", 3, "does the server use TLS"),
             (overTls(tls), 20, "TlsFailed", 3, "trustRoots="),
-            (overTls(silent), 0.4, "TimedOut", 6, "with TLS or without"),
-            (f"tcp:127.0.0.1:{tls}", 0.4, "TimedOut", 6, "with TLS or without"),
+            (overTls(silent), 0.4, "TimedOut", 6, "exactly if the server does"),
+            (f"tcp:127.0.0.1:{tls}", 0.4, "TimedOut", 6, "exactly if the server does"),
         ):
             client = self.run_(sys.executable, "-c", CLIENT, where, "whoami", str(timeout))
             got, out, err = self.pbkit("call", where, "whoami", f"--timeout={timeout}")
