@@ -239,7 +239,7 @@ class OneCallTests(SynchronousTestCase):
         """Connecting, logging in and calling each end at the timeout."""
         for server, method, doing in [
             (Deferred(), "greet", "connecting"),
-            (Factory.forProtocol(lambda: Says(b"")), "greet", "logging in"),
+            (Factory.forProtocol(lambda: Says(b"")), "greet", "waiting for a greeting"),
             (self.served(), "slow", "calling slow"),
         ]:
             result = self.run_(server, method)
@@ -249,7 +249,7 @@ class OneCallTests(SynchronousTestCase):
             self.flush()
             said = self.failed(result, Status.TIMED_OUT)
             self.assertEqual(re.split("[;,] ", said)[0], f"no answer within 30 s while {doing}")
-            self.assertEqual("with TLS or without" in said, doing == "logging in")
+            self.assertEqual("use TLS exactly" in said, doing == "waiting for a greeting")
 
     def test_goodbyeIsBounded(self) -> None:
         """A connection that does not close delays the result by a second at most."""
