@@ -1,4 +1,12 @@
-"""Who may log in: checkers that work with PB's login, and a word at start about those that cannot."""
+"""
+Credentials: how a client proves who it is, and what checks that.
+
+::
+
+    mechanisms.py    PB's own mechanism: a challenge, and the response to it
+    checkers.py      cred's checkers, made to work with PB's login or refused with the reason
+    passwordfile.py  files of user:password lines
+"""
 
 from pbkit.auth.checkers import AnyOf, checkForPb, makeChecker, spell
 from pbkit.auth.passwordfile import checkPasswordFile

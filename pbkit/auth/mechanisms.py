@@ -114,16 +114,13 @@ class Challenges:
 @attrs.define(eq=False)
 class Response:
     """
-    PB's own credentials: MD5 of the challenge behind the MD5 of the password. New ones for each answer: a checker may
-    still be at work on the last.
-
-    :ivar right: whether a checker has found that the password is right; it may do so in a thread.
+    PB's own credentials: the MD5 of the password's MD5 and the challenge. Each answer gets credentials of its own,
+    because a checker may still be at work on the last ones.
     """
 
     username: Any
     _challenge: bytes = attrs.field(repr=False)
     _response: Any = attrs.field(repr=False)
-    right: bool = attrs.field(repr=False, init=False, default=False)
 
     @classmethod
     def of(cls, portal: Any, username: Any, challenge: bytes, response: Any) -> Response:
@@ -143,7 +140,4 @@ class Response:
     def checkMD5Password(self, md5Password: bytes) -> bool:
         """`pb.IUsernameMD5Password`."""
         expected = md5(md5Password + self._challenge).digest()
-        if isinstance(self._response, bytes) and hmac.compare_digest(self._response, expected):
-            self.right = True
-            return True
-        return False
+        return isinstance(self._response, bytes) and hmac.compare_digest(self._response, expected)

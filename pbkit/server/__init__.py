@@ -1,18 +1,17 @@
 """
-Where the wire and the sessions meet: the server factory and the login root.
+The server factory and the login root, where `pbkit.wire` and `pbkit.sessions` meet.
 
-A login flows so: bytes, `Broker`, `LoginRoot`, a fresh channel, ``Portal.login(credentials, ILogin, IPerspective)``,
-the realm, a session, and a reference to the session goes to the client.
+A login takes these steps: a mechanism makes credentials, the portal checks them, the realm reserves a place, builds the
+avatar and begins the session, and the client is granted a reference to the session.
 
 ::
 
     factory.py      the server factory
-    root.py         what a connection may talk to before it has logged in
-    arguments.py    what a login may be called with, read by hand
-    entry.py        from credentials to a session, or to a refusal
-    challenge.py    PB's own way to prove a password
-    tries.py        the log-ins of one connection, and what becomes of it when they fail
-    patience.py     how long whoever has failed waits to be told so
+    root.py         the login root: what a connection may call before login
+    arguments.py    the arguments of a login, read by hand
+    loginflow.py    one login: from credentials to a session, or to a refusal
+    attempts.py     the password logins of one connection, and what failed ones cost
+    throttle.py     the failed logins of the server, and how long they delay the next
 """
 
 from pbkit.server.factory import ServerFactory

@@ -1,5 +1,5 @@
 """
-The log-ins of one connection that a password is to prove, and what becomes of it when they fail.
+The password logins of one connection, and what failed ones cost.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.cred.error import LoginFailed
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -24,16 +25,17 @@ from pbkit.errors import (
     TooManyFailures,
     TooManySessions,
 )
-from pbkit.server.throttle import Patience
+from pbkit.server.throttle import LoginThrottle
+from pbkit.wire.broker import Broker
 from pbkit.wire.prelogin.seat import addressGroupOf
 from pbkit.wire.profile import Door
 
 log = Logger()
 
-#: What says nothing of the password, though no realm was reached. A guest has none, and neither he nor a bad mind nor a
-#: used challenge came before a checker; a checker that broke down or took too long has not found it wrong, nor has a
-#: server that is full, is stopping or lost the connection; a name that cannot be served is nobody's guess. All else
-#: that a checker says counts, errors of the user's own too: it may mean a wrong password.
+#: Refusals that say nothing about the password, although the realm was not reached. Guests have no password; a bad mind
+#: or a used challenge did not reach a checker; a checker that broke down or took too long has not found the password
+#: wrong, nor has a server that is full, is stopping or lost the connection; a name that cannot be served is no guess.
+#: Any other error of a checker counts as a wrong password, errors of the user's own too, because it may mean one.
 _NO_GUESS = (
     AnonymousRefused,
     BadAvatarId,
@@ -48,109 +50,108 @@ _NO_GUESS = (
 )
 
 
-class Try:
+class LoginAttempt:
     """
     One answer to one challenge.
 
-    :param tries: those of its connection.
+    :param attempts: those of the connection.
     :param name: the user name, as bytes.
     """
 
-    def __init__(self, tries: Tries, name: bytes) -> None:
-        self._tries = tries
+    def __init__(self, attempts: LoginAttempts, name: bytes) -> None:
+        self._attempts = attempts
         self.name = name
         self.decided = False
 
     def passed(self) -> None:
-        """The credentials were right, whatever the realm says next. Idempotent."""
+        """The credentials were right, whatever the realm decides. Idempotent."""
         if not self.decided:
             self.decided = True
-            self._tries.passed(self)
+            self._attempts.passed(self)
 
     def refused(self, failure: Failure) -> Deferred[Any]:
         """
         The login is refused.
 
-        :return: a Deferred that fails the same when it is time to say so. If the connection is lost before, it never
-            fires.
+        :return: a Deferred that fails with the same failure when it is time to answer. It never fires if the connection
+            is lost before that.
         """
         if self.decided:
             return fail(failure)
         self.decided = True
-        return self._tries.refused(self, failure)
+        return self._attempts.refused(self, failure)
 
 
-class Tries:
+class LoginAttempts:
     """
-    Those of one connection.
+    The password logins of one connection.
 
-    Before so many have failed in a row, no more than what is left of these are with a checker that has not decided;
-    the others wait. Or a client that does not wait for answers would have as many guesses as it likes.
+    The number of logins that are with a checker is limited to the number that may still fail; others wait. Otherwise a
+    client that does not wait for answers would have any number of guesses.
 
-    :param door: the bounds.
-    :param patience: the server's.
+    :param door: the limits.
+    :param throttle: the failed logins of the server.
     :param broker: the connection.
-    :ivar exhausted: whether it is being closed, for as many failures in a row as there may be.
+    :ivar exhausted: True if the connection is being closed, because too many logins in a row have failed.
     """
 
-    def __init__(self, door: Door, patience: Patience, broker: Any) -> None:
+    def __init__(self, door: Door, throttle: LoginThrottle, broker: Broker) -> None:
         self.exhausted = False
         self._door = door
-        self._patience = patience
+        self._throttle = throttle
         self._broker = broker
         self._failures = 0
         self._undecided = 0
-        # An empty deque takes 0.6 KB.
-        self._waiting: deque[tuple[Try, Deferred[Try]]] | None = None
+        self._waiting: deque[tuple[LoginAttempt, Deferred[LoginAttempt]]] | None = None
         self._moving = False
-        # The answers that wait.
-        self._late: dict[Any, None] | None = None
+        # The timers of the answers that are delayed.
+        self._delayed: dict[IDelayedCall, None] | None = None
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is under way, and nothing has failed."""
-        return not (self.exhausted or self._failures or self._undecided or self._waiting or self._late)
+        """True if no login is under way, and none has failed."""
+        return not (self.exhausted or self._failures or self._undecided or self._waiting or self._delayed)
 
-    def begin(self, name: bytes) -> Try | Deferred[Try]:
+    def begin(self, name: bytes) -> LoginAttempt | Deferred[LoginAttempt]:
         """
-        Have the turn of a login, or wait for it. Whoever gets it calls `Try.passed` or `Try.refused`.
+        Get a turn for a login, or wait for one. The caller then reports the outcome to the attempt.
 
         :param name: the user name.
-        :return: the `Try`; or a Deferred of it, which fails with `TooManyFailures`, and never fires if the connection
+        :return: the attempt; or a Deferred of it, which fails with `TooManyFailures`, and never fires if the connection
             is lost.
-        :raises TooManyFailures: no turn will come.
+        :raises TooManyFailures: the connection is being closed.
         """
         if self.exhausted:
             raise TooManyFailures()
-        attempt = Try(self, name)
+        attempt = LoginAttempt(self, name)
         if not self._waiting and self._free():
             self._undecided += 1
             return attempt
         self._listen()
         if self._waiting is None:
             self._waiting = deque()
-        turn: Deferred[Try] = Deferred()
+        turn: Deferred[LoginAttempt] = Deferred()
         self._waiting.append((attempt, turn))
         return turn
 
     def reject(self, failure: Failure) -> Deferred[Any]:
         """
-        Refuse what need not be brought before a checker, as late as if it had been. It waits for no turn.
+        Refuse a login without asking a checker, with the delay of a failed login. It waits for no turn.
 
-        :return: as `Try.refused`.
+        :return: as `LoginAttempt.refused`.
         """
         self._undecided += 1
-        return Try(self, b"").refused(failure)
+        return LoginAttempt(self, b"").refused(failure)
 
-    def passed(self, attempt: Try) -> None:
-        """For `Try`."""
+    def passed(self, attempt: LoginAttempt) -> None:
+        """For `LoginAttempt`."""
         self._failures = 0
-        if len(self._patience):
-            self._patience.succeeded(self._group(), attempt.name)
+        if len(self._throttle):
+            self._throttle.succeeded(self._group(), attempt.name)
         self._next()
 
-    def refused(self, attempt: Try, failure: Failure) -> Deferred[Any]:
-        """For `Try`."""
+    def refused(self, attempt: LoginAttempt, failure: Failure) -> Deferred[Any]:
+        """For `LoginAttempt`."""
         if failure.check(LoginFailed) is None or failure.check(*_NO_GUESS) is not None:
             self._next()
             return fail(failure)
@@ -160,31 +161,32 @@ class Tries:
         clock = self._broker.peer.clock
         delay = 0.0
         if clock is not None:
-            # Also if the connection is lost by now: who does not wait for the answer guesses none the less.
-            delay = self._patience.failed(self._group(), attempt.name, clock.seconds())
+            # Count it even if the connection is lost by now: a client that does not wait for the answer guesses too.
+            delay = self._throttle.failed(self._group(), attempt.name, clock.seconds())
         answer = self._answer(failure, clock, delay)
         self._next()
         return answer
 
-    def _answer(self, answer: Failure, clock: Any, delay: float) -> Deferred[Any]:
+    def _answer(self, answer: Failure, clock: IReactorTime | None, delay: float) -> Deferred[Any]:
         if not self._broker.peer.alive or not (delay or self.exhausted):
             return fail(answer)
         if clock is None:
-            # There is no later. TCP still sends what is written after this; the client learns of the rest by the loss.
+            # Without a clock there is no "later". TCP still sends what is written after this; the client learns of
+            # other answers by the loss.
             self._close()
             return fail(answer)
         answered: Deferred[Any] = Deferred()
 
         def say() -> None:
-            del late[call]
+            del delayed[call]
             answered.errback(answer)
-            # Not before each is told: a login that failed earlier may have longer to wait.
-            if self.exhausted and not late:
+            # Close only when every answer is sent: a login that failed earlier may have a longer delay.
+            if self.exhausted and not delayed:
                 self._close()
 
-        late = self._listen()
+        delayed = self._listen()
         call = clock.callLater(delay, say)
-        late[call] = None
+        delayed[call] = None
         return answered
 
     def _close(self) -> None:
@@ -193,8 +195,9 @@ class Tries:
             failures=self._failures,
             peer=str(self._broker.peer),
         )
-        # In good order, or what was told last would be lost. A client that does not read it is not served either.
-        self._broker.outbound.onWritable(self._broker.transport.loseConnection)
+        # Close when the answers are sent, or they would be lost.
+        transport: Any = self._broker.transport
+        self._broker.outbound.onWritable(transport.loseConnection)
 
     def _free(self) -> bool:
         return self._door.failures is None or self._undecided < self._door.failures - self._failures
@@ -202,7 +205,7 @@ class Tries:
     def _next(self) -> None:
         self._undecided -= 1
         if self._moving:
-            return  # From within the loop below, which goes on. A call of it for each that waits would be too deep.
+            return  # The loop below goes on. Calling it again for each login that waits would recurse too deep.
         self._moving = True
         while self._waiting and (self.exhausted or self._free()):
             attempt, turn = self._waiting.popleft()
@@ -216,14 +219,14 @@ class Tries:
     def _group(self) -> str:
         return str(addressGroupOf(self._broker.peer.address))
 
-    def _listen(self) -> dict[Any, None]:
-        if self._late is None:
-            self._late = {}
+    def _listen(self) -> dict[IDelayedCall, None]:
+        if self._delayed is None:
+            self._delayed = {}
             self._broker.peer.onLost(self._lost)
-        return self._late
+        return self._delayed
 
     def _lost(self) -> None:
-        # Nobody is there to be answered.
+        # There is no client to answer.
         self._waiting = None
-        while self._late:
-            self._late.popitem()[0].cancel()
+        while self._delayed:
+            self._delayed.popitem()[0].cancel()

@@ -15,7 +15,7 @@ from twisted.spread.jelly import globalSecurity
 from zope.interface import implementer
 
 from pbkit.server.root import LoginRoot
-from pbkit.server.throttle import Patience
+from pbkit.server.throttle import LoginThrottle
 from pbkit.wire.broker import Broker
 from pbkit.wire.jelly.registry import registryOf
 from pbkit.wire.keepalive import ConnectionMonitor
@@ -57,7 +57,7 @@ class ServerFactory(pb.PBServerFactory):
         if profile is not None:
             self.profile = profile
         if isinstance(root, Portal):
-            self.root = _PortalRoot(root, self.profile, Patience(self.profile.door))
+            self.root = PortalRoot(root, self.profile, LoginThrottle(self.profile.door))
         #: Whether nothing but a login is served before one. A root of one's own has none.
         self.gated = isinstance(root, Portal) and self.profile.gate.closed
         self._monitor: ConnectionMonitor | None = None
@@ -112,12 +112,20 @@ def classesOf(realm: Any) -> frozenset[type | str | bytes]:
 
 
 @implementer(pb.IPBRoot)
-class _PortalRoot:
-    def __init__(self, portal: Portal, profile: Profile, patience: Patience) -> None:
+class PortalRoot:
+    """
+    What a factory serves to clients of a portal: a login root for each connection.
+
+    :param portal: checks credentials, and asks the realm.
+    :param profile: the limits of the server.
+    :param throttle: the failed logins of the server.
+    """
+
+    def __init__(self, portal: Portal, profile: Profile, throttle: LoginThrottle) -> None:
         self.portal = portal
         self._profile = profile
-        self._patience = patience
+        self._throttle = throttle
 
     def rootObject(self, broker: Any) -> LoginRoot:
         """`pb.IPBRoot`."""
-        return LoginRoot(self.portal, self._profile, broker, self._patience)
+        return LoginRoot(self.portal, self._profile, broker, self._throttle)

@@ -1,13 +1,14 @@
 """
-From credentials to a session, or to a refusal.
+One login at the server: from credentials to a session, or to a refusal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
-from twisted.cred.portal import Portal
+from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -17,9 +18,9 @@ from zope.interface import implementer
 
 from pbkit.dispatch import granted
 from pbkit.errors import LoggedOut, LoginInterrupted, LoginRefused, SessionEnded, TooManySessions
-from pbkit.interfaces import ILogin, ISession, ISessionRealm
+from pbkit.interfaces import ILogin, IPeer, ISession, ISessionRealm
 from pbkit.server.arguments import LoginArguments, StockArguments
-from pbkit.server.attempts import Try
+from pbkit.server.attempts import LoginAttempt
 from pbkit.sessions.login.refusals import refusalFor
 from pbkit.wire.broker import Broker
 from pbkit.wire.channel import Channel, SharedTables
@@ -29,107 +30,157 @@ from pbkit.wire.profile import Profile
 log = Logger()
 
 
-@implementer(ILogin)
-class Login:
+class LoginFlow:
     """
-    One attempt to log in, as the realm sees it.
+    The logins of one connection.
 
-    :param passed: called when a realm has taken it over, so that the credentials were right.
+    :param portal: checks credentials, and asks the realm.
+    :param profile: the limits of the server.
+    :param connection: the connection.
     """
 
-    def __init__(self, reference: Any, channel: Any, broker: Broker, passed: Callable[[], object]) -> None:
-        self.reference = reference
-        self.channel = channel
-        self.peer = broker.peer
-        self._passed = passed
-        self._reachedRealm = False
+    def __init__(self, portal: Portal, profile: Profile, connection: Broker) -> None:
+        self.portal = portal
+        self.profile = profile
+        self.connection = connection
 
     @property
-    def reachedRealm(self) -> bool:
-        """True once a session realm has taken this login over."""
-        return self._reachedRealm
-
-    def credentialsAccepted(self) -> None:
-        """As `ILogin.credentialsAccepted`."""
-        if not self._reachedRealm:
-            self._reachedRealm = True
-            self._passed()
-
-    @property
-    def hello(self) -> dict[str, Any]:
-        """What the client declared of itself."""
-        return self.peer.hello
-
-    @property
-    def lost(self) -> bool:
-        """True once the connection is gone, or about to be closed."""
-        return self.peer.closing or not self.peer.alive
-
-
-class Entry:
-    """
-    The way in, for one connection.
-
-    :param portal: decides who comes in.
-    :param profile: how strict it is.
-    :param broker: the connection.
-    """
-
-    def __init__(self, portal: Portal, profile: Profile, broker: Broker) -> None:
-        self._portal = portal
-        self._profile = profile
-        self._broker = broker
+    def forSessions(self) -> bool:
+        """True if the realm is a session realm, which takes an `ILogin` in place of the mind."""
+        return ISessionRealm.providedBy(self.portal.realm)
 
     def login(
         self,
         arguments: LoginArguments | StockArguments,
-        credentials: Callable[[Any], Any],
-        attempt: Try | None = None,
+        mechanism: Callable[[Any], Any],
+        attempt: LoginAttempt | None = None,
     ) -> Deferred[Any]:
         """
-        Log in, on a fresh channel.
+        Log in, on a new channel.
 
-        :param credentials: makes them of the response.
-        :param attempt: what waits to hear whether they were right; None for a guest, who guesses at nothing.
-        :return: a Deferred of the reference to the avatar, in jelly.
+        :param arguments: the response and the mind, not read yet.
+        :param mechanism: makes credentials of the response.
+        :param attempt: is told whether the credentials were right; None for a guest, who cannot guess.
+        :return: a Deferred of the reference to the session, in jelly.
         """
-        most = self._profile.calls.logins
-        if most is not None and self._broker.logins >= most:
-            arguments.letGo(self._broker)
+        most = self.profile.calls.logins
+        if most is not None and self.connection.logins >= most:
+            arguments.letGo(self.connection)
             refusal = Failure(self.refuse(TooManySessions(f"this connection has {most} of {most} log-ins")))
             return fail(refusal) if attempt is None else attempt.refused(refusal)
-        sessions = ISessionRealm.providedBy(self._portal.realm)
-        channel = self._broker.openChannel() if sessions or self._profile.ownChannels else SharedTables(self._broker)
-        passed = (lambda: None) if attempt is None else attempt.passed
-        d: Deferred[Any]
-        login: Any = None
-        made: Any = None
-        entered = _Entered(self._broker.prelogin)
+        ownChannel = self.forSessions or self.profile.ownChannels
+        channel = self.connection.openChannel() if ownChannel else SharedTables(self.connection)
+        return Login(self, channel, attempt).proceed(arguments, mechanism)
 
-        def passes() -> None:
-            passed()
-            entered.enter()
+    def refuse(self, refusal: LoginRefused, counted: bool = False) -> LoginRefused:
+        """
+        Count a refusal, and log it in one line.
 
+        :param counted: whether the realm has counted it.
+        """
+        if self.forSessions and not counted:
+            realm: Any = self.portal.realm
+            realm.loginRefused(refusal)
+        peerLog = self.connection.peerLog
+        if peerLog.admits():
+            # Do not log the name that was tried: people sometimes type their password into it.
+            log.info(
+                "login refused: {reason} from {peer}: {text}",
+                reason=type(refusal).__name__,
+                peer=str(self.connection.peer),
+                text=peerLog.escaped(str(refusal)),
+            )
+        return refusal
+
+
+@implementer(ILogin)
+class Login:
+    """
+    One login of a connection, as its realm sees it.
+
+    Its steps on the server are `credentials`, `check` and `grant`; between the last two the realm takes its own, see
+    `pbkit.sessions.login.entrance.PendingLogin`.
+
+    :param flow: the logins of the connection.
+    :param channel: the channel of the session to be.
+    :param attempt: is told whether the credentials were right; None for a guest.
+    """
+
+    def __init__(self, flow: LoginFlow, channel: Channel | SharedTables, attempt: LoginAttempt | None) -> None:
+        self.reference: Any = None
+        self.channel = channel
+        self.peer: IPeer = flow.connection.peer
+        self.reachedRealm = False
+        self._flow = flow
+        self._attempt = attempt
+        self._accepted = False
+
+    @property
+    def hello(self) -> dict[str, object]:
+        """As `ILogin.hello`."""
+        return self.peer.hello
+
+    @property
+    def lost(self) -> bool:
+        """As `ILogin.lost`."""
+        return self.peer.closing or not self.peer.alive
+
+    def credentialsAccepted(self) -> None:
+        """As `ILogin.credentialsAccepted`."""
+        self.reachedRealm = True
+
+    def proceed(self, arguments: LoginArguments | StockArguments, mechanism: Callable[[Any], Any]) -> Deferred[Any]:
+        """
+        Take all steps.
+
+        :return: a Deferred of the reference to the session, in jelly; it fails with the refusal.
+        """
+        # What checkers and builders take is not the client's time.
+        self._prelogin.working()
+        checked: Deferred[Any]
         try:
-            response, mind = arguments.read(channel)
-            login = Login(mind, channel, self._broker, passes) if sessions else mind
-            made = credentials(response)
-            d = maybeDeferred(self._portal.login, made, login, pb.IPerspective)
+            checked = self.check(self.credentials(arguments, mechanism))
         except Exception:
-            d = fail(Failure())
-        d.addCallback(self._loggedIn, channel, passes, entered)
-        return d.addErrback(self._failed, channel, login, made, attempt, entered)
+            checked = fail(Failure())
+        return checked.addBoth(self._rested).addCallback(self.grant).addErrback(self._failed)
 
-    def _loggedIn(
-        self, result: Any, channel: Channel | SharedTables, passes: Callable[[], object], entered: _Entered
-    ) -> Any:
-        entered.rested()
-        _, avatar, logout = result
-        passes()
-        entered.logsOutBy(logout)
+    def credentials(self, arguments: LoginArguments | StockArguments, mechanism: Callable[[Any], Any]) -> Any:
+        """Read the response and the mind, and make credentials of the response."""
+        response, self.reference = arguments.read(self.channel)
+        return mechanism(response)
+
+    def check(self, credentials: Any) -> Deferred[Any]:
+        """Have the portal check the credentials; if they are right it asks the realm for a session."""
+        flow = self._flow
+        portal = copy(flow.portal)
+        portal.realm = CheckedRealm(flow.portal.realm, self.accepted)
+        mind = self if flow.forSessions else self.reference
+        login: Callable[..., Any] = portal.login
+        return maybeDeferred(login, credentials, mind, pb.IPerspective)
+
+    def accepted(self) -> None:
+        """Note that the checker has accepted the credentials: the attempt was no guess, and the gate opens."""
+        if not self._accepted:
+            self._accepted = True
+            if self._attempt is not None:
+                self._attempt.passed()
+            self._prelogin.enter()
+
+    def grant(self, result: tuple[Any, Any, Callable[[], object]]) -> Any:
+        """
+        Hand the session out.
+
+        :param result: what the realm gave the portal.
+        :return: the reference, in jelly.
+        """
+        connection, channel = self._flow.connection, self.channel
+        _, avatar, realmLogout = result
+        # A portal of the program's own may not have asked the realm.
+        self.accepted()
+        logout = Logout(self._prelogin, channel, realmLogout)
         try:
-            if self._broker.disconnected:
-                # Stock fails here and never calls logout: the avatar would leak.
+            if connection.disconnected:
+                # Stock fails here and never calls logout, so the avatar leaks.
                 raise LoginInterrupted("the connection was lost")
             if isinstance(channel, Channel) and channel.error is not None:
                 raise LoginInterrupted(f"{LoginInterrupted.text}: {channel.error}")
@@ -139,113 +190,86 @@ class Entry:
                 avatar = granted(avatar)
             jelly = channel.grant(avatar)
         except Exception:
-            # The table is full, say. Stock tells the client so, and keeps the session.
-            entered.logOut()
+            # For example because the table of references is full. Stock reports that and keeps the session.
+            logout.logOut()
             raise
-        entered.granted(channel)
-        channel.onReleased(entered)
-        # Of his challenge nothing is left, if the client has let go of that by now.
-        self._broker.atRest()
+        self._prelogin.granted()
+        channel.onReleased(logout.released)
+        # If the client has dropped its challenge by now, nothing of the login needs to be remembered.
+        connection.atRest()
         return jelly
 
-    def _failed(
-        self,
-        failure: Failure,
-        channel: Channel | SharedTables,
-        login: Any,
-        made: Any,
-        attempt: Try | None,
-        entered: _Entered,
-    ) -> Failure | Deferred[Any]:
-        entered.rested()
-        entered.leave()
-        channel.end(SessionEnded("the login failed"))
-        sessions = ISessionRealm.providedBy(self._portal.realm)
-        if self._profile.convertRefusals or sessions:
-            # Without its traceback, which would keep what was to log in for as long as the answer waits.
-            failure = Failure(self.refuse(refusalFor(failure, self._broker.peer), login).with_traceback(None))
-        if attempt is None:
-            return failure
-        if not sessions and made is not None and made.right:
-            # A realm that is not pbkit's does not say that it was reached. Its refusal is no wrong password.
-            attempt.passed()
-        return attempt.refused(failure)
+    @property
+    def _prelogin(self) -> PreloginState:
+        return self._flow.connection.prelogin
 
-    def refuse(self, refusal: LoginRefused, login: Any = None) -> LoginRefused:
-        """Count it, unless the realm has done so, and say so in one line."""
-        if ISessionRealm.providedBy(self._portal.realm) and not (isinstance(login, Login) and login.reachedRealm):
-            self._portal.realm.loginRefused(refusal)
-        peerLog = self._broker.peerLog
-        if peerLog.admits():
-            # Not the name that was tried: people type passwords there.
-            log.info(
-                "login refused: {reason} from {peer}: {text}",
-                reason=type(refusal).__name__,
-                peer=str(self._broker.peer),
-                text=peerLog.escaped(str(refusal)),
-            )
-        return refusal
+    def _rested(self, result: Any) -> Any:
+        self._prelogin.rested()
+        return result
+
+    def _failed(self, failure: Failure) -> Failure | Deferred[Any]:
+        if self._accepted:
+            self._prelogin.leave()
+        self.channel.end(SessionEnded("the login failed"))
+        flow = self._flow
+        if flow.profile.convertRefusals or flow.forSessions:
+            refusal = flow.refuse(refusalFor(failure, self.peer), self.reachedRealm)
+            # The traceback would keep the objects of the login alive for as long as the answer waits.
+            failure = Failure(refusal.with_traceback(None))
+        return failure if self._attempt is None else self._attempt.refused(failure)
 
 
-class _Entered:
+@implementer(IRealm)
+class CheckedRealm:
     """
-    One login's way through the gate: in at most once, and out as often as it was in. It stays as long as its session,
-    of which there are thousands, so it is no closure.
+    A realm behind a checker. A portal calls its realm when a checker has accepted the credentials; this notes that.
+
+    :param realm: the program's realm.
+    :param accepted: called first.
     """
 
-    __slots__ = ("_channel", "_entrance", "_inside", "_logout", "_working")
+    def __init__(self, realm: Any, accepted: Callable[[], None]) -> None:
+        self._realm = realm
+        self._accepted = accepted
 
-    def __init__(self, prelogin: PreloginState) -> None:
-        self._entrance = prelogin
-        self._inside = False
-        self._channel: Channel | SharedTables | None = None
-        self._logout: Callable[[], object] | None = None
-        self._working = True
-        prelogin.working()
+    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+        """As `IRealm.requestAvatar`."""
+        self._accepted()
+        return self._realm.requestAvatar(avatarId, mind, *interfaces)
 
-    def rested(self) -> None:
-        """Checkers and builders are done. Idempotent."""
-        if self._working:
-            self._working = False
-            self._entrance.rested()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._realm, name)
 
-    def enter(self) -> None:
-        """It is known who he is."""
-        if not self._inside:
-            self._inside = True
-            self._entrance.enter()
 
-    def logsOutBy(self, logout: Callable[[], object]) -> None:
-        """The realm has let him in."""
-        self._logout = logout
+class Logout:
+    """
+    The end of a login that has succeeded.
 
-    def logOut(self) -> None:
-        """Call the realm's logout once, whoever asks, and let nothing that it does reach the caller."""
-        logout, self._logout = self._logout, None
-        if logout is not None:
-            try:
-                result: Any = logout()
-            except BaseException:
-                log.failure("logout raised")
-                return
-            if result is not None:
-                maybeDeferred(lambda: result).addErrback(lambda failure: log.failure("logout raised", failure))
+    :param prelogin: the gate of the connection.
+    :param channel: the channel of the session.
+    :param realmLogout: the callable that the realm gave for this.
+    """
 
-    def granted(self, channel: Channel | SharedTables) -> None:
-        """He has his avatar."""
+    # There is one for each session.
+    __slots__ = ("_channel", "_prelogin", "_realmLogout")
+
+    def __init__(
+        self, prelogin: PreloginState, channel: Channel | SharedTables, realmLogout: Callable[[], object]
+    ) -> None:
+        self._prelogin = prelogin
         self._channel = channel
-        self._entrance.granted()
+        self._realmLogout: Callable[[], object] | None = realmLogout
 
-    def __call__(self) -> None:
-        """He has let go of it."""
-        assert self._channel is not None
-        self._entrance.sessions -= 1
+    def released(self) -> None:
+        """Log out: the client has released the session, or the connection is lost."""
+        self._prelogin.sessions -= 1
         self.logOut()
         self._channel.end(LoggedOut())
-        self.leave()
+        self._prelogin.leave()
 
-    def leave(self) -> None:
-        """He is out, or it came to nothing."""
-        if self._inside:
-            self._inside = False
-            self._entrance.leave()
+    def logOut(self) -> None:
+        """Call the realm's logout once. What it raises is logged, and does not reach the caller."""
+        logout, self._realmLogout = self._realmLogout, None
+        if logout is not None:
+            result = maybeDeferred(logout)
+            result.addErrback(lambda failure: log.failure("logout raised", failure))

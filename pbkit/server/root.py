@@ -1,5 +1,5 @@
 """
-What a connection may talk to before it has logged in.
+The login root: what a connection may call before login.
 """
 
 from __future__ import annotations
@@ -21,58 +21,55 @@ from pbkit.errors import (
     NoSuchMethod,
     TooManyFailures,
 )
-from pbkit.interfaces import ISessionRealm
 from pbkit.server.arguments import LoginArguments, StockArguments, fitting, plainUsername
-from pbkit.server.attempts import Tries, Try
-from pbkit.server.loginflow import Entry
-from pbkit.server.throttle import Patience
+from pbkit.server.attempts import LoginAttempt, LoginAttempts
+from pbkit.server.loginflow import LoginFlow
+from pbkit.server.throttle import LoginThrottle
 from pbkit.wire.broker import Broker
 from pbkit.wire.profile import Profile
 
 
 class LoginRoot(pb.Referenceable):
     """
-    What a connection may talk to before it has logged in: stock's ``login``, ``respond`` and ``loginAnonymous``.
+    What a connection may call before login: stock's ``login``, ``respond`` and ``loginAnonymous``.
 
-    :param portal: decides who comes in.
-    :param profile: how strict it is.
+    :param portal: checks credentials, and asks the realm.
+    :param profile: the limits of the server.
     :param broker: the connection.
-    :param patience: who has failed to log in at this server.
+    :param throttle: the failed logins of the server.
     """
 
-    def __init__(self, portal: Portal, profile: Profile, broker: Broker, patience: Patience) -> None:
+    def __init__(self, portal: Portal, profile: Profile, broker: Broker, throttle: LoginThrottle) -> None:
         self.portal = portal
         self._profile = profile
         self._broker = broker
-        self._tries = Tries(profile.door, patience, broker)
+        self._attempts = LoginAttempts(profile.door, throttle, broker)
         self._challenges = Challenges(broker)
-        self._entry = Entry(portal, profile, broker)
+        self._flow = LoginFlow(portal, profile, broker)
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing to remember of this connection's log-ins: a new one would do as well."""
-        return self._tries.idle
+        """True if there is nothing to remember of this connection's logins: a new root would do as well."""
+        return self._attempts.idle
 
     @property
     def _byHand(self) -> bool:
-        """Whether arguments are read by hand. That suits a realm of pbkit's, which takes no other minds."""
+        """True if arguments are read by hand. With a session realm they are, because it takes no other minds."""
         profile = self._profile
-        return profile.gate.closed or not profile.anyMind or ISessionRealm.providedBy(self.portal.realm)
+        return profile.gate.closed or not profile.anyMind or self._flow.forSessions
 
     def remoteMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
         """
-        Serve a call. Not left to stock's method, which unjellies what it gets, and logs what does not fit.
+        Serve a call. Stock's method is not used, because it unjellies the arguments and logs what does not fit.
         """
         if message == "login":
             return self._challenge(broker, args, kw)
         if message == "loginAnonymous":
-            return self._entry.login(self._read(args, kw, "loginAnonymous(mind)"), lambda _: Anonymous())
+            return self._flow.login(self._read(args, kw, "loginAnonymous(mind)"), lambda _: Anonymous())
         raise self.unknown(message, args, kw)
 
     def unknown(self, message: str, args: Any, kw: Any) -> NoSuchMethod:
-        """
-        :return: what a call of a method that is not there is answered.
-        """
+        """Return the error that answers a call of a method that does not exist."""
         self.giveBack(args, kw)
         return NoSuchMethod(f"no such method: remote_{message:.100}")
 
@@ -80,44 +77,47 @@ class LoginRoot(pb.Referenceable):
         """
         Serve ``respond(response, mind)`` of a challenge.
 
-        :return: a Deferred of the reference to the avatar, in jelly.
-        :raises ChallengeExpired: it was answered before, or it is too late.
+        :return: a Deferred of the reference to the session, in jelly.
+        :raises ChallengeExpired: the challenge was answered before, or it is too late.
+        :raises TooManyFailures: the connection is being closed.
         """
         arguments = self._read(args, kw, "respond(response, mind)")
         try:
             username, challenge = challenger.take(self._seconds())
         except ChallengeExpired as e:
             arguments.letGo(broker)
-            raise self._entry.refuse(e) from None
+            raise self._flow.refuse(e) from None
 
-        def check(attempt: Try) -> Deferred[Any]:
-            return self._entry.login(
-                arguments, lambda response: Response.of(self.portal, username, challenge, response), attempt
-            )
+        def mechanism(response: Any) -> Response:
+            return Response.of(self.portal, username, challenge, response)
 
-        def tooMany(failure: Failure) -> Failure:
+        def login(attempt: LoginAttempt) -> Deferred[Any]:
+            return self._flow.login(arguments, mechanism, attempt)
+
+        def refused(failure: Failure) -> Failure:
             arguments.letGo(broker)
             return failure
+
+        try:
+            turn = self._attempts.begin(_octets(username))
+        except TooManyFailures:
+            arguments.letGo(broker)
+            raise
+        if isinstance(turn, LoginAttempt):
+            return login(turn)
+        # Count as a user of the connection while the login waits, so that nothing closes the connection meanwhile.
+        leave = self._broker.peer.board()
 
         def begun(result: Any) -> Any:
             leave()
             return result
 
-        try:
-            turn = self._tries.begin(_octets(username))
-        except TooManyFailures:
-            arguments.letGo(broker)
-            raise
-        if isinstance(turn, Try):
-            return check(turn)
-        # It has to wait: nobody is to close the connection on it meanwhile.
-        leave = self._broker.peer.board()
-        return turn.addBoth(begun).addCallbacks(check, tooMany)
+        return turn.addBoth(begun).addCallbacks(login, refused)
 
     def _challenge(self, broker: Any, args: Any, kw: Any) -> Any:
-        """Serve ``login(username)``: a challenge, and what waits for the answer, in jelly."""
+        """Serve ``login(username)``: return a challenge, and the object that waits for the answer, in jelly."""
         door = self._profile.door
-        if self._tries.exhausted:
+        if self._attempts.exhausted:
             self.giveBack(args, kw)
             raise TooManyFailures()
         if self._byHand:
@@ -129,7 +129,8 @@ class LoginRoot(pb.Referenceable):
             if username is None or (door.username is not None and len(_octets(username)) > door.username):
                 self.giveBack(args, kw)
                 length = "" if door.username is None else f" of at most {door.username} bytes"
-                return self._tries.reject(Failure(self._entry.refuse(BadCredentials(f"a user name is a text{length}"))))
+                refusal = self._flow.refuse(BadCredentials(f"a user name is a text{length}"))
+                return self._attempts.reject(Failure(refusal))
             if self._profile.bytesNames:
                 username = _octets(username)
         else:
@@ -138,7 +139,7 @@ class LoginRoot(pb.Referenceable):
             return self._challenges.hand(Challenger(self, username, None, once=False), None)
         now = self._seconds()
         until = None if now is None else now + door.challenge
-        # Who has logged in has the room of a session.
+        # With a session on the connection, challenges may take as many references as a session may.
         most = self._profile.calls.references if self._broker.prelogin.sessions else OUTSTANDING
         return self._challenges.hand(Challenger(self, username, until, once=True), most)
 
@@ -149,13 +150,13 @@ class LoginRoot(pb.Referenceable):
             return LoginArguments(args, kw, signature)
         except BadMind as e:
             self.giveBack(args, kw)
-            raise self._entry.refuse(e) from None
+            raise self._flow.refuse(e) from None
         except Error:
             self.giveBack(args, kw)
             raise
 
     def giveBack(self, args: Any, kw: Any) -> None:
-        """Nothing was made of these arguments: let the client forget what it keeps for them."""
+        """Let the client forget the references in arguments that are not read."""
         self._broker.giveBack([b"list", args, kw])
 
     def _seconds(self) -> float | None:
@@ -164,7 +165,7 @@ class LoginRoot(pb.Referenceable):
 
 
 def _octets(username: Any) -> bytes:
-    """A user name as bytes; what is none, in a drop-in server, goes without."""
+    """Return a user name as bytes. In a drop-in server it may be of any type; then the result is empty."""
     if isinstance(username, str):
         return username.encode("utf-8", "surrogatepass")
     return username if isinstance(username, bytes) else b""

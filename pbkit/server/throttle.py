@@ -1,8 +1,8 @@
 """
-How long whoever has failed to log in waits to be told so.
+The failed logins of a server, and how long the answer to the next one is delayed.
 
-Only the answer waits, and only one that says no: whoever has the right password is never slowed down, not even
-while somebody else guesses at it.
+Only answers that refuse are delayed: a client with the right password is never slowed down, even while another one
+guesses at it.
 """
 
 from __future__ import annotations
@@ -12,27 +12,28 @@ from hashlib import blake2b
 
 from pbkit.wire.profile import Door
 
-#: Of how many pairs of address and name the failures are remembered; those that failed least recently are forgotten
-#: first. 10,000 take 2.5 MB. To push his own out a guesser has to fail 10,000 times, which gains him one second.
+#: For how many pairs of address and user name failures are remembered; the pair that failed least recently is forgotten
+#: first. 10,000 take 2.5 MB. To push out the entry of its own pair, a guesser has to fail 10,000 times, which gains it
+#: one second.
 PAIRS = 10_000
 
 #: How often a delay is doubled at most: 2.0 ** 1024 is an OverflowError.
 _MOST = 1000
 
 
-class Patience:
+class LoginThrottle:
     """
-    The failed log-ins of a server, by address and name. Whether there is a user of that name makes no difference.
+    The failed logins of a server, by address and user name. Whether that user exists makes no difference.
 
-    :param door: how long the first failure waits, and the longest wait.
-    :param pairs: how many are remembered.
+    :param door: the delay after the first failure, and the longest delay.
+    :param pairs: how many pairs are remembered.
     """
 
     def __init__(self, door: Door, pairs: int = PAIRS) -> None:
         self._door = door
         self._pairs = pairs
-        self._fade = fadesAfter(door)
-        # Of each: how often it has failed, and when that is forgotten. The one that failed last comes last.
+        self._resetsAfter = resetsAfter(door)
+        # By pair: the number of failures, and when they are forgotten. The pair that failed last comes last.
         self._failed: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -40,12 +41,12 @@ class Patience:
 
     def failed(self, group: str, name: bytes, now: float) -> float:
         """
-        A login has failed.
+        Count a failed login.
 
-        :param group: as `addressGroupOf` has it.
+        :param group: as `addressGroupOf` returns it.
         :param name: the user name that was tried.
-        :param now: the time, in seconds, by any clock that does not go back.
-        :return: after how many seconds it is to be answered.
+        :param now: the time in seconds, by any clock that does not go back.
+        :return: after how many seconds to answer.
         """
         if not self._door.delay:
             return 0.0
@@ -54,12 +55,12 @@ class Patience:
         if until <= now:
             times = 0
         delay = _delay(self._door, times)
-        self._failed[key] = times + 1, now + delay + self._fade
+        self._failed[key] = times + 1, now + delay + self._resetsAfter
         self._forget(now)
         return delay
 
     def succeeded(self, group: str, name: bytes) -> None:
-        """Somebody has logged in: his next failure is a first one."""
+        """Reset the failure count of this address and user after a successful login."""
         self._failed.pop(_key(group, name), None)
 
     def _forget(self, now: float) -> None:
@@ -69,16 +70,16 @@ class Patience:
             self._failed.popitem(last=False)
 
 
-def fadesAfter(door: Door) -> float:
+def resetsAfter(door: Door) -> float:
     """
-    How long after its answer a failure is forgotten: for as long as it takes until to wait for that, and to begin anew
-    with the shortest delay, is no faster than to go on with the longest. That is 25 s for delays of 1 to 10 s.
+    Return how many seconds after the answer a failure is forgotten. The value is chosen so that waiting for the reset
+    is never faster than continuing to guess at the longest delay. It is 25 s for delays of 1 to 10 s.
     """
-    fade, times = 0.0, 0
+    seconds, times = 0.0, 0
     while door.delay and times < _MOST and (delay := _delay(door, times)) < door.longest:
-        fade += door.longest - delay
+        seconds += door.longest - delay
         times += 1
-    return fade
+    return seconds
 
 
 def _delay(door: Door, times: int) -> float:
@@ -86,5 +87,5 @@ def _delay(door: Door, times: int) -> float:
 
 
 def _key(group: str, name: bytes) -> bytes:
-    # Not the name itself: it may have 255 bytes, and people type passwords there.
+    # Store a hash, not the name: a name can take 255 bytes, and people sometimes type their password into it.
     return blake2b(name, digest_size=16, key=group.encode("ascii")[:64]).digest()

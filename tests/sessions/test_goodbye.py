@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.cred.credentials import UsernamePassword
+from twisted.cred.portal import Portal
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import pbkit
 from pbkit import CachingRealm, Session, errors
 from pbkit.interfaces import IPeer
-from pbkit.server.loginflow import Login
+from pbkit.server.loginflow import Login, LoginFlow
 from pbkit.sessions.goodbye import ABORT, GRACE
 from pbkit.sessions.stocklogin import StockLogin
 from pbkit.testing import MemoryServer, RecordingMind
@@ -377,7 +378,8 @@ class SharedConnectionTests(KickCase):
             self.failureResultOf(self.realm.requestAvatar("alice", login, pb.IPerspective), errors.LoginInterrupted)
             self.assertEqual((len(self.realm.roster), self.realm.roster.pending, login.peer.riders), (0, 0, 0))
             if server is pbkit.ServerFactory:
-                self.assertTrue(Login(None, None, wire.server, lambda: None).lost)
+                flow = LoginFlow(Portal(self.realm), pbkit.ServerFactory.profile, wire.server)
+                self.assertTrue(Login(flow, wire.server.openChannel(), None).lost)
             wire.lose(server=True)
 
 
