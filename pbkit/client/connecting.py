@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -34,13 +34,13 @@ _TLS = ("OpenSSL", "service_identity", "twisted.internet._sslverify")
 
 def connect(
     endpoint: IStreamClientEndpoint | str,
-    credentials: Any,
+    credentials: object,
     *,
-    mind: Any = None,
+    mind: object = None,
     timeout: float = 30.0,
     reactor: Any = None,
     allow: Iterable[type[Exception]] = (),
-    hello: dict[str, Any] | None = None,
+    hello: Mapping[str, object] | None = None,
 ) -> ConnectDeferred:
     """
     Connect to a Perspective Broker server, stock or pbkit's, and log in::
@@ -79,7 +79,7 @@ def connect(
     return connecting
 
 
-def _endpoint(reactor: Any, endpoint: Any) -> IStreamClientEndpoint:
+def _endpoint(reactor: Any, endpoint: object) -> IStreamClientEndpoint:
     if IStreamClientEndpoint.providedBy(endpoint):
         found: IStreamClientEndpoint = endpoint
         return found
@@ -95,7 +95,7 @@ def _endpoint(reactor: Any, endpoint: Any) -> IStreamClientEndpoint:
         ) from None
 
 
-def _credentials(credentials: Any) -> Any:
+def _credentials(credentials: object) -> IAnonymous | IUsernamePassword:
     if IAnonymous.providedBy(credentials):
         return credentials
     if IUsernamePassword.providedBy(credentials):
@@ -109,7 +109,7 @@ def _credentials(credentials: Any) -> Any:
     )
 
 
-def _mind(mind: Any) -> Any:
+def _mind(mind: object) -> pb.Serializable | None:
     if mind is None or isinstance(mind, pb.Serializable):
         return mind
     raise TypeError(
@@ -130,7 +130,7 @@ class ConnectDeferred(Deferred[ClientSession]):
         self._early: tuple[SessionBroker, Failure] | None = None
         self._gone: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
-        self._work: Deferred[Any] | None = None
+        self._work: Deferred[object] | None = None
 
     async def __aenter__(self) -> ClientSession:
         session = await self
@@ -147,18 +147,23 @@ class ConnectDeferred(Deferred[ClientSession]):
         return self._session
 
     def begin(
-        self, reactor: Any, endpoint: IStreamClientEndpoint, credentials: Any, factory: SessionFactory, timeout: float
+        self,
+        reactor: Any,
+        endpoint: IStreamClientEndpoint,
+        credentials: object,
+        factory: SessionFactory,
+        timeout: float,
     ) -> None:
         """Start connecting. Call it once."""
         self._factory = factory
         self._timer = reactor.callLater(timeout, self._expired, timeout)
-        work: Deferred[Any] = Deferred.fromCoroutine(self._login(endpoint, credentials))
+        work: Deferred[object] = Deferred.fromCoroutine(self._login(endpoint, credentials))
         self._work = work
         work.addCallbacks(self._succeeded, lambda failure: self._fail(failure.value))
         if self._settled:
             work.cancel()
 
-    async def _login(self, endpoint: IStreamClientEndpoint, credentials: Any) -> Any:
+    async def _login(self, endpoint: IStreamClientEndpoint, credentials: object) -> object:
         try:
             broker = await maybeDeferred(endpoint.connect, self._factory)
         except Exception as error:
@@ -201,7 +206,7 @@ class ConnectDeferred(Deferred[ClientSession]):
             self._timer = None
         return True
 
-    def _succeeded(self, reference: Any) -> None:
+    def _succeeded(self, reference: object) -> None:
         if self._settled:
             return
         if not isinstance(reference, pb.RemoteReference):

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -111,7 +111,7 @@ class SessionBroker(Broker):
             log.warn("closed the connection: the server broke the protocol: {why}", why=why)
         self._transport.abortConnection()
 
-    def connectionLost(self, reason: Any) -> None:  # type: ignore[override]
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """Fail the pending calls, and from now on every other call."""
         self.disconnected = 1
         if self.ended is None:
@@ -125,7 +125,15 @@ class SessionBroker(Broker):
 
     # Calls out.
 
-    def _sendMessage(self, prefix: Any, perspective: Any, objectID: Any, message: Any, args: Any, kw: Any) -> Any:
+    def _sendMessage(
+        self,
+        prefix: bytes,
+        perspective: object,
+        objectID: object,
+        message: str | bytes,
+        args: object,
+        kw: dict[str, Any],
+    ) -> Any:
         """Send a call. Unlike stock's, never raises, has a deadline, and fails with the exception itself."""
         timeout = kw.pop("pbtimeout", CALL_TIMEOUT)
         wanted = kw.get("pbanswer", True)
@@ -138,7 +146,7 @@ class SessionBroker(Broker):
             return answer
         return answer.addCallbacks(self._answered, self._failed)
 
-    def _answered(self, result: Any) -> Any:
+    def _answered(self, result: object) -> object:
         # The server answered, so the session lives. The SessionEnded before was about another session.
         self._suspected = None
         return result
@@ -158,7 +166,13 @@ class SessionBroker(Broker):
     # Calls in.
 
     def proto_message(
-        self, requestID: Any, objectID: Any, message: Any, answerRequired: Any, netArgs: Any, netKw: Any
+        self,
+        requestID: object,
+        objectID: object,
+        message: object,
+        answerRequired: object,
+        netArgs: object,
+        netKw: object,
     ) -> None:
         """Serve a call. Note a goodbye, which the server sends to the mind, or to the object ``pbkit`` without one."""
         mind = self.factory.mind
@@ -172,7 +186,7 @@ class SessionBroker(Broker):
                     return
         super().proto_message(requestID, objectID, message, answerRequired, netArgs, netKw)
 
-    def _goodbye(self, netArgs: Any) -> bool:
+    def _goodbye(self, netArgs: object) -> bool:
         """
         Note a goodbye.
 
@@ -232,11 +246,11 @@ class SessionFactory(ClientFactory):
     def __init__(
         self,
         clock: IReactorTime,
-        mind: Any,
+        mind: object,
         allow: Iterable[type[Exception]],
         lost: Callable[[SessionBroker, Failure], None],
         *,
-        hello: dict[str, Any] | None = None,
+        hello: Mapping[str, object] | None = None,
         **kw: Any,
     ) -> None:
         super().__init__(clock=clock, hello={**FEATURES, **(hello or {})}, **kw)
@@ -254,9 +268,9 @@ def _begins(head: bytes) -> bool:
     return len(head) < GREETING if high is None else high == 0x80
 
 
-def _isIn(key: Any, table: Any) -> bool:
+def _isIn(key: object, table: Mapping[int, object] | None) -> bool:
     return isinstance(key, int) and table is not None and key in table
 
 
-def _str(value: Any) -> str:
+def _str(value: object) -> str:
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else safe_str(value)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import ast
 import builtins
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from twisted.cred import error as cred
 from twisted.python.failure import Failure
@@ -85,7 +84,7 @@ def exceptionFrom(failure: Failure, table: Mapping[str, type[Exception]]) -> Exc
     return RemoteError(name, text, names, _text(state.get("traceback")))
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else safe_str(value)
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.cred.credentials import IAnonymous
@@ -42,7 +43,7 @@ class ClientFactory(pb.PBClientFactory):
         unsafeTracebacks: bool = False,
         security: Any = globalSecurity,
         *,
-        hello: dict[str, Any] | None = None,
+        hello: Mapping[str, object] | None = None,
         clock: IReactorTime | None = None,
     ) -> None:
         super().__init__(unsafeTracebacks, security)
@@ -50,14 +51,14 @@ class ClientFactory(pb.PBClientFactory):
         self.clock = clock
         self._introducedAlready = False
 
-    def clientConnectionMade(self, broker: Any) -> None:
+    def clientConnectionMade(self, broker: Broker) -> None:
         """Send the hello before anything else. The server serves calls in order, so it precedes any login."""
         self._introducedAlready = False
         if self.hello is not None:
             sayHello(broker, self.hello)
         super().clientConnectionMade(broker)
 
-    def login(self, credentials: Any, client: Any = None) -> Deferred[Any]:
+    def login(self, credentials: Any, client: object = None) -> Deferred[Any]:
         """
         Log in. Unlike in stock, user name and password can be str.
 

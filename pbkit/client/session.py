@@ -91,7 +91,7 @@ class ClientSession(pb.Jellyable):
         broker.close()
         return closing(gone, broker)
 
-    def jellyFor(self, jellier: Any) -> Any:
+    def jellyFor(self, jellier: object) -> object:
         """Send the avatar's reference in its place: see `IJellyable`."""
         return self.reference.jellyFor(jellier)
 
@@ -118,7 +118,7 @@ def closing(gone: Deferred[None], broker: SessionBroker) -> Deferred[None]:
     """
     clock = broker.factory.clock
 
-    def late(result: Any, timeout: float) -> None:
+    def late(result: object, timeout: float) -> None:
         broker.abort()
 
     return gone.addTimeout(GOODBYE, clock, late)

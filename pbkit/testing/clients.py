@@ -33,7 +33,7 @@ class ConnectsClients(Protocol):
     factory: ServerFactory
     allowed: dict[str, type[Exception]]
 
-    def connectWith(self, factory: Any, address: IAddress | None = None) -> MemoryConnection:
+    def connectWith(self, factory: pb.PBClientFactory, address: IAddress | None = None) -> MemoryConnection:
         """Connect a client factory."""
 
     def flush(self) -> None:
@@ -54,14 +54,16 @@ class MemoryConnection:
     :ivar stock: True if the client is Twisted's own.
     """
 
-    def __init__(self, server: ConnectsClients, factory: Any, address: IAddress | None) -> None:
+    def __init__(self, server: ConnectsClients, factory: pb.PBClientFactory, address: IAddress | None) -> None:
         self._server = server
         self._factory = factory
         self._clients: list[MemoryClient] = []
         self.stock = not isinstance(factory, ClientFactory)
         self.link = Link(server.factory.buildProtocol(address), factory.buildProtocol(None), address)
 
-    def login(self, name: str | bytes | None, mind: Any = None, password: str | bytes = "") -> Deferred[MemoryClient]:
+    def login(
+        self, name: str | bytes | None, mind: object = None, password: str | bytes = ""
+    ) -> Deferred[MemoryClient]:
         """
         Log in. A connection can have any number of log-ins.
 
@@ -154,10 +156,10 @@ class MemoryClient:
     :ivar session: the server's `Session`; None if the realm is not one of pbkit's.
     """
 
-    def __init__(self, server: ConnectsClients, connection: MemoryConnection, reference: Any) -> None:
+    def __init__(self, server: ConnectsClients, connection: MemoryConnection, reference: pb.RemoteReference) -> None:
         self._server = server
         self.connection = connection
-        self.reference = reference
+        self.reference: Any = reference
         channel = getattr(connection.link.server, "owners", {}).get(reference.luid)
         self.session: Any = getattr(channel, "session", None)
 
@@ -187,7 +189,7 @@ class MemoryClient:
             return fail(LoggedOut())
         return self.callOn(self.reference, method, *args, **kw)
 
-    def callOn(self, reference: Any, method: str, *args: Any, **kw: Any) -> Deferred[Any]:
+    def callOn(self, reference: pb.RemoteReference, method: str, *args: Any, **kw: Any) -> Deferred[Any]:
         """
         Call a method of another object that the client has received.
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable
+from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
 
@@ -101,7 +102,9 @@ class MemoryServer:
         """Return the server; ``with MemoryServer(realm) as server:`` closes it at the end."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         try:
             self.close()
         except AssertionError:
@@ -120,7 +123,7 @@ class MemoryServer:
         """
         return self.connectWith(pb.PBClientFactory() if stock else ClientFactory(clock=self.clock), address)
 
-    def connectWith(self, factory: Any, address: IAddress | None = None) -> MemoryConnection:
+    def connectWith(self, factory: pb.PBClientFactory, address: IAddress | None = None) -> MemoryConnection:
         """
         Connect your own client factory.
 
@@ -143,7 +146,7 @@ class MemoryServer:
         return MemoryEndpoint(self, address)
 
     def login(
-        self, name: str | bytes, mind: Any = None, *, password: str | bytes = "", stock: bool = False
+        self, name: str | bytes, mind: object = None, *, password: str | bytes = "", stock: bool = False
     ) -> MemoryClient:
         """
         Connect, log in, and return the client. It stays logged in until it logs out, even if the test drops it.
@@ -158,7 +161,7 @@ class MemoryServer:
         client: MemoryClient = now(self.connect(stock=stock).login(name, mind, password), f"the login of {name!r}")
         return client
 
-    def anonymous(self, mind: Any = None, *, stock: bool = False) -> MemoryClient:
+    def anonymous(self, mind: object = None, *, stock: bool = False) -> MemoryClient:
         """Connect and log in as a guest: see `login`."""
         client: MemoryClient = now(self.connect(stock=stock).login(None, mind), "the anonymous login")
         return client

@@ -62,7 +62,7 @@ class RecordingMind(pb.Referenceable):
         complaints, self._complaints = self._complaints, []
         return complaints
 
-    def remoteMessageReceived(self, broker: Any, message: Any, args: Any, kw: Any) -> Any:
+    def remoteMessageReceived(self, broker: Any, message: Any, args: Any, kw: Any) -> object:
         """
         Serve one call.
 
@@ -137,7 +137,7 @@ class _Method:
         return self._signature.bind(*[None] * self.skip, *args, **kw)
 
 
-def _nothing(*args: Any, **kw: Any) -> None:
+def _nothing(*args: object, **kw: object) -> None:
     """Answer None."""
 
 
