@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.spread import pb
 
 from pbkit.dispatch import dispatch, plainly
-from pbkit.sessions.messaging.delivery import Summary
+from pbkit.sessions.messaging.delivery import Answers, Summary
 
 if TYPE_CHECKING:
     from pbkit.sessions.messaging.recipient import Recipient
@@ -49,7 +49,7 @@ class Avatar(pb.Avatar):
         sessions = self.sessions
         return sessions[0].tellAll(sessions, method, args, kw) if sessions else succeed(Summary())
 
-    def ask(self, method: str, *args: Any, **kw: Any) -> Deferred[dict[str, Any]]:
+    def ask(self, method: str, *args: Any, **kw: Any) -> Deferred[Answers]:
         """Ask all clients of this avatar, as `Realm.ask`."""
         sessions = self.sessions
         return sessions[0].askAll(sessions, method, args, kw) if sessions else succeed({})

@@ -1,5 +1,5 @@
 """
-Who is not let in for some time.
+Users and addresses that may not log in for some time.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import attrs
 from twisted.logger import Logger
@@ -16,7 +16,7 @@ from pbkit.errors import ConfigError, LoginBanned
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
-#: How many bans a realm keeps. One of them takes about half a kilobyte.
+#: How many bans a realm keeps. One takes about half a kilobyte.
 MOST = 10_000
 
 log = Logger()
@@ -25,11 +25,11 @@ log = Logger()
 @attrs.frozen
 class Ban:
     """
-    A user, or an address, that is not let in.
+    A ban of a user or an address.
 
-    :ivar avatarId: whose log-ins are refused, or None.
+    :ivar avatarId: the user, or None.
     :ivar address: a host or a network as text, such as ``192.0.2.7/32``, or None.
-    :ivar left: for how long still, in seconds.
+    :ivar left: how many seconds it still lasts.
     :ivar reason: a sentence for people, or "".
     """
 
@@ -39,32 +39,36 @@ class Ban:
     reason: str
 
 
-def networkOf(address: Any) -> Network:
+def networkOf(address: object) -> Network:
     """
+    Return the network that an address stands for.
+
     :param address: an `IAddress` of TCP, an IP address, or a network such as ``192.0.2.0/24``.
-    :raises ConfigError: it is none of these.
+    :raises ConfigError: it is something else.
     """
-    text = getattr(address, "host", address)
+    text: object = getattr(address, "host", address)
     try:
         if not isinstance(text, str):
             raise ValueError
-        # "fe80::1%eth0": what stands behind is a name of ours for a wire of ours.
+        # Cut the zone of "fe80::1%eth0": it names a network interface of this machine.
         network = ip_network(text.partition("%")[0])
     except ValueError:
         raise ConfigError(
-            f"address {text!r}: give an IP address such as 192.0.2.7, or a network such as 192.0.2.0/24"
+            f"invalid address {text!r}: expected an IP address such as 192.0.2.7, or a network such as 192.0.2.0/24"
         ) from None
     mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
     if mapped is not None and network.prefixlen >= 96:
-        # As a server that listens on "::" sees clients that come by IPv4.
+        # A server that listens on "::" sees IPv4 clients under such an address.
         return IPv4Network((mapped, network.prefixlen - 96))
     return network
 
 
-def hostOf(address: Any) -> IPv4Address | IPv6Address | None:
+def hostOf(address: object) -> IPv4Address | IPv6Address | None:
     """
+    Return the IP address in an `IAddress`.
+
     :param address: an `IAddress`, or None.
-    :return: the IP address in it, or None: a Unix socket has none.
+    :return: None if there is none: a Unix socket has no IP address.
     """
     try:
         host = ip_address(getattr(address, "host", "").partition("%")[0])
@@ -76,21 +80,20 @@ def hostOf(address: Any) -> IPv4Address | IPv6Address | None:
 
 class Bans:
     """
-    The bans of a realm. Those that are over are forgotten when they are come upon, and when there are many: there is
-    no timer.
+    The bans of a realm. There is no timer: a ban that is over is forgotten when it is found, or when there are many.
 
-    :param seconds: the time, in seconds.
+    :param seconds: returns the present time, in seconds.
     """
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
         self._bans: dict[str | Network, tuple[float, str]] = {}
-        # By version and length of prefix, how many networks: as many look-ups as there are of these find a host.
+        # How many networks there are for each IP version and prefix length. A host is looked up once for each of these.
         self._prefixes: dict[tuple[int, int], int] = {}
         self._tidyAt = 64
 
     def __bool__(self) -> bool:
-        """Whether there may be any."""
+        """Return whether there may be any bans."""
         return bool(self._bans)
 
     def __iter__(self) -> Iterator[Ban]:
@@ -102,13 +105,13 @@ class Bans:
 
     def add(self, who: str | Network, seconds: float, reason: str) -> None:
         """
-        Ban somebody from now on; one who is banned already, anew.
+        Add a ban that begins now. It replaces an earlier one of the same user or network.
 
         :param who: an avatar id, or a network.
-        :raises ConfigError: the time is none.
+        :raises ConfigError: the time is not a number of seconds above 0.
         """
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-            raise ConfigError(f"a ban takes a number of seconds above 0, not {seconds!r}")
+            raise ConfigError(f"invalid time {seconds!r}: a ban takes a number of seconds above 0")
         self.remove(who)
         if len(self._bans) >= self._tidyAt:
             self._tidy()
@@ -119,7 +122,9 @@ class Bans:
 
     def remove(self, who: str | Network) -> bool:
         """
-        :return: whether there was such a ban.
+        Remove a ban.
+
+        :return: whether there was one.
         """
         found = self._bans.pop(who, None)
         if found is not None and not isinstance(who, str):
@@ -129,10 +134,12 @@ class Bans:
                 del self._prefixes[prefix]
         return found is not None and found[0] > self._seconds()
 
-    def check(self, avatarId: str | None, address: Any) -> None:
+    def check(self, avatarId: str | None, address: object) -> None:
         """
-        :param address: the `IAddress` of who wants to come in, or None.
-        :raises LoginBanned: the user or the address is banned; with the time left.
+        Check a login.
+
+        :param address: the `IAddress` of the client, or None.
+        :raises LoginBanned: the user or the address is banned. The text has the time that is left.
         """
         if not self._bans:
             return
@@ -157,9 +164,9 @@ class Bans:
         for who in [who for who, (until, _) in self._bans.items() if until <= now]:
             self.remove(who)
         if len(self._bans) >= MOST:
-            # Memory is bounded; whoever would have been let in next is let in now.
+            # Memory is limited, so forget the ban that would be over first.
             soonest = min(self._bans, key=lambda who: self._bans[who][0])
-            log.warn("there are {most} bans, that of {who} is forgotten before its time", most=MOST, who=str(soonest))
+            log.warn("there are {most} bans, which is the limit: the ban of {who} was forgotten before its time", most=MOST, who=str(soonest))
             self.remove(soonest)
-        # So that looking for those that are over costs little for each that is added.
+        # The limit grows with the table, so that this search costs little for each ban that is added.
         self._tidyAt = min(MOST, max(64, 2 * len(self._bans)))

@@ -1,8 +1,8 @@
 """
 How long an avatar lives.
 
-A lifecycle is asked for the avatar of each login, and hands out a `Lease` on it that is released when the session
-has ended or the login has failed.
+A lifecycle provides the avatar for each login, with a `Lease` that is released when the session has ended or the login
+has failed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from pbkit.errors import ConfigError, LoginTimedOut
 from pbkit.sessions.sharedcall import MaybeDeferred, Returned, SharedCall, started, then
 
-#: How long building an avatar may take, in seconds.
+#: Seconds that building an avatar may take.
 BUILD_TIMEOUT = 30.0
 
 Build: TypeAlias = Callable[[str], Returned[Any]]
@@ -27,7 +27,7 @@ Build: TypeAlias = Callable[[str], Returned[Any]]
 
 class Lease:
     """
-    A hold on an avatar.
+    Keeps an avatar alive for one login.
 
     :ivar avatar: the avatar.
     """
@@ -40,18 +40,18 @@ class Lease:
 
     @property
     def held(self) -> bool:
-        """Whether it makes a difference to let go of it."""
+        """Whether releasing it makes a difference."""
         return self._onRelease is not None
 
     def release(self) -> None:
-        """Let go of it. Idempotent."""
+        """Release the avatar. Idempotent."""
         f, self._onRelease = self._onRelease, None
         if f is not None:
             f()
 
 
 class Lifecycle(Protocol):
-    """What a realm asks of a lifecycle."""
+    """What a realm needs of a lifecycle."""
 
     def acquire(self, avatarId: str, build: Build, clock: IReactorTime | None) -> Returned[Lease]:
         """
@@ -83,23 +83,23 @@ class PerLogin:
     """A new avatar for each login."""
 
     def acquire(self, avatarId: str, build: Build, clock: IReactorTime | None) -> MaybeDeferred[Lease]:
-        """As `Lifecycle.acquire`."""
+        """Provide the avatar, as `Lifecycle.acquire`."""
         avatar = started(build(avatarId))
         return then(_inTime(avatar, clock).wait() if isinstance(avatar, Deferred) else avatar, Lease)
 
     def close(self) -> None:
-        """As `Lifecycle.close`."""
+        """Forget the avatars, as `Lifecycle.close`."""
 
 
-#: The avatar ids that are kept for guests.
+#: The avatar ids that are reserved for guests.
 GUESTS = re.compile(r"anonymous#\d+\Z")
 
 
 class Disposable(PerLogin):
     """
-    A new avatar for each login, under a number that is never used again; none is kept.
+    A new avatar for each login, with a number that is never used again. No avatar is kept.
 
-    :param prefix: what the numbers follow.
+    :param prefix: the first part of the avatar ids; the number follows it.
     """
 
     def __init__(self, prefix: str = "anonymous") -> None:
@@ -107,14 +107,14 @@ class Disposable(PerLogin):
         self._numbers = count(1)
 
     def nextId(self) -> str:
-        """The next avatar id, such as ``anonymous#7``."""
+        """Return the next avatar id, for example ``anonymous#7``."""
         return f"{self._prefix}#{next(self._numbers)}"
 
 
 class Cached:
     """
-    One avatar for each avatar id, for the life of the server. Log-ins that come while it is being built wait
-    for that one build; if it fails they all fail, and the next login tries anew.
+    One avatar for each avatar id, for the life of the server. Logins during a build wait for that build; if it fails
+    they all fail, and the next login builds again.
     """
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ class Cached:
         return len(self._entries)
 
     def acquire(self, avatarId: str, build: Build, clock: IReactorTime | None) -> MaybeDeferred[Lease]:
-        """As `Lifecycle.acquire`."""
+        """Provide the avatar, as `Lifecycle.acquire`."""
         entry = self._entries.get(avatarId)
         if entry is None:
             # Enter it before the build starts, because a build may log in others.
@@ -162,7 +162,7 @@ class Cached:
         return Lease(entry.avatar)
 
     def close(self) -> None:
-        """As `Lifecycle.close`."""
+        """Forget the avatars, as `Lifecycle.close`."""
         for avatarId, entry in tuple(self._entries.items()):
             self._forget(avatarId, entry)
 
@@ -173,24 +173,24 @@ class Cached:
             del self._entries[avatarId]
 
     def _taken(self, entry: _CachedAvatar) -> None:
-        """A login wants the avatar."""
+        """Count a login that uses the avatar."""
 
     def _released(self, avatarId: str, entry: _CachedAvatar, clock: IReactorTime | None) -> None:
-        """A login has let go of the avatar."""
+        """Count a login that does not use the avatar any more."""
 
 
 class Lingering(Cached):
     """
-    `Cached`, but an avatar is dropped that long after its last session has ended.
+    As `Cached`, but an avatar is dropped some time after its last session has ended.
 
-    :param seconds: how long; 0 drops it at once.
-    :raises ConfigError: less than 0.
+    :param seconds: the time; 0 drops the avatar at once.
+    :raises ConfigError: it is less than 0.
     """
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
         if not seconds >= 0:
-            raise ConfigError(f"Lingering({seconds!r}): the time is 0 seconds or more")
+            raise ConfigError(f"invalid time: Lingering({seconds!r}), expected 0 seconds or more")
         self.seconds = seconds
 
     def _lease(self, avatarId: str, entry: _CachedAvatar, clock: IReactorTime | None) -> Lease:
@@ -216,7 +216,7 @@ class Lingering(Cached):
 
 
 class _CachedAvatar:
-    """One avatar of a `Cached`, being built or built."""
+    """An avatar of a `Cached`, built or being built."""
 
     __slots__ = ("avatar", "building", "built", "timer", "users")
 
@@ -233,7 +233,7 @@ class _CachedAvatar:
         self.avatar, self.built, self.building = avatar, True, None
 
     def stopTimer(self) -> None:
-        """Stop lingering."""
+        """Stop the timer that drops the avatar."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None

@@ -34,7 +34,7 @@ from pbkit.sessions.lifecycle import GUESTS, Lease, Lifecycle, PerLogin
 from pbkit.sessions.login.admission import Admit, Policy, allOf
 from pbkit.sessions.login.arbitration import Arbitration
 from pbkit.sessions.login.entrance import Entrance
-from pbkit.sessions.messaging.delivery import Summary
+from pbkit.sessions.messaging.delivery import Answers, Summary
 from pbkit.sessions.messaging.hub import Hub
 from pbkit.sessions.messaging.presence import Presence
 from pbkit.sessions.messaging.slowpolicy import Policy as SlowPolicy
@@ -207,7 +207,7 @@ class Realm:
         """
         return self.hub.telling.tell(self.hub.everyone(), method, args, kw)
 
-    def ask(self, method: str, *args: Any, **kw: Any) -> Deferred[dict[str, Any]]:
+    def ask(self, method: str, *args: Any, **kw: Any) -> Deferred[Answers]:
         """
         Call ``remote_<method>`` of all clients' minds, guests included, and collect the answers.
 

@@ -1,5 +1,5 @@
 """
-The named realms: each picks a lifecycle and an admission policy, and leaves one thing to the user.
+The named realms. Each picks a lifecycle and an admission policy, and leaves one thing to the user.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from pbkit.sessions.sharedcall import MaybeDeferred, started, then
 
 class CachingRealm(Realm):
     """
-    Same player, same avatar: one avatar for each avatar id, whoever logs in how often.
+    Same player, same avatar: one avatar for each avatar id, shared by all of its sessions.
     """
 
     linger: float = param(0.0, "drop an avatar that many seconds after its last session ended; 0 keeps it", minimum=0)
 
     def makeLifecycle(self) -> Lifecycle:
-        """Cached, or lingering."""
+        """Cache avatars, for ever or for `linger` seconds."""
         return Lingering(self.linger) if self.linger else Cached()
 
 
 class ClientlessRealm(CachingRealm):
     """
-    The avatar is oblivious of its clients: no hook is called, no mind is kept.
+    The avatar is unaware of its clients: no hook is called, and no mind is kept.
     """
 
     hooks = False
@@ -41,7 +41,7 @@ class ClientlessRealm(CachingRealm):
 
 class PerConnectionRealm(Realm):
     """
-    A new avatar for each login, over a model that all log-ins of an avatar id share.
+    A new avatar for each login, over a model that all logins of an avatar id share.
 
     Override `buildModel` and `buildAvatar`, or set `modelClass` and `avatarClass`.
     """
@@ -58,8 +58,8 @@ class PerConnectionRealm(Realm):
 
     def buildModel(self, avatarId: str) -> Any:
         """
-        Make the model of an avatar id; may be async. By default an object of `modelClass`, or without
-        one a namespace with an `avatarId` to which anything can be added.
+        Make the model of an avatar id; may be async. By default an object of `modelClass`, or without a class a
+        namespace with an `avatarId`, to which you can add attributes.
         """
         return SimpleNamespace(avatarId=avatarId) if self.modelClass is None else self.modelClass(avatarId)
 
@@ -89,64 +89,64 @@ class PerConnectionRealm(Realm):
         return then(lease, lambda lease: Lease(lease.avatar, model.release))
 
     def close(self, timeout: float = 5.0) -> Any:
-        """As `Realm.close`."""
+        """Close the realm, as `Realm.close`, and forget the models."""
         self.models.close()
         return super().close(timeout)
 
 
 class LimitedRealm(CachingRealm):
     """
-    At most so many sessions of one user at a time.
+    A limit on the number of sessions of one user.
 
     `max` and `conflict` may depend on the user: each takes a table, ``{"default": 1, "alice": 5}``, or a function of
     the avatar id. The function for `max` may return the conflict rule as well: ``lambda avatarId: (5, "kick")``. A
-    rule that a function returns may be one such as ``probe(3.0)``, too.
+    function may also return a rule such as ``probe(3.0)``.
     """
 
     max: PerUser[int] = param(3, "how many sessions one user may have at a time", minimum=1, perUser=True)
     conflict: PerUser[str] = param(
         "refuse",
-        "one too many: refuse him, kick the oldest, or probe and kick one that does not answer",
+        "above the limit: refuse the new login, kick the oldest, or probe and kick one that does not answer",
         choices=tuple(CONFLICTS),
         perUser=True,
     )
     handover: str = param(
         "before",
-        "one who replaces another gets the avatar before that one goes, or after he is out, for exclusive avatars",
+        "a new login gets the avatar before the session that it replaces ends, or after, for exclusive avatars",
         choices=HANDOVERS,
     )
 
     def makePolicy(self) -> Policy:
-        """So many for each avatar id."""
+        """Limit the sessions of each avatar id."""
         return perAvatar(_limit(self.max, self.conflict, self.handover))
 
 
 class SingleClientRealm(CachingRealm):
     """
-    One client at a time: refuse the second, kick the first, or probe the first and kick it if it is dead.
+    One client at a time: refuse the second, kick the first, or probe the first and kick it if it does not answer.
 
-    `conflict` may depend on the user, as that of `LimitedRealm`.
+    `conflict` may depend on the user, as in `LimitedRealm`.
     """
 
     conflict: PerUser[str] = param(
         "refuse",
-        "a second client: refuse him, kick the first, or probe the first and kick it if it does not answer",
+        "a second client: refuse it, kick the first, or probe the first and kick it if it does not answer",
         choices=tuple(CONFLICTS),
         perUser=True,
     )
     handover: str = param(
         "before",
-        "a second client gets the avatar before the first goes, or after he is out, for avatars that own something",
+        "a second client gets the avatar before the first session ends, or after, for exclusive avatars",
         choices=HANDOVERS,
     )
 
     def makePolicy(self) -> Policy:
-        """One for each avatar id."""
+        """Allow one session for each avatar id."""
         return perAvatar(_limit(1, self.conflict, self.handover))
 
 
 def _limit(limit: PerUser[int], conflict: PerUser[str], handover: str) -> Rule:
-    """A rule whose limit and conflict rule may depend on the avatar id."""
+    """Return a rule whose limit and conflict rule may depend on the avatar id."""
     if isinstance(limit, int) and isinstance(conflict, str):
         return atMost(limit, conflict, handover)
 
@@ -159,52 +159,52 @@ def _limit(limit: PerUser[int], conflict: PerUser[str], handover: str) -> Rule:
 
 class MultiClientRealm(CachingRealm):
     """
-    One avatar and all its clients at a time: they are in ``avatar.sessions``, to be told what happens.
+    One avatar for all clients of a user. Its sessions are in ``avatar.sessions``, and can be told what happens.
     """
 
 
 class AnonymousRealm(Realm):
     """
-    A disposable, numbered avatar for each login: nobody affects another. Serves a whole service, whatever name
-    a client came with; or only the log-ins without a name, when given to another realm as ``anonymous=``.
+    A disposable, numbered avatar for each login, isolated from the others. It serves a whole service, whatever name a
+    client logs in with; or only anonymous logins, when it is passed to another realm as ``anonymous=``.
     """
 
-    max: int = param(0, "how many sessions at a time; 0 is without a limit", minimum=0)
+    max: int = param(0, "how many sessions at a time; 0 sets no limit", minimum=0)
 
     def makeLifecycle(self) -> Lifecycle:
-        """Disposable."""
+        """Give each login an avatar of its own."""
         return Disposable()
 
     def makePolicy(self) -> Policy:
-        """A cap, if there is one."""
+        """Limit all sessions together, if there is a limit."""
         return total(atMost(self.max)) if self.max else super().makePolicy()
 
     @property
     def takesAnonymous(self) -> bool:
-        """Always."""
+        """Always True."""
         return True
 
     def identify(self, avatarId: object) -> str:
-        """The next number, whoever asks."""
+        """Return the next number, for any name."""
         assert isinstance(self.lifecycle, Disposable)
         return self.lifecycle.nextId()
 
 
 class ClockRealm(Realm):
     """
-    Tells each client the time, on the mind that it sent: ``notifyTime(seconds)``; ``setperiod(seconds)`` sets how
-    often. Stops when the session ends.
+    Tells each client the time on its mind, with ``notifyTime(seconds)``. ``setperiod(seconds)`` on the avatar sets how
+    often. It stops when the session ends.
     """
 
     avatarClass = ClockAvatar
     period: float = param(1.0, "how often, in seconds", minimum=SHORTEST, maximum=LONGEST)
 
     def buildAvatar(self, avatarId: str) -> Any:
-        """A clock with the realm's period."""
+        """Make a clock with the realm's period."""
         return self.avatarClass(avatarId, self.period)
 
 
-#: The realms by the name that ``--realm`` knows them by.
+#: The realms by their ``--realm`` name.
 NAMED: dict[str, type[Realm]] = {
     "clientless": ClientlessRealm,
     "caching": CachingRealm,

@@ -22,7 +22,7 @@ from pbkit.interfaces import IChannel, IPeer, ISession, current
 from pbkit.plain import checked
 from pbkit.sessions.goodbye import ALWAYS, GRACE, Goodbye, checkReason
 from pbkit.sessions.messaging.broadcast import Audience
-from pbkit.sessions.messaging.delivery import Backlog, Summary, Told
+from pbkit.sessions.messaging.delivery import Answers, Args, Backlog, Kw, Summary, Told
 from pbkit.sessions.messaging.hub import Hub
 from pbkit.sessions.messaging.mind import Mind, checkReference
 from pbkit.sessions.messaging.outbox import Outbox
@@ -220,7 +220,7 @@ class Session:
             self.cancelRunning()
         return running
 
-    def _callDone(self, result: Any, call: Deferred[Any]) -> Any:
+    def _callDone(self, result: object, call: Deferred[Any]) -> object:
         if self._cancelled is not None:
             self._cancelled.discard(call)
         if self.endedWith is not None and isinstance(result, Failure) and result.check(CancelledError):
@@ -245,7 +245,7 @@ class Session:
         self.lastActive = time.time() if clock is None else clock.seconds()
 
     @takesValues
-    def perspectiveMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
+    def perspectiveMessageReceived(self, broker: object, message: str, args: object, kw: object) -> object:
         """
         Serve one call of the client, as `pb.IPerspective` has it.
 
@@ -271,19 +271,15 @@ class Session:
         """Tell the client, as `Realm.tell`. `Mind.tell` returns at once what became of the message."""
         return self.tellAll((self,), method, args, kw)
 
-    def ask(self, method: str, *args: Any, **kw: Any) -> Deferred[dict[str, Any]]:
+    def ask(self, method: str, *args: Any, **kw: Any) -> Deferred[Answers]:
         """Ask the client, as `Realm.ask`. `Mind.ask` returns the answer itself."""
         return self.askAll((self,), method, args, kw)
 
-    def tellAll(
-        self, recipients: tuple[Recipient, ...], method: str, args: tuple[Any, ...], kw: dict[str, Any]
-    ) -> Deferred[Summary]:
+    def tellAll(self, recipients: tuple[Recipient, ...], method: str, args: Args, kw: Kw) -> Deferred[Summary]:
         """Tell some sessions of this realm, as `Realm.tell`."""
         return self.hub.telling.tell(Audience(recipients), method, args, kw)
 
-    def askAll(
-        self, recipients: tuple[Recipient, ...], method: str, args: tuple[Any, ...], kw: dict[str, Any]
-    ) -> Deferred[dict[str, Any]]:
+    def askAll(self, recipients: tuple[Recipient, ...], method: str, args: Args, kw: Kw) -> Deferred[Answers]:
         """Ask some sessions of this realm, as `Realm.ask`."""
         return self.hub.telling.ask(Audience(recipients), method, args, kw)
 
@@ -304,11 +300,11 @@ class Session:
         if telling.busy:
             telling.catchUp(self)
 
-    def enqueue(self, method: str, args: Any, kw: Any, policy: Policy | None) -> Told:
+    def enqueue(self, method: str, args: Args, kw: Kw, policy: Policy | None) -> Told:
         """Queue a message, because the client is not `ready`; for `Mind`."""
         return self._lagging().put(method, args, kw, policy or self.hub.telling.slow)
 
-    def enqueueCall(self, method: str, args: Any, kw: Any, policy: Policy | None) -> Deferred[Any]:
+    def enqueueCall(self, method: str, args: Args, kw: Kw, policy: Policy | None) -> Deferred[Any]:
         """Queue a call that wants an answer, because the client is not `ready`; for `Mind`."""
         return self._lagging().ask(method, args, kw, policy or self.hub.telling.slow)
 

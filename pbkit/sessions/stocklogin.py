@@ -1,5 +1,5 @@
 """
-A login as it comes from a stock `pb.PBServerFactory`: all there is to go by is the raw mind.
+A login through a stock `pb.PBServerFactory`, which passes the raw mind and nothing else.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pbkit.interfaces import IChannel, ILogin, IPeer
 @implementer(IChannel)
 class StockChannel:
     """
-    What there is of a channel: calls on the perspective are counted. Of calls on other objects nobody knows, and none
-    of the references ends.
+    A channel under a stock factory. It counts the calls on the perspective. It does not know of calls on other objects,
+    and cannot invalidate references.
 
-    :param peer: that it rides on, which does not know of that by itself; or None.
+    :param peer: the connection, or None. It does not know of the login by itself.
     """
 
     session: Any = None
@@ -35,15 +35,15 @@ class StockChannel:
 
     @property
     def busy(self) -> bool:
-        """As `IChannel.busy`."""
+        """True while a call on the perspective is being served."""
         return self._calls > 0
 
     def serving(self, serve: Callable[[], Any]) -> Any:
         """
         Serve a call on the perspective.
 
-        :param serve: does so.
-        :raises SessionEnded: no more are served.
+        :param serve: serves it.
+        :raises SessionEnded: the session is draining.
         """
         if self._draining is not None:
             raise self._draining[0].again()
@@ -69,29 +69,29 @@ class StockChannel:
             if self._clock is None:
                 idle()
             else:
-                # The answer of the last is not sent yet.
+                # The answer of the last call is sent after this returns, and has to come first.
                 self._clock.callLater(0, idle)
 
     def drain(self, error: SessionEnded, idle: Callable[[], object]) -> None:
-        """As `IChannel.drain`."""
+        """Answer new calls with an error, as `IChannel.drain`."""
         self._draining = (error, idle)
         self._tellIdle()
 
     def end(self, error: SessionEnded) -> None:
-        """As `IChannel.end`, but that references live on."""
+        """End the channel, as `IChannel.end`, except that references stay valid."""
         self._draining = None
         if self._leave is not None:
             self._leave()
 
     def onReleased(self, f: Callable[[], object]) -> None:
-        """Never: stock's own logout is what shows."""
+        """Never call `f`: stock's own logout ends the session."""
 
 
 @implementer(ILogin)
 @attrs.define
 class StockLogin:
     """
-    What a raw mind tells of its login. Without a mind there is no peer, and a loss shows nowhere.
+    What a raw mind tells about its login. Without a mind the connection is unknown, and so is its loss.
     """
 
     reference: Any
@@ -104,18 +104,18 @@ class StockLogin:
         self.channel = StockChannel(self.peer)
 
     def credentialsAccepted(self) -> None:
-        """As `ILogin.credentialsAccepted`. Under a stock factory nothing depends on it."""
+        """Note it, as `ILogin.credentialsAccepted`. Under a stock factory nothing depends on it."""
         self.reachedRealm = True
 
     @property
     def lost(self) -> bool:
-        """True once the connection is gone or about to be closed, as far as can be told."""
+        """True once the connection is lost or about to be closed, as far as is known."""
         return self.peer is not None and (self.peer.closing or not self.peer.alive)
 
 
 def loginOf(mind: object) -> Any:
     """
-    The `ILogin` that a realm was given, or one made of the raw mind that stock gives.
+    Return the `ILogin` that a realm received, or make one of the raw mind that stock passes.
     """
     if ILogin.providedBy(mind):
         return mind

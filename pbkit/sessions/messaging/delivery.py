@@ -1,11 +1,17 @@
 """
-What became of a message.
+What a message is made of, and what became of it.
 """
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
+
+#: The arguments of a call, of any class that PB can send.
+Args: TypeAlias = tuple[Any, ...]
+Kw: TypeAlias = dict[str, Any]
+#: By session id, the answer of each client, or its `Failure`.
+Answers: TypeAlias = dict[str, Any]
 
 
 class Told(Enum):

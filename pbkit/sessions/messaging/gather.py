@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from pbkit.errors import CallDropped, CallTimedOut
+from pbkit.sessions.messaging.delivery import Answers
 
 if TYPE_CHECKING:
     from pbkit.sessions.messaging.recipient import Recipient
@@ -26,7 +27,7 @@ class Gathering:
     """
 
     def __init__(self, sessions: Collection[Recipient]) -> None:
-        self.done: Deferred[dict[str, Any]] = Deferred(lambda _: self.giveUp(Failure(CallTimedOut("given up"))))
+        self.done: Deferred[Answers] = Deferred(lambda _: self.giveUp(Failure(CallTimedOut("given up"))))
         self._answers: dict[str, Any] = {session.sessionId: None for session in sessions}
         self._left = {session.sessionId: session for session in sessions}
         self._calls: dict[str, Deferred[Any]] = {}

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 
 from pbkit.errors import BadMind, CallTimedOut, NoMind
-from pbkit.sessions.messaging.delivery import Told
+from pbkit.sessions.messaging.delivery import Args, Kw, Told
 from pbkit.sessions.messaging.slowpolicy import Policy
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Mind:
 
     # For the rest of `messaging`.
 
-    def put(self, method: str, args: Any, kw: Any, policy: Policy | None = None) -> Told:
+    def put(self, method: str, args: Args, kw: Kw, policy: Policy | None = None) -> Told:
         """Tell the client as `tell` does, without sending pending broadcasts first."""
         session = self.session
         # The connection may be lost a moment before the session learns of it, and nothing must be queued then.
@@ -122,7 +122,7 @@ class Mind:
         return session.enqueue(method, args, kw, policy)
 
     def putCall(
-        self, method: str, args: Any, kw: Any, policy: Policy | None = None, pbtimeout: float | None = None
+        self, method: str, args: Args, kw: Kw, policy: Policy | None = None, pbtimeout: float | None = None
     ) -> Deferred[Any]:
         """Ask the client as `ask` does, without sending pending broadcasts first."""
         session = self.session
@@ -144,7 +144,7 @@ class Mind:
             answer.addTimeout(max(0, pbtimeout), self.session.clock, timedOut)
         return answer
 
-    def send(self, method: str, args: Any, kw: Any) -> Told:
+    def send(self, method: str, args: Args, kw: Kw) -> Told:
         """
         Write a message without an answer to the connection.
 
@@ -165,7 +165,7 @@ class Mind:
                 error.raiseException()
         return Told.SENT
 
-    def call(self, method: str, args: Any, kw: Any, pbtimeout: float | None = None) -> Deferred[Any]:
+    def call(self, method: str, args: Args, kw: Kw, pbtimeout: float | None = None) -> Deferred[Any]:
         """Write a call that wants an answer to the connection."""
         assert self.reference is not None
         kept = getattr(self.reference.broker, "keepsDeadlines", False)

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from pbkit.errors import CallDropped, SlowConsumer
 from pbkit.plain import weighed
-from pbkit.sessions.messaging.delivery import Backlog, Told
+from pbkit.sessions.messaging.delivery import Args, Backlog, Kw, Told
 from pbkit.sessions.messaging.slowpolicy import Drop, Kick, Message, Policy, Wait, dropOldest
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class _Queued:
 
     __slots__ = ("answer", "keep", "key", "message", "number", "sent")
 
-    def __init__(self, method: str, args: Any, kw: Any) -> None:
+    def __init__(self, method: str, args: Args, kw: Kw) -> None:
         (args, kw), size = weighed((args, kw))
         # 32 bytes are for the ids and the words of the protocol.
         self.message = Message(method, args, kw, size + len(method) + 32)
@@ -116,7 +116,7 @@ class Outbox:
 
     # In.
 
-    def put(self, method: str, args: Any, kw: Any, policy: Policy | None = None) -> Told:
+    def put(self, method: str, args: Args, kw: Kw, policy: Policy | None = None) -> Told:
         """
         Queue a message, if the policy agrees.
 
@@ -125,7 +125,7 @@ class Outbox:
         """
         return self._put(_Queued(method, args, kw), policy)
 
-    def ask(self, method: str, args: Any, kw: Any, policy: Policy | None = None) -> Deferred[Any]:
+    def ask(self, method: str, args: Args, kw: Kw, policy: Policy | None = None) -> Deferred[Any]:
         """
         Queue a call that wants an answer, if the policy agrees. Once queued it is not dropped for others, and it
         replaces no message of the same key.

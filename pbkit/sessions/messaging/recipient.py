@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pbkit.errors import SessionEnded
     from pbkit.interfaces import IChannel, IPeer
     from pbkit.sessions.goodbye import Goodbye
-    from pbkit.sessions.messaging.delivery import Backlog, Summary, Told
+    from pbkit.sessions.messaging.delivery import Answers, Args, Backlog, Kw, Summary, Told
     from pbkit.sessions.messaging.slowpolicy import Policy
 
 
@@ -37,16 +37,16 @@ class RecipientMind(Protocol):
     def callRemote(self, method: str, *args: Any, **kw: Any) -> Deferred[Any]:
         """As `Mind.callRemote`."""
 
-    def put(self, method: str, args: Any, kw: Any, policy: Policy | None = None) -> Told:
+    def put(self, method: str, args: Args, kw: Kw, policy: Policy | None = None) -> Told:
         """As `Mind.put`."""
 
-    def putCall(self, method: str, args: Any, kw: Any, policy: Policy | None = None) -> Deferred[Any]:
+    def putCall(self, method: str, args: Args, kw: Kw, policy: Policy | None = None) -> Deferred[Any]:
         """As `Mind.putCall`."""
 
-    def send(self, method: str, args: Any, kw: Any) -> Told:
+    def send(self, method: str, args: Args, kw: Kw) -> Told:
         """As `Mind.send`."""
 
-    def call(self, method: str, args: Any, kw: Any, pbtimeout: float | None = None) -> Deferred[Any]:
+    def call(self, method: str, args: Args, kw: Kw, pbtimeout: float | None = None) -> Deferred[Any]:
         """As `Mind.call`."""
 
 
@@ -114,26 +114,22 @@ class Recipient(Protocol):
     def tell(self, method: str, *args: Any, **kw: Any) -> Deferred[Summary]:
         """As `Session.tell`."""
 
-    def ask(self, method: str, *args: Any, **kw: Any) -> Deferred[dict[str, Any]]:
+    def ask(self, method: str, *args: Any, **kw: Any) -> Deferred[Answers]:
         """As `Session.ask`."""
 
-    def tellAll(
-        self, recipients: tuple[Recipient, ...], method: str, args: tuple[Any, ...], kw: dict[str, Any]
-    ) -> Deferred[Summary]:
+    def tellAll(self, recipients: tuple[Recipient, ...], method: str, args: Args, kw: Kw) -> Deferred[Summary]:
         """As `Session.tellAll`."""
 
-    def askAll(
-        self, recipients: tuple[Recipient, ...], method: str, args: tuple[Any, ...], kw: dict[str, Any]
-    ) -> Deferred[dict[str, Any]]:
+    def askAll(self, recipients: tuple[Recipient, ...], method: str, args: Args, kw: Kw) -> Deferred[Answers]:
         """As `Session.askAll`."""
 
     def catchUp(self) -> None:
         """As `Session.catchUp`."""
 
-    def enqueue(self, method: str, args: Any, kw: Any, policy: Policy | None) -> Told:
+    def enqueue(self, method: str, args: Args, kw: Kw, policy: Policy | None) -> Told:
         """As `Session.enqueue`."""
 
-    def enqueueCall(self, method: str, args: Any, kw: Any, policy: Policy | None) -> Deferred[Any]:
+    def enqueueCall(self, method: str, args: Args, kw: Kw, policy: Policy | None) -> Deferred[Any]:
         """As `Session.enqueueCall`."""
 
     def flush(self) -> None:

@@ -20,7 +20,7 @@ from pbkit.errors import CallDropped
 from pbkit.interfaces import ICast
 from pbkit.plain import weighed
 from pbkit.sessions.messaging.broadcast import Audience, Broadcast, excepted
-from pbkit.sessions.messaging.delivery import Summary, Told
+from pbkit.sessions.messaging.delivery import Answers, Args, Kw, Summary, Told
 from pbkit.sessions.messaging.gather import Gathering
 from pbkit.sessions.messaging.mind import CALL_TIMEOUT
 from pbkit.sessions.messaging.slowpolicy import Policy
@@ -66,8 +66,8 @@ class Telling:
         self,
         audience: Audience,
         method: str,
-        args: tuple[Any, ...],
-        kw: dict[str, Any],
+        args: Args,
+        kw: Kw,
         *,
         still: Callable[[Recipient], bool] | None = None,
     ) -> Deferred[Summary]:
@@ -104,11 +104,11 @@ class Telling:
         self,
         audience: Audience,
         method: str,
-        args: tuple[Any, ...],
-        kw: dict[str, Any],
+        args: Args,
+        kw: Kw,
         *,
         still: Callable[[Recipient], bool] | None = None,
-    ) -> Deferred[dict[str, Any]]:
+    ) -> Deferred[Answers]:
         """
         Ask some sessions. ``except_=``, ``pbslow=`` and ``pbtimeout=`` are taken out of `kw`.
 

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from pbkit.errors import Error
 from pbkit.sessions.messaging.broadcast import Audience
-from pbkit.sessions.messaging.delivery import Summary
+from pbkit.sessions.messaging.delivery import Answers, Summary
 from pbkit.sessions.messaging.telling import Telling
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Topic:
         """Tell all members, as `Realm.tell`. The cost depends on their number, not on that of all sessions."""
         return self._topics.telling.tell(self._audience(), method, args, kw, still=self.__contains__)
 
-    def ask(self, method: str, *args: Any, **kw: Any) -> Deferred[dict[str, Any]]:
+    def ask(self, method: str, *args: Any, **kw: Any) -> Deferred[Answers]:
         """Ask all members, as `Realm.ask`."""
         return self._topics.telling.ask(self._audience(), method, args, kw, still=self.__contains__)
 
