@@ -1,4 +1,4 @@
-"""The avatar that is served when the operator names none: enough to see a login, a call and a session."""
+"""The avatar that is served when none is configured: enough to see a login, a call and a session."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pbkit.sessions.avatar import Avatar
 
 class DemoAvatar(Avatar):
     """
-    Greets, and counts how often: ``<1>hello alice``, ``<2>hello alice``.
+    Greets its client, and counts the greetings: ``<1>hello alice``, ``<2>hello alice``.
 
-    The count is the avatar's, so it shows how long an avatar lives: with `caching` it goes on from login to
+    The count belongs to the avatar, so it shows how long an avatar lives: with `caching` it goes on from login to
     login, with `per-connection` each connection has its own.
 
     :param avatarId: a str.
-    :param model: what all avatars of this id share, in a realm that has such a thing.
+    :param model: what all avatars of this id share, in a realm with models.
     """
 
     def __init__(self, avatarId: str, model: Any = None) -> None:
@@ -24,26 +24,18 @@ class DemoAvatar(Avatar):
         self.greetings = 0
 
     def perspective_greet(self) -> str:
-        """
-        :return: such as ``<1>hello alice``; the number counts the greetings of this avatar.
-        """
+        """Return a text such as ``<1>hello alice``. The number counts the greetings of this avatar."""
         self.greetings += 1
         return f"<{self.greetings}>hello {self.avatarId}"
 
     def perspective_echo(self, x: Any) -> Any:
-        """
-        :return: what came.
-        """
+        """Return the argument."""
         return x
 
     def perspective_whoami(self) -> str:
-        """
-        :return: the caller's avatar id.
-        """
+        """Return the avatar id of the caller."""
         return self.avatarId
 
     def perspective_sessions(self) -> int:
-        """
-        :return: how many live sessions this avatar has, the caller's included.
-        """
+        """Return how many live sessions this avatar has, including that of the caller."""
         return len(self.sessions)

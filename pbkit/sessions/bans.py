@@ -12,7 +12,7 @@ from typing import TypeAlias
 import attrs
 from twisted.logger import Logger
 
-from pbkit.errors import ConfigError, LoginBanned
+from pbkit.errors import ConfigError, LoginBanned, shownValue
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -53,9 +53,8 @@ def networkOf(address: object) -> Network:
         # Cut the zone of "fe80::1%eth0": it names a network interface of this machine.
         network = ip_network(text.partition("%")[0])
     except ValueError:
-        raise ConfigError(
-            f"invalid address {text!r}: expected an IP address such as 192.0.2.7, or a network such as 192.0.2.0/24"
-        ) from None
+        expected = "an IP address such as 192.0.2.7, or a network such as 192.0.2.0/24"
+        raise ConfigError.invalid("address", shownValue(text), expected) from None
     mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
     if mapped is not None and network.prefixlen >= 96:
         # A server that listens on "::" sees IPv4 clients under such an address.
@@ -111,7 +110,7 @@ class Bans:
         :raises ConfigError: the time is not a number of seconds above 0.
         """
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-            raise ConfigError(f"invalid time {seconds!r}: a ban takes a number of seconds above 0")
+            raise ConfigError.invalid("time", shownValue(seconds), "a number of seconds above 0")
         self.remove(who)
         if len(self._bans) >= self._tidyAt:
             self._tidy()
@@ -166,7 +165,11 @@ class Bans:
         if len(self._bans) >= MOST:
             # Memory is limited, so forget the ban that would be over first.
             soonest = min(self._bans, key=lambda who: self._bans[who][0])
-            log.warn("there are {most} bans, which is the limit: the ban of {who} was forgotten before its time", most=MOST, who=str(soonest))
+            log.warn(
+                "there are {most} bans, which is the limit: the ban of {who} was forgotten before its time",
+                most=MOST,
+                who=str(soonest),
+            )
             self.remove(soonest)
         # The limit grows with the table, so that this search costs little for each ban that is added.
         self._tidyAt = min(MOST, max(64, 2 * len(self._bans)))

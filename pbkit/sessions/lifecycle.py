@@ -168,7 +168,7 @@ class Cached:
 
     def _forget(self, avatarId: str, entry: _CachedAvatar) -> None:
         entry.stopTimer()
-        # By now another entry may stand under this name; that one is not ours to take out.
+        # By now the table may have another entry under this avatar id, which must stay.
         if self._entries.get(avatarId) is entry:
             del self._entries[avatarId]
 
@@ -190,7 +190,7 @@ class Lingering(Cached):
     def __init__(self, seconds: float) -> None:
         super().__init__()
         if not seconds >= 0:
-            raise ConfigError(f"invalid time: Lingering({seconds!r}), expected 0 seconds or more")
+            raise ConfigError.invalid("time", f"Lingering({seconds!r})", "0 seconds or more")
         self.seconds = seconds
 
     def _lease(self, avatarId: str, entry: _CachedAvatar, clock: IReactorTime | None) -> Lease:
@@ -202,7 +202,7 @@ class Lingering(Cached):
 
     def _released(self, avatarId: str, entry: _CachedAvatar, clock: IReactorTime | None) -> None:
         entry.users -= 1
-        # Forgotten meanwhile, by close say: a `detached` may end long after it. Then there is no timer to be made.
+        # `close` may have forgotten the entry, because a `detached` may return long after it. Then start no timer.
         if entry.users or self._entries.get(avatarId) is not entry:
             return
         if clock is None or not self.seconds:

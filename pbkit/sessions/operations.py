@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
-from pbkit.errors import Banned, ConfigError, Draining, Kicked, LoginRefused, ServerDraining, SessionEnded
+from pbkit.errors import Banned, ConfigError, Draining, Kicked, LoginRefused, ServerDraining, SessionEnded, shownValue
 from pbkit.sessions.bans import Bans, Network, hostOf, networkOf
 from pbkit.sessions.goodbye import checkReason
 from pbkit.sessions.lifecycle import GUESTS, Disposable, Lifecycle
@@ -130,7 +130,7 @@ class Operations:
         """As `Realm.drain`."""
         checkReason(reason, detail)
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
-            raise ConfigError(f"invalid time {seconds!r}: drain takes a number of seconds, 0 or more")
+            raise ConfigError.invalid("time", shownValue(seconds), "a number of seconds, 0 or more")
         for each in self.everywhere():
             each.refuse(ServerDraining)
         sessions = self._sessions()

@@ -1,16 +1,16 @@
 """
-What a realm can be told, declared once.
+The parameters of realms.
 
-A realm class declares its parameters as class attributes::
+A realm class declares them as class attributes::
 
     class LimitedRealm(Realm):
         max: int = param(3, "how many sessions one user may have at a time", minimum=1)
 
-and the constructor, the command line, the configuration file and the docs are derived from that. A
-subclass gives another default by assigning a plain value: ``max = 5``.
+The constructor, the command line, the configuration file and the docs are derived from that declaration. A subclass
+sets another default by assigning a plain value: ``max = 5``.
 
-One that is declared with ``perUser=True`` may depend on the avatar id. Then it takes a table as well,
-``{"default": 1, "alice": 5}``, in which whoever is not named has the default; or a function of the avatar id.
+A parameter that is declared with ``perUser=True`` may depend on the avatar id. It also takes a table,
+``{"default": 1, "alice": 5}``, whose "default" is for all other users; or a function of the avatar id.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T", int, float, str)
 #: A value of a parameter that may depend on the avatar id.
 PerUser: TypeAlias = T | Mapping[str, T] | Callable[[str], Any]
 
-#: In a table by avatar id: what holds for those who are not named.
+#: The key of a table by avatar id that is for all other users.
 DEFAULT = "default"
 
 
@@ -37,12 +37,12 @@ class Parameter:
     """
     One parameter of a realm.
 
-    :ivar name: the attribute's name, which is the key on the command line too.
+    :ivar name: the name of the attribute, which is also the key on the command line.
     :ivar type: int, float or str.
-    :ivar choices: the only values there are, or an empty tuple.
-    :ivar minimum: the least number that makes sense, or None.
-    :ivar maximum: the greatest, or None.
-    :ivar perUser: whether it may be a table by avatar id, or a function of that.
+    :ivar choices: the allowed values, or an empty tuple.
+    :ivar minimum: the least number that is allowed, or None.
+    :ivar maximum: the greatest number that is allowed, or None.
+    :ivar perUser: whether a table by avatar id or a function of the avatar id is allowed.
     """
 
     default: Any
@@ -59,14 +59,14 @@ class Parameter:
 
     @property
     def type(self) -> type[int] | type[float] | type[str]:
-        """The type of the value, as the first default has it: a subclass may have a table for another."""
+        """The type of the value. It is that of the first default, because the default of a subclass may be a table."""
         return cast("type[int] | type[float] | type[str]", self._kind or type(self.default))
 
     def parse(self, text: str) -> Any:
         """
-        The value that a text means.
+        Return the value that a text stands for.
 
-        :raises ConfigError: it means none; the message says what would be right.
+        :raises ConfigError: it stands for none, or is not allowed.
         """
         try:
             return self.check(self.type(text))
@@ -77,13 +77,13 @@ class Parameter:
 
     def check(self, value: Any) -> Any:
         """
-        The value itself, if it can be one of this parameter.
+        Return a value converted to the type of this parameter.
 
-        :raises ConfigError: it cannot; the message says what would be right.
+        :raises ConfigError: it is not allowed.
         """
         if self.perUser and isinstance(value, Mapping):
             return self._table(value)
-        # What a function returns is looked at when it is asked.
+        # What a function returns is checked when it is called.
         return value if self.perUser and callable(value) else self._one(value, self.name)
 
     def _table(self, table: Mapping[Any, Any]) -> dict[str, Any]:
@@ -104,7 +104,9 @@ class Parameter:
         if right and self.choices:
             right = value in self.choices
         if right and self.type is float:
-            right = abs(value) <= sys.float_info.max  # False of infinity and of NaN; an int may be larger.
+            right = (
+                abs(value) <= sys.float_info.max
+            )  # False for infinity and NaN, and for an int that no float can hold.
         if right and self.type is not str:
             right = self.minimum is None or value >= self.minimum
             right = right and (self.maximum is None or value <= self.maximum)
@@ -138,21 +140,21 @@ def param(
     Declare a parameter in the body of a realm class.
 
     :param default: its default, which gives its type: int, float or str.
-    :param doc: one line that says what it does, with its unit.
-    :param choices: the only values there are.
-    :param minimum: the least number that makes sense.
-    :param maximum: the greatest.
-    :param perUser: whether it may depend on the avatar id; `forUser` says what holds for one.
-    :return: to the type checker, the value; in truth a `Parameter`, which `bind` turns into one.
+    :param doc: one line on what it does, with its unit.
+    :param choices: the allowed values.
+    :param minimum: the least number that is allowed.
+    :param maximum: the greatest number that is allowed.
+    :param perUser: whether it may depend on the avatar id; `forUser` returns the value for one.
+    :return: a `Parameter`, which `bind` replaces by a value; to the type checker, the value.
     """
     return cast(T, Parameter(default, doc, choices, minimum, maximum, "", perUser, type(default)))
 
 
 def parametersOf(realmClass: type) -> dict[str, Parameter]:
     """
-    The parameters of a realm class, the base classes' first, with the defaults that hold for it.
+    Return the parameters of a realm class, those of its base classes first, with the class's own defaults.
 
-    :raises ConfigError: a subclass gives a default that cannot be.
+    :raises ConfigError: a default is not allowed.
     """
     found: dict[str, Parameter] = {}
     for base in reversed(realmClass.__mro__):
@@ -166,9 +168,10 @@ def parametersOf(realmClass: type) -> dict[str, Parameter]:
 
 def bind(realm: object, given: dict[str, Any]) -> None:
     """
-    Set the parameters of a realm as attributes: what was given, else the default.
+    Set the parameters of a realm as attributes.
 
-    :raises ConfigError: an unknown name, with those that there are; or a value that cannot be.
+    :param given: values by name; the other parameters get their defaults.
+    :raises ConfigError: a name is unknown, or a value is not allowed.
     """
     known = parametersOf(type(realm))
     for name in given:
@@ -181,9 +184,9 @@ def bind(realm: object, given: dict[str, Any]) -> None:
 
 def forUser(value: Any, avatarId: str) -> Any:
     """
-    What holds for one avatar id, of a parameter that may depend on that.
+    Return the value of a parameter for one avatar id.
 
-    :param value: the plain value, a table, or a function.
+    :param value: a plain value, a table, or a function.
     """
     if isinstance(value, Mapping):
         return value.get(avatarId, value[DEFAULT])

@@ -1,15 +1,15 @@
 """
-What becomes of what is told to a client that does not keep up: pure decisions.
+What to do with a message for a slow consumer: pure decisions.
 
-A policy is a callable ``policy(waiting, message)``. It sees what waits for the client already and what is to be told
-now, changes nothing, and returns one of
+A policy is a callable ``policy(waiting, message)``. It sees what is queued for the client and the new message, changes
+nothing, and returns one of
 
-- `Wait`: it waits too; maybe others go for it;
-- `Drop`: it is not told;
-- `Kick`: the session ends, with `SlowConsumer`.
+- `Wait`: queue the message, perhaps in place of others;
+- `Drop`: drop the message;
+- `Kick`: end the session with `SlowConsumer`.
 
-It is asked only while a client does not keep up: what a client takes at once it is told at once. A policy of one's own
-keeps its own bounds::
+It is called only while the client is a slow consumer; otherwise a message is sent at once. A policy of your own sets
+its own limits::
 
     def onlyAlarms(waiting, message):
         return Wait() if message.method == "alarm" and waiting.messages < 100 else Drop()
@@ -28,9 +28,12 @@ MIB = 1024 * 1024
 @attrs.frozen
 class Message:
     """
-    Something to be told.
+    A message to a client.
 
-    :ivar size: what it weighs on the wire, in bytes: an estimate, see `pbkit.plain.weighed`.
+    :ivar method: the name of the method, without ``remote_``.
+    :ivar args: its arguments.
+    :ivar kw: its keyword arguments.
+    :ivar size: an estimate of its size in bytes; see `pbkit.plain.weighed`.
     """
 
     method: str
@@ -41,33 +44,33 @@ class Message:
 
 class Waiting(Protocol):
     """
-    What waits for a client: what a policy sees of its `Outbox`.
+    What is queued for a client, as a policy sees it.
 
-    :ivar messages: how many.
-    :ivar bytes: how much, by the same estimate.
+    :ivar messages: the number of messages.
+    :ivar bytes: their estimated size.
     """
 
     messages: int
     bytes: int
 
     def keyed(self, key: Hashable) -> int | None:
-        """The size of what waits under a key, or None."""
+        """Return the size of the message that is queued under a key, or None."""
 
     def droppable(self, key: Hashable | None = None) -> Iterator[int]:
-        """The sizes of those that may go for others, oldest first; but for the one of a key."""
+        """Iterate over the sizes of the messages that may be dropped, oldest first, except for the one of a key."""
 
 
 @attrs.frozen
 class Wait:
     """
-    It waits.
+    Queue the message.
 
-    :ivar oldest: so many of those that may go for others do, oldest first.
-    :ivar key: what waits under the same key goes, too. The new one waits behind all others, where the order of
-        telling has it. In the old one's place it could overtake what was told in between: a position that came after
-        "left" and "joined again" would come before them.
-    :ivar keep: it does not go for others.
-    :ivar seconds: the session ends when it has not caught up so long after it began to lag.
+    :ivar oldest: how many droppable messages to drop for it, oldest first.
+    :ivar key: drop the message that is queued under the same key too. The new message is queued behind all others. In
+        the place of the old one it would overtake what was told in between: a position that was told after "left" and
+        "joined again" would arrive before them.
+    :ivar keep: True if it must not be dropped for others.
+    :ivar seconds: end the session if it has not caught up so many seconds after it fell behind.
     """
 
     oldest: int = 0
@@ -78,24 +81,24 @@ class Wait:
 
 @attrs.frozen
 class Drop:
-    """It is not told."""
+    """Drop the message."""
 
 
 @attrs.frozen
 class Kick:
-    """The session ends, with `SlowConsumer`."""
+    """End the session with `SlowConsumer`."""
 
 
 Policy: TypeAlias = Callable[[Waiting, Message], Wait | Drop | Kick]
 
 
-def _bound(instance: object, field: Any, value: Any) -> None:
+def _positive(instance: object, field: attrs.Attribute[Any], value: Any) -> None:
     if not value > 0:
-        raise ValueError(f"{field.alias} is more than 0, not {value!r}")
+        raise ValueError(f"invalid {field.alias}: got {value!r}, expected more than 0")
 
 
 def _room(waiting: Waiting, size: int, messages: int, bytes: int, key: Hashable | None = None) -> Wait | Drop:
-    """As much of the oldest goes as makes room for a new one; if that cannot be, the new one does."""
+    """Drop as many of the oldest messages as make room for a new one; if none can make room, drop the new one."""
     replaced = None if key is None else waiting.keyed(key)
     count = waiting.messages - (replaced is not None)
     total = waiting.bytes - (replaced or 0)
@@ -114,10 +117,10 @@ def _room(waiting: Waiting, size: int, messages: int, bytes: int, key: Hashable 
 
 @attrs.frozen
 class DropOldest:
-    """As `dropOldest`."""
+    """The policy of `dropOldest`."""
 
-    messages: int = attrs.field(validator=_bound)
-    bytes: int = attrs.field(validator=_bound)
+    messages: int = attrs.field(validator=_positive)
+    bytes: int = attrs.field(validator=_positive)
 
     def __call__(self, waiting: Waiting, message: Message) -> Wait | Drop:
         return _room(waiting, message.size, self.messages, self.bytes)
@@ -125,11 +128,11 @@ class DropOldest:
 
 @attrs.frozen
 class Coalesce:
-    """As `coalesce`."""
+    """The policy of `coalesce`."""
 
     key: Any
-    messages: int = attrs.field(validator=_bound)
-    bytes: int = attrs.field(validator=_bound)
+    messages: int = attrs.field(validator=_positive)
+    bytes: int = attrs.field(validator=_positive)
 
     def __call__(self, waiting: Waiting, message: Message) -> Wait | Drop:
         key = self.key(message.method, *message.args, **message.kw) if callable(self.key) else self.key
@@ -138,11 +141,11 @@ class Coalesce:
 
 @attrs.frozen
 class KickAfter:
-    """As `kickAfter`."""
+    """The policy of `kickAfter`."""
 
-    seconds: float = attrs.field(validator=_bound)
-    messages: int = attrs.field(validator=_bound)
-    bytes: int = attrs.field(validator=_bound)
+    seconds: float = attrs.field(validator=_positive)
+    messages: int = attrs.field(validator=_positive)
+    bytes: int = attrs.field(validator=_positive)
 
     def __call__(self, waiting: Waiting, message: Message) -> Wait | Kick:
         verdict = _room(waiting, message.size, self.messages, self.bytes)
@@ -153,37 +156,37 @@ class KickAfter:
 
 def dropOldest(messages: int = 1000, bytes: int = MIB) -> Policy:
     """
-    Up to so many wait; then the oldest go, for the newest. It is what a realm does unless it is told otherwise.
+    Queue messages up to a limit, then drop the oldest for the newest. This is the default policy of realms.
 
-    :param messages: how many, all in all.
-    :param bytes: how much, by an estimate. One that is larger than that is never kept waiting.
-    :raises ValueError: one is not more than 0.
+    :param messages: the limit on their number.
+    :param bytes: the limit on their estimated size. A message that is larger than that is never queued.
+    :raises ValueError: a limit is not more than 0.
     """
     return DropOldest(messages, bytes)
 
 
 def coalesce(key: Any = None, messages: int = 1000, bytes: int = MIB) -> Policy:
     """
-    Of each key only the latest waits: prices, positions, the time. What still arrives does so in the order in which it
-    was told.
+    Queue only the latest message of each key: for prices, positions, the time. Messages arrive in the order of telling.
 
-    :param key: anything that can be looked up in a dict; or a callable ``key(method, *args, **kw)`` that gives one.
-        None is the name of the method.
+    :param key: a hashable value, or a callable ``key(method, *args, **kw)`` that returns one. None stands for the name
+        of the method.
     :param messages: as for `dropOldest`.
     :param bytes: as for `dropOldest`.
-    :raises ValueError: one is not more than 0.
+    :raises ValueError: a limit is not more than 0.
     """
     return Coalesce(key, messages, bytes)
 
 
 def kickAfter(seconds: float, messages: int = 10_000, bytes: int = 8 * MIB) -> Policy:
     """
-    All of it waits, nothing is dropped, and a client that has not caught up after so many seconds is ended, with
-    `SlowConsumer`. So is one for which more than the bounds would have to wait.
+    Queue all messages and drop none. End a session with `SlowConsumer` if it has not caught up in time, or if a limit
+    is exceeded.
 
-    :param seconds: from when it began to lag.
-    :param messages: how many, all in all. 8 MiB are Redis's for clients of pub/sub that lag for a minute.
-    :param bytes: how much, by an estimate.
-    :raises ValueError: one is not more than 0.
+    :param seconds: the time from when it fell behind.
+    :param messages: the limit on the number of messages.
+    :param bytes: the limit on their estimated size. The default of 8 MiB is Redis's for clients of pub/sub that lag for
+        a minute.
+    :raises ValueError: a limit is not more than 0.
     """
     return KickAfter(seconds, messages, bytes)
