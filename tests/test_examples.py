@@ -5,15 +5,21 @@ The examples in the docs do what the docs say: each is run, as real processes.
 from __future__ import annotations
 
 import ast
+import importlib.util
 import os
 import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import ClassVar
 
+from twisted.cred.portal import Portal
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbkit import Avatar, CachingRealm, ServerFactory
 from tests.support import needPytest
 from tests.transcripts import PATIENCE, ROOT, Terminal, environment, transcript
 
@@ -23,6 +29,20 @@ EXAMPLES = DOCS / "examples"
 #: What is said at a prompt to a program that runs there.
 KILL = "kill -9 %1"
 SIGNALS = {"fg": signal.SIGCONT, "^C": signal.SIGINT, KILL: signal.SIGKILL}
+
+
+def moduleOfDocs(name: str, directory: Path = DOCS) -> ModuleType:
+    """
+    Import a file of the docs, which are no package.
+
+    :param name: the file, without its suffix.
+    :param directory: where it is.
+    """
+    spec = importlib.util.spec_from_file_location(name, directory / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class TranscriptTests(SynchronousTestCase):
@@ -304,27 +324,58 @@ class TutorialTests(SynchronousTestCase):
         self.passed(f" {self.written(*modules)} passed", "pytest", *options, *files)
 
 
-class ListingTests(SynchronousTestCase):
+class SnippetTests(SynchronousTestCase):
     """
-    The docs show what is run, and nothing else.
+    The short pieces of code on the pages, which are no programs.
     """
 
-    def included(self) -> set[Path]:
+    #: Those that are tested here, without a transcript.
+    modules: ClassVar[tuple[str, ...]] = ("limits_profile", "door_profile", "backlog")
+
+    def factory(self, name: str) -> ServerFactory:
+        """Return the factory that a snippet makes."""
+        module = moduleOfDocs(name, EXAMPLES)
+        factory: ServerFactory = module.makeFactory(Portal(CachingRealm(Avatar)))
+        return factory
+
+    def test_limitsProfile(self) -> None:
+        """A factory with a larger limit on messages."""
+        self.assertEqual(self.factory("limits_profile").profile.limits.message, 16 * 1024 * 1024)
+
+    def test_doorProfile(self) -> None:
+        """A factory that allows more failed logins."""
+        self.assertEqual(self.factory("door_profile").profile.door.failures, 5)
+
+    def test_backlog(self) -> None:
+        """A listener with a long backlog."""
+        reactor = MemoryReactorClock()
+        moduleOfDocs("backlog", EXAMPLES).listen(reactor, self.factory("limits_profile"))
+        port, _, backlog, _ = reactor.tcpServers[0]
+        self.assertEqual((port, backlog), (8787, 4096))
+
+
+class ListingTests(SynchronousTestCase):
+    """
+    The pages contain the code of the examples, and nothing else.
+    """
+
+    def setUp(self) -> None:
+        """Import ``docs/listings.py``. The docs are no package."""
+        self.listings = moduleOfDocs("listings")
+        self.pages = {page: page.read_text(encoding="utf-8") for page in sorted(DOCS.rglob("*.rst"))}
+
+    def shown(self) -> set[Path]:
         """
-        :return: the files that pages of the docs include.
+        :return: the files that pages show.
         """
-        found = set()
-        for page in DOCS.rglob("*.rst"):
-            for target in re.findall(r"^\s*\.\. (?:literal)?include:: (\S+)$", page.read_text(encoding="utf-8"), re.M):
-                path = DOCS / target[1:] if target.startswith("/") else page.parent / target
-                found.add(path.resolve())
-        return found
+        return {(DOCS / path).resolve() for text in self.pages.values() for path, _ in self.listings.shown(text)}
 
     def exercised(self) -> set[Path]:
         """
-        :return: the example modules that a test above runs, or that such a one imports.
+        :return: the example modules that a test above runs, and the modules that these import.
         """
         found = {EXAMPLES / "tutorial" / f"{name}.py" for name in ("test_game", "test_trouble", "test_with_pytest")}
+        found |= {EXAMPLES / f"{name}.py" for name in SnippetTests.modules}
         for path in EXAMPLES.rglob("*.txt"):
             for command in [step.command for step in transcript(path) if step.command and not step.typed]:
                 found |= {
@@ -340,26 +391,53 @@ class ListingTests(SynchronousTestCase):
                     found |= {other} if other.exists() else set()
         return found
 
-    def test_listingsAreThere(self) -> None:
-        """Each file that a page includes exists."""
-        included = self.included()
-        self.assertGreater(len(included), 30)
-        self.assertEqual([path for path in sorted(included) if not path.is_file()], [])
+    def test_pagesHaveTheFiles(self) -> None:
+        """Each listing equals its file. After a change to an example, run ``python docs/listings.py``."""
+        self.assertGreater(len(self.shown()), 100)
+        stale = [page.name for page, text in self.pages.items() if self.listings.refreshed(text) != text]
+        self.assertEqual(stale, [])
+
+    def test_staleListingIsReplaced(self) -> None:
+        """A listing is replaced by its file, with the indentation of its marker; the text around it stays."""
+        marker = "  .. file: examples/tutorial/player.py, code\n"
+        old = "before\n\n" + marker + "\n  .. code-block:: python\n\n     x = 1\n\n     y = 2\n\nafter\n"
+        new = self.listings.refreshed(old)
+        self.assertEqual(new, self.listings.refreshed("before\n\n" + marker + "\nafter\n"))
+        self.assertTrue(new.startswith("before\n\n" + marker + "\n  .. code-block:: python\n"))
+        self.assertTrue(new.endswith("            return self.score\n\nafter\n"), new)
+        self.assertIn("\n     from pbkit import Avatar\n", new)
+        self.assertNotIn("x = 1", new)
+
+    def test_unknownPartIsRefused(self) -> None:
+        """A marker that names no class or function of its file is an error that lists them."""
+        error = self.assertRaises(ValueError, self.listings.refreshed, ".. file: examples/tutorial/player.py, Plyer\n")
+        expected = "examples/tutorial/player.py: no class or function 'Plyer': expected one of Player"
+        self.assertEqual(str(error), expected)
 
     def test_everyExampleIsShown(self) -> None:
-        """Each example and each transcript stands in a page."""
+        """Each example and each transcript stands on a page."""
         examples = {path for pattern in ("*.py", "*.txt") for path in EXAMPLES.rglob(pattern)}
-        self.assertEqual(sorted(examples - self.included()), [])
+        self.assertEqual(sorted(examples - self.shown()), [])
 
     def test_everyExampleIsRun(self) -> None:
         """Each example is run by a test, or imported by one that is."""
         self.assertEqual(sorted(set(EXAMPLES.rglob("*.py")) ^ self.exercised()), [])
 
     def test_noPythonBesideTheExamples(self) -> None:
-        """Python in a page comes from an example: it cannot go stale there."""
-        stray = []
-        for page in DOCS.rglob("*.rst"):
-            text = page.read_text(encoding="utf-8")
-            if re.search(r"^\s*\.\. (?:code-block|code|sourcecode):: *python|>>> ", text, re.M):
-                stray.append(page)
-        self.assertEqual(stray, [])
+        """All Python on a page comes from a file that a test runs."""
+        for page, text in self.pages.items():
+            blocks = len(re.findall(r"^ *\.\. (?:code-block|code|sourcecode):: *python|^ *>>> ", text, re.M))
+            files = [path for path, _ in self.listings.shown(text) if path.endswith((".py", ".py.in"))]
+            self.assertEqual(blocks, len(files), page.name)
+            self.assertNotRegex(text, r"(?m)^(?!\.\. ).*::$", page.name)
+
+    def test_noLineIsScrolled(self) -> None:
+        """No line of code, and no command, is wider than a page."""
+        wide = []
+        for path in [*EXAMPLES.rglob("*.py"), *EXAMPLES.rglob("*.toml"), *EXAMPLES.rglob("*.txt")]:
+            for line in path.read_text(encoding="utf-8").splitlines():
+                # What a program prints is as wide as it is; browsers wrap it.
+                code = path.suffix != ".txt" or re.match(r"\w+[$>]", line)
+                if code and len(line) > self.listings.WIDTH and path.name not in ("printed.toml", "ruff.toml"):
+                    wide.append(f"{path.name}: {line}")
+        self.assertEqual(wide, [])

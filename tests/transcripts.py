@@ -79,14 +79,16 @@ def transcript(path: Path) -> list[Step]:
     :raises ValueError: it does not begin with a prompt.
     """
     steps: list[Step] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    # A command may be continued on the next line, as in a shell.
+    text = re.sub(r" \\\n *", " ", path.read_text(encoding="utf-8"))
+    for line in text.splitlines():
         prompt = re.match(r"(\w+)(\$|>)(?: (.*))?$", line)
         if prompt:
             steps.append(Step(prompt[1], prompt[3] or "", typed=prompt[2] == ">"))
         elif steps:
             steps[-1].output.append(line)
         else:
-            raise ValueError(f"{path}: should begin with a prompt, not with {line!r}")
+            raise ValueError(f"{path}: expected a prompt on the first line, got {line!r}")
     return steps
 
 

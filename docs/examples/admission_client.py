@@ -1,4 +1,4 @@
-"""bob, then alice, then bob again."""
+"""Log in as bob, then alice, then bob again."""
 
 from twisted.internet import task
 from twisted.spread import pb

@@ -1,4 +1,4 @@
-"""A policy of one's own: bob may play only while alice is here, and nobody has more than three log-ins."""
+"""A custom policy: bob may log in only while alice is logged in."""
 
 from pbkit import Admit, Avatar, LimitedRealm, Refuse
 from pbkit.errors import LoginRefused
@@ -11,7 +11,11 @@ class Player(Avatar):
 
 def onlyWithAlice(view, candidate):
     if candidate.avatarId != "alice" and not view.avatar("alice"):
-        return Refuse(LoginRefused(f"{candidate.avatarId} may come in only while alice is here"))
+        return Refuse(
+            LoginRefused(
+                f"{candidate.avatarId} may log in only while alice is logged in"
+            )
+        )
     return Admit()
 
 

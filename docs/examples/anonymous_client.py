@@ -1,4 +1,4 @@
-"""Two guests at a time, and one who comes back as another."""
+"""Log in as two guests at the same time, then as a third."""
 
 from twisted.internet import task
 

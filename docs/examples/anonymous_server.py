@@ -1,4 +1,4 @@
-"""Guests: a new avatar for each login, numbered, and thrown away after it."""
+"""Guests: each login gets a new, numbered avatar, dropped at logout."""
 
 from pbkit import AnonymousRealm, Avatar
 
@@ -9,7 +9,7 @@ class Guest(Avatar):
         self.basket = []
 
     def detached(self, session):
-        print(f"{self.avatarId} went, leaving {', '.join(self.basket)}")
+        print(f"{self.avatarId} left, basket: {', '.join(self.basket)}")
 
     def perspective_take(self, thing):
         self.basket.append(thing)

@@ -1,4 +1,4 @@
-"""Greets as alice, on two connections, and as bob."""
+"""Greet as alice on two connections, then as bob."""
 
 from twisted.internet import task
 

@@ -1,4 +1,4 @@
-"""The greeting counter: same player, same avatar."""
+"""The greeting counter: the same player always gets the same avatar."""
 
 from pbkit import Avatar, CachingRealm
 

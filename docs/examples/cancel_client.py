@@ -1,4 +1,4 @@
-"""Alice waits for news for half a second, and leaves."""
+"""Wait for news for half a second, then leave."""
 
 from twisted.internet import task
 

@@ -1,4 +1,4 @@
-"""News, for whoever waits for them."""
+"""News for every reader who waits for it."""
 
 from twisted.internet.defer import CancelledError, Deferred
 
@@ -9,9 +9,9 @@ class Reader(Avatar):
     @cancelWithSession
     async def perspective_next(self):
         try:
-            return await Deferred()  # No news today.
+            return await Deferred()  # There is no news today.
         except CancelledError:
-            print(f"{self.avatarId} does not wait any more")
+            print(f"{self.avatarId}'s call was cancelled")
             raise
 
 

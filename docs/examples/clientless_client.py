@@ -1,4 +1,4 @@
-"""Writes on one connection and reads on the next."""
+"""Write on one connection and read on the next."""
 
 from twisted.internet import task
 

@@ -1,4 +1,4 @@
-"""An avatar that is oblivious of its clients."""
+"""An avatar that knows nothing about its clients."""
 
 from pbkit import Avatar, ClientlessRealm
 
@@ -9,7 +9,7 @@ class Diary(Avatar):
         self.entries = []
 
     def attached(self, session):
-        print("a clientless avatar is not told, so this is never printed")
+        print("never printed: the hooks of a clientless avatar are not called")
 
     def perspective_write(self, text):
         self.entries.append(text)

@@ -1,4 +1,4 @@
-"""Listens to the clock, changes its pace, and logs out: then it is quiet."""
+"""Receive ticks, change the period, then log out: the ticks stop."""
 
 from twisted.internet import task
 from twisted.internet.defer import Deferred
@@ -23,22 +23,23 @@ async def main(reactor):
     clock = await login(reactor, mind=watch)
     while len(watch.times) < 3:
         await watch.tick
-    print("three ticks, each later than the last:", watch.times == sorted(watch.times))
+    print("three ticks, in order:", watch.times == sorted(watch.times))
     try:
         await clock.callRemote("setperiod", 0)
     except pb.RemoteError as error:
         print("refused:", reason(error))
     await clock.callRemote("setperiod", 0.05)
     await watch.tick
-    print("another, sooner")
+    print("tick after the new period")
     broker = clock.broker
-    del clock  # Dropping the reference is logging out. The connection stays.
+    del clock  # Dropping the reference logs out. The connection stays open.
     try:
-        await broker.remoteForName("nobody").callRemote("ping")  # Answered once the server has seen that.
+        # The server answers in order, so after this answer it has seen the logout.
+        await broker.remoteForName("nobody").callRemote("ping")
     except Exception:
         heard = len(watch.times)
         await task.deferLater(reactor, 0.3)
-        print("ticks in the time of six:", len(watch.times) - heard)
+        print("ticks after logout:", len(watch.times) - heard)
 
 
 task.react(main)

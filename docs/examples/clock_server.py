@@ -1,4 +1,4 @@
-"""The remote clock: it calls its client, five times a second."""
+"""The remote clock: it calls its client five times a second."""
 
 from pbkit import ClockRealm
 

@@ -1,4 +1,8 @@
-"""The same with callbacks. The port is the first argument, 8787 without one."""
+"""
+The same client, written with callbacks.
+
+The first argument is the port; the default is 8787.
+"""
 
 import sys
 
@@ -23,7 +27,9 @@ def refused(failure):
 
 
 def main(reactor):
-    return pbkit.connect(WHERE, UsernamePassword("bob", "sesame"), reactor=reactor).addCallback(loggedIn)
+    return pbkit.connect(
+        WHERE, UsernamePassword("bob", "sesame"), reactor=reactor
+    ).addCallback(loggedIn)
 
 
 task.react(main)

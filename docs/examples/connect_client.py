@@ -1,4 +1,8 @@
-"""Logs in, calls and is called, and leaves. The port is the first argument, 8787 without one."""
+"""
+Log in, call the server, be called by it, and leave.
+
+The first argument is the port; the default is 8787.
+"""
 
 import sys
 
@@ -18,7 +22,9 @@ class Screen(pb.Referenceable):
 
 
 async def main(reactor):
-    async with pbkit.connect(WHERE, UsernamePassword("alice", "sesame"), mind=Screen()) as me:
+    async with pbkit.connect(
+        WHERE, UsernamePassword("alice", "sesame"), mind=Screen()
+    ) as me:
         print(await me.callRemote("greet"))
         print(await me.callRemote("move", 3, pbtimeout=5))
 

@@ -1,4 +1,8 @@
-"""Everything that may go wrong, and how each is told. The port is the first argument, 8787 without one."""
+"""
+Cause each kind of error, and catch it.
+
+The first argument is the port; the default is 8787.
+"""
 
 import sys
 
@@ -15,7 +19,9 @@ WHERE = f"tcp:127.0.0.1:{sys.argv[1] if len(sys.argv) > 1 else 8787}"
 
 async def main(reactor):
     try:
-        await pbkit.connect("tcp:127.0.0.1:1", UsernamePassword("bob", "sesame"), timeout=10)
+        await pbkit.connect(
+            "tcp:127.0.0.1:1", UsernamePassword("bob", "sesame"), timeout=10
+        )
     except errors.ConnectError as error:
         print("not connected:", type(error).__name__)
     try:
@@ -31,7 +37,9 @@ async def main(reactor):
             await me.callRemote("move", 3)
         except errors.RemoteError as error:
             print(f"{error.remoteType} says: {error.remoteText}")
-    async with pbkit.connect(WHERE, UsernamePassword("bob", "sesame"), allow=[NotYourTurn]) as me:
+    async with pbkit.connect(
+        WHERE, UsernamePassword("bob", "sesame"), allow=[NotYourTurn]
+    ) as me:
         try:
             await me.callRemote("move", 3)
         except NotYourTurn as error:

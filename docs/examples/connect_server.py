@@ -1,4 +1,4 @@
-"""A game in which alice and bob take turns, and tell one another."""
+"""A game in which alice and bob take turns."""
 
 from twisted.spread import pb
 
@@ -6,7 +6,7 @@ from pbkit import Avatar, CachingRealm
 
 
 class NotYourTurn(pb.Error):
-    """It is the other's."""
+    """It is the other player's turn."""
 
 
 class Player(Avatar):

@@ -1,4 +1,4 @@
-"""Logs in twice, then leaves once by dropping its reference, and once by disconnecting."""
+"""Log in twice; leave once by dropping the reference, once by disconnecting."""
 
 from twisted.internet import task
 
@@ -12,7 +12,7 @@ async def main(reactor):
     print("connections:", await second.callRemote("connections"))
     broker = first.broker
     del first
-    # The server answers in order: once it has said that it knows nobody of this name, it has seen the drop.
+    # The server answers in order, so after this answer it has seen the logout.
     try:
         await broker.remoteForName("nobody").callRemote("ping")
     except Exception:

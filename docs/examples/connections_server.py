@@ -1,15 +1,16 @@
-"""An avatar that is told of its connections, and counts them."""
+"""An avatar whose hooks report every session."""
 
 from pbkit import Avatar, CachingRealm
 
 
 class Player(Avatar):
     def attached(self, session):
-        # This one is not among them yet: in a hook, `sessions` are the others.
-        print(f"{self.avatarId} came, beside {len(self.sessions)}")
+        # In a hook, `sessions` are the other sessions.
+        print(f"{self.avatarId} joined, {len(self.sessions)} other sessions")
 
     def detached(self, session):
-        print(f"{self.avatarId} went ({type(session.endedWith).__name__}), {len(self.sessions)} left")
+        why = type(session.endedWith).__name__
+        print(f"{self.avatarId} left ({why}), {len(self.sessions)} other sessions")
 
     def perspective_connections(self):
         return len(self.sessions)

@@ -1,4 +1,4 @@
-"""Guesses at a password, and logs in beside that."""
+"""Guess bob's password, and log in as alice on the same connection."""
 
 from twisted.cred.credentials import UsernamePassword
 from twisted.internet import task
@@ -10,7 +10,7 @@ from stock import PORT, reason
 
 
 async def guess(factory, password):
-    """Log in as bob."""
+    """Try to log in as bob."""
     try:
         await factory.login(UsernamePassword(b"bob", password))
     except pb.RemoteError as error:
@@ -24,12 +24,12 @@ async def main(reactor):
     broker.notifyOnDisconnect(lambda: closed.callback(None))
     guessing = ensureDeferred(guess(factory, b"secret"))
     await factory.login(UsernamePassword(b"alice", b"sesame"))
-    print("alice is in")
+    print("alice is logged in")
     await guessing
     await guess(factory, b"swordfish")
     await guess(factory, b"12345")
     await closed
-    print("the server has closed the connection")
+    print("the server closed the connection")
 
 
 task.react(lambda reactor: ensureDeferred(main(reactor)))

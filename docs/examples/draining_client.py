@@ -1,4 +1,8 @@
-"""Alice works while the server is drained. The port is the first argument, 8787 without one."""
+"""
+Call a slow method, then drain the server while it runs.
+
+The first argument is the port; the default is 8787.
+"""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Work that takes a second, and an operator who sends everybody home."""
+"""An avatar with a slow method, and one that drains the server."""
 
 from twisted.internet.task import deferLater
 
@@ -11,7 +11,7 @@ class Worker(Avatar):
         return "done"
 
     def perspective_drain(self, seconds):
-        # Not awaited: it would wait for this very call to be answered.
+        # Do not await this: it would wait for the answer to this very call.
         realm.drain(seconds, detail="a new version comes")
 
 

@@ -1,4 +1,8 @@
-"""Alice is kicked, and then banned, by root. The port is the first argument, 8787 without one."""
+"""
+Root kicks alice, then bans her.
+
+The first argument is the port; the default is 8787.
+"""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""A room with a moderator, who may show people the door."""
+"""A room with a moderator, who can kick and ban users."""
 
 from pbkit import Avatar, CachingRealm
 from pbkit.errors import Kicked
@@ -6,7 +6,7 @@ from pbkit.errors import Kicked
 
 class Guest(Avatar):
     def detached(self, session):
-        print(f"{self.avatarId} went: {session.endedWith}")
+        print(f"{self.avatarId} left: {session.endedWith}")
 
     def perspective_say(self, text):
         return f"{self.avatarId} says {text}"
@@ -15,7 +15,7 @@ class Guest(Avatar):
 class Moderator(Guest):
     async def perspective_kick(self, name, why):
         ids = await realm.kick(Kicked, why, avatarId=name)
-        return f"kicked {name}, {len(ids)} of him"
+        return f"kicked {len(ids)} session of {name}"
 
     async def perspective_ban(self, name, seconds, why):
         await realm.ban(seconds, why, avatarId=name)

@@ -1,4 +1,4 @@
-"""Twice as alice, twice as a guest."""
+"""Log in twice as alice and twice as a guest."""
 
 from twisted.internet import task
 

@@ -1,4 +1,4 @@
-"""Only certain log-ins are anonymous: users have an avatar that is kept, guests one for the visit."""
+"""Users have a cached avatar; guests have one for the visit."""
 
 from pbkit import AnonymousRealm, Avatar, CachingRealm
 

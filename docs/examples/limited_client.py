@@ -1,4 +1,4 @@
-"""The third login is refused; when one has left, there is room again."""
+"""The third login is refused; after one logs out, another is admitted."""
 
 from twisted.internet import task
 from twisted.spread import pb

@@ -1,4 +1,4 @@
-"""At most two connections of one user."""
+"""At most two connections per user."""
 
 from pbkit import Avatar, LimitedRealm
 

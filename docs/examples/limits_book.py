@@ -1,4 +1,4 @@
-"""Something that could be sent, if the server would take it."""
+"""A class that the server does not accept."""
 
 from twisted.spread import pb
 

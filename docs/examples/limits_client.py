@@ -1,7 +1,12 @@
-"""Runs into one bound after the other. The port is the first argument, 8787 without one."""
+"""
+Exceed one limit after the other.
+
+The first argument is the port; the default is 8787.
+"""
 
 import re
 import sys
+from textwrap import shorten
 
 from twisted.cred.credentials import UsernamePassword
 from twisted.internet import task
@@ -32,7 +37,8 @@ async def main(reactor):
             print(f"{what}:", await me.callRemote(what, *arguments, pbtimeout=1))
         except Exception as error:
             text = re.sub("error [0-9a-f]{8}", "error ...", str(error))
-            print(f"{what}: {type(error).__name__}: {text:.80}")
+            text = shorten(text, 66, placeholder=" ...")
+            print(f"{what}: {type(error).__name__}: {text}")
 
 
 task.react(lambda reactor: ensureDeferred(main(reactor)))

@@ -1,4 +1,4 @@
-"""Takes things, gives things, and breaks now and then."""
+"""Methods that fail, block, or return too much."""
 
 from twisted.internet.defer import Deferred
 
@@ -13,7 +13,7 @@ class Shelf(Avatar):
         return "x" * size
 
     def perspective_put(self, thing):
-        return f"a {type(thing).__name__} on the shelf"
+        return f"stored a value of type {type(thing).__name__}"
 
     def perspective_wait(self):
         return Deferred()

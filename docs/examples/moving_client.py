@@ -1,4 +1,8 @@
-"""A stock client, moved. The port is the first argument, 8787 without one."""
+"""
+The stock client, moved to pbkit.
+
+The first argument is the port; the default is 8787.
+"""
 
 import sys
 
@@ -12,7 +16,9 @@ WHERE = f"tcp:127.0.0.1:{sys.argv[1] if len(sys.argv) > 1 else 8787}"
 
 
 async def main(reactor):
-    async with pbkit.connect(WHERE, UsernamePassword("alice", "sesame"), timeout=10) as me:
+    async with pbkit.connect(
+        WHERE, UsernamePassword("alice", "sesame"), timeout=10
+    ) as me:
         print(await me.callRemote("greet"))
 
 

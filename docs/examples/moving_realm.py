@@ -1,4 +1,4 @@
-"""The stock program's realm and avatar, as pbkit has them."""
+"""The realm and avatar of the stock program, moved to pbkit."""
 
 from pbkit import Avatar, CachingRealm
 

@@ -1,4 +1,8 @@
-"""The stock program, moved all the way. The port is the first argument, 8787 without one."""
+"""
+The stock program, moved to pbkit completely.
+
+The first argument is the port; the default is 8787.
+"""
 
 import sys
 
@@ -17,7 +21,9 @@ PORT = sys.argv[1] if len(sys.argv) > 1 else "8787"
 async def main(reactor):
     users = InMemoryUsernamePasswordDatabaseDontUse(alice=b"sesame", bob=b"sesame")
     factory = pbkit.ServerFactory(Portal(GreeterRealm(), [users]))
-    port = await serverFromString(reactor, f"tcp:{PORT}:interface=127.0.0.1").listen(factory)
+    port = await serverFromString(reactor, f"tcp:{PORT}:interface=127.0.0.1").listen(
+        factory
+    )
     print("listening on port", port.getHost().port)
     await Deferred()
 

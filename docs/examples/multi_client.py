@@ -1,4 +1,4 @@
-"""Three connections of one user; two of them sent a mind, and can be told."""
+"""Three connections of one user; two of them send a mind."""
 
 from twisted.internet import task
 from twisted.internet.defer import Deferred
@@ -17,7 +17,7 @@ class Ear(pb.Referenceable):
 
 async def main(reactor):
     desk, phone = Ear(), Ear()
-    # The first two are kept, though not called: who drops his reference logs out.
+    # Keep all three references: dropping one logs out.
     players = [await login(reactor, mind=mind) for mind in (desk, phone, None)]
     print("told:", await players[2].callRemote("say", "dinner is ready"))
     print("desk heard:", await desk.text)

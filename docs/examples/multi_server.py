@@ -1,4 +1,4 @@
-"""One avatar and all its clients: what one says, all are told."""
+"""One avatar notifies all its clients of what one of them says."""
 
 from pbkit import Avatar, MultiClientRealm, Told
 

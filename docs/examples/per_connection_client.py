@@ -1,4 +1,4 @@
-"""Two connections of one user: what one is told is its own, the count is shared."""
+"""Two connections of one user: the volume is separate, the count is shared."""
 
 from twisted.internet import task
 

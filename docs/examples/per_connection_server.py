@@ -1,10 +1,10 @@
-"""The Greeter: each login has its own avatar, and all of a user's share a model."""
+"""The Greeter: one avatar per login, over a model shared by the user's logins."""
 
 from pbkit import Avatar, PerConnectionRealm
 
 
 class Greeter:
-    """The model: what a user's connections share."""
+    """The model, shared by a user's connections."""
 
     def __init__(self, avatarId):
         self.name = avatarId
@@ -16,7 +16,7 @@ class Greeter:
 
 
 class Visitor(Avatar):
-    """The avatar: what is one connection's own."""
+    """The avatar, one per connection."""
 
     loud = False
 

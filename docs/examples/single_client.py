@@ -1,4 +1,4 @@
-"""A second client of the same user is refused, and the first does not notice."""
+"""A second client of the same user is refused; the first is not affected."""
 
 from twisted.internet import task
 from twisted.spread import pb

@@ -1,4 +1,4 @@
-"""One client at a time; the next is in when the one before has let go of what the avatar owns."""
+"""One client at a time; the next is admitted after the last one has cleaned up."""
 
 from twisted.internet import task
 
@@ -13,11 +13,11 @@ class Captain(Avatar):
 
     async def detached(self, session):
         await task.deferLater(session.clock, 0.5)
-        print(f"{self.avatarId} has let go of the wheel")
+        print(f"{self.avatarId} has released the wheel")
 
     def perspective_steer(self, course):
         before, self.course = self.course, course
-        return f"{course}, no longer {before}"
+        return f"course {course}, was {before}"
 
 
 realm = SingleClientRealm(Captain, conflict="kick", handover="after")

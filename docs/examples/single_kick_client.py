@@ -1,4 +1,4 @@
-"""A second client takes over; the first finds its reference dead."""
+"""A second client takes over; the first one's reference stops working."""
 
 from twisted.internet import task
 from twisted.spread import pb

@@ -1,4 +1,4 @@
-"""One client at a time: the newest. Who was there before is thrown out."""
+"""One client at a time: a new login ends the old session."""
 
 from pbkit import Avatar, SingleClientRealm
 
@@ -7,14 +7,14 @@ class Captain(Avatar):
     course = "nowhere"
 
     def attached(self, session):
-        print(f"{self.avatarId} came")
+        print(f"{self.avatarId} joined")
 
     def detached(self, session):
-        print(f"{self.avatarId} went: {session.endedWith}")
+        print(f"{self.avatarId} left: {session.endedWith}")
 
     def perspective_steer(self, course):
         before, self.course = self.course, course
-        return f"{course}, no longer {before}"
+        return f"course {course}, was {before}"
 
 
 realm = SingleClientRealm(Captain, conflict="kick")

@@ -1,4 +1,4 @@
-"""Its connection breaks without the server noticing, and it is in again at once, where the second is refused."""
+"""Lose a connection without the server noticing, and log in again at once."""
 
 import sys
 
@@ -15,7 +15,7 @@ ALICE = UsernamePassword("alice", "sesame")
 
 class Forgetful(portforward.ProxyServer):
     def connectionLost(self, reason):
-        """Do not tell the server."""
+        """Keep the connection to the server open."""
 
 
 class Router(portforward.ProxyFactory):
@@ -30,11 +30,11 @@ async def main(reactor):
     try:
         await pbkit.connect(where, ALICE)
     except pbkit.errors.TooManySessions as error:
-        print("another beside it:", error)
+        print("second client:", error)
     me.reference.broker.transport.abortConnection()
     await me.whenEnded()
     again = await pbkit.connect(where, ALICE)
-    print("again:", await again.callRemote("steer", "south"))
+    print("reconnected:", await again.callRemote("steer", "south"))
 
 
 task.react(lambda reactor: ensureDeferred(main(reactor)))

@@ -1,4 +1,4 @@
-"""One client at a time: the second is refused."""
+"""One client at a time: a second one is refused."""
 
 from pbkit import Avatar, SingleClientRealm
 

@@ -1,4 +1,4 @@
-"""Tries to log in."""
+"""Try to log in."""
 
 from twisted.internet import task
 from twisted.spread import pb
@@ -12,7 +12,7 @@ async def main(reactor):
     except pb.RemoteError as error:
         print("refused:", reason(error))
     else:
-        print("in:", await captain.callRemote("steer", "south"))
+        print("logged in:", await captain.callRemote("steer", "south"))
 
 
 task.react(main)

@@ -1,4 +1,4 @@
-"""Logs in and steers every tenth of a second, until it no longer can."""
+"""Log in and steer every tenth of a second, until a call fails."""
 
 from twisted.internet import task
 from twisted.spread import pb

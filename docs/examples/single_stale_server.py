@@ -1,4 +1,4 @@
-"""One client at a time: a second gets in only if the first has gone silent."""
+"""One client at a time: a second is admitted only if the first does not answer."""
 
 from pbkit import Avatar, SingleClientRealm, atMost, perAvatar, probe
 
@@ -12,7 +12,7 @@ class StaleCheckRealm(SingleClientRealm):
     avatarClass = Captain
 
     def makePolicy(self):
-        # SingleClientRealm(Captain, conflict="probe") does the same, and gives the holder 10 seconds.
+        # The same as conflict="probe", but with 1 second to answer instead of 10.
         return perAvatar(atMost(1, probe(1.0)))
 
 

@@ -1,7 +1,7 @@
 """
-How the clients of these examples log in: with nothing but stock Twisted. They need no pbkit.
+How the clients of these examples log in: with stock Twisted, without pbkit.
 
-The port is the first argument, 8787 without one.
+The first argument is the port; the default is 8787.
 """
 
 import sys
@@ -14,19 +14,19 @@ PORT = int(sys.argv[1]) if len(sys.argv) > 1 else 8787
 
 
 async def login(reactor, name="alice", mind=None):
-    """Connect, log in, and return the reference to the avatar; without a name, as a guest."""
+    """Log in, without a name as a guest, and return the avatar's reference."""
     factory = pb.PBClientFactory()
-    # Awaited by itself: a stock login() never fires if the connection is refused.
+    # Wait for the connection first: if it is refused, a stock login() never fires.
     await clientFromString(reactor, f"tcp:127.0.0.1:{PORT}").connect(factory)
     credentials = UsernamePassword(name.encode(), b"sesame") if name else Anonymous()
     return await factory.login(credentials, mind)
 
 
 def leave(avatar):
-    """Close the connection that an avatar was got through."""
+    """Close the connection of an avatar's reference."""
     avatar.broker.transport.loseConnection()
 
 
 def reason(error):
-    """What a `pb.RemoteError` says: the class of the error is for programs, the text for people."""
+    """Return the class name and the text of a `pb.RemoteError`."""
     return f"{error.remoteType.decode()}: {error}"

@@ -1,4 +1,8 @@
-"""A realm of pbkit's under stock's own factory. The port is the first argument, 8787 without one."""
+"""
+A pbkit realm under the stock factory.
+
+The first argument is the port; the default is 8787.
+"""
 
 import sys
 
@@ -17,7 +21,9 @@ PORT = sys.argv[1] if len(sys.argv) > 1 else "8787"
 async def main(reactor):
     users = InMemoryUsernamePasswordDatabaseDontUse(alice=b"sesame")
     factory = pb.PBServerFactory(Portal(realm, [users]))
-    port = await serverFromString(reactor, f"tcp:{PORT}:interface=127.0.0.1").listen(factory)
+    port = await serverFromString(reactor, f"tcp:{PORT}:interface=127.0.0.1").listen(
+        factory
+    )
     print("listening on port", port.getHost().port)
     await Deferred()
 

@@ -1,6 +1,8 @@
 """
-A stock program, with a realm as Twisted's own documentation writes them. One line is changed: the import of
-PBServerFactory. The port is the first argument, 8787 without one.
+A stock program, with a realm as in Twisted's own documentation.
+
+Only the import of PBServerFactory is changed. The first argument is the port; the
+default is 8787.
 """
 
 import sys
@@ -13,7 +15,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.spread import pb
 from zope.interface import implementer
 
-from pbkit.dropin import PBServerFactory  # was: from twisted.spread.pb import PBServerFactory
+from pbkit.dropin import PBServerFactory  # was: from twisted.spread.pb
 
 PORT = sys.argv[1] if len(sys.argv) > 1 else "8787"
 
@@ -42,7 +44,9 @@ class StockRealm:
 async def main(reactor):
     users = InMemoryUsernamePasswordDatabaseDontUse(alice=b"sesame", bob=b"sesame")
     factory = PBServerFactory(Portal(StockRealm(), [users]))
-    port = await serverFromString(reactor, f"tcp:{PORT}:interface=127.0.0.1").listen(factory)
+    port = await serverFromString(reactor, f"tcp:{PORT}:interface=127.0.0.1").listen(
+        factory
+    )
     print("listening on port", port.getHost().port)
     await Deferred()
 

@@ -1,4 +1,4 @@
-"""Without a mind, with an old one and with a new one."""
+"""Log in without a mind, with an old one, and with a new one."""
 
 from twisted.internet import task
 from twisted.spread import pb
@@ -18,7 +18,7 @@ async def main(reactor):
     for mind in (None, Mind(1), Mind(2)):
         try:
             player = await login(reactor, mind=mind)
-            print("in, connections:", await player.callRemote("connections"))
+            print("logged in, connections:", await player.callRemote("connections"))
         except pb.RemoteError as error:
             print("refused:", reason(error))
 

@@ -1,4 +1,4 @@
-"""Three log-ins of alice's, and two of bob's."""
+"""Log in three times as alice and twice as bob."""
 
 from twisted.internet import task
 from twisted.spread import pb

@@ -1,4 +1,8 @@
-"""The chat in a terminal: python client.py alice. Type /join ROOM, /away WHY, /quit, or something to say."""
+"""
+A chat client for the terminal: python client.py NAME.
+
+Type /join ROOM, /away WHY, /quit, or a message.
+"""
 
 import sys
 
@@ -47,7 +51,11 @@ class Screen(pb.Referenceable):
             else:
                 self.here[number] = who
             if not fresh:
-                more = {"began": "has come", "ended": f"has left: {detail}", "changed": f"is now {detail}"}
+                more = {
+                    "began": "joined",
+                    "ended": f"left: {detail}",
+                    "changed": f"is now {detail}",
+                }
                 print(f"* {who} {more[kind]}")
         if fresh:
             print("* here:", ", ".join(sorted(self.here.values())))
@@ -56,7 +64,9 @@ class Screen(pb.Referenceable):
 async def main(reactor):
     keyboard, screen, room = Keyboard(), Screen(), "the lobby"
     stdio.StandardIO(keyboard)
-    async with pbkit.connect(WHERE, UsernamePassword(NAME, "sesame"), mind=screen) as me:
+    async with pbkit.connect(
+        WHERE, UsernamePassword(NAME, "sesame"), mind=screen
+    ) as me:
         me.whenEnded().addCallback(lambda why: keyboard.lines.put("/quit"))
         await me.callRemote("who")
         while (line := await keyboard.lines.get()) != "/quit":

@@ -1,4 +1,4 @@
-"""Says so much, in the room tea, that somebody who does not read does not keep up; then waits until he has left."""
+"""Send more to a room than a stopped client can take, until it is disconnected."""
 
 import sys
 
@@ -27,12 +27,14 @@ class Screen(pb.Referenceable):
 
 async def main(reactor):
     screen = Screen()
-    async with pbkit.connect(WHERE, UsernamePassword("alice", "sesame"), mind=screen) as me:
+    async with pbkit.connect(
+        WHERE, UsernamePassword("alice", "sesame"), mind=screen
+    ) as me:
         await me.callRemote("who")
         await me.callRemote("join", "tea")
-        # Systems take a few megabytes off a server's hands for a client that does not read.
+        # The operating system buffers a few megabytes for a client that does not read.
         sent = [await me.callRemote("say", "tea", "x" * 1000) for _ in range(12_000)]
-        print("first it was sent to", sent[0], "and in the end to", sent[-1])
+        print(f"the first message was sent to {sent[0]}, the last to {sent[-1]}")
         print(*await screen.left)
 
 

@@ -1,4 +1,4 @@
-"""A chat: rooms, who is here, and a policy for those who do not read."""
+"""A chat: rooms, presence, and a policy for slow consumers."""
 
 from twisted.spread import pb
 
@@ -14,7 +14,7 @@ class Chatter(Avatar):
         self.session = session
 
     def detached(self, session):
-        print(f"{self.avatarId} leaves: {session.endedWith}")
+        print(f"{self.avatarId} left: {session.endedWith}")
 
     def perspective_who(self, version=""):
         self.realm.presence.watch(self.session, version)
@@ -25,7 +25,9 @@ class Chatter(Avatar):
     def perspective_join(self, name):
         room = self.realm.topic(name)
         if room.join(self.session):
-            room.tell("heard", name, self.avatarId, "has come in", except_=self.session)
+            room.tell(
+                "heard", name, self.avatarId, "joined the room", except_=self.session
+            )
         return [member.avatarId for member in room.members]
 
     def perspective_leave(self, name):
@@ -34,16 +36,20 @@ class Chatter(Avatar):
     async def perspective_say(self, name, text):
         room = self.realm.topic(name)
         if self.session not in room:
-            raise pb.Error("join it first")
-        summary = await room.tell("heard", name, self.avatarId, str(text)[:1000], except_=self.session)
+            raise pb.Error("join the room first")
+        summary = await room.tell(
+            "heard", name, self.avatarId, str(text)[:1000], except_=self.session
+        )
         return summary.sent
 
     def perspective_typing(self, name):
         room = self.realm.topic(name)
         if self.session in room:
-            # Of use at once or not at all: to who does not keep up, the latest will do.
+            # A slow consumer needs only the latest of these.
             latest = coalesce(("typing", name, self.avatarId))
-            room.tell("typing", name, self.avatarId, except_=self.session, pbslow=latest)
+            room.tell(
+                "typing", name, self.avatarId, except_=self.session, pbslow=latest
+            )
 
 
 class ChatRealm(Realm):

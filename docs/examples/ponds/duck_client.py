@@ -1,4 +1,8 @@
-"""Has a pond of ducks, and lets the server look at it. The port is the first argument, 8787 without one."""
+"""
+Send a pond of ducks, then change it.
+
+The first argument is the port; the default is 8787.
+"""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""A pond that is sent once, and then only what changes in it."""
+"""A pond that is sent once; after that, only the changes are sent."""
 
 from twisted.spread import pb
 
@@ -25,7 +25,7 @@ class DuckPond(pb.Cacheable):
 
     def getStateToCacheAndObserveFor(self, perspective, observer):
         self.observers.append(observer)
-        # Not the observers.
+        # Send the ducks, not the observers.
         return self.ducks
 
     def stoppedObserving(self, perspective, observer):

@@ -1,4 +1,4 @@
-"""Looks at a client's pond of ducks."""
+"""Keep a copy of a client's pond of ducks."""
 
 from duck_pond import DuckPond
 from pbkit import Avatar, CachingRealm
@@ -17,7 +17,7 @@ class Receiver(Avatar):
 
     def perspective_ignorePond(self):
         print("dropping pond")
-        # It is collected, the client is told, and its `stoppedObserving` is called.
+        # When the copy is collected, `stoppedObserving` is called at the client.
         self.pond = None
 
 

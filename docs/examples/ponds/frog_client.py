@@ -1,4 +1,8 @@
-"""Sends a pond of frogs and toads. The port is the first argument, 8787 without one."""
+"""
+Send a pond of frogs and toads.
+
+The first argument is the port; the default is 8787.
+"""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""A pond that says itself what of it is sent."""
+"""A pond that chooses what is sent."""
 
 from twisted.spread import pb
 
@@ -13,7 +13,7 @@ class FrogPond:
 
 
 class SenderPond(FrogPond, pb.Copyable):
-    #: Local: it does not leave this process.
+    #: Not sent: it never leaves this process.
     password = "croak"
 
     def getStateToCopy(self):

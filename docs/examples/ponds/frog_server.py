@@ -1,4 +1,4 @@
-"""Takes ponds of frogs and toads. It has none of the sender's code: it knows the class by its name only."""
+"""Receive ponds. The server knows the sender's class only by name."""
 
 from twisted.spread import pb
 
@@ -7,7 +7,7 @@ from pbkit import Avatar, CachingRealm
 
 class ReceiverPond(pb.RemoteCopy):
     def setCopyableState(self, state):
-        # Not all that somebody has sent, but what this class is made of.
+        # Take only the expected field: the sender chooses the names.
         self.frogsAndToads = int(state["frogsAndToads"])
 
     def count(self):

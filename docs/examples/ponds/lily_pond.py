@@ -1,4 +1,4 @@
-"""What is sent: a pond, and the kind of it that is sent as a copy."""
+"""A pond, and a subclass that is sent as a copy."""
 
 from twisted.spread import pb
 

@@ -1,4 +1,4 @@
-"""Takes ponds. What arrives as a `CopyPond` becomes a `ReceiverPond` here."""
+"""Receive ponds: a `CopyPond` arrives as a `ReceiverPond`."""
 
 from twisted.spread import pb
 
@@ -10,7 +10,7 @@ class ReceiverPond(pb.RemoteCopy, LilyPond):
     pass
 
 
-# Which class of ours stands for which of the sender's.
+# Register the receiving class for the sender's class.
 pb.setUnjellyableForClass(CopyPond, ReceiverPond)
 
 
@@ -22,7 +22,7 @@ class Receiver(Avatar):
 
 
 class ClosedRealm(CachingRealm):
-    """Clients may send no instances of anything."""
+    """Clients may send no instances of any class."""
 
     avatarClass = Receiver
 

@@ -1,4 +1,8 @@
-"""A stock PB client: nothing here is pbkit's. The port is the first argument, 8787 without one."""
+"""
+A stock PB client: it does not use pbkit.
+
+The first argument is the port; the default is 8787.
+"""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""A player, and a realm of one's own for him."""
+"""A player, and a realm for players."""
 
 from pbkit import Avatar, LimitedRealm, param
 
@@ -9,10 +9,10 @@ class Player(Avatar):
         self.score = score
 
     def attached(self, session):
-        print(f"{self.avatarId} comes from one more place, beside {len(self.sessions)}")
+        print(f"{self.avatarId} joined, {len(self.sessions)} other sessions")
 
     def detached(self, session):
-        print(f"{self.avatarId} leaves: {session.endedWith}")
+        print(f"{self.avatarId} left: {session.endedWith}")
 
     def perspective_move(self, points):
         self.score += points
@@ -23,7 +23,7 @@ class Player(Avatar):
 
 class GameRealm(LimitedRealm):
     max = 2
-    start: int = param(100, "the score that a player begins with")
+    start: int = param(100, "the score of a new player")
 
     def buildAvatar(self, avatarId):
         return Player(avatarId, self.start)

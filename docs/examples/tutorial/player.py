@@ -1,4 +1,4 @@
-"""The smallest avatar: a score that its client moves."""
+"""The smallest avatar: a score that the client changes."""
 
 from pbkit import Avatar
 

@@ -1,4 +1,8 @@
-"""The game in a program of one's own. The port is the first argument, 8787 without one."""
+"""
+The game, served by a program of its own.
+
+The first argument is the port; the default is 8787.
+"""
 
 import sys
 
@@ -16,9 +20,11 @@ async def main(reactor):
     realm = GameRealm(start=50)
     users = InMemoryUsernamePasswordDatabaseDontUse(alice=b"sesame")
     factory = ServerFactory(Portal(realm, [users]))
-    port = await endpoints.serverFromString(reactor, f"tcp:{PORT}:interface=127.0.0.1").listen(factory)
+    port = await endpoints.serverFromString(
+        reactor, f"tcp:{PORT}:interface=127.0.0.1"
+    ).listen(factory)
     print("listening on port", port.getHost().port)
-    # Ends every session, and waits at most 5 s for what their `detached` hooks still do.
+    # End every session, and wait up to 5 s for `detached` hooks that still run.
     reactor.addSystemEventTrigger("before", "shutdown", realm.close)
     await defer.Deferred()
 

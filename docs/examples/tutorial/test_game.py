@@ -1,4 +1,4 @@
-"""How a realm and its avatars are tested."""
+"""Tests of a realm and its avatars."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -44,4 +44,6 @@ class CheatingTests(MemoryServerMixin, SynchronousTestCase):
         alice.session.end(Kicked, "cheating")
         with self.assertRaises(Kicked) as error:
             alice.call("move", 10)
-        self.assertEqual(str(error.exception), "this session was ended by the server: cheating")
+        self.assertEqual(
+            str(error.exception), "this session was ended by the server: cheating"
+        )

@@ -1,4 +1,4 @@
-"""What a test can do to a server, its clients, and what is between them."""
+"""Tests of broken connections, silent clients and logged errors."""
 
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import UsernamePassword
@@ -18,13 +18,13 @@ class Watcher(pb.Referenceable):
 
 
 class MindTests(MemoryServerMixin, SynchronousTestCase):
-    def test_theRealWatcherWouldUnderstand(self):
-        # Only what remote_ methods Watcher has counts here; with Watcher() they would be run as well.
+    def test_watcherHasTheMethod(self):
+        # The class declares the methods. With an instance, they would also be called.
         watcher = RecordingMind(Watcher)
         self.serve(GameRealm()).login("alice", watcher).call("move", 1)
         self.assertEqual(watcher.told, [("scoreIs", 101)])
 
-    def test_theServerAsksBack(self):
+    def test_serverAsksClient(self):
         later = Deferred()
         server = self.serve(GameRealm())
         alice = server.login("alice", RecordingMind(sure=lambda question: later))
@@ -40,13 +40,13 @@ class TroubleTests(MemoryServerMixin, SynchronousTestCase):
         self.server = self.serve(GameRealm())
         self.alice = self.server.login("alice", RecordingMind(sure=lambda: "yes"))
 
-    def test_connectionIsLost(self):
+    def test_lostConnectionEndsTheSession(self):
         self.alice.connection.cut()
         self.server.assertNoSessions()
         with self.assertRaises(Disconnected):
             self.alice.call("move", 1)
 
-    def test_clientIsFrozen(self):
+    def test_frozenClientAnswersLater(self):
         self.alice.connection.stall()
         question = self.alice.session.mind.callRemote("sure")
         self.server.advance(29)
@@ -54,12 +54,12 @@ class TroubleTests(MemoryServerMixin, SynchronousTestCase):
         self.alice.connection.resume()
         self.assertEqual(self.successResultOf(question), "yes")
 
-    def test_clientHasVanished(self):
+    def test_vanishedClientTimesOut(self):
         self.alice.connection.vanish()
         question = self.alice.session.mind.callRemote("sure")
         self.server.advance(31)
         self.failureResultOf(question, CallTimedOut)
-        # The server still believes in it, until its system tells it otherwise.
+        # The server keeps the session until the connection is reported lost.
         self.assertEqual(self.server.sessions, (self.alice.session,))
         self.alice.connection.cut()
         self.server.assertNoSessions()
@@ -67,13 +67,15 @@ class TroubleTests(MemoryServerMixin, SynchronousTestCase):
     def test_loggedErrors(self):
         with self.assertRaises(InternalError):
             self.alice.call("move", "a lot")
-        # What it was is in the server's log; who does not say so fails.
+        # A test fails if it does not flush the errors that the server logged.
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
 
 async def play(endpoint, reactor):
-    """Client code as it is in the program."""
-    async with pbkit.connect(endpoint, UsernamePassword("alice", "sesame"), reactor=reactor) as me:
+    """Client code, unchanged from the program."""
+    async with pbkit.connect(
+        endpoint, UsernamePassword("alice", "sesame"), reactor=reactor
+    ) as me:
         return await me.callRemote("move", 10)
 
 

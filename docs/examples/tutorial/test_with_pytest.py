@@ -1,4 +1,4 @@
-"""The same for those who write for pytest. The fixture is there when pbkit is installed."""
+"""Tests written for pytest, with the fixture that pbkit installs."""
 
 import pytest
 

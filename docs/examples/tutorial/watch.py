@@ -1,4 +1,4 @@
-"""Sends a mind, and so hears of the score whoever changes it, until it is told three times."""
+"""Send a mind, and print the score whenever the server reports it, three times."""
 
 import sys
 
