@@ -1,5 +1,5 @@
 """
-How Sphinx builds these pages: ``sphinx-build -W -b html docs somewhere``.
+Settings of Sphinx. Build the pages with ``sphinx-build -W -b html docs somewhere``; no network is needed.
 """
 
 import sys
@@ -15,20 +15,39 @@ author = "the pbkit developers"
 copyright = author
 version = release = pbkit.__version__
 
-# myst_parser reads the page that the benchmarks write, which is Markdown.
-extensions = ["sphinx.ext.autodoc", "myst_parser", "realmparameters", "profilebounds"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
+    "sphinx_copybutton",
+    # The benchmarks write their page in Markdown.
+    "myst_parser",
+    "realmparameters",
+    "profilebounds",
+]
 exclude_patterns = ["_build"]
-# What docstrings have in single backticks, as Twisted's have: a link where it is something of ours, else code.
+# As in Twisted's docstrings, single backticks are a link if the name is known, and code otherwise.
 default_role = "py:obj"
 
 autodoc_member_order = "bysource"
-# Types stand in the code; here they would push the words off the line.
-autodoc_typehints = "none"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+# One parameter per line where the signature would not fit.
+python_maximum_signature_line_length = 72
 
-html_theme = "alabaster"
-html_theme_options = {
-    "description": "The session layer of Twisted's Perspective Broker",
-    "fixed_sidebar": True,
-    "page_width": "1100px",
+# The inventories are local files, so that the build needs no network: see inventories.py.
+intersphinx_mapping = {
+    "python": ("https://docs.python.org/3/", "inventories/python.inv"),
+    "twisted": ("https://docs.twisted.org/en/stable/api/", "inventories/twisted.inv"),
 }
+
+# Copy only the commands of a transcript, without the prompts.
+copybutton_prompt_text = r"\w*[$] |\w+> "
+copybutton_prompt_is_regexp = True
+
+html_theme = "furo"
+html_title = "pbkit"
+html_static_path = ["static"]
+html_css_files = ["pbkit.css"]
 html_show_copyright = False
+html_show_sourcelink = False
