@@ -2,11 +2,14 @@
 Settings of Sphinx. Build the pages with ``sphinx-build -W -b html docs somewhere``; no network is needed.
 """
 
+import re
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+from sphinx.application import Sphinx  # noqa: E402
 
 import pbkit  # noqa: E402
 
@@ -51,3 +54,17 @@ html_static_path = ["static"]
 html_css_files = ["pbkit.css"]
 html_show_copyright = False
 html_show_sourcelink = False
+
+
+def nameInterfaces(app: Sphinx, what: str, name: str, obj: object, options: object, signature: str, returns: str):
+    """
+    Show an interface of zope.interface by its name, where autodoc would show its ``repr``.
+
+    Sphinx calls this for each signature. See ``autodoc-process-signature`` in its documentation for the arguments.
+    """
+    return tuple(text and re.sub(r"<InterfaceClass ([\w.]+)>", r"~\1", text) for text in (signature, returns))
+
+
+def setup(app: Sphinx) -> None:
+    """Register the function above."""
+    app.connect("autodoc-process-signature", nameInterfaces)

@@ -60,7 +60,9 @@ def python(inventory: bytes) -> list[str]:
     for line in zlib.decompress(rest).decode().splitlines():
         name, role, *_ = line.split(" ")
         module = name.rpartition(".")[0]
-        if role.startswith("py:") and (module in PYTHON or (role == "py:method" and module.rpartition(".")[0] in PYTHON)):
+        if role.startswith("py:") and (
+            module in PYTHON or (role == "py:method" and module.rpartition(".")[0] in PYTHON)
+        ):
             kept.append(line)
     return kept
 
