@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.spread import pb
 
-from pbkit import MultiClientRealm
+from pbkit import ClientFactory, MultiClientRealm, dropin
 from pbkit.errors import BadArguments, InternalError, NoSuchMethod
 from tests.support import Recorder, Wire, serve
 from tests.wire.things import WireCase
@@ -124,3 +125,91 @@ class DispatchTests(WireCase):
             self.assertTrue(failure.check(pb.NoSuchMethod))
             self.assertIn("nonsense", failure.value)
         self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class Inner:
+    """An object of the program's own, which is wrapped to be sent."""
+
+    def remoteMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
+        """Answer with what was called."""
+        return broker.serialize((message, broker.unserialize(args)))
+
+
+class Wrapper(Recorder):
+    """Wraps objects in stock's AsReferenceable."""
+
+    def perspective_thing(self) -> Any:
+        """A Referenceable."""
+        return pb.AsReferenceable(Thing())
+
+    def perspective_view(self) -> Any:
+        """A ViewPoint, for this avatar."""
+        return pb.AsReferenceable(pb.ViewPoint(self, View()))
+
+    def perspective_avatar(self) -> Any:
+        """An avatar of stock's."""
+        return pb.AsReferenceable(OldAvatar("old"), "perspective")
+
+    def perspective_inner(self) -> Any:
+        """An object that serves its calls itself."""
+        return pb.AsReferenceable(Inner())
+
+
+class AsReferenceableTests(WireCase):
+    """Stock's AsReferenceable, which serves calls with the method of another object."""
+
+    def wires(self) -> Iterator[Wire]:
+        """A strict server and a drop-in one, each with a stock client and one of pbkit's."""
+        for server in (None, dropin.PBServerFactory):
+            for client in (pb.PBClientFactory, ClientFactory, dropin.PBClientFactory):
+                realm = MultiClientRealm(Wrapper, clock=self.clock)
+                wire = Wire(serve(realm, server) if server else serve(realm, clock=self.clock), client())
+                self.addCleanup(wire.lose)
+                yield wire
+
+    def test_returned(self) -> None:
+        """Calls reach the methods of the object within, whatever it is."""
+        for wire in self.wires():
+            alice = self.successResultOf(wire.login("alice"))
+            thing, view, avatar, inner = (
+                self.get(alice, kind, wire=wire) for kind in ("thing", "view", "avatar", "inner")
+            )
+            self.assertEqual(self.get(thing, "one", 5, wire=wire), 5)
+            self.assertEqual(self.get(thing, "one", [(5,)], wire=wire), [(5,)])
+            self.assertEqual(self.get(view, "whose", "!", wire=wire), "alice!")
+            self.assertEqual(self.get(view, "later", wire=wire), "alice")
+            self.assertEqual(self.get(avatar, "one", 5, wire=wire), 5)
+            self.assertEqual(self.get(inner, "what", 5, wire=wire), ("what", (5,)))
+
+    def test_mind(self) -> None:
+        """A client may send one as its mind."""
+        for wire in self.wires():
+            mind = pb.AsReferenceable(Thing())
+            kept = self.successResultOf(wire.login("alice", mind))
+            (channel,) = wire.server.owners.values()
+            answer = channel.session.mind.reference.callRemote("one", "hello")
+            wire.flush()
+            self.assertEqual(self.successResultOf(answer), "hello")
+            del kept
+
+    def test_missing(self) -> None:
+        """A method that does not exist is answered as if the object within had been sent itself."""
+        for wire in self.wires():
+            alice = self.successResultOf(wire.login("alice"))
+            thing = self.get(alice, "thing", wire=wire)
+            self.assertTrue(self.error(thing, "two", wire=wire).check(pb.NoSuchMethod))
+            self.flushLoggedErrors(pb.NoSuchMethod)
+
+
+class MissingMethodTests(WireCase):
+    """A missing method of a ViewPoint, in drop-in use."""
+
+    def test_viewPoint(self) -> None:
+        """It is an AttributeError, as with stock."""
+        for server in (pb.PBServerFactory, dropin.PBServerFactory):
+            wire = Wire(serve(MultiClientRealm(Giver, clock=self.clock), server))
+            alice = self.successResultOf(wire.login("alice"))
+            _, view, _ = self.get(alice, "things", wire=wire)
+            self.assertTrue(self.error(view, "nonsense", wire=wire).check(AttributeError))
+            self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+            wire.lose()

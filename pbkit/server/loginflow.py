@@ -16,7 +16,6 @@ from twisted.spread import pb
 from twisted.spread.interfaces import IJellyable
 from zope.interface import implementer
 
-from pbkit.dispatch import granted
 from pbkit.errors import LoggedOut, LoginInterrupted, LoginRefused, SessionEnded, TooManySessions
 from pbkit.interfaces import ILogin, IPeer, ISession, ISessionRealm
 from pbkit.server.arguments import LoginArguments, StockArguments
@@ -187,7 +186,7 @@ class Login:
             if ISession.providedBy(avatar):
                 channel.session = avatar
             if not IJellyable.providedBy(avatar):
-                avatar = granted(avatar)
+                avatar = pb.AsReferenceable(avatar, "perspective")
             jelly = channel.grant(avatar)
         except Exception:
             # For example because the table of references is full. Stock reports that and keeps the session.
