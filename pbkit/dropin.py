@@ -1,11 +1,11 @@
 """
-pbkit's classes under stock's names, for swapping under an existing program::
+pbkit's classes under stock's names, to swap under an existing program::
 
     from pbkit import dropin as pb_   # pb_.PBServerFactory, pb_.PBClientFactory, pb_.Broker
 
-Minds of any kind, exceptions' text, logging of refusals, raising on a dead reference and the old module globals are as
-stock has them. Sessions that do not leak are not given up: a login that finishes after the connection is lost logs
-out, so does one whose table is full, and a logout that raises drops nobody.
+Minds of any kind, the texts of exceptions, the logging of refusals, raising on a dead reference and the old module
+globals are as in stock. Sessions still do not leak: a login that finishes after the connection is lost is logged out,
+as is one that finds the table of references full, and a logout that raises closes no connection.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from pbkit.wire.profile import DROPIN
 
 
 class Broker(broker.Broker):
-    """Stock's `pb.Broker`, to be swapped for it."""
+    """A replacement for stock's `pb.Broker`."""
 
     profile = DROPIN
 
 
 class PBServerFactory(server.ServerFactory):
-    """Stock's `pb.PBServerFactory`, to be swapped for it."""
+    """A replacement for stock's `pb.PBServerFactory`."""
 
     protocol: Any = Broker
     profile = DROPIN
 
 
 class PBClientFactory(client.ClientFactory):
-    """Stock's `pb.PBClientFactory`, to be swapped for it."""
+    """A replacement for stock's `pb.PBClientFactory`."""
 
     protocol: Any = Broker
     profile = DROPIN

@@ -131,7 +131,7 @@ class SessionBroker(Broker):
         perspective: object,
         objectID: object,
         message: str | bytes,
-        args: object,
+        args: tuple[Any, ...],
         kw: dict[str, Any],
     ) -> Any:
         """Send a call. Unlike stock's, never raises, has a deadline, and fails with the exception itself."""

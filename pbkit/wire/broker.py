@@ -23,7 +23,7 @@ from pbkit.wire import codec
 from pbkit.wire.calls import CallDeadlines
 from pbkit.wire.channel import Channel
 from pbkit.wire.compact import STOCK_TABLES, Few, Makers
-from pbkit.wire.connection import ConnectionPart
+from pbkit.wire.connection import ConnectionPart, References, Waiting
 from pbkit.wire.hello import Hello
 from pbkit.wire.inbound import Inbound
 from pbkit.wire.jelly.expressions import countLists
@@ -85,9 +85,9 @@ class EndedReferences(dict[int, tuple[SessionEnded, int]]):
         while len(self) > TOMBSTONES:
             del self[next(iter(self))]
 
-    def error(self, luid: int) -> SessionEnded:
+    def error(self, luid: object) -> SessionEnded:
         """Return a new exception to answer a call with."""
-        return self[luid][0].again()
+        return self[cast(int, luid)][0].again()
 
     def letGo(self, luid: int) -> bool:
         """Count one reference less; return True if it was the last."""
@@ -168,15 +168,15 @@ class Broker(Invoker):
     }
 
     if TYPE_CHECKING:
-        owners: MutableMapping[int, Channel]
-        callers: MutableMapping[int, ConnectionPart]
+        owners: MutableMapping[Any, Channel]
+        callers: MutableMapping[Any, ConnectionPart]
         cachers: MutableMapping[Any, Channel]
         _channels: MutableMapping[Channel, None]
         _tombstones: EndedReferences
         inbound: Inbound
         prelogin: PreloginState
 
-    def __init__(self, isClient: Any = 1, security: Any = globalSecurity) -> None:
+    def __init__(self, isClient: object = 1, security: object = globalSecurity) -> None:
         super().__init__()
         # Stock releases this list when the dialect is agreed on.
         self.connects: Any = []
@@ -252,7 +252,7 @@ class Broker(Invoker):
         self.prelogin.received(len(chunk))
         self.inbound.received(chunk)
 
-    def _selectDialect(self, dialect: Any) -> None:
+    def _selectDialect(self, dialect: object) -> None:
         """As stock's. From now on plain data bypasses jelly, unless the program has a say in what is plain."""
         self.vocabulary = dialect == b"pb"
         self.plain = type(self).expressionReceived is Broker.expressionReceived and allowsPlain(self.security)
@@ -288,7 +288,7 @@ class Broker(Invoker):
                 raise
             self.malformed(error)
 
-    def _agree(self, said: Any) -> None:
+    def _agree(self, said: object) -> None:
         """Receive the first message: the dialect that the client chose, or those that the server offers."""
         offered = said if self.isClient and isinstance(said, list) else [said]
         if self.profile.hideErrors and not any(each in self.knownDialects for each in offered):
@@ -297,7 +297,7 @@ class Broker(Invoker):
         else:
             self.callExpressionReceived(said)
 
-    def _plainReceived(self, message: bytes, call: Any) -> None:
+    def _plainReceived(self, message: bytes, call: tuple[Any, ...]) -> None:
         if call[0] == "message":
             _, requestID, objectID, name, answerRequired, args, kw = call
             if type(args) is list:
@@ -345,11 +345,11 @@ class Broker(Invoker):
         abort = getattr(self.transport, "abortConnection", None) or cast(Any, self.transport).loseConnection
         abort()
 
-    def sendEncoded(self, obj: Any) -> None:
+    def sendEncoded(self, obj: object) -> None:
         """As stock's."""
         self.outbound.write(codec.encode(obj, self.currentDialect == b"pb", banana.SIZE_LIMIT, self.prefixLimit))
 
-    def registerPageProducer(self, pager: Any) -> None:
+    def registerPageProducer(self, pager: object) -> None:
         """As stock's. The pagers of a connection share its one place as a producer of the transport."""
         self.pageProducers.append(pager)
         if len(self.pageProducers) == 1:
@@ -368,7 +368,7 @@ class Broker(Invoker):
         """How many log-ins this connection has, including those in progress."""
         return len(self._channels)
 
-    def channelEnded(self, channel: Channel, granted: Any, observed: Any, waiting: Any) -> None:
+    def channelEnded(self, channel: Channel, granted: References, observed: References, waiting: Waiting) -> None:
         """
         Forget a channel, and remember how it ended for calls on its references.
 
@@ -413,7 +413,7 @@ class Broker(Invoker):
             if self._root is not None and self._root.idle:
                 self._root = None
 
-    def _loginRoot(self) -> Any:
+    def _loginRoot(self) -> object:
         # The login root and all that a login needs take 1 KB. They are made when they are called, and released after
         # the login, because an idle session needs none of it.
         if self._root is None:
@@ -427,14 +427,14 @@ class Broker(Invoker):
         """Return whether this id was handed out by the connection itself, in no channel."""
         return luid in self.localObjects
 
-    def serves(self, expression: Any) -> bool:
+    def serves(self, expression: list[Any]) -> bool:
         """Return whether a call is on an object that exists. Any other call only answers whether this end is alive."""
         luid = expression[2] if len(expression) > 2 else None
         if type(luid) is int:
             return luid in self.owners or luid in self.localObjects
         return isinstance(luid, bytes) and (luid == LOGIN or luid in self.localObjects)
 
-    def localObjectForID(self, luid: Any) -> Any:
+    def localObjectForID(self, luid: object) -> object:
         """As stock's, and also finds the object for hellos and the login root, which are in no table."""
         # An id may also be a list, which cannot be looked up.
         found = super().localObjectForID(luid) if isinstance(luid, int | bytes | str) else None
@@ -467,7 +467,7 @@ class Broker(Invoker):
 
     # Messages.
 
-    def expressionReceived(self, sexp: Any) -> None:
+    def expressionReceived(self, sexp: object) -> None:
         """
         Serve one message, outside of any session until its target is known.
 
@@ -487,12 +487,18 @@ class Broker(Invoker):
         finally:
             current.reset(before)
 
-    def _ownerOf(self, luid: Any) -> Channel | None:
+    def _ownerOf(self, luid: object) -> Channel | None:
         # An id may also be a list or a text: then no channel owns it.
         return self.owners.get(luid) if type(luid) is int else None
 
     def proto_message(
-        self, requestID: Any, objectID: Any, message: Any, answerRequired: Any, netArgs: Any, netKw: Any
+        self,
+        requestID: object,
+        objectID: object,
+        message: object,
+        answerRequired: object,
+        netArgs: object,
+        netKw: object,
     ) -> None:
         """Serve a call on an object of this end."""
         owner = self._ownerOf(objectID)
@@ -504,7 +510,7 @@ class Broker(Invoker):
         else:
             super().proto_message(requestID, objectID, message, answerRequired, netArgs, netKw)
 
-    def noSuchObject(self, requestID: Any, objectID: Any, answerRequired: Any, rest: list[Any]) -> None:
+    def noSuchObject(self, requestID: object, objectID: object, answerRequired: object, rest: list[Any]) -> None:
         """
         Answer a call on an object that does not exist, or of a session that has ended.
 
@@ -517,7 +523,9 @@ class Broker(Invoker):
         # Otherwise the client would keep the references among the arguments for as long as it is connected.
         self.giveBack(rest)
 
-    def decline(self, error: SessionEnded, requestID: Any, answerRequired: Any, netArgs: Any, netKw: Any) -> None:
+    def decline(
+        self, error: SessionEnded, requestID: object, answerRequired: object, netArgs: object, netKw: object
+    ) -> None:
         """Answer a call with an error, unserved."""
         if answerRequired:
             self.sendError(error, requestID)
@@ -526,7 +534,13 @@ class Broker(Invoker):
         self.giveBack([b"list", *rest])
 
     def proto_cachemessage(
-        self, requestID: Any, objectID: Any, message: Any, answerRequired: Any, netArgs: Any, netKw: Any
+        self,
+        requestID: object,
+        objectID: object,
+        message: object,
+        answerRequired: object,
+        netArgs: object,
+        netKw: object,
     ) -> None:
         """Serve a change of a Cacheable of the other end."""
         owner = self.cachers.get(objectID) if type(objectID) is int else None
@@ -535,13 +549,13 @@ class Broker(Invoker):
         else:
             super().proto_cachemessage(requestID, objectID, message, answerRequired, netArgs, netKw)
 
-    def proto_uncache(self, objectID: Any) -> None:
+    def proto_uncache(self, objectID: object) -> None:
         """The other end no longer sends changes of a Cacheable."""
         if type(objectID) is int and objectID in self.locallyCachedObjects:
             self.cachers.pop(objectID, None)
             super().proto_uncache(objectID)
 
-    def proto_answer(self, requestID: Any, netResult: Any) -> None:
+    def proto_answer(self, requestID: object, netResult: object) -> None:
         """Receive an answer. One that is no longer waited for is dropped; stock closes the connection."""
         caller = self.callerOf(requestID)
         if caller is self:
@@ -551,13 +565,13 @@ class Broker(Invoker):
         else:
             self.giveBack(netResult)
 
-    def answerReceived(self, requestID: Any, value: Any) -> None:
+    def answerReceived(self, requestID: object, value: object) -> None:
         """Receive a plain answer, which is read already."""
         caller = self.callerOf(requestID)
         if caller is not None:
             caller.waitingForAnswers.pop(requestID).callback(value)
 
-    def proto_error(self, requestID: Any, fail: Any) -> None:
+    def proto_error(self, requestID: object, fail: object) -> None:
         """Receive an error. One that is no longer waited for is dropped; stock closes the connection."""
         caller = self.callerOf(requestID)
         if caller is self:
@@ -567,7 +581,7 @@ class Broker(Invoker):
         else:
             self.giveBack(fail)
 
-    def proto_decref(self, objectID: Any) -> None:
+    def proto_decref(self, objectID: object) -> None:
         """The other end dropped a reference. Unlike with stock, it may drop one that it does not have."""
         owner = self._ownerOf(objectID)
         if owner is not None:
@@ -578,7 +592,7 @@ class Broker(Invoker):
             super().proto_decref(objectID)
             self.atRest()
 
-    def proto_decache(self, objectID: Any) -> None:
+    def proto_decache(self, objectID: object) -> None:
         """The other end dropped a copy of a Cacheable."""
         owner = self._ownerOf(objectID)
         if owner is not None:
@@ -590,7 +604,7 @@ class Broker(Invoker):
         elif type(objectID) is int and objectID in self.remotelyCachedObjects:
             super().proto_decache(objectID)
 
-    def proto_didNotUnderstand(self, command: Any) -> None:
+    def proto_didNotUnderstand(self, command: object) -> None:
         """As stock's, but writes no more of the command into the log than the limits allow."""
         if self.peerLog.admits():
             text = command if isinstance(command, bytes) else str(command)
@@ -616,14 +630,14 @@ class Broker(Invoker):
     def _expired(self, requestID: int, timeout: float) -> None:
         self.callers[requestID].expired(requestID, timeout)
 
-    def callerOf(self, requestID: Any) -> ConnectionPart | None:
+    def callerOf(self, requestID: object) -> ConnectionPart | None:
         """Return the channel or connection that waits for an answer, or None. It does not wait any more then."""
         caller = self.callers.pop(requestID, None) if type(requestID) is int else None
         if self._deadlines is not None and not self.callers:
             self._deadlines.stop()
         return caller
 
-    def sendDecRef(self, objectID: Any) -> None:
+    def sendDecRef(self, objectID: object) -> None:
         """As stock's, from any thread: a reference may be collected in any, and only the reactor's may write."""
         reactor = getattr(self.transport, "reactor", None)
         if reactor is not None and threadable.ioThread not in (None, get_ident()):
@@ -633,19 +647,19 @@ class Broker(Invoker):
 
     # The end.
 
-    def notifyOnDisconnect(self, notifier: Any) -> None:
+    def notifyOnDisconnect(self, notifier: Callable[[], object]) -> None:
         """As stock's; called at once if the connection is lost already, where stock raises AttributeError."""
         if self.disconnects is None:
             notifier()
         else:
             super().notifyOnDisconnect(notifier)
 
-    def dontNotifyOnDisconnect(self, notifier: Any) -> None:
+    def dontNotifyOnDisconnect(self, notifier: Callable[[], object]) -> None:
         """As stock's, and harmless after the loss."""
         if self.disconnects is not None:
             super().dontNotifyOnDisconnect(notifier)
 
-    def connectionLost(self, reason: Any) -> None:  # type: ignore[override]
+    def connectionLost(self, reason: object) -> None:  # type: ignore[override]
         """As stock's. The channels end first, while the connection's own tables still exist."""
         self.disconnected = 1
         self.closed = True
@@ -667,5 +681,5 @@ class Broker(Invoker):
             self._peerLog.close()
 
 
-def _brokerOf(pager: Any) -> Any:
+def _brokerOf(pager: object) -> object:
     return getattr(getattr(pager, "collector", None), "broker", None)

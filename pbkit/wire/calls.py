@@ -5,8 +5,7 @@ What a connection and a channel need for calls: deadlines, and results that seve
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Container
-from typing import Any
+from collections.abc import Callable, Container, Coroutine
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -86,22 +85,22 @@ class _SharedResult:
 
     __slots__ = ("_done", "_outcome", "_source", "_waiting")
 
-    def __init__(self, source: Deferred[Any]) -> None:
+    def __init__(self, source: Deferred[object]) -> None:
         self._done = False
-        self._outcome: Any = None
+        self._outcome: object = None
         self._source = source
-        self._waiting: list[Deferred[Any]] = []
+        self._waiting: list[Deferred[object]] = []
         source.addBoth(self._fire)
 
-    def wait(self) -> Deferred[Any]:
-        waiting: Deferred[Any] = Deferred(lambda _: self._source.cancel())
+    def wait(self) -> Deferred[object]:
+        waiting: Deferred[object] = Deferred(lambda _: self._source.cancel())
         if self._done:
             _deliver(waiting, self._outcome)
         else:
             self._waiting.append(waiting)
         return waiting
 
-    def _fire(self, outcome: Any) -> Any:
+    def _fire(self, outcome: object) -> object:
         self._done, self._outcome = True, outcome
         waiting, self._waiting = self._waiting, []
         for each in waiting:
@@ -110,12 +109,12 @@ class _SharedResult:
         return None if isinstance(outcome, Failure) else outcome
 
 
-def _deliver(waiting: Deferred[Any], outcome: Any) -> None:
+def _deliver(waiting: Deferred[object], outcome: object) -> None:
     if not waiting.called:
         waiting.errback(outcome) if isinstance(outcome, Failure) else waiting.callback(outcome)
 
 
-def shared(result: Any) -> Deferred[Any]:
+def shared(result: Deferred[object] | Coroutine[Deferred[object], object, object]) -> Deferred[object]:
     """
     Return a new Deferred with the result of a Deferred or coroutine that a method returned.
 
@@ -132,13 +131,15 @@ def shared(result: Any) -> Deferred[Any]:
     return known.wait()
 
 
-def methodName(message: Any) -> str:
+def methodName(message: object) -> str:
     """
     Return the name of the method that a message calls.
 
     :raises NoSuchMethod: it is not text.
     """
     try:
-        return message if isinstance(message, str) else str(message, "utf-8")
-    except (TypeError, UnicodeDecodeError):
-        raise NoSuchMethod("no such method: the name of a method must be UTF-8 text") from None
+        if isinstance(message, str | bytes):
+            return message if isinstance(message, str) else message.decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    raise NoSuchMethod("no such method: the name of a method must be UTF-8 text")

@@ -12,9 +12,9 @@ The price: one object that was obtained through two log-ins has two ids, and its
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from inspect import iscoroutine
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -23,10 +23,10 @@ from twisted.spread import pb
 from zope.interface import implementer
 
 from pbkit.errors import Disconnected, Error, SessionEnded, TooManyReferences
-from pbkit.interfaces import IChannel, IPeer, current
+from pbkit.interfaces import IChannel, IPeer, ISession, current
 from pbkit.wire.compact import STOCK_TABLES, Few, Makers
 from pbkit.wire.connection import Connection
-from pbkit.wire.references import Invoker
+from pbkit.wire.references import Find, Invoker
 
 log = Logger()
 
@@ -46,7 +46,7 @@ class Channel(Invoker):
     tables: ClassVar[Makers] = {**STOCK_TABLES, "_serving": dict, "localObjects": Few, "luids": Few}
 
     if TYPE_CHECKING:
-        _serving: MutableMapping[Any, Any]
+        _serving: dict[object, object]
 
     _draining: tuple[SessionEnded, Callable[[], object]] | None = None
 
@@ -55,7 +55,7 @@ class Channel(Invoker):
         self.connection = connection
         if connection.disconnected:
             self.disconnected = connection.disconnected
-        self.session: Any = None
+        self.session: ISession | None = None
         self._granted = False
         # True once the client has dropped its last reference: then each answer may be the last of the session.
         self._unreferenced = False
@@ -72,17 +72,17 @@ class Channel(Invoker):
     # What belongs to the connection.
 
     @property
-    def factory(self) -> Any:  # type: ignore[override]
+    def factory(self) -> object:  # type: ignore[override]
         """The connection's."""
         return self.connection.factory
 
     @property
-    def security(self) -> Any:
+    def security(self) -> object:
         """The connection's."""
         return self.connection.security
 
     @property
-    def transport(self) -> Any:  # type: ignore[override]
+    def transport(self) -> object:  # type: ignore[override]
         """The connection's."""
         return self.connection.transport
 
@@ -90,7 +90,7 @@ class Channel(Invoker):
     def _pbkitPeer(self) -> IPeer:
         return self.connection.peer
 
-    def sendCall(self, *exp: Any) -> None:
+    def sendCall(self, *exp: object) -> None:
         """Send an expression on the connection."""
         self.connection.sendCall(*exp)
 
@@ -106,11 +106,11 @@ class Channel(Invoker):
         self.connection.owners[luid] = self
         return luid
 
-    def hasLocally(self, luid: Any, copy: Any = None) -> bool:
+    def hasLocally(self, luid: object, copy: object = None) -> bool:
         """As `Invoker.hasLocally`, for the whole connection."""
         return self.connection.hasLocally(luid, copy)
 
-    def cacheLocally(self, cid: Any, instance: Any) -> None:
+    def cacheLocally(self, cid: object, instance: object) -> None:
         """
         Keep a copy of a client's Cacheable.
 
@@ -119,17 +119,17 @@ class Channel(Invoker):
         self.connection.cachers[cid] = self
         self.connection.cacheLocally(cid, instance)
 
-    def cachedLocallyAs(self, cid: Any) -> Any:
+    def cachedLocallyAs(self, cid: object) -> object:
         """Return the copy of a client's Cacheable."""
         return self.connection.cachedLocallyAs(cid)
 
-    def registerPageProducer(self, pager: Any) -> None:
+    def registerPageProducer(self, pager: object) -> None:
         """Register a pager of stock's with the connection."""
         self.connection.registerPageProducer(pager)
 
     # The tables of this session.
 
-    def cacheKey(self, instance: Any, perspective: Any) -> Any:
+    def cacheKey(self, instance: pb.Cacheable, perspective: object) -> object:
         """Return the key of an object's copy. A session has one copy of each object, however it was obtained."""
         return instance.processUniqueID()
 
@@ -138,12 +138,12 @@ class Channel(Invoker):
         if self.localObjects or self.remotelyCachedObjects:
             super().refusing(name)
 
-    def ownObject(self, luid: Any) -> Any:
+    def ownObject(self, luid: object) -> object:
         """Return the object that this session was given under an id, or None."""
         local = self.localObjects.get(luid)
         return None if local is None else local.object
 
-    def localObjectForID(self, luid: Any) -> Any:
+    def localObjectForID(self, luid: object) -> object:
         """
         Return what ``["local", id]`` of the client stands for.
 
@@ -159,7 +159,7 @@ class Channel(Invoker):
             raise Error("a reference among the arguments was not given to this session, or no longer")
         return found
 
-    def cacheRemotely(self, instance: Any) -> Any:
+    def cacheRemotely(self, instance: pb.Cacheable) -> int:
         """As `Invoker.cacheRemotely`."""
         try:
             return super().cacheRemotely(instance)
@@ -186,8 +186,8 @@ class Channel(Invoker):
     # Calls in.
 
     def serialize(
-        self, object: Any, perspective: Any = None, method: Any = None, args: Any = None, kw: Any = None
-    ) -> Any:
+        self, object: object, perspective: object = None, method: object = None, args: object = None, kw: object = None
+    ) -> object:
         """
         As `Invoker.serialize`.
 
@@ -198,7 +198,7 @@ class Channel(Invoker):
             raise self.error.again()
         return super().serialize(object, perspective, method, args, kw)
 
-    def serializeLater(self, result: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
+    def serializeLater(self, result: object, perspective: object, method: object, args: object, kw: object) -> object:
         """Serialize the result of a Deferred, in this session."""
         if self.error is not None:
             # No caller waits any more, so no jelly hook is run and no reference is handed out.
@@ -209,7 +209,16 @@ class Channel(Invoker):
         finally:
             current.reset(before)
 
-    def serve(self, find: Any, requestID: Any, objectID: Any, message: Any, answer: Any, args: Any, kw: Any) -> None:
+    def serve(
+        self,
+        find: Find,
+        requestID: object,
+        objectID: object,
+        message: object,
+        answer: object,
+        args: object,
+        kw: object,
+    ) -> None:
         """Serve one call of the client on an object of this session."""
         if self._draining is not None:
             self.connection.decline(self._draining[0].again(), requestID, answer, args, kw)
@@ -229,7 +238,7 @@ class Channel(Invoker):
             self._serving.pop(key, None)
             self.checkReleased()
 
-    def _sendAnswer(self, netResult: Any, requestID: Any) -> None:
+    def _sendAnswer(self, netResult: object, requestID: object) -> None:
         key = requestID if type(requestID) is int else _key(requestID)
         if self._serving.pop(key, None) is not None:
             if type(netResult) is memoryview:
@@ -240,14 +249,14 @@ class Channel(Invoker):
             if self._unreferenced or self._draining is not None:
                 self.checkReleased()
 
-    def _sendError(self, fail: Any, requestID: Any) -> None:
+    def _sendError(self, fail: object, requestID: object) -> None:
         # The error that replaces an answer which could not be sent arrives when the call is no longer in `_serving`.
         self._serving.pop(_key(requestID), None)
         if self.error is None:
             super()._sendError(fail, requestID)
             self.checkReleased()
 
-    def _sendFailureOrError(self, fail: Failure, requestID: Any) -> None:
+    def _sendFailureOrError(self, fail: Failure, requestID: object) -> None:
         if _key(requestID) in self._serving:
             super()._sendFailureOrError(fail, requestID)
         elif not fail.check(pb.Error, pb.PBConnectionLost):
@@ -259,12 +268,12 @@ class Channel(Invoker):
         """Return how the session ended, or None."""
         return None if self.error is None else self.error.again()
 
-    def sendDecRef(self, objectID: Any) -> None:
+    def sendDecRef(self, objectID: object) -> None:
         """Release a reference to an object of the client, also after the end: the client keeps it until then."""
         if not self.connection.disconnected:
             self.connection.sendDecRef(objectID)
 
-    def decCacheRef(self, objectID: Any) -> None:
+    def decCacheRef(self, objectID: object) -> None:
         """Release a copy of a Cacheable of the client."""
         if not self.connection.disconnected:
             self.connection.decCacheRef(objectID)
@@ -286,7 +295,7 @@ class Channel(Invoker):
             self._draining = (error, idle)
             self.checkReleased()
 
-    def grant(self, avatar: Any) -> Any:
+    def grant(self, avatar: object) -> object:
         """
         Return the jelly of a reference to an avatar: what a login gives to the client.
 
@@ -305,7 +314,7 @@ class Channel(Invoker):
         super().takeBack(luids)
         self.checkReleased()
 
-    def proto_decref(self, objectID: Any) -> None:
+    def proto_decref(self, objectID: object) -> None:
         """The client dropped a reference, perhaps its last."""
         if objectID in self.localObjects:
             super().proto_decref(objectID)
@@ -314,7 +323,7 @@ class Channel(Invoker):
                 self.connection.owners.pop(objectID, None)
             self.checkReleased()
 
-    def proto_decache(self, objectID: Any) -> None:
+    def proto_decache(self, objectID: object) -> None:
         """The client dropped a copy of a Cacheable, perhaps its last."""
         super().proto_decache(objectID)
         self.checkReleased()
@@ -349,7 +358,7 @@ class Channel(Invoker):
             self.error = error
             self._finish(lambda: Failure(error.again()))
 
-    def connectionLost(self, reason: Any) -> None:  # type: ignore[override]
+    def connectionLost(self, reason: object) -> None:  # type: ignore[override]
         """End this channel, because the connection is lost."""
         self.disconnected = 1
         if self.error is None:
@@ -392,14 +401,14 @@ class SharedTables:
     :param connection: the connection whose tables it shares.
     """
 
-    session: Any = None
+    session: ISession | None = None
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.unserialize = connection.unserialize
-        self._avatar: Any = None
+        self._avatar: pb.Referenceable | None = None
 
-    def grant(self, avatar: Any) -> Any:
+    def grant(self, avatar: pb.Referenceable) -> object:
         """As `Channel.grant`."""
         jelly = self.connection.serialize(avatar)
         self._avatar = avatar
@@ -413,6 +422,7 @@ class SharedTables:
             stop()
             f()
 
+        assert self._avatar is not None, "nothing was granted"
         self.connection.onDropped(self._avatar, released)
 
     def end(self, error: SessionEnded) -> None:
@@ -423,6 +433,6 @@ def _nothing() -> None:
     """The callback of a drain whose own callback has been called."""
 
 
-def _key(requestID: Any) -> Any:
+def _key(requestID: object) -> int | bytes | str:
     """Return what a request id is looked up by. The client chooses it, and may send a list."""
     return requestID if isinstance(requestID, (int, bytes, str)) else repr(requestID)

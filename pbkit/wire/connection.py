@@ -8,7 +8,7 @@ run one way: no part imports the broker.
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -19,6 +19,15 @@ from pbkit.interfaces import IPeer
 from pbkit.wire.jelly.registry import Registry
 from pbkit.wire.peerlog import PeerLog
 from pbkit.wire.profile import Calls, Limits, Profile
+
+#: A transport of Twisted's. Transports differ in what they have beside `ITransport`, so each use says what it needs.
+Transport: TypeAlias = Any
+
+#: A table of references, by id.
+References: TypeAlias = MutableMapping[Any, pb.Local]
+
+#: The calls that wait for an answer, by request id.
+Waiting: TypeAlias = MutableMapping[Any, Deferred[Any]]
 
 
 class InboundPart(Protocol):
@@ -37,7 +46,7 @@ class InboundPart(Protocol):
     def began(self) -> int:
         """Count a call whose Deferred has not fired; return its weight."""
 
-    def done(self, result: Any, weighs: int) -> Any:
+    def done(self, result: object, weighs: int) -> object:
         """Stop counting that call; return the result unchanged."""
 
 
@@ -83,7 +92,7 @@ class ConnectionPart(Protocol):
     :ivar waitingForAnswers: the calls made through it that have no answer yet, by request id.
     """
 
-    waitingForAnswers: MutableMapping[int, Deferred[Any]]
+    waitingForAnswers: Waiting
 
     @property
     def connection(self) -> Connection: ...
@@ -94,10 +103,10 @@ class ConnectionPart(Protocol):
     def expired(self, requestID: int, timeout: float) -> None:
         """Fail a call whose deadline has passed."""
 
-    def proto_answer(self, requestID: Any, netResult: Any) -> None:
+    def proto_answer(self, requestID: object, netResult: object) -> None:
         """Receive the answer to a call."""
 
-    def proto_error(self, requestID: Any, fail: Any) -> None:
+    def proto_error(self, requestID: object, fail: object) -> None:
         """Receive the error that a call failed with."""
 
 
@@ -118,8 +127,8 @@ class Connection(Protocol):
     message: bytes
     answering: Any
     closed: bool
-    owners: MutableMapping[int, Any]
-    callers: MutableMapping[int, Any]
+    owners: MutableMapping[Any, Any]
+    callers: MutableMapping[Any, Any]
     cachers: MutableMapping[Any, Any]
     disconnected: Any
     currentLocalID: int
@@ -141,13 +150,13 @@ class Connection(Protocol):
     def prefixLimit(self) -> int: ...
 
     @property
-    def security(self) -> Any: ...
+    def security(self) -> object: ...
 
     @property
     def factory(self) -> Any: ...
 
     @property
-    def transport(self) -> Any: ...
+    def transport(self) -> Transport: ...
 
     @property
     def peer(self) -> IPeer: ...
@@ -175,10 +184,10 @@ class Connection(Protocol):
     def messageReceived(self, message: bytes) -> None:
         """Serve one message."""
 
-    def answerReceived(self, requestID: Any, value: Any) -> None:
+    def answerReceived(self, requestID: object, value: object) -> None:
         """Receive a plain answer."""
 
-    def serves(self, expression: Any) -> bool:
+    def serves(self, expression: list[Any]) -> bool:
         """Return whether a call is on an object that exists."""
 
     def hasOwn(self, luid: int) -> bool:
@@ -187,10 +196,12 @@ class Connection(Protocol):
     def applyLimits(self, limits: Limits, calls: Calls) -> None:
         """Apply other limits from now on."""
 
-    def noSuchObject(self, requestID: Any, objectID: Any, answerRequired: Any, rest: list[Any]) -> None:
+    def noSuchObject(self, requestID: object, objectID: object, answerRequired: object, rest: list[Any]) -> None:
         """Answer a call on an object that does not exist."""
 
-    def decline(self, error: SessionEnded, requestID: Any, answerRequired: Any, netArgs: Any, netKw: Any) -> None:
+    def decline(
+        self, error: SessionEnded, requestID: object, answerRequired: object, netArgs: object, netKw: object
+    ) -> None:
         """Answer a call with an error, unserved."""
 
     def malformed(self, error: Exception) -> None:
@@ -208,45 +219,45 @@ class Connection(Protocol):
 
     def newRequestID(self) -> int: ...
 
-    def sendCall(self, *exp: Any) -> None: ...
+    def sendCall(self, *exp: object) -> None: ...
 
-    def sendError(self, error: Exception, requestID: Any) -> None:
+    def sendError(self, error: Exception, requestID: object) -> None:
         """Answer a call with an error."""
 
-    def sendDecRef(self, objectID: Any) -> None: ...
+    def sendDecRef(self, objectID: object) -> None: ...
 
-    def decCacheRef(self, objectID: Any) -> None: ...
+    def decCacheRef(self, objectID: object) -> None: ...
 
-    def giveBack(self, sexp: Any) -> None:
+    def giveBack(self, sexp: object) -> None:
         """Let the other end forget the references in an expression that is not read."""
 
-    def localObjectForID(self, luid: Any) -> Any: ...
+    def localObjectForID(self, luid: object) -> object: ...
 
-    def cacheLocally(self, cid: Any, instance: Any) -> None: ...
+    def cacheLocally(self, cid: object, instance: object) -> None: ...
 
-    def cachedLocallyAs(self, cid: Any) -> Any: ...
+    def cachedLocallyAs(self, cid: object) -> object: ...
 
-    def hasLocally(self, luid: Any, copy: Any = None) -> bool:
+    def hasLocally(self, luid: object, copy: object = None) -> bool:
         """Return whether there is a copy of a Cacheable of the other end under this id."""
 
-    def registerPageProducer(self, pager: Any) -> None: ...
+    def registerPageProducer(self, pager: object) -> None: ...
 
-    def callerOf(self, requestID: Any) -> ConnectionPart | None:
+    def callerOf(self, requestID: object) -> ConnectionPart | None:
         """Return who waits for an answer, and stop waiting."""
 
     def setDeadline(self, requestID: int, timeout: float) -> None:
         """Fail a call unless it is answered within so many seconds."""
 
-    def channelEnded(self, channel: Any, granted: Any, observed: Any, waiting: Any) -> None:
+    def channelEnded(self, channel: Any, granted: References, observed: References, waiting: Waiting) -> None:
         """Forget a channel, and remember how it ended for calls on its references."""
 
     # For log-ins that share the tables of the connection.
 
     def serialize(
-        self, object: Any, perspective: Any = None, method: Any = None, args: Any = None, kw: Any = None
-    ) -> Any: ...
+        self, object: object, perspective: object = None, method: object = None, args: object = None, kw: object = None
+    ) -> object: ...
 
-    def unserialize(self, sexp: Any, perspective: Any = None) -> Any: ...
+    def unserialize(self, sexp: object, perspective: object = None) -> Any: ...
 
     def onDropped(self, object: pb.Referenceable, f: Callable[[], object]) -> None:
         """Call `f` when the other end has dropped its last reference to an object."""

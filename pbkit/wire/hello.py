@@ -1,9 +1,9 @@
 """
-What pbkit peers say to one another beside stock PB.
+What pbkit peers tell each other that stock PB has no way to say.
 
-It goes through a local object named ``pbkit``, on which ``hello(features)`` is called. A stock peer has none, answers
-"Invalid Object ID" without a line in its log, and that is the answer. The features go as JSON in one string: before
-login there is room for few items in a message, and nothing of it is unjellied.
+A peer calls ``hello(features)`` on the other end's object named ``pbkit``. A stock peer has no such object and answers
+"Invalid Object ID", without a line in its log; that is its answer. The features are sent as JSON in one string, because
+before login a message may have few items, and nothing in it is unjellied.
 """
 
 from __future__ import annotations
@@ -23,39 +23,44 @@ __all__ = ["ENTRIES", "FEATURES", "LENGTH", "PROGRAM", "Hello", "checked", "sayH
 
 #: What this end declares.
 FEATURES = {"pbkit": 1}
-_DECLARED: Any = jelly(FEATURES)
-#: Under this key a client says which running program it is, so that it may take the place of its own dead connection.
+_DECLARED: object = jelly(FEATURES)
+#: The key under which a client names its running program, so that a new connection of it may replace its dead one.
 PROGRAM = "program"
 
 
-class _Declares(Protocol):
+class _Declared(Protocol):
     hello: dict[str, Any]
 
 
 class Hello(pb.Referenceable):
-    """Takes down what the other end declares, and answers with what this end does."""
+    """
+    The object that receives hellos: stores what the other end declares, and answers with what this end does.
 
-    def __init__(self, peer: _Declares) -> None:
+    :param peer: where it is stored.
+    """
+
+    def __init__(self, peer: _Declared) -> None:
         self._peer = peer
 
-    def remoteMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
-        """Serve ``hello(features)``, whose argument is read by hand: whoever calls may be a stranger."""
+    def remoteMessageReceived(self, broker: Any, message: str, args: object, kw: object) -> object:
+        """Serve ``hello(features)``. The argument is read by hand, because the caller may not have logged in."""
         if message != "hello" or not isinstance(args, list) or len(args) != 2 or not isinstance(args[1], bytes):
-            connection = broker.connection
-            connection.giveBack([b"list", args, kw])
-            raise NoSuchMethod("it is called as hello(features), a dict in JSON, as bytes")
+            broker.connection.giveBack([b"list", args, kw])
+            raise NoSuchMethod("expected hello(features), with features as a JSON object in bytes")
         try:
             features = json.loads(args[1])
         except (ValueError, RecursionError):
-            raise Error("hello takes a dict in JSON") from None
+            raise Error("invalid features: expected a JSON object") from None
         self.hello(features)
         return _DECLARED
 
     def hello(self, features: object) -> dict[str, Any]:
         """
+        Store what the other end declares.
+
         :param features: a small dict of str to plain values.
-        :return: the same of this end.
-        :raises Error: it is not that; what was declared before stays.
+        :return: what this end declares.
+        :raises Error: `features` is not such a dict; what was declared before stays.
         """
         self._peer.hello = checked(features)
         return FEATURES
@@ -63,9 +68,9 @@ class Hello(pb.Referenceable):
 
 def sayHello(broker: pb.Broker, features: dict[str, Any]) -> Deferred[dict[str, Any]]:
     """
-    Declare something of this end to the other.
+    Declare features of this end to the other end.
 
-    :return: a Deferred of what the other end declares of itself: {} if it is a stock peer. Never fails.
+    :return: a Deferred of what the other end declares: {} if it is a stock peer. It never fails.
     """
     declared = checked(features)
     answer: Deferred[Any]

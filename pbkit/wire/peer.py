@@ -120,7 +120,7 @@ class Peer:
         return not self._broker.disconnected
 
     @property
-    def address(self) -> Any:
+    def address(self) -> object:
         """As `IPeer.address`."""
         return addressOf(self._broker)
 
@@ -348,7 +348,7 @@ def _nothing() -> None:
 # Functions, because the monitor asks them of connections that have no `Peer`: those without a login.
 
 
-def addressOf(broker: Any) -> Any:
+def addressOf(broker: Any) -> object:
     """As `Peer.address`."""
     getPeer = getattr(broker.transport, "getPeer", None)
     return None if getPeer is None else getPeer()
@@ -367,7 +367,7 @@ def ping(broker: Any, timeout: float) -> Deferred[bool]:
     return _ask(broker, PING, "ping", (), timeout)
 
 
-def _ask(broker: Any, luid: Any, method: str, args: tuple[Any, ...], timeout: float) -> Deferred[bool]:
+def _ask(broker: Any, luid: object, method: str, args: tuple[Any, ...], timeout: float) -> Deferred[bool]:
     """Call an object of the other end on the connection itself. Any answer counts, also an error."""
     answer: Deferred[Any]
     # Its deadline is kept below, for both kinds of broker.
@@ -380,7 +380,7 @@ def _ask(broker: Any, luid: Any, method: str, args: tuple[Any, ...], timeout: fl
     answer.addBoth(lambda result: None if asked.called else asked.callback(not broker.disconnected))
     clock = clockOf(broker)
 
-    def silent(result: Any, timeout: float) -> bool:
+    def silent(result: object, timeout: float) -> bool:
         # On this the connection forgets the call. Stock's keeps it until it is lost.
         answer.cancel()
         return False

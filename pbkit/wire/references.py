@@ -5,10 +5,10 @@ The tables of references, and the calls that go through them: what a connection 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import iscoroutine
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
@@ -21,7 +21,7 @@ from pbkit.errors import BadArguments, CallTimedOut, CannotSend, Error, Internal
 from pbkit.wire import codec
 from pbkit.wire.calls import methodName, shared
 from pbkit.wire.compact import STOCK_TABLES, Makers, makeTable
-from pbkit.wire.connection import Connection
+from pbkit.wire.connection import Connection, References, Waiting
 from pbkit.wire.jelly.expressions import handles
 from pbkit.wire.jelly.failures import receivedFailure
 from pbkit.wire.jelly.jellier import CacheObserver, Jellier
@@ -32,6 +32,9 @@ CUT = 1000
 
 #: How stock makes jelly of an object that is sent by reference.
 _BY_REFERENCE: Any = pb.Referenceable.jellyFor
+
+#: Finds the object that a call is on, by the id that was sent.
+Find: TypeAlias = Callable[[Any], object]
 
 log = Logger()
 
@@ -70,8 +73,8 @@ class Invoker(pb.Broker):
 
     if TYPE_CHECKING:
         connection: Connection
-        localObjects: MutableMapping[Any, Any]  # type: ignore[assignment]
-        waitingForAnswers: MutableMapping[int, Deferred[Any]]  # type: ignore[assignment]
+        localObjects: References  # type: ignore[assignment]
+        waitingForAnswers: Waiting  # type: ignore[assignment]
         luids: Any
         remotelyCachedObjects: Any
         remotelyCachedLUIDs: Any
@@ -80,7 +83,7 @@ class Invoker(pb.Broker):
         _localCleanup: Any
     else:
 
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, name: str) -> object:
             return makeTable(self, name, self.tables)
 
     disconnected: Any = 0
@@ -107,18 +110,18 @@ class Invoker(pb.Broker):
     # Objects to jelly.
 
     def serialize(
-        self, object: Any, perspective: Any = None, method: Any = None, args: Any = None, kw: Any = None
+        self, object: object, perspective: object = None, method: object = None, args: object = None, kw: object = None
     ) -> Any:
         """As stock's, and also for coroutines and for a Deferred that several callers wait for."""
         if isinstance(object, Deferred) or iscoroutine(object):
             return shared(object).addCallback(self.serializeLater, perspective, method, args, kw)
         return self.jellied(object, perspective, method, args, kw)
 
-    def serializeLater(self, result: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
+    def serializeLater(self, result: object, perspective: object, method: object, args: object, kw: object) -> object:
         """Serialize the result of a Deferred."""
         return self.serialize(result, perspective, method, args, kw)
 
-    def jellied(self, object: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
+    def jellied(self, object: object, perspective: object, method: object, args: object, kw: object) -> object:
         """
         Make jelly of an object that is no Deferred. If that fails half way, take back all references made for it.
 
@@ -129,7 +132,7 @@ class Invoker(pb.Broker):
             # made there is nothing to take back.
             outer, self.minted = self.minted, None
             try:
-                return b"remote", self.registerReference(object)
+                return b"remote", self.registerReference(cast(pb.Referenceable, object))
             finally:
                 self.minted = outer
         # Stock resets these to None, so a call from inside a getStateToCopyFor would lose the perspective.
@@ -152,14 +155,14 @@ class Invoker(pb.Broker):
         finally:
             self.serializingPerspective, self.jellyMethod, self.jellyArgs, self.jellyKw, self.minted = around
 
-    def _logNoAnswer(self, method: Any, why: str) -> None:
+    def _logNoAnswer(self, method: object, why: str) -> None:
         peerLog = self.connection.peerLog
         if peerLog.admits():
             # As text, because a log observer that keeps events would keep the method's object, and all it refers to.
             name, why = str(fullyQualifiedName(getattr(method, "__func__", method))), peerLog.escaped(why)
             log.warn("{method} gave {peer} no answer: {why}", method=name, peer=str(self.connection.peer), why=why)
 
-    def registerReference(self, object: Any) -> Any:
+    def registerReference(self, object: pb.Serializable) -> object:
         """
         As stock's, with the profile's limit. Over stock's limit the connection is lost, with all its sessions.
 
@@ -182,7 +185,7 @@ class Invoker(pb.Broker):
         self._mint(luid)
         return luid
 
-    def _mint(self, luid: Any) -> None:
+    def _mint(self, luid: int) -> None:
         if self.minted is not None:
             self.minted.append(luid)
 
@@ -204,7 +207,7 @@ class Invoker(pb.Broker):
 
     # Jelly to objects.
 
-    def unserialize(self, sexp: Any, perspective: Any = None) -> Any:
+    def unserialize(self, sexp: object, perspective: object = None) -> Any:
         """
         As stock's. If it fails, the references in the expression are given back to the other end. Anything but a list
         is a value already.
@@ -240,7 +243,7 @@ class Invoker(pb.Broker):
             listed=listed,
         )
 
-    def giveBack(self, sexp: Any) -> None:
+    def giveBack(self, sexp: object) -> None:
         """Let the other end forget the references in an expression that is not read."""
         self._returned(*handles(sexp))
 
@@ -253,7 +256,7 @@ class Invoker(pb.Broker):
 
     # Cacheables: one copy for each client that looks at an object, and each copy ends once.
 
-    def cacheLocally(self, cid: Any, instance: Any) -> None:
+    def cacheLocally(self, cid: object, instance: object) -> None:
         """
         As stock's, with the profile's limit.
 
@@ -264,7 +267,7 @@ class Invoker(pb.Broker):
             raise Error(f"more than {most} copies of Cacheables are kept here for this connection")
         super().cacheLocally(cid, instance)
 
-    def hasLocally(self, luid: Any, copy: Any = None) -> bool:
+    def hasLocally(self, luid: object, copy: object = None) -> bool:
         """
         Return whether there is a copy of a Cacheable of the other end under this id.
 
@@ -273,7 +276,7 @@ class Invoker(pb.Broker):
         found = self.locallyCachedObjects.get(luid)
         return found is not None and (copy is None or found is copy)
 
-    def cacheKey(self, instance: Any, perspective: Any) -> Any:
+    def cacheKey(self, instance: pb.Cacheable, perspective: object) -> object:
         """
         Return the key of the copy of an object in `remotelyCachedLUIDs`.
 
@@ -281,11 +284,11 @@ class Invoker(pb.Broker):
         """
         return instance.processUniqueID(), id(perspective)
 
-    def cachedFor(self, instance: Any, perspective: Any) -> Any:
+    def cachedFor(self, instance: pb.Cacheable, perspective: object) -> int | None:
         """Return the id of the copy of an object that a user has, or None."""
         return (self.remotelyCachedLUIDs or {}).get(self.cacheKey(instance, perspective))
 
-    def cachedRemotelyAs(self, instance: Any, incref: Any = 0) -> Any:
+    def cachedRemotelyAs(self, instance: pb.Cacheable, incref: object = 0) -> int | None:
         """As stock's, for the user that the message under construction is for."""
         luid = self.cachedFor(instance, self.serializingPerspective)
         if incref and luid is not None:
@@ -296,12 +299,12 @@ class Invoker(pb.Broker):
             self._mint(luid)
         return luid
 
-    def cacheRemotely(self, instance: Any) -> Any:
+    def cacheRemotely(self, instance: pb.Cacheable) -> int:
         """As stock's, for the user that the message under construction is for, with the limit for references."""
         most = self.connection.profile.calls.references
         if most is not None and len(self.localObjects) + len(self.remotelyCachedObjects) >= most:
             raise self.full(most)
-        luid = super().cacheRemotely(instance)
+        luid: int = super().cacheRemotely(instance)
         key = self.cacheKey(instance, self.serializingPerspective)
         self.remotelyCachedLUIDs[key] = self.remotelyCachedLUIDs.pop(instance.processUniqueID())
         local = self.remotelyCachedObjects[luid]
@@ -352,13 +355,13 @@ class Invoker(pb.Broker):
 
     def _recvMessage(
         self,
-        findObjMethod: Any,
-        requestID: Any,
-        objectID: Any,
-        message: Any,
-        answerRequired: Any,
-        netArgs: Any,
-        netKw: Any,
+        findObjMethod: Find,
+        requestID: object,
+        objectID: object,
+        message: object,
+        answerRequired: object,
+        netArgs: object,
+        netKw: object,
     ) -> None:
         """Serve a call. Unlike stock's, tells the caller nothing about exceptions that are no `pb.Error`."""
         try:
@@ -382,11 +385,11 @@ class Invoker(pb.Broker):
         elif answerRequired:
             self._sendAnswer(result, requestID)
 
-    def _served(self, netResult: Any, requestID: Any, answerRequired: Any) -> None:
+    def _served(self, netResult: object, requestID: object, answerRequired: object) -> None:
         if answerRequired:
             self._sendAnswer(netResult, requestID)
 
-    def _notServed(self, failure: Failure, requestID: Any, answerRequired: Any) -> None:
+    def _notServed(self, failure: Failure, requestID: object, answerRequired: object) -> None:
         if isinstance(failure.value, BadArguments | NoSuchMethod) and not self.connection.profile.hideErrors:
             # In drop-in use the caller and the log get what they get from stock.
             stock = pb.NoSuchMethod if isinstance(failure.value, NoSuchMethod) else TypeError
@@ -397,7 +400,7 @@ class Invoker(pb.Broker):
         elif not failure.check(pb.Error, pb.PBConnectionLost):
             self.connection.peerLog.failure(log, "a call that wants no answer failed", failure)
 
-    def answered(self, result: Any, perspective: Any, method: Any, args: Any, kw: Any) -> Any:
+    def answered(self, result: object, perspective: object, method: object, args: object, kw: object) -> object:
         """
         Return what a method has returned at once, in the form that `_sendAnswer` takes.
 
@@ -415,7 +418,7 @@ class Invoker(pb.Broker):
         expression = codec.decode(self.connection.message, self.connection.vocabulary)
         return expression[5], expression[6]
 
-    def _sendAnswer(self, netResult: Any, requestID: Any) -> None:
+    def _sendAnswer(self, netResult: object, requestID: object) -> None:
         """As stock's. If the answer cannot be sent the caller gets an error; stock's caller waits forever."""
         try:
             if type(netResult) is memoryview:
@@ -428,7 +431,7 @@ class Invoker(pb.Broker):
             # Last, because these may have been the last references of the session, which then ends.
             self.takeBack(sum(handles(netResult), []))
 
-    def _sendFailure(self, fail: Failure, requestID: Any) -> None:
+    def _sendFailure(self, fail: Failure, requestID: object) -> None:
         """Answer an exception that is no `pb.Error` with an error id, and log it under that id; in drop-in as stock."""
         peerLog = self.connection.peerLog
         if not self.connection.profile.hideErrors:
@@ -444,7 +447,7 @@ class Invoker(pb.Broker):
         peerLog.failure(log, "a call failed: internal error {number}", fail, number=number)
         self._sendError(Failure(InternalError(f"internal error {number}")), requestID)
 
-    def _sendError(self, fail: Any, requestID: Any) -> None:
+    def _sendError(self, fail: object, requestID: object) -> None:
         """As stock's, but an error that is too large is cut."""
         try:
             super()._sendError(fail, requestID)
@@ -453,7 +456,7 @@ class Invoker(pb.Broker):
             kept = f"{safe_str(value):.{CUT}} ({type(value).__name__}; it cannot be sent whole: {safe_str(error):.100})"
             super()._sendError(Failure(Error(kept)), requestID)
 
-    def sendError(self, error: Exception, requestID: Any) -> None:
+    def sendError(self, error: Exception, requestID: object) -> None:
         """Answer a call with an error of pbkit's own, which is not logged."""
         self._sendError(pb.CopyableFailure(error), requestID)
 
@@ -463,7 +466,15 @@ class Invoker(pb.Broker):
         """Return why no call can be made any more, or None."""
         raise NotImplementedError
 
-    def _sendMessage(self, prefix: Any, perspective: Any, objectID: Any, message: Any, args: Any, kw: Any) -> Any:
+    def _sendMessage(
+        self,
+        prefix: bytes,
+        perspective: object,
+        objectID: object,
+        message: str | bytes,
+        args: tuple[Any, ...],
+        kw: dict[str, Any],
+    ) -> Deferred[Any] | None:
         """
         As stock's, but never raises, and each Deferred fires. A call that cannot be sent leaves nothing in the tables.
 
@@ -512,7 +523,7 @@ class Invoker(pb.Broker):
                 answer.addCallbacks(callback or _same, errback)
         return answer
 
-    def _forget(self, requestID: Any) -> Deferred[Any] | None:
+    def _forget(self, requestID: int) -> Deferred[Any] | None:
         """Stop waiting for an answer. It may still arrive, and is dropped then."""
         self.connection.callerOf(requestID)
         return self.waitingForAnswers.pop(requestID, None) if self.waitingForAnswers else None
@@ -526,7 +537,7 @@ class Invoker(pb.Broker):
         if answer is not None:
             answer.errback(Failure(CallTimedOut(f"no answer within {timeout:g} s")))
 
-    def proto_answer(self, requestID: Any, netResult: Any) -> None:
+    def proto_answer(self, requestID: object, netResult: object) -> None:
         """Receive an answer that is waited for. If it cannot be read the Deferred fails; stock's never fires."""
         answer = self.waitingForAnswers.pop(requestID)
         try:
@@ -536,7 +547,7 @@ class Invoker(pb.Broker):
         else:
             answer.callback(result)
 
-    def proto_error(self, requestID: Any, fail: Any) -> None:
+    def proto_error(self, requestID: object, fail: object) -> None:
         """Receive the error of a call that is waited for."""
         answer = self.waitingForAnswers.pop(requestID)
         try:
@@ -550,7 +561,7 @@ class Invoker(pb.Broker):
 
     # The end.
 
-    def connectionLost(self, reason: Any) -> None:  # type: ignore[override]
+    def connectionLost(self, reason: object) -> None:  # type: ignore[override]
         """As stock's, but gives a Cacheable the observer that it knows."""
         self.disconnected = 1
         observed, self.remotelyCachedObjects = self.remotelyCachedObjects, {}
@@ -566,5 +577,5 @@ class Invoker(pb.Broker):
             self.connection.peerLog.failure(log, "a callback for the end of a channel raised")
 
 
-def _same(result: Any) -> Any:
+def _same(result: object) -> object:
     return result
