@@ -5,7 +5,7 @@ One login at the server: from credentials to a session, or to a refusal.
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
+from copy import copy as copyOf
 from typing import Any
 
 from twisted.cred.portal import IRealm, Portal
@@ -67,9 +67,10 @@ class LoginFlow:
             arguments.letGo(self.connection)
             refusal = Failure(self.refuse(TooManySessions(f"this connection has {most} of {most} log-ins")))
             return fail(refusal) if attempt is None else attempt.refused(refusal)
-        ownChannel = self.forSessions or self.profile.ownChannels
+        forSessions = self.forSessions
+        ownChannel = forSessions or self.profile.ownChannels
         channel = self.connection.openChannel() if ownChannel else SharedTables(self.connection)
-        return Login(self, channel, attempt).proceed(arguments, mechanism)
+        return Login(self, channel, attempt, forSessions).proceed(arguments, mechanism)
 
     def refuse(self, refusal: LoginRefused, counted: bool = False) -> LoginRefused:
         """
@@ -103,15 +104,24 @@ class Login:
     :param flow: the logins of the connection.
     :param channel: the channel of the session to be.
     :param attempt: is told whether the credentials were right; None for a guest.
+    :param forSessions: whether the realm takes this in place of the mind.
     """
 
-    def __init__(self, flow: LoginFlow, channel: Channel | SharedTables, attempt: LoginAttempt | None) -> None:
+    def __init__(
+        self,
+        flow: LoginFlow,
+        channel: Channel | SharedTables,
+        attempt: LoginAttempt | None = None,
+        forSessions: bool = True,
+    ) -> None:
         self.reference: Any = None
         self.channel = channel
         self.peer: IPeer = flow.connection.peer
         self.reachedRealm = False
         self._flow = flow
+        self._prelogin = flow.connection.prelogin
         self._attempt = attempt
+        self._forSessions = forSessions
         self._accepted = False
 
     @property
@@ -141,7 +151,7 @@ class Login:
             checked = self.check(self.credentials(arguments, mechanism))
         except Exception:
             checked = fail(Failure())
-        return checked.addBoth(self._rested).addCallback(self.grant).addErrback(self._failed)
+        return checked.addCallbacks(self._succeeded, self._failed)
 
     def credentials(self, arguments: LoginArguments | StockArguments, mechanism: Callable[[Any], Any]) -> Any:
         """Read the response and the mind, and make credentials of the response."""
@@ -151,9 +161,9 @@ class Login:
     def check(self, credentials: Any) -> Deferred[Any]:
         """Have the portal check the credentials; if they are right it asks the realm for a session."""
         flow = self._flow
-        portal = copy(flow.portal)
+        portal = _copy(flow.portal)
         portal.realm = CheckedRealm(flow.portal.realm, self.accepted)
-        mind = self if flow.forSessions else self.reference
+        mind = self if self._forSessions else self.reference
         login: Callable[..., Any] = portal.login
         return maybeDeferred(login, credentials, mind, pb.IPerspective)
 
@@ -198,24 +208,36 @@ class Login:
         connection.atRest()
         return jelly
 
-    @property
-    def _prelogin(self) -> PreloginState:
-        return self._flow.connection.prelogin
-
-    def _rested(self, result: Any) -> Any:
+    def _succeeded(self, result: tuple[Any, Any, Callable[[], object]]) -> Any:
         self._prelogin.rested()
-        return result
+        try:
+            return self.grant(result)
+        except Exception:
+            return self._refused(Failure())
 
     def _failed(self, failure: Failure) -> Failure | Deferred[Any]:
+        self._prelogin.rested()
+        return self._refused(failure)
+
+    def _refused(self, failure: Failure) -> Failure | Deferred[Any]:
         if self._accepted:
             self._prelogin.leave()
         self.channel.end(SessionEnded("the login failed"))
         flow = self._flow
-        if flow.profile.convertRefusals or flow.forSessions:
+        if flow.profile.convertRefusals or self._forSessions:
             refusal = flow.refuse(refusalFor(failure, self.peer), self.reachedRealm)
             # The traceback would keep the objects of the login alive for as long as the answer waits.
             failure = Failure(refusal.with_traceback(None))
         return failure if self._attempt is None else self._attempt.refused(failure)
+
+
+def _copy(portal: Portal) -> Portal:
+    """Return a shallow copy. For a plain portal this is faster than `copy.copy`."""
+    if type(portal) is not Portal:
+        return copyOf(portal)
+    copied = Portal.__new__(Portal)
+    vars(copied).update(vars(portal))
+    return copied
 
 
 @implementer(IRealm)

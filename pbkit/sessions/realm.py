@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from twisted.cred.checkers import ANONYMOUS
 from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.spread import pb
 from zope.interface import implementer
 
@@ -25,7 +25,7 @@ from pbkit.errors import (
     SessionEnded,
     Shutdown,
 )
-from pbkit.interfaces import ISessionRealm
+from pbkit.interfaces import IPeer, ISessionRealm
 from pbkit.sessions.bans import Ban
 from pbkit.sessions.counters import Counters
 from pbkit.sessions.expiry import Expiry
@@ -235,15 +235,15 @@ class Realm:
             return self.anonymous.requestAvatar(avatarId, mind, *interfaces)
         return self._entrance.enter(avatarId, loginOf(mind))
 
-    def checkBans(self, avatarId: str | None, address: IAddress | None) -> None:
+    def checkBans(self, avatarId: str | None, peer: IPeer | None) -> None:
         """
-        Look whether a user or an address is banned.
+        Check whether a user or the address of a connection is banned.
 
         :raises LoginBanned: one is.
         """
         bans = self.operations.bans
         if bans:
-            bans.check(avatarId, address)
+            bans.check(avatarId, None if peer is None else peer.address)
 
     def loginRefused(self, error: LoginRefused) -> None:
         """Count a refusal, as `ISessionRealm` has it."""

@@ -61,7 +61,7 @@ class OnceTests(ChallengeCase):
         first = self.answer(challenge, challenger, b"wrong")
         self.lines()
         for password in (b"wrong", PASSWORD):
-            self.assertRefused(self.answer(challenge, challenger, password), errors.ChallengeExpired, "log in anew")
+            self.assertRefused(self.answer(challenge, challenger, password), errors.ChallengeExpired, "log in again")
         self.clock.advance(1)
         self.wire.flush()
         self.assertTrue(self.failureResultOf(first).check(errors.BadCredentials))

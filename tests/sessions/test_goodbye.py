@@ -379,7 +379,7 @@ class SharedConnectionTests(KickCase):
             self.assertEqual((len(self.realm.roster), self.realm.roster.pending, login.peer.riders), (0, 0, 0))
             if server is pbkit.ServerFactory:
                 flow = LoginFlow(Portal(self.realm), pbkit.ServerFactory.profile, wire.server)
-                self.assertTrue(Login(flow, wire.server.openChannel(), None).lost)
+                self.assertTrue(Login(flow, wire.server.openChannel()).lost)
             wire.lose(server=True)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, Protocol, TypeAlias
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.spread import pb
@@ -23,7 +23,7 @@ from pbkit.errors import (
     SessionEnded,
     Shutdown,
 )
-from pbkit.interfaces import ILogin
+from pbkit.interfaces import ILogin, IPeer
 from pbkit.sessions.avatar import Avatar
 from pbkit.sessions.counters import Counters
 from pbkit.sessions.lifecycle import Lease
@@ -62,8 +62,8 @@ class EnteredRealm(Protocol):
     def acquire(self, avatarId: str, clock: IReactorTime | None) -> Returned[Lease]:
         """Provide the avatar."""
 
-    def checkBans(self, avatarId: str | None, address: IAddress | None) -> None:
-        """Raise `LoginBanned` if the user or the address is banned."""
+    def checkBans(self, avatarId: str | None, peer: IPeer | None) -> None:
+        """Raise `LoginBanned` if the user or the address of the connection is banned."""
 
     def loginRefused(self, error: LoginRefused) -> None:
         """Count a refusal."""
@@ -278,25 +278,22 @@ class PendingLogin:
 
     # What may stop it.
 
-    @property
-    def _address(self) -> IAddress | None:
-        return None if self._login.peer is None else self._login.peer.address
-
     def check(self) -> None:
         """
         Look at everything that may have changed while the login waited, or while user code ran.
 
         :raises LoginRefused: the login must not go on.
         """
-        if self._entrance.refusing is not None:
-            raise self._entrance.refusing()
-        if self._login.lost:
+        refusing, login, place, session = self._entrance.refusing, self._login, self._place, self._session
+        if refusing is not None:
+            raise refusing()
+        if login.lost:
             raise LoginInterrupted("the connection was lost")
-        self._realm.checkBans(self._name, self._address)
-        if self._session is not None and self._session.endedWith is not None:
-            raise LoginInterrupted(f"{LoginInterrupted.text}: {self._session.endedWith}")
-        if self._place is not None and self._place.refusal is not None:
-            raise self._place.refusal
+        self._realm.checkBans(self._name, login.peer)
+        if session is not None and session.endedWith is not None:
+            raise LoginInterrupted(f"{LoginInterrupted.text}: {session.endedWith}")
+        if place is not None and place.refusal is not None:
+            raise place.refusal
 
     def _refused(self, failure: Failure) -> LoginRefused:
         refusal = self._refusalFor(failure)
