@@ -622,6 +622,11 @@ class ValueMixin:
             deep = [b"tuple", [b"reference", number, deep], [b"dereference", number]]
         for each in ([b"dictionary", [deep, 1]], [b"list", [b"reference", 99, deep], [b"set", [b"dereference", 99]]]):
             self.assertIsNone(self.codec.decodePlain(stockBytes([b"answer", 1, each])))
+        # Not in a key, it is read as long as it is no larger than is allowed when it is walked.
+        self.assertIsNone(self.codec.decodePlain(stockBytes([b"answer", 1, [b"list", deep, 5]])))
+        deep = [b"tuple"]
+        for number in range(10):
+            deep = [b"tuple", [b"reference", number, deep], [b"dereference", number]]
         self.assertEqual(self.codec.decodePlain(stockBytes([b"answer", 1, [b"list", deep, 5]]))[2][1], 5)
 
     def test_numbered(self: Any) -> None:
