@@ -15,6 +15,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support import needPytest
 from tests.transcripts import PATIENCE, ROOT, environment
 
+#: pytest_pbkit by name, because without an installation no entry point tells pytest of it. pytest-twisted imports Twisted
+#: in every run: `tests.pytesttwisted` is the suite for both.
+PLUGINS = ("-p", "pytest_pbkit", "-p", "no:twisted", "-p", "no:xdist", "-p", "no:cacheprovider")
+
 REALM = textwrap.dedent("""
     from pbkit import Avatar, CachingRealm
 
@@ -48,8 +52,7 @@ class PytestPluginTests(SynchronousTestCase):
         (directory / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
         (directory / "test_it.py").write_text(before + textwrap.dedent(text), encoding="utf-8")
         run = subprocess.run(
-            # By name, as where it is not installed no entry point tells pytest of it.
-            [sys.executable, "-m", "pytest", "-p", "pytest_pbkit", "-p", "no:cacheprovider", *options, "test_it.py"],
+            [sys.executable, "-m", "pytest", *PLUGINS, *options, "test_it.py"],
             cwd=directory,
             env=environment(),
             stdout=subprocess.PIPE,

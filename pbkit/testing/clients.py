@@ -45,6 +45,9 @@ class ConnectsClients(Protocol):
     def watchMind(self, mind: object) -> None:
         """Check the calls that a mind receives."""
 
+    def releaseFrames(self) -> None:
+        """Release what the tracebacks of logged errors hold."""
+
 
 class MemoryConnection:
     """
@@ -220,7 +223,9 @@ class MemoryClient:
         self.reference = None
         self._server.flush()
         if self.session is not None and self.session.endedWith is None:
-            gc.collect()  # A traceback may still hold the reference.
+            # A traceback may still hold the reference.
+            self._server.releaseFrames()
+            gc.collect()
             self._server.flush()
 
 

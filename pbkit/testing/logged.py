@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import inspect
+from types import FrameType, TracebackType
 from typing import Any
 from weakref import WeakSet
 
 from twisted.logger import ILogObserver, LogLevel, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 #: Lines that Twisted logs at the level of an error, right before the error itself.
@@ -27,6 +30,7 @@ class LoggedErrors:
 
     def __init__(self) -> None:
         self._errors: list[tuple[type[BaseException] | None, str]] = []
+        self._failures: WeakSet[Failure] = WeakSet()
         _listening.add(self)
         globalLogPublisher.addObserver(self)
 
@@ -43,6 +47,7 @@ class LoggedErrors:
             else:
                 brief = f"{text} {failure.type.__name__}: {failure.getErrorMessage()}"
                 self._errors.append((failure.type, brief.strip()))
+                self._failures.add(failure)
 
     def flush(self, *errorTypes: type[BaseException]) -> list[str]:
         """
@@ -65,7 +70,33 @@ class LoggedErrors:
         self._errors = left
         return taken
 
+    def releaseFrames(self) -> None:
+        """
+        Clear the local variables of the calls that led to the errors, which can be references to avatars.
+
+        Twisted keeps logged Failures as long as no log observer is set. `Failure.cleanFailure` would release them, but
+        pytest-twisted makes it do nothing.
+        """
+        for failure in tuple(self._failures):
+            traceback: TracebackType | None = getattr(failure.value, "__traceback__", None)
+            while traceback is not None:
+                _clear(traceback.tb_frame)
+                traceback = traceback.tb_next
+        self._failures.clear()
+
     def stop(self) -> None:
         """Stop collecting. Idempotent."""
         _listening.discard(self)
         globalLogPublisher.removeObserver(self)
+
+
+def _clear(frame: FrameType | None) -> None:
+    """Clear the local variables of a frame and its callers, except where code is running or will go on."""
+    resumable = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+    while frame is not None:
+        if not frame.f_code.co_flags & resumable:
+            try:
+                frame.clear()
+            except RuntimeError:
+                pass  # It is running.
+        frame = frame.f_back

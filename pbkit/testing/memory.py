@@ -297,6 +297,10 @@ class MemoryServer:
             self._waiting.discard(d)
         return d
 
+    def releaseFrames(self) -> None:
+        """Release what the tracebacks of logged errors hold, such as a reference that a client wants to drop."""
+        self._logged.releaseFrames()
+
     def watchMind(self, mind: object) -> None:
         """Check the calls that a mind receives, if it is a `RecordingMind`."""
         if isinstance(mind, RecordingMind) and mind not in self._minds:
