@@ -3,7 +3,7 @@ pbkit's pytest plugin together with pytest-twisted: `python -m tests.pytesttwist
 
 Each check runs a small suite in a pytest of its own, with both plugins:
 
-- the example in ``docs/examples/pytest_twisted``, on each reactor: synchronous tests, asynchronous fixtures and tests;
+- the example in ``docs/examples/with_pytest_twisted``, on each reactor: synchronous tests, asynchronous fixtures and tests;
 - suites made up here, which show that the fixture `pbkit_server` keeps its promises beside pytest-twisted.
 
 This module is not collected by pytest or trial. pytest-twisted starts the reactor and replaces `Failure.cleanFailure`
@@ -23,7 +23,7 @@ import attrs
 
 from tests.transcripts import ROOT, environment
 
-EXAMPLE = ROOT / "docs" / "examples" / "pytest_twisted" / "test_game.py"
+EXAMPLE = ROOT / "docs" / "examples" / "with_pytest_twisted" / "test_game.py"
 
 #: Seconds for one run of pytest, which takes a few.
 TIMEOUT = 120.0

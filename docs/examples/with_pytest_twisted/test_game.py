@@ -1,6 +1,7 @@
 """Synchronous and asynchronous tests side by side, with pytest-twisted."""
 
 import pytest
+import pytest_twisted
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.portal import Portal
@@ -8,7 +9,6 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 import pbkit
-import pytest_twisted
 from pbkit.errors import BadCredentials
 
 
@@ -24,7 +24,8 @@ class Player(pbkit.Avatar):
         return self.waiting
 
 
-# In memory: no socket, no real time. The fixture is the same with and without pytest-twisted.
+# In memory, without a socket or real time. The fixture is the same with and
+# without pytest-twisted.
 
 
 @pytest.fixture
@@ -53,15 +54,21 @@ async def test_asynchronous(server):
 async def port():
     checker = InMemoryUsernamePasswordDatabaseDontUse(alice=b"sesame")
     realm = pbkit.CachingRealm(Player)
-    listening = reactor.listenTCP(0, pbkit.ServerFactory(Portal(realm, [checker])), interface="127.0.0.1")
+    factory = pbkit.ServerFactory(Portal(realm, [checker]))
+    listening = reactor.listenTCP(0, factory, interface="127.0.0.1")
     yield listening.getHost().port
     await listening.stopListening()
     await realm.close()
 
 
+def login(port, password):
+    credentials = UsernamePassword("alice", password)
+    return pbkit.connect(f"tcp:127.0.0.1:{port}", credentials)
+
+
 @pytest_twisted.async_yield_fixture
 async def alice(port):
-    async with pbkit.connect(f"tcp:127.0.0.1:{port}", UsernamePassword("alice", "sesame")) as me:
+    async with login(port, "sesame") as me:
         yield me
 
 
@@ -73,8 +80,7 @@ async def test_overASocket(alice):
 @pytest_twisted.ensureDeferred
 async def test_wrongPassword(port):
     with pytest.raises(BadCredentials):
-        async with pbkit.connect(f"tcp:127.0.0.1:{port}", UsernamePassword("alice", "guess")):
-            pass
+        await login(port, "guess")
 
 
 @pytest_twisted.inlineCallbacks
