@@ -3,7 +3,8 @@ pbkit's pytest plugin together with pytest-twisted: `python -m tests.pytesttwist
 
 Each check runs a small suite in a pytest of its own, with both plugins:
 
-- the example in ``docs/examples/with_pytest_twisted``, on each reactor: synchronous tests, asynchronous fixtures and tests;
+- the example in ``docs/examples/with_pytest_twisted``, on each reactor: synchronous tests beside asynchronous tests and
+  fixtures;
 - suites made up here, which show that the fixture `pbkit_server` keeps its promises beside pytest-twisted.
 
 This module is not collected by pytest or trial. pytest-twisted starts the reactor and replaces `Failure.cleanFailure`

@@ -15,8 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support import needPytest
 from tests.transcripts import PATIENCE, ROOT, environment
 
-#: pytest_pbkit by name, because without an installation no entry point tells pytest of it. Without pytest-twisted, which
-#: imports Twisted in every run: `tests.pytesttwisted` is the suite for both.
+#: pytest_pbkit by name, because without an installation no entry point tells pytest of it. Without pytest-twisted,
+#: because that imports Twisted in every run: `tests.pytesttwisted` is the suite for both.
 PLUGINS = ("-p", "pytest_pbkit", "-p", "no:twisted", "-p", "no:xdist", "-p", "no:cacheprovider")
 
 REALM = textwrap.dedent("""
