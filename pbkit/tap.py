@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import TextIO
 
 from twisted.copyright import version as twistedVersion
@@ -38,9 +39,16 @@ _DEFAULTS = {
 }
 
 
+class InvalidSettings(usage.UsageError):
+    """The settings have errors. The text has one line for each."""
+
+
 class Options(usage.Options, AuthOptionMixin):
     """
-    The options of ``twistd pbkit``. Errors raise `UsageError` before anything is opened.
+    The options of ``twistd pbkit``.
+
+    Errors raise `UsageError` before anything is opened. As a subcommand of twistd they are printed, one line each, and
+    the process exits with status 1: twistd would print all options first.
 
     :ivar plan: the plan of the server, after parsing.
     :ivar source: the file and the flags, to reload them later.
@@ -95,6 +103,34 @@ class Options(usage.Options, AuthOptionMixin):
         print(f"pbkit {__version__} (Twisted {twistedVersion})")
         raise SystemExit(0)
 
+    def parseArgs(self, *arguments: str) -> None:
+        """
+        Reject arguments that are not options.
+
+        :raises UsageError: there is one.
+        """
+        if arguments:
+            raise usage.UsageError(
+                f"unexpected argument {arguments[0]!r}: options begin with --, as in --realm limited"
+            )
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """
+        Parse the options.
+
+        :raises UsageError: they have errors.
+        :raises SystemExit: the same, if this is a subcommand.
+        """
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
+        except usage.UsageError as e:
+            if self.parent is None:
+                raise
+            hint = "" if isinstance(e, InvalidSettings) else " (see twistd pbkit --help)"
+            for line in str(e).splitlines():
+                print(f"pbkit: {line}{hint}", file=sys.stderr)
+            raise SystemExit(1) from None
+
     def postOptions(self) -> None:
         """
         Check all settings and make the plan.
@@ -119,7 +155,7 @@ class Options(usage.Options, AuthOptionMixin):
             if self["check-config"] or self["print-config"]:
                 print(e, file=sys.stderr)
                 raise SystemExit(1) from None
-            raise usage.UsageError(str(e)) from None
+            raise InvalidSettings(str(e)) from None
         if self["print-config"]:
             print(asToml(self.plan), end="")
             raise SystemExit(0)

@@ -335,7 +335,10 @@ class ProcessTests(SynchronousTestCase):
             listen = ["--listen", f"unix:{path}", "--listen", f"tcp:{port}:interface=127.0.0.1"]
             server = self.twistd(*listen)
             self.assertEqual(server.wait(), 1)
-        said = f"pbkit could not start: cannot listen on 127.0.0.1:{port}: Address already in use"
+        said = (
+            f"pbkit could not start: cannot listen on 127.0.0.1:{port}: Address already in use; another process uses "
+            "it: stop that process, or choose another port"
+        )
         self.assertEqual(server.printed(errors=True), said + "\n")
         self.assertIn(said, server.printed())
         self.assertNotIn("Traceback", server.printed())
@@ -343,18 +346,21 @@ class ProcessTests(SynchronousTestCase):
         self.assertFalse(os.path.exists(path))
 
     def test_wrongUsageEndsTheStart(self) -> None:
-        """The last line is the error, the status is twistd's for usage errors, and there is no traceback."""
-        # 1; with the oldest supported Twisted, 0.
-        status = self.run_(*TWISTD, "--nonsense").wait()
-        for words, said in [
-            (["--realm", "nonsense"], "unknown realm 'nonsense'. Named realms: clientless, caching"),
-            (["--auth", "unix"], "plaintext"),
-            (["--listen", "tcp:0"], "--auth file:passwd"),
+        """Each error is one line on standard error, nothing else is printed, and the status is 1."""
+        for words, lines in [
+            (["--realm", "nonsense"], ["pbkit: unknown realm 'nonsense'. Named realms: clientless, caching"]),
+            (["--auth", "unix"], ["pbkit: .*plaintext"]),
+            (["--listen", "tcp:0"], ["pbkit: .*--auth file:passwd"]),
+            (["--listen", "tcp:99999", "--realm", "limited:max=x"], ["pbkit: .*limited", "pbkit: .*99999"]),
+            (["--nonsense"], ["pbkit: option --nonsense not recognized \\(see twistd pbkit --help\\)"]),
+            (["nonsense"], ["pbkit: unexpected argument 'nonsense': .*--realm limited"]),
         ]:
             server = self.twistd(*words)
-            self.assertEqual(server.wait(), status)
-            self.assertIn(said, server.printed().splitlines()[-1])
-            self.assertNotIn("Traceback", server.printed() + server.printed(errors=True))
+            self.assertEqual((server.wait(), server.printed()), (1, ""))
+            said = server.printed(errors=True).splitlines()
+            self.assertEqual(len(said), len(lines), said)
+            for line, pattern in zip(said, lines, strict=True):
+                self.assertRegex(line, pattern)
 
     # The guest user.
 

@@ -90,7 +90,7 @@ class OptionsTests(SynchronousTestCase):
             (["--listen", "tcp:8787"], "--auth"),
             (["--listen", "nonsense:1", "--auth", "memory:a:b"], "nonsense"),
             (["--nonsense"], "nonsense"),
-            (["nonsense"], "arguments"),
+            (["nonsense"], "unexpected argument 'nonsense'"),
         ]:
             self.assertIn(said, self.refusal(*words))
 

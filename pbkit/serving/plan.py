@@ -4,6 +4,8 @@ The plan of a server: everything is decided and checked here, and nothing is ope
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -18,14 +20,18 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 
 from pbkit.auth import checkForPb, makeChecker
+from pbkit.config.descriptions import isLoopbackOnly, portError, portOf, unixPath, withBacklog
 from pbkit.config.file import HIDDEN
-from pbkit.config.values import INVALID, Problems, ServerConfig, emptyMapping, isLoopbackOnly, withBacklog
+from pbkit.config.values import INVALID, Problems, ServerConfig, emptyMapping
 from pbkit.errors import ConfigError
 from pbkit.serving import announce
 from pbkit.serving.resolve import checkRealm, load, makeAllow, makeProfile, makeRealm
 from pbkit.sessions.realm import Realm
 from pbkit.sessions.realms import AnonymousRealm
 from pbkit.wire.profile import STRICT, Profile
+
+#: The longest path of a Unix socket in bytes, without the final NUL. Linux has room for 107 bytes, macOS for 103.
+MAX_SOCKET_PATH = 103 if sys.platform == "darwin" else 107
 
 
 @dataclass(frozen=True)
@@ -153,6 +159,8 @@ def _listen(
         if text == INVALID:
             continue
         with problems.catch(config.origin("server", "listen", index)):
+            if text in config.listen[:index] and portOf(text) != "0":
+                raise ConfigError(f"invalid listen {text!r}: it is given twice; remove one")
             listen += ((text, _endpoint(text, reactor)),)
             if not (config.auth or config.portal) and not isLoopbackOnly(text):
                 example = "anonymous" if isinstance(realm, AnonymousRealm) else "file:passwd"
@@ -166,6 +174,10 @@ def _listen(
 
 
 def _endpoint(text: str, reactor: object) -> IStreamServerEndpoint:
+    if (reason := portError(text)) is not None:
+        raise ConfigError(f"invalid listen {text!r}: {reason}")
+    if (path := unixPath(text)) is not None:
+        _checkSocketPath(text, path)
     try:
         endpoint: IStreamServerEndpoint = serverFromString(reactor, withBacklog(text))
     except Exception as e:
@@ -176,3 +188,13 @@ def _endpoint(text: str, reactor: object) -> IStreamServerEndpoint:
             "ssl:8787:privateKey=key.pem:certKey=cert.pem or unix:/path"
         ) from None
     return endpoint
+
+
+def _checkSocketPath(text: str, path: str) -> None:
+    directory = os.path.dirname(path) or "."
+    if not os.path.isdir(directory):
+        raise ConfigError(f"invalid listen {text!r}: no such directory: {directory}")
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        raise ConfigError(
+            f"invalid listen {text!r}: the path has {len(os.fsencode(path))} bytes, expected at most {MAX_SOCKET_PATH}"
+        )

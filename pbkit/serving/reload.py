@@ -19,8 +19,9 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from pbkit.config.descriptions import isLoopbackOnly
 from pbkit.config.file import FileSettings, combine, parseFile
-from pbkit.config.values import ALL_SESSIONS, Problems, ServerConfig, isLoopbackOnly, nearest
+from pbkit.config.values import ALL_SESSIONS, Problems, ServerConfig, nearest
 from pbkit.errors import ConfigError
 from pbkit.serving.plan import Plan, prepare
 from pbkit.serving.resolve import findRealm

@@ -4,6 +4,8 @@ The running server. `Server` opens what a `Plan` has decided: all of it, or noth
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -322,9 +324,21 @@ def _logCloseFailed(failure: Failure) -> None:
 
 
 def reasonOf(error: BaseException) -> str:
-    """Return why an endpoint could not listen, for people."""
-    if isinstance(error, CannotListenError):
-        text = getattr(error.socketError, "strerror", None) or error.socketError
-        where = error.port if isinstance(error.port, str) else f"{error.interface or '*'}:{error.port}"
-        return f"cannot listen on {where}: {text}"
-    return f"cannot listen: {error}"
+    """Return why an endpoint could not listen and what to do, for people."""
+    if not isinstance(error, CannotListenError):
+        return f"cannot listen: {error}"
+    reason: object = error.socketError
+    text = getattr(reason, "strerror", None) or reason
+    where = error.port if isinstance(error.port, str) else f"{error.interface or '*'}:{error.port}"
+    return f"cannot listen on {where}: {text}{_advice(reason, isinstance(error.port, str))}"
+
+
+def _advice(reason: object, isPath: bool) -> str:
+    number = reason.errno if isinstance(reason, OSError) else None
+    if number == errno.EADDRINUSE:
+        return f"; another process uses it: stop that process, or choose another {'path' if isPath else 'port'}"
+    if number == errno.EACCES:
+        return "; the directory must be writable" if isPath else "; ports below 1024 need root privileges"
+    if number == errno.EADDRNOTAVAIL or isinstance(reason, socket.gaierror):
+        return "; interface= must be an address of this machine"
+    return ""

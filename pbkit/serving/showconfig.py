@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 from twisted.python.reflect import qual
 
+from pbkit.config.descriptions import BACKLOG, withBacklog
 from pbkit.config.fields import settingsOf
 from pbkit.config.file import HIDDEN
-from pbkit.config.values import BACKLOG, Origin, Path, ServerConfig, withBacklog
+from pbkit.config.values import Origin, Path, ServerConfig
 from pbkit.serving.plan import Plan
 from pbkit.serving.resolve import describeRealm, findRealm, shownClass
 from pbkit.sessions.realm import Realm

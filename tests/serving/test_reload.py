@@ -246,8 +246,8 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual(
             said,
             [
-                "configuration not reloaded, cannot listen on 127.0.0.1:99: Address already in use; "
-                "keeping the current settings"
+                "configuration not reloaded, cannot listen on 127.0.0.1:99: Address already in use; another process "
+                "uses it: stop that process, or choose another port; keeping the current settings"
             ],
         )
         self.assertEqual(self.reactor.open, {1, 2})

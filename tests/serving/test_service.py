@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import socket
 import sys
 from types import ModuleType
 from typing import Any, cast
@@ -27,7 +28,7 @@ from pbkit.demo import DemoAvatar
 from pbkit.errors import ConfigError
 from pbkit.serving import announce
 from pbkit.serving.resolve import describeRealm, load, makeRealm, realmLines
-from pbkit.serving.service import Plan, Server, StartFailed, prepare
+from pbkit.serving.service import Plan, Server, StartFailed, prepare, reasonOf
 from pbkit.sessions.clock import ClockAvatar
 from pbkit.sessions.realms import NAMED
 
@@ -306,7 +307,8 @@ class PrepareTests(SynchronousTestCase):
     def test_wrongEndpointIsRefused(self) -> None:
         """The error for an invalid endpoint quotes it and shows an example."""
         for text, said in [
-            ("tcp:http", "invalid literal"),
+            ("tcp:http", "invalid port 'http', expected 0 to 65535"),
+            ("tcp:127.0.0.1:8787", "the address is given as interface="),
             ("tcp", "port"),
             ("", "Unknown endpoint"),
             ("nonsense:1", "Unknown endpoint"),
@@ -316,6 +318,17 @@ class PrepareTests(SynchronousTestCase):
             refusal = self.refusal(listen=(text,), auth=("memory:a:b",))
             self.assertIn(said, refusal)
             self.assertIn("tcp:8787:interface=127.0.0.1", refusal)
+
+    def test_listenerThatCannotOpenIsRefused(self) -> None:
+        """An invalid port, an impossible path and a repeated listener are errors before the start."""
+        for listen, said in [
+            (("tcp:99999:interface=127.0.0.1",), "invalid port '99999', expected 0 to 65535"),
+            (("unix:/no/such/directory/socket",), "no such directory: /no/such/directory"),
+            (("unix:/tmp/" + "x" * 120,), "the path has 125 bytes, expected at most 10"),
+            (("tcp:1:interface=127.0.0.1", "tcp:1:interface=127.0.0.1"), "given twice"),
+        ]:
+            self.assertIn(said, self.refusal(listen=listen))
+        self.prepare(listen=("tcp:0:interface=127.0.0.1", "tcp:0:interface=127.0.0.1"))
 
     def test_portalIsServedAsItIs(self) -> None:
         """A portal brings its realm and checkers, may listen anywhere, and has no guest."""
@@ -514,7 +527,10 @@ class ServerTests(SynchronousTestCase):
         server = self.make(*endpoints)
         with capturedLogs() as events:
             error = self.assertRaises(StartFailed, server.privilegedStartService)
-        said = "cannot listen on 127.0.0.1:8787: Address already in use"
+        said = (
+            "cannot listen on 127.0.0.1:8787: Address already in use; another process uses it: stop that process, or "
+            "choose another port"
+        )
         self.assertEqual(str(error), said)
         self.assertEqual(error.code, 1)
         self.assertEqual(self.lines(events)[-1], f"pbkit could not start: {said}")
@@ -524,6 +540,22 @@ class ServerTests(SynchronousTestCase):
         self.assertIsNone(endpoints[2].factory)
         # Ports close in the next iteration, which a reactor that never runs would not do.
         self.assertEqual(self.reactor.turns, 1)
+
+    def test_whatToDo(self) -> None:
+        """The reason why a listener failed comes with what to do, for each common cause."""
+        for error, expected in [
+            (
+                CannotListenError("", 80, OSError(13, "Permission denied")),
+                "cannot listen on *:80: Permission denied; p",
+            ),
+            (CannotListenError(None, "/run/x", OSError(13, "Permission denied")), "/run/x: Permission denied; the dir"),
+            (CannotListenError(None, "/run/x", OSError(98, "in use")), "choose another path"),
+            (CannotListenError("1.2.3.4", 1, OSError(99, "Cannot assign")), "must be an address of this machine"),
+            (CannotListenError("x", 1, socket.gaierror(-2, "unknown")), "must be an address of this machine"),
+            (CannotListenError("", 1, OSError(5, "I/O error")), "cannot listen on *:1: I/O error"),
+            (ValueError("no"), "cannot listen: no"),
+        ]:
+            self.assertIn(expected, reasonOf(error))
 
     def test_oneThatCannotListenLaterStopsTheServer(self) -> None:
         """If a listener fails later, the server stops."""
