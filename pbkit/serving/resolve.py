@@ -5,13 +5,17 @@ Looks up what the settings name: realms, avatars, profiles and classes. Checks t
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from collections.abc import Mapping
+from types import ModuleType
 
 from twisted.cred.portal import IRealm
 from twisted.python.reflect import ModuleNotFound, ObjectNotFound, namedAny, qual
 from twisted.spread import pb
 
+import pbkit
+import twisted
 from pbkit.config.fields import withSettings
 from pbkit.config.values import INVALID, Origin, Problems, ServerConfig, nearest
 from pbkit.demo import DemoAvatar
@@ -22,6 +26,9 @@ from pbkit.sessions.realm import Realm
 from pbkit.sessions.realms import NAMED
 from pbkit.wire.jelly.registry import namesOf
 from pbkit.wire.profile import DROPIN, STRICT, Profile
+
+#: Where code lives that is not the user's. Errors cite the last line outside of these. Importing runs frozen code.
+_NOT_THE_USERS = (*(os.path.join(os.path.dirname(one.__file__), "") for one in (pbkit, twisted)), "<frozen ")
 
 #: The profiles by their ``--profile`` names.
 PROFILES: dict[str, Profile] = {profile.name: profile for profile in (STRICT, DROPIN)}
@@ -45,14 +52,35 @@ def load(path: str, what: str) -> object:
             "the current directory)"
         ) from None
     except Exception as e:
-        # A user's module may raise anything. Where it did is more useful than the text that namedAny makes of it.
-        where = ""
-        frames = traceback.extract_tb(e.__traceback__)
-        if frames and not frames[-1].filename.startswith("<") and "twisted" not in frames[-1].filename:
-            where = f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})"
-        reason = " ".join(str(e).split()) or "no reason given"
-        raise ConfigError(f"cannot import {what} {path}: {type(e).__name__}: {reason}{where}") from None
+        if (missing := _missingAttribute(e)) is not None:
+            raise ConfigError(f"cannot find {what} {path}: {missing}") from None
+        raise ConfigError(f"cannot import {what} {path}: {_described(e)}") from None
     return found
+
+
+def _missingAttribute(error: Exception) -> str | None:
+    """Return what is missing, if `namedAny` itself raised the error and not a module that it imported."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not (isinstance(error, AttributeError) and frames and frames[-1].name == "namedAny"):
+        return None
+    owner: object = error.obj
+    kind = f"module {owner.__name__}" if isinstance(owner, ModuleType) else f"{type(owner).__name__} object"
+    return f"{kind} has no attribute {error.name!r}{nearest(error.name or '', dir(owner))}"
+
+
+def _described(error: Exception) -> str:
+    """Return the type and text of an exception of the user's code, with the line of that code."""
+    if isinstance(error, ConfigError):
+        text = str(error)
+    else:
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+    # The text of a SyntaxError has the line already; the traceback ends where the module is imported.
+    if isinstance(error, SyntaxError):
+        return text
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith(_NOT_THE_USERS):
+            return f"{text} ({os.path.basename(frame.filename)}, line {frame.lineno})"
+    return text
 
 
 def makeRealm(config: ServerConfig, problems: Problems | None = None) -> IRealm | None:
@@ -221,7 +249,12 @@ def valuesOf(config: ServerConfig, realmClass: type[Realm], problems: Problems) 
 
     :param problems: collects the errors.
     """
-    known = parametersOf(realmClass)
+    try:
+        known = parametersOf(realmClass)
+    except ConfigError as e:
+        # A default that the class assigns is invalid.
+        file = os.path.basename(getattr(sys.modules.get(realmClass.__module__), "__file__", None) or "?")
+        raise ConfigError(f"realm {config.realm.name} ({file}): {e}") from None
     values: dict[str, object] = {}
     for key, given in {**config.realm.parameters, **config.realm.typed}.items():
         with problems.catch(config.origin("realm", key) if key in config.realm.typed else _realmsOrigin(config)):
@@ -259,9 +292,9 @@ def _construct(realmClass: type, name: str, given: Mapping[str, object]) -> IRea
     try:
         realm: IRealm = realmClass(**given)
     except ConfigError as e:
-        raise ConfigError(f"realm {name}: {e}") from None
+        raise ConfigError(f"realm {name}: {_described(e)}") from None
     except Exception as e:
-        raise ConfigError(f"cannot create realm {name}: {type(e).__name__}: {e}") from None
+        raise ConfigError(f"cannot create realm {name}: {_described(e)}") from None
     return realm
 
 

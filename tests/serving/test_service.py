@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import shlex
 import socket
 import sys
@@ -188,6 +190,43 @@ class MakeRealmTests(SynchronousTestCase):
         self.patch(sys, "modules", {**sys.modules, "brokengame": module})
         said = str(self.assertRaises(ConfigError, load, "brokengame.GameRealm", "realm"))
         self.assertIn("ValueError: no levels (brokengame.py, line 4)", said)
+
+    def test_linesOfTheUserAreCited(self) -> None:
+        """The line is that of the user's module, also if pbkit, or a module that it imports, raised the exception."""
+        directory = self.mktemp()
+        os.mkdir(directory)
+        self.patch(sys, "path", [directory, *sys.path])
+        cases = [
+            (
+                "\nfrom pbkit import LimitedRealm\nrealm = LimitedRealm(max='2')\n",
+                r"got '2' \(string\).*\(@, line 3\)$",
+            ),
+            ("1 / 0\n", r"ZeroDivisionError: division by zero \(@, line 1\)$"),
+            ("\nimport cited1\n", r"ZeroDivisionError: division by zero \(cited1.py, line 1\)$"),
+            ("import nosuchmodule\n", r"No module named 'nosuchmodule' \(@, line 1\)$"),
+            ("\nx = (\n", r"SyntaxError: .*\(@, line 2\)$"),
+            ("raise ValueError\n", r"ValueError \(@, line 1\)$"),
+            (
+                "Realm = 3\n",
+                r"cannot find realm cited6.realm: module cited6 has no attribute 'realm', did you mean 'Realm'\?$",
+            ),
+            (
+                "\nfrom pbkit import LimitedRealm\nclass realm(LimitedRealm):\n    max = 'x'\n",
+                r"realm cited7.realm \(@\): invalid max",
+            ),
+            (
+                "\nfrom pbkit import LimitedRealm\nclass realm(LimitedRealm):\n"
+                "    def __init__(self):\n        super().__init__(max=0)\n",
+                r"realm cited8.realm: invalid max: got 0 .*\(@, line 5\)$",
+            ),
+        ]
+        for number, (code, expected) in enumerate(cases):
+            name = f"cited{number}"
+            self.addCleanup(sys.modules.pop, name, None)
+            with open(os.path.join(directory, f"{name}.py"), "w", encoding="utf-8") as file:
+                file.write(code)
+            importlib.invalidate_caches()
+            self.assertRegex(self.refusal(f"{name}.realm"), expected.replace("@", f"{name}.py"))
 
     def test_whatIsNoRealmIsRefused(self) -> None:
         """A class or object that is not a realm is an error."""
