@@ -160,6 +160,8 @@ class Options(usage.Options, AuthOptionMixin):
             print(asToml(self.plan), end="")
             raise SystemExit(0)
         if self["check-config"]:
+            for warning in self.plan.warnings:
+                print(f"warning: {warning}", file=sys.stderr)
             print(f"{self['config'] or 'command line'}: OK")
             raise SystemExit(0)
 

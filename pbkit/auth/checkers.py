@@ -56,23 +56,26 @@ def makeChecker(description: str) -> Any:
         factory = findCheckerFactory(kind)
     except InvalidAuthType:
         raise ConfigError(
-            f"auth {kind!r}: no such type; there are memory:NAME:PASSWORD, file:PATH, anonymous, and those "
-            "that --help-auth lists"
+            f"invalid auth: unknown checker type {kind!r}. Types: file:PATH, memory:NAME:PASSWORD, anonymous, and "
+            "others that --help-auth lists"
         ) from None
     if not _usable(factory.credentialInterfaces):
-        raise ConfigError(f"auth {kind}: {_cannot(factory.credentialInterfaces)}")
-    if kind == "file" and argument:
+        raise ConfigError(f"invalid auth {kind}: {_cannot(factory.credentialInterfaces)}")
+    if kind == "file":
+        if not argument:
+            raise ConfigError("invalid auth file: the path is missing, expected file:PATH, for example file:passwd")
         # Before the factory, which prints a warning of its own for a file that is not there.
         checkPasswordFile(FilePasswordDB(argument))
     try:
         checker = factory.generateChecker(argument)
-    except InvalidAuthArgumentString as e:
-        raise ConfigError(f"auth {kind}: {e}; it takes: {factory.argStringFormat}") from None
     except Exception as e:
-        # Not its text, if it is somebody else's plugin: it may quote the argument, hence a password.
-        raise ConfigError(
-            f"auth {kind}: its argument will not do ({type(e).__name__}); it takes: {factory.argStringFormat}"
-        ) from None
+        # Do not show the text of a plugin's exception: it may quote the argument, which may contain a password.
+        if kind == "memory":
+            expected = "memory:NAME:PASSWORD, or several names and passwords"
+        else:
+            expected = f"{kind}:{factory.argStringFormat}"
+        reason = f": {e}" if isinstance(e, InvalidAuthArgumentString) and kind != "memory" else ""
+        raise ConfigError(f"invalid auth {kind}: invalid argument{reason}, expected {expected}") from None
     if isinstance(checker, InMemoryUsernamePasswordDatabaseDontUse):
         checker.users = {_asBytes(name): _asBytes(word) for name, word in checker.users.items()}
     if isinstance(checker, FilePasswordDB):

@@ -118,6 +118,17 @@ def unixPath(description: str) -> str | None:
     return _field(description, {"unix": 1}, "address")
 
 
+def privateKeyPath(description: str) -> str | None:
+    """
+    Return the path of the private key of a TLS listener, or None for other listeners.
+
+    :param description: a server endpoint description.
+    """
+    path = _field(description, {"ssl": 2}, "privateKey")
+    # The default of `twisted.internet.endpoints`.
+    return "server.pem" if path is None and portOf(description) and "ssl" in description.split(":")[:2] else path
+
+
 def _field(description: str, at: Mapping[str, int], name: str) -> str | None:
     try:
         fields = splitDescription(description)

@@ -163,6 +163,11 @@ class ServerConfig:
         return DEFAULT
 
 
+def mayHoldPassword(description: str) -> bool:
+    """Return True if a checker description may contain a password: any type that is not known to contain none."""
+    return description.partition(":")[0] not in ("file", "anonymous")
+
+
 class Problems:
     """Collects all errors of a configuration, so that they are reported together."""
 

@@ -5,6 +5,7 @@ From the settings to a running server. The only place that wires all packages to
 
     resolve.py      looks up realms, avatars, profiles and classes, and checks parameters
     plan.py         decides and checks everything, opens nothing
+    exposure.py     warns about secrets that other users of the machine can read
     service.py      opens what was decided: listeners and the factory
     reload.py       rereads the file on SIGHUP
     showconfig.py   the output of --print-config

@@ -25,6 +25,7 @@ from pbkit.config.file import HIDDEN
 from pbkit.config.values import INVALID, Problems, ServerConfig, emptyMapping
 from pbkit.errors import ConfigError
 from pbkit.serving import announce
+from pbkit.serving.exposure import exposures
 from pbkit.serving.resolve import checkRealm, load, makeAllow, makeProfile, makeRealm
 from pbkit.sessions.realm import Realm
 from pbkit.sessions.realms import AnonymousRealm
@@ -49,6 +50,7 @@ class Plan:
     :ivar parameters: on reload, the parameter values given for the existing realm.
     :ivar portal: the portal that the settings name, with this realm and these checkers, or None.
     :ivar allow: the classes that clients may send. None accepts all registered classes, as stock PB does.
+    :ivar warnings: what the operator should know, one line each; logged at the start.
     """
 
     realm: IRealm
@@ -61,6 +63,7 @@ class Plan:
     parameters: Mapping[str, object] = field(default_factory=emptyMapping)
     portal: Portal | None = None
     allow: frozenset[type | str | bytes] | None = frozenset()
+    warnings: tuple[str, ...] = ()
 
 
 def prepare(
@@ -94,7 +97,8 @@ def prepare(
     problems.check()
     assert realm is not None
     announced = not (config.auth or portal)
-    return Plan(realm, checkers, listen, guest, announced, profile, config, parameters, portal, allow)
+    warnings = exposures(config, checkers)
+    return Plan(realm, checkers, listen, guest, announced, profile, config, parameters, portal, allow, warnings)
 
 
 def _portal(path: str, config: ServerConfig, problems: Problems) -> Portal | None:

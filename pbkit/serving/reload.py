@@ -172,6 +172,9 @@ class Reload(Service):
         except Exception as e:
             log.error("configuration not reloaded, {reason}; keeping the current settings", reason=reasonOf(e))
             return
+        for text in plan.warnings:
+            if text not in running.warnings:
+                log.warn("{warning}", warning=text)
         for text in fixed:
             log.warn("configuration change needs a restart: {what}", what=text)
         log.info(
@@ -222,7 +225,7 @@ class Reload(Service):
             auth=new.auth if checks else old.auth,
         )
         checkers = plan.checkers if checks else running.checkers
-        self._server.plan = replace(running, checkers=checkers, listen=listen, config=kept)
+        self._server.plan = replace(running, checkers=checkers, listen=listen, config=kept, warnings=plan.warnings)
         return changed, changes.fixed
 
 

@@ -28,7 +28,7 @@ from pbkit.wire.jelly.registry import namesOf
 from pbkit.wire.profile import DROPIN, STRICT, Profile
 
 #: Where code lives that is not the user's. Errors cite the last line outside of these. Importing runs frozen code.
-_NOT_THE_USERS = (*(os.path.join(os.path.dirname(one.__file__), "") for one in (pbkit, twisted)), "<frozen ")
+_NOT_THE_USERS = (*(os.path.join(path, "") for one in (pbkit, twisted) for path in one.__path__), "<frozen ")
 
 #: The profiles by their ``--profile`` names.
 PROFILES: dict[str, Profile] = {profile.name: profile for profile in (STRICT, DROPIN)}

@@ -242,6 +242,8 @@ class Server(MultiService):
                 profile=self.factory.profile.name,
                 codec="compiled" if compiled else "pure Python",
             )
+            for warning in self.plan.warnings:
+                log.warn("{warning}", warning=warning)
         try:
             start()
         except Exception as e:

@@ -12,13 +12,10 @@ from twisted.python.reflect import qual
 from pbkit.config.descriptions import BACKLOG, withBacklog
 from pbkit.config.fields import settingsOf
 from pbkit.config.file import HIDDEN
-from pbkit.config.values import Origin, Path, ServerConfig
+from pbkit.config.values import Origin, Path, ServerConfig, mayHoldPassword
 from pbkit.serving.plan import Plan
 from pbkit.serving.resolve import describeRealm, findRealm, shownClass
 from pbkit.sessions.realm import Realm
-
-#: The types of checkers whose descriptions contain no password.
-_WITHOUT_PASSWORD = ("file", "anonymous")
 
 _HEAD = """\
 # The settings in force, and where each value comes from. Load this file with --config.
@@ -37,9 +34,7 @@ def asToml(plan: Plan) -> str:
     loading the output is an error and not a server with other users.
     """
     config = plan.config
-    auth = [
-        text if text.partition(":")[0] in _WITHOUT_PASSWORD else HIDDEN + text.partition(":")[0] for text in config.auth
-    ]
+    auth = [HIDDEN + text.partition(":")[0] if mayHoldPassword(text) else text for text in config.auth]
     tables = [
         ["[server]", *_server(config, plan, auth)],
         ["[realm]", *_realm(plan)],

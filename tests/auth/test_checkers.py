@@ -157,7 +157,7 @@ class MakeCheckerTests(SynchronousTestCase):
     def test_whatIsUnknownIsRefused(self) -> None:
         """An unknown type is refused with those that there are."""
         said = self.refusal("ldap:x:hunter2")
-        self.assertIn("memory:NAME:PASSWORD, file:PATH, anonymous", said)
+        self.assertIn("file:PATH, memory:NAME:PASSWORD, anonymous", said)
         self.assertNotIn("hunter2", said)
 
 

@@ -144,7 +144,7 @@ class TimeTests(ChallengeCase):
         challenge, challenger = self.ask()
         self.lines()
         self.clock.advance(30.01)
-        self.assertRefused(self.answer(challenge, challenger), errors.ChallengeExpired, "too long ago")
+        self.assertRefused(self.answer(challenge, challenger), errors.ChallengeExpired, "has expired")
         del kept
 
     def test_withoutAClock(self) -> None:

@@ -91,7 +91,10 @@ BROKEN: dict[str, tuple[str, list[ExpectedError]]] = {
         [(4, ["no.pem", "No such file"])],
     ),
     "noSuchChecker": ("[server]\nauth = ['memry:alice:hunter2']\n", [(2, ["'memry'", "memory:NAME:PASSWORD"])]),
-    "checkerWithoutPassword": ("[server]\nauth = ['memory:hunter2']\n", [(2, ["memory", "name:password"])]),
+    "checkerWithoutPassword": (
+        "[server]\nauth = ['memory:hunter2']\n",
+        [(2, ["memory", "expected memory:NAME:PASSWORD"])],
+    ),
     "checkerThatCannotDo": ("[server]\nauth = ['unix']\n", [(2, ["unix", "plaintext"])]),
     "noPasswordFile": ("[server]\nauth = [\n'file:passwd']\n", [(3, ["passwd", "No such file"])]),
     "guestsNotTaken": ("[server]\nauth = ['anonymous']\n", [(2, ["refuses anonymous logins"])]),
