@@ -1,9 +1,9 @@
 """
 cred's checkers, made to work with PB's login or refused with the reason.
 
-PB's login is a challenge: the client answers with an MD5 of the challenge and its password, so the
-server must know the password (or its MD5), and it sends names as bytes. A checker that cannot do with
-that would refuse each login as "unknown user or wrong password"; here it is told at start.
+PB's login is a challenge: the client answers with an MD5 of the challenge and its password, so the server must know the
+password (or its MD5), and the client sends names as bytes. A checker that cannot work with that would refuse every
+login as "unknown user or wrong password". Here it is an error when the server starts.
 """
 
 from __future__ import annotations
@@ -34,22 +34,24 @@ from pbkit.errors import ConfigError
 
 log = Logger()
 
-#: The kinds of credentials that PB's login makes.
+#: The kinds of credentials that PB's login produces.
 PB_CREDENTIALS: tuple[InterfaceClass, ...] = (IUsernameHashedPassword, IUsernameMD5Password, IAnonymous)
 
-#: What a checker fails with when it means: not this user.
+#: The errors by which a checker refuses a user.
 _REFUSALS = (LoginFailed, Unauthorized)
 
 
 def makeChecker(description: str) -> Any:
     """
-    The checker that a text such as ``memory:alice:sesame`` or ``file:passwd`` describes, ready for PB:
-    names and passwords are bytes, files are found wherever the process goes later.
+    Make a checker of a text such as ``memory:alice:sesame`` or ``file:passwd``.
 
-    :param description: ``TYPE`` or ``TYPE:ARGUMENTS``, as `twisted.cred.strcred` has it.
+    Names and passwords become bytes, as PB sends them. Paths become absolute, because twistd changes its directory
+    later.
+
+    :param description: ``TYPE`` or ``TYPE:ARGUMENTS``, as in `twisted.cred.strcred`.
     :return: an `ICredentialsChecker`.
-    :raises ConfigError: there is no such type, its arguments are wrong, or it cannot work with PB. The
-        message holds no password.
+    :raises ConfigError: the type is unknown, its arguments are invalid, or it cannot work with PB. The message contains
+        no password.
     """
     kind, _, argument = description.partition(":")
     try:
@@ -64,7 +66,7 @@ def makeChecker(description: str) -> Any:
     if kind == "file":
         if not argument:
             raise ConfigError("invalid auth file: the path is missing, expected file:PATH, for example file:passwd")
-        # Before the factory, which prints a warning of its own for a file that is not there.
+        # Check it before the factory does, which prints a warning of its own if the file does not exist.
         checkPasswordFile(FilePasswordDB(argument))
     try:
         checker = factory.generateChecker(argument)
@@ -79,7 +81,7 @@ def makeChecker(description: str) -> Any:
     if isinstance(checker, InMemoryUsernamePasswordDatabaseDontUse):
         checker.users = {_asBytes(name): _asBytes(word) for name, word in checker.users.items()}
     if isinstance(checker, FilePasswordDB):
-        # twistd goes to its --rundir later; what was checked here is what must be read then.
+        # twistd changes to its --rundir later. The file that was checked here must be the one that is read then.
         checker.filename = os.path.abspath(checker.filename)
     checkForPb(checker)
     return checker
@@ -87,18 +89,18 @@ def makeChecker(description: str) -> Any:
 
 def checkForPb(checker: Any) -> None:
     """
-    See whether a checker can serve PB's login.
+    Check that a checker works with PB's login.
 
     :param checker: an `ICredentialsChecker`.
-    :raises ConfigError: it cannot, and why: it wants the password itself, its file cannot be used, or it
-        has no users.
+    :raises ConfigError: it does not, and why: it needs the plaintext password, its file cannot be used, or it has no
+        users.
     """
     if isinstance(checker, AnyOf):
         for one in checker.checkers:
             checkForPb(one)
         return
     if not ICredentialsChecker.providedBy(checker):
-        raise ConfigError(f"{checker!r} is not a checker: it does not provide ICredentialsChecker")
+        raise ConfigError(f"invalid checker {checker!r}: expected an object that provides ICredentialsChecker")
     name = type(checker).__name__
     if not _usable(checker.credentialInterfaces):
         raise ConfigError(f"{name}: {_cannot(checker.credentialInterfaces)}")
@@ -106,10 +108,10 @@ def checkForPb(checker: Any) -> None:
         checkPasswordFile(checker)
     if isinstance(checker, InMemoryUsernamePasswordDatabaseDontUse):
         if not checker.users:
-            raise ConfigError("auth memory: it names no user; write memory:NAME:PASSWORD")
+            raise ConfigError("invalid auth memory: no user, expected memory:NAME:PASSWORD")
         for user, password in checker.users.items():
             if not user or not password:
-                raise ConfigError("auth memory: a name or a password is empty; write memory:NAME:PASSWORD")
+                raise ConfigError("invalid auth memory: empty name or password, expected memory:NAME:PASSWORD")
 
 
 def _usable(interfaces: Iterable[InterfaceClass]) -> bool:
@@ -119,23 +121,23 @@ def _usable(interfaces: Iterable[InterfaceClass]) -> bool:
 def _cannot(interfaces: Iterable[InterfaceClass]) -> str:
     return (
         f"it checks {', '.join(one.__name__ for one in interfaces) or 'nothing'}, which PB's login never "
-        "sends: a client answers a challenge, and the server needs the plaintext password to check that; "
+        "sends: the client answers a challenge, and the server needs the plaintext password to check the answer; "
         "use memory:NAME:PASSWORD, file:PATH with plaintext passwords, or anonymous"
     )
 
 
 def _asBytes(text: str | bytes) -> bytes:
-    # surrogateescape: what came in by argv and is not UTF-8 goes out as the bytes it was.
+    # With surrogateescape, an argument of the command line that is not UTF-8 becomes the bytes that it was.
     return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
 
 
 @implementer(ICredentialsChecker)
 class AnyOf:
     """
-    Several checkers as one: each is asked in turn, and only when all refuse is the login refused.
+    Several checkers as one: they are asked in turn, and the login is refused only if all of them refuse it.
 
-    A `Portal` holds one checker for each kind of credentials, and a later one silently takes the place of an
-    earlier. Under this one ``--auth memory:alice:a --auth file:passwd`` means what it says.
+    A `Portal` holds one checker for each kind of credentials, and a later one silently replaces an earlier one. With
+    this class ``--auth memory:alice:a --auth file:passwd`` accepts the users of both.
 
     :param checkers: in the order in which they are asked.
     """
@@ -147,9 +149,10 @@ class AnyOf:
 
     def requestAvatarId(self, credentials: ICredentials) -> Deferred[Any]:
         """
-        :return: a Deferred of the avatar id that the first checker to agree gives. It fails with
-            `UnauthorizedLogin` when all refuse, and with the error of one that broke when none of the
-            others agrees.
+        Ask the checkers.
+
+        :return: a Deferred of the avatar id from the first checker that accepts. It fails with `UnauthorizedLogin` if
+            all refuse, and with the error of a broken checker if no other accepts.
         """
         return Deferred.fromCoroutine(self._ask(credentials))
 
@@ -164,11 +167,11 @@ class AnyOf:
             except _REFUSALS:
                 continue
             except Exception:
-                # One that is out of order must not keep out those whom another knows.
+                # Ask the others: a broken checker must not shut out the users of another one.
                 broken, culprit = Failure(), checker
                 continue
             if broken is not None:
-                # Only now: of a login that fails with it whoever made it says so, and knows how often he has.
+                # Log it only now: if the login fails with this error, the caller logs it.
                 name = qual(type(culprit))
                 log.failure("checker {checker} broke, and another one knew the user", broken, checker=name)
             return avatarId
@@ -179,13 +182,13 @@ class AnyOf:
 
 def spell(portal: Portal, username: bytes) -> bytes | str:
     """
-    A user's name as the checker at hand has it.
+    Convert a user name to the type that the checkers of a portal use.
 
-    PB sends bytes; a stock in-memory checker made from the command line stores str, and never finds anyone.
+    PB sends bytes. A stock in-memory checker made from the command line stores str, and would never find the name.
 
-    :param portal: whose checkers will be asked.
+    :param portal: the portal whose checkers will be asked.
     :param username: as the client sent it.
-    :return: the str, if an in-memory checker has that and not the bytes; else the bytes.
+    :return: the str, if an in-memory checker has it and not the bytes; else the bytes.
     """
     try:
         text = username.decode("utf-8")

@@ -1,5 +1,5 @@
 """
-PB's own way to prove a password: a challenge, and the answer to it.
+PB's own mechanism: a challenge, and the response to it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from zope.interface import implementer
 from pbkit.auth import spell
 from pbkit.errors import ChallengeExpired
 
-#: How many challenges a connection may have before anybody has logged in on it. With names of 255 bytes these take
-#: 39 kB; a real client has as many as it logs in users at the same time.
+#: How many challenges an unauthenticated connection may have. With names of 255 bytes they take 39 kB. A real client
+#: needs one for each user that it logs in at the same time.
 OUTSTANDING = 50
 
 
 class ChallengedLogin(Protocol):
-    """The login root, as a challenge sees it: who is asked when the challenge is answered."""
+    """What a `Challenger` needs of the login root."""
 
     def unknown(self, message: str, args: Any, kw: Any) -> Exception:
         """Return the error that answers a call of a method that does not exist."""
@@ -34,12 +34,12 @@ class ChallengedLogin(Protocol):
 
 class Challenger(pb.Referenceable):
     """
-    Waits for the answer to a challenge.
+    The object that waits for the response to a challenge.
 
-    :param root: that of the connection.
-    :param username: who wants to log in.
-    :param until: when it is too late, by the connection's clock; None is never.
-    :param once: whether it can be answered but once.
+    :param root: the login root of the connection.
+    :param username: the user name, as the client sent it.
+    :param until: when the challenge expires, by the connection's clock; None is never.
+    :param once: whether the challenge can be answered only once.
     :ivar challenge: 16 random bytes.
     """
 
@@ -59,11 +59,11 @@ class Challenger(pb.Referenceable):
 
     def take(self, now: float | None) -> tuple[Any, bytes]:
         """
-        Have it answered.
+        Use the challenge up.
 
         :param now: the time by the connection's clock, or None without one.
         :return: the user name, and the challenge.
-        :raises ChallengeExpired: it was answered before, or it is too late.
+        :raises ChallengeExpired: it was answered before, or has expired.
         """
         late = self._until is not None and now is not None and now > self._until
         if self._answered or late:
@@ -76,8 +76,8 @@ class Challenger(pb.Referenceable):
 
 class Challenges:
     """
-    The challenges of one connection. Its client holds them until it lets go; the oldest go first when there are
-    too many, and answering one of those is answering an object that never was.
+    The challenges of one connection. The client holds them until it drops them. When there are too many the oldest are
+    forgotten; a response to one of those is a call on an object that does not exist.
 
     :param broker: the connection.
     """
@@ -90,8 +90,8 @@ class Challenges:
         """
         Hand one out.
 
-        :param most: how many there may be then; None is as many as the tables hold.
-        :return: it and its challenge, in jelly.
+        :param most: how many challenges there may be then; None is as many as the tables hold.
+        :return: the challenge and a reference to the challenger, in jelly.
         """
         reference = self._broker.serialize(challenger)
         if most is not None:
@@ -102,11 +102,11 @@ class Challenges:
 
     def _forget(self, most: int) -> None:
         held = self._broker.localObjects
-        # Those that the client has let go of are not there any more.
+        # Those that the client has dropped are not in the table any more.
         self._luids = dict.fromkeys(luid for luid in self._luids if luid in held)
         for luid in list(self._luids)[: max(0, len(self._luids) - most)]:
             del self._luids[luid]
-            # A decref that comes for it later finds nothing, and does nothing.
+            # A later decref for this id finds nothing, and does nothing.
             self._broker.luids.pop(held.pop(luid).object.processUniqueID(), None)
 
 
@@ -125,19 +125,21 @@ class Response:
     @classmethod
     def of(cls, portal: Any, username: Any, challenge: bytes, response: Any) -> Response:
         """
-        :param portal: whose checkers are to be asked.
+        Make credentials of the response to a challenge.
+
+        :param portal: the portal whose checkers will be asked.
         :param username: as the client sent it.
-        :param response: the same.
+        :param response: likewise.
         """
         return cls(spell(portal, username) if isinstance(username, bytes) else username, challenge, response)
 
     def checkPassword(self, password: bytes | str) -> bool:
-        """`IUsernameHashedPassword`; a str is taken as UTF-8."""
+        """As `IUsernameHashedPassword.checkPassword`; a str is encoded as UTF-8."""
         if isinstance(password, str):
             password = password.encode("utf-8")
         return self.checkMD5Password(md5(password).digest())
 
     def checkMD5Password(self, md5Password: bytes) -> bool:
-        """`pb.IUsernameMD5Password`."""
+        """As `pb.IUsernameMD5Password.checkMD5Password`."""
         expected = md5(md5Password + self._challenge).digest()
         return isinstance(self._response, bytes) and hmac.compare_digest(self._response, expected)

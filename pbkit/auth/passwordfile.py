@@ -1,9 +1,8 @@
 """
-A look, before the server starts, at a file of ``user:password`` lines.
+Files of ``user:password`` lines, checked before the server starts.
 
-Stock's `FilePasswordDB` finds out at the first login, and then refuses everybody with "unknown user
-or wrong password": a file that is not there, may not be read, or holds hashes looks like a typing
-mistake of each user.
+Stock's `FilePasswordDB` reads its file at the first login. If the file does not exist, may not be read or contains
+hashes, it refuses every user with "unknown user or wrong password", as if each had mistyped the password.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ _HASHED = re.compile(rb"\$[0-9A-Za-z-]+\$|\{[0-9A-Za-z-]+\}")
 #: crypt(3)'s first form: two characters of salt, eleven of hash.
 _OLD_CRYPT = re.compile(rb"[./0-9A-Za-z]{13}\Z")
 
-#: What stands in the password field of the system's own list of users. Taken as passwords they would let
-#: everybody in who knows that.
+#: What the system's own list of users has in its password field. Taken as passwords, they would let in everybody who
+#: knows that.
 _PLACEHOLDERS = frozenset((b"x", b"*", b"!", b"!!"))
 
 _NEEDS_PLAINTEXT = "PB's login is a challenge that can only be checked against the password itself"
@@ -31,17 +30,17 @@ _NEEDS_PLAINTEXT = "PB's login is a challenge that can only be checked against t
 
 def checkPasswordFile(db: FilePasswordDB) -> None:
     """
-    See whether log-ins can be checked against this file.
+    Check that logins can be checked against this file.
 
-    :param db: the checker; its file is read once, here, and not kept.
-    :raises ConfigError: it is missing, cannot be read, is no plain file, holds not one usable line, holds
+    :param db: the checker; its file is read once, and not kept.
+    :raises ConfigError: the file does not exist, cannot be read, is not a regular file, has no usable line, contains
         hashes, or has a user whose password is empty.
     """
     name = os.fsdecode(db.filename)
     content = _read(name)
     entries = _entries(db, content)
     if not entries:
-        raise ConfigError(f"password file {name}: no line of the form user:password in it")
+        raise ConfigError(f"password file {name}: no usable line: expected lines of the form user:password")
     for user, password in entries:
         if _HASHED.match(password):
             raise ConfigError(
@@ -50,8 +49,8 @@ def checkPasswordFile(db: FilePasswordDB) -> None:
             )
         if not password:
             raise ConfigError(
-                f"password file {name}: the password of {_shown(user)} is empty; "
-                "anybody could log in by that name: give it one, or take the line out"
+                f"password file {name}: the password of {_shown(user)} is empty, "
+                "so anybody could log in under that name: set a password, or remove the line"
             )
     passwords = [password for _, password in entries]
     if len(passwords) > 1 and all(map(_OLD_CRYPT.match, passwords)):
@@ -59,33 +58,33 @@ def checkPasswordFile(db: FilePasswordDB) -> None:
             f"password file {name}: all the passwords look like crypt hashes (13 characters each); "
             f"{_NEEDS_PLAINTEXT}, so the file must hold plaintext"
         )
-    # Somebody's whole file of plain "user:x" is his affair; that of the system has more fields.
+    # A file of plain "user:x" lines is accepted. The system's list has more fields.
     if len(passwords) > 1 and _PLACEHOLDERS.issuperset(passwords) and content.count(db.delim) > 2 * len(entries):
         raise ConfigError(
-            f"password file {name}: it holds no passwords but placeholders, like the system's list of "
-            "users; make a file of your own, of user:password lines"
+            f"password file {name}: it contains placeholders instead of passwords, like the system's list of "
+            "users: expected a file of your own, with user:password lines"
         )
 
 
 def _read(name: str) -> bytes:
     try:
         if not stat.S_ISREG(os.stat(name).st_mode):
-            # A pipe or a device reads differently each time, or never ends.
+            # Refuse a pipe or a device: it reads differently each time, or never ends.
             kind = "a directory" if os.path.isdir(name) else "not a plain file"
-            raise ConfigError(f"password file {name}: it is {kind}; name a file of user:password lines")
+            raise ConfigError(f"password file {name}: it is {kind}: expected a file of user:password lines")
         with open(name, "rb") as file:
             return file.read()
     except OSError as e:
         raise ConfigError(f"password file {name}: {e.strerror or e}") from None
     except ValueError as e:
-        # A NUL in the name.
+        # The name contains a NUL.
         raise ConfigError(f"password file {name!r}: {e}") from None
 
 
 def _entries(db: FilePasswordDB, content: bytes) -> list[tuple[bytes, bytes]]:
-    """The entries as the checker itself will read them, bar those without a name."""
+    """Return the entries as the checker will read them, without those that have no name."""
     found = []
-    # Not splitlines(): iterating over a file, as the checker does, knows no line end but this.
+    # Split as the checker does, which iterates over the file. splitlines() knows more line ends.
     for line in content.split(b"\n"):
         parts = line.rstrip().split(db.delim)
         if max(db.ufield, db.pfield) < len(parts) and parts[db.ufield]:

@@ -24,18 +24,18 @@ from pbkit.wire.profile import STRICT, Gate, Profile
 
 class ServerFactory(pb.PBServerFactory):
     """
-    A server of Perspective Broker with sessions. Clients may be stock.
+    A Perspective Broker server with sessions. Clients may be stock.
 
-    :param root: a cred `Portal`; or anything that provides or adapts to `pb.IPBRoot`, served as it is. A realm of
-        pbkit's gets an `ILogin` in the place of the mind, any other the raw mind, as from stock.
-    :param unsafeTracebacks: as stock's: whether tracebacks are sent to peers.
-    :param security: as stock's.
-    :param clock: for every deadline; by default the reactor that a connection's transport belongs to.
-    :param profile: how strict it is, and its connections; by default that of the class.
-    :param allow: which classes of copyable and cacheable objects it accepts from clients: the senders' classes, those
-        that are made of them, or the names that these are registered for with `pb.setUnjellyableForClass`. None accepts
-        all that are registered in this process, as stock does; what twistd serves accepts those that are named.
-    :raises ConfigError: nothing is registered for one that is allowed.
+    :param root: a cred `Portal`; or an object that provides or adapts to `pb.IPBRoot`, which is served as it is. A
+        realm of pbkit receives an `ILogin` in place of the mind, any other realm the raw mind, as from stock.
+    :param unsafeTracebacks: whether tracebacks are sent to peers, as in stock.
+    :param security: as in stock.
+    :param clock: the clock for every deadline; by default the reactor of each connection's transport.
+    :param profile: the limits of the server and its connections; by default those of the class.
+    :param allow: the copyable and cacheable classes that clients may send: the senders' classes, the receiving classes,
+        or the names that these are registered under with `pb.setUnjellyableForClass`. None accepts all that are
+        registered in this process, as stock does; a server run by twistd accepts only those that are named.
+    :raises ConfigError: an allowed class is not registered.
     """
 
     protocol: Any = Broker
@@ -58,12 +58,12 @@ class ServerFactory(pb.PBServerFactory):
             self.profile = profile
         if isinstance(root, Portal):
             self.root = PortalRoot(root, self.profile, LoginThrottle(self.profile.door))
-        #: Whether nothing but a login is served before one. A root of one's own has none.
+        #: Whether only a login is served before login. With a root of the program's own there is no login.
         self.gated = isinstance(root, Portal) and self.profile.gate.closed
         self._monitor: ConnectionMonitor | None = None
 
     def buildProtocol(self, addr: Any) -> Any:
-        """As stock's; the connection is as strict as its factory."""
+        """Make the protocol of a connection. Unlike stock's, it gets the limits of the factory."""
         broker = self.protocol(isClient=False, security=self.security)
         broker.factory = self
         if isinstance(broker, Broker):
@@ -75,24 +75,24 @@ class ServerFactory(pb.PBServerFactory):
 
     def loginRoot(self, broker: Broker) -> Any:
         """
-        What a connection logs in at. It is made when somebody does, and forgotten when he is in.
+        Make the login root of a connection. It is made when a client logs in, and forgotten afterwards.
 
-        :return: None, if it is none of ours: a root of one's own is there from the beginning. So is it in drop-in use:
-            what is in stock's tables counts for stock's bound.
+        :return: the login root; None if the connection has had its root from the beginning. That is so for a root of
+            the program's own, and in drop-in use, where objects in stock's tables count for stock's limit.
         """
         return self.root.rootObject(broker) if self.gated else None
 
     def monitorOf(self, clock: IReactorTime) -> ConnectionMonitor:
         """
-        The one watch over the connections of this server.
+        Return the monitor of all connections of this server, which is made at the first call.
 
-        :param clock: that of the connection that asks.
+        :param clock: the clock of the calling connection.
         """
         if self._monitor is None:
             profile = self.profile
             if not self.gated:
                 profile = attrs.evolve(profile, gate=Gate(closed=False, timeout=None, again=None, connections=None))
-            # In drop-in use there is no such bound, and no timer for it.
+            # Drop-in use has no such limit, and no timer for it.
             bounded = profile.output.lasting < profile.output.most
             self._monitor = ConnectionMonitor(
                 profile, clock, [lambda state: state.check(clock.seconds())] if bounded else ()
@@ -102,10 +102,9 @@ class ServerFactory(pb.PBServerFactory):
 
 def classesOf(realm: Any) -> frozenset[type | str | bytes]:
     """
-    Which classes the clients of a realm may send, as it says itself.
+    Return the classes that the clients of a realm may send, for the ``allow`` of `ServerFactory`.
 
-    :param realm: of whatever kind. Looked at is its ``allow``, and that of the realm that it keeps for guests.
-    :return: for the ``allow`` of `ServerFactory`.
+    :param realm: any realm. Its ``allow`` counts, and that of its realm for guests.
     """
     realms = (realm, getattr(realm, "anonymous", None))
     return frozenset(one for each in realms for one in getattr(each, "allow", ()))
@@ -127,5 +126,5 @@ class PortalRoot:
         self._throttle = throttle
 
     def rootObject(self, broker: Any) -> LoginRoot:
-        """`pb.IPBRoot`."""
+        """As `pb.IPBRoot.rootObject`."""
         return LoginRoot(self.portal, self._profile, broker, self._throttle)

@@ -190,7 +190,7 @@ class CheckPasswordFileTests(SynchronousTestCase):
     def test_fieldsAreTheCheckersOwn(self) -> None:
         """The delimiter and the fields are those that the checker reads."""
         checkPasswordFile(self.db(b"1|alice|sesame\n", delim=b"|", usernameField=1, passwordField=2))
-        self.assertIn("no line", self.refusal(b"alice:sesame\n", delim=b"|"))
+        self.assertIn("no usable line", self.refusal(b"alice:sesame\n", delim=b"|"))
 
     def test_fileWithoutAUsableLineIsRefused(self) -> None:
         """An empty file, and one of other lines, would let nobody in."""

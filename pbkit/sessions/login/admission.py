@@ -1,14 +1,14 @@
 """
-Who may be in: pure decisions.
+Who may log in: pure decisions.
 
-A policy is a callable ``policy(view, candidate)``. It sees the places that are taken and who wants one, does
-no I/O, changes nothing, and returns one of
+A policy is a callable ``policy(view, candidate)``. It sees the places that are taken and the login that asks for one,
+does no I/O, changes nothing, and returns one of
 
-- `Refuse`: with the error that the newcomer gets;
-- `Admit`: come in; the sessions in `ending` go, once the newcomer has his avatar or before, see there;
-- `Probe`: ask these sessions first whether they live. The realm does so, and then asks the policy again.
+- `Refuse`, with the error that the client gets;
+- `Admit`: the login succeeds, and the sessions in its `ending` are ended;
+- `Probe`: first ask the clients of these sessions whether they are alive. The realm does so, and asks the policy again.
 
-A user's own policy is a function::
+A policy of your own is a function::
 
     def onlyStaffAtNight(view, candidate):
         if isNight() and candidate.avatarId not in staff:
@@ -27,16 +27,20 @@ import attrs
 from pbkit.errors import ConfigError, LoginRefused, TooManySessions
 from pbkit.sessions.roster import Candidate, Group, Place, View
 
-#: How long a holder has to answer a probe, in seconds: Buildbot's figure for the same question.
+#: How long the client of a session has to answer a probe, in seconds: Buildbot's value for the same question.
 PROBE_TIMEOUT = 10.0
 
-#: When a newcomer gets the avatar: before those whom he replaces go, or after.
+#: When a login that replaces sessions gets the avatar: before they end, or after.
 HANDOVERS = ("before", "after")
 
 
 @attrs.frozen
 class Refuse:
-    """No, and why."""
+    """
+    The login is refused.
+
+    :ivar error: the error that the client gets.
+    """
 
     error: LoginRefused
 
@@ -44,23 +48,23 @@ class Refuse:
 @attrs.frozen
 class Admit:
     """
-    Yes.
+    The login is admitted.
 
-    With a handover "before" the newcomer gets the avatar before the others go: a login that is refused or fails, for
-    whatever reason, ends nobody.
+    With the handover "before" the login gets the avatar before the replaced sessions end: a login that is refused or
+    fails, for any reason, ends no session.
 
-    With "after" he gets it after them, for avatars that own something exclusive, such as a file or a line to a machine.
-    The others are ended first, and only when each is truly out, its `detached` through and its hold on the avatar
-    released, is the newcomer's avatar asked for. Those of the same avatar id that have ended otherwise, logged out say,
-    are waited for too. All of that has 30 s; after these the newcomer is refused, with `LoginTimedOut`, rather than let
-    in beside one who is not out. What it costs: all that can be checked without the avatar is checked before anybody
-    goes, but to build it and `attached` come later, and a login that fails there, or whose client goes away, leaves
-    nobody in.
+    With "after" the login gets the avatar after them, for avatars that own something exclusive, such as a file or a
+    connection to a machine. The replaced sessions are ended first. Only when each is out, that is, `detached` has
+    returned and its hold on the avatar is released, does the login get its avatar. It also waits for sessions of the
+    same avatar id that have ended otherwise, for example by logout. All of that has 30 s; after that the login is
+    refused with `LoginTimedOut` rather than admitted beside a session that is not out. The price: everything that can
+    be checked without the avatar is checked before a session is ended, but the build and `attached` come later. If the
+    login fails there, or its client disconnects, no session is left.
 
-    :ivar ending: the places whose sessions this newcomer takes over. One that is still pending is waited
-        for, and then the policy is asked again: arbitration is serial.
-    :ivar handover: when the newcomer gets the avatar, "before" they go or "after".
-    :raises ValueError: it is neither.
+    :ivar ending: the places whose sessions this login replaces. If one is still pending, the login waits for it, and
+        then the policy is asked again: arbitration is serial.
+    :ivar handover: when the login gets the avatar, "before" or "after".
+    :raises ValueError: the handover is neither.
     """
 
     ending: tuple[Place, ...] = ()
@@ -70,10 +74,10 @@ class Admit:
 @attrs.frozen
 class Probe:
     """
-    Ask first whether these live.
+    First find out whether the clients of these sessions are alive.
 
     :ivar places: of live sessions.
-    :ivar timeout: how long they have, in seconds.
+    :ivar timeout: how long they have to answer, in seconds.
     """
 
     places: tuple[Place, ...]
@@ -82,13 +86,13 @@ class Probe:
 
 Decision: TypeAlias = Refuse | Admit | Probe
 Policy: TypeAlias = Callable[[View, Candidate], Decision]
-#: Decides between the holders of a full group and a newcomer: (group, how many have to go, candidate, refusal).
+#: Decides between the sessions of a full group and a new login: (group, how many are too many, candidate, refusal).
 Conflict: TypeAlias = Callable[[Group, int, Candidate, Refuse], Decision]
-#: A limit on a group: (group, candidate, a sentence's beginning such as "alice has", its unit).
+#: A limit on a group: (group, candidate, the beginning of a sentence such as "alice has", its unit).
 Rule: TypeAlias = Callable[[Group, Candidate, str, str], Decision]
-#: Says who has to go: (those who could, oldest first), one of them, several, or () for nobody.
+#: Chooses the sessions to end: takes the places, oldest first, and returns one, several, or () for none.
 Victim: TypeAlias = Callable[[tuple[Place, ...]], Place | Iterable[Place]]
-#: A limit that depends on the avatar id: the number, or that and the conflict rule.
+#: A limit that depends on the avatar id: returns the number, or the number and the conflict rule.
 LimitOf: TypeAlias = Callable[[str], int | tuple[int, "str | Conflict"]]
 
 
@@ -98,12 +102,12 @@ def _refuse(group: Group, excess: int, candidate: Candidate, refusal: Refuse) ->
 
 def kick(victim: Victim | None = None) -> Conflict:
     """
-    A conflict rule: somebody goes, and the newcomer comes in.
+    Return a conflict rule that ends a session, and admits the new login.
 
-    :param victim: says who: ``victim(places)`` gets those who could go, oldest first, and returns one of these, or
-        several. It is asked again as long as more have to go, as after a limit was lowered. If it returns () nobody
-        goes, and the newcomer is refused. By default the oldest goes. A place whose login is still pending has no
-        ``session``.
+    :param victim: chooses the session: ``victim(places)`` gets the places, oldest first, and returns one of them, or
+        several. It is called again while more must end, for example after a limit was lowered. If it returns () no
+        session is ended, and the new login is refused. By default the oldest session is ended. A place whose login is
+        still pending has no ``session``.
     :raises ValueError: when asked, if `victim` returns anything else.
     """
 
@@ -117,7 +121,7 @@ def kick(victim: Victim | None = None) -> Conflict:
             chosen = victim(left) if left else ()
             chosen = (chosen,) if isinstance(chosen, Place) else tuple(chosen)
             if any(place not in left for place in chosen):
-                raise ValueError(f"the victim function {victim!r} returned {chosen!r}, not some of what it was given")
+                raise ValueError(f"invalid result of {victim!r}: got {chosen!r}, expected places that it was given")
             if not chosen:
                 return refusal
             going.update(dict.fromkeys(chosen))
@@ -129,10 +133,11 @@ def kick(victim: Victim | None = None) -> Conflict:
 
 def probe(timeout: float = PROBE_TIMEOUT) -> Conflict:
     """
-    A conflict rule: ask the holders whether they live. A silent one is ended and the newcomer let in; if
-    all are alive, the newcomer is refused. A pending login counts as alive.
+    Return a conflict rule that asks the clients of the sessions whether they are alive. A session whose client does not
+    answer is ended, and the new login admitted. If all are alive the new login is refused. A pending login counts as
+    alive.
 
-    :param timeout: how long a holder has to answer, in seconds.
+    :param timeout: how long a client has to answer, in seconds.
     """
 
     def decide(group: Group, excess: int, candidate: Candidate, refusal: Refuse) -> Decision:
@@ -147,24 +152,25 @@ def probe(timeout: float = PROBE_TIMEOUT) -> Conflict:
     return decide
 
 
-#: The conflict rules that have a name.
+#: The conflict rules by name.
 CONFLICTS: dict[str, Conflict] = {"refuse": _refuse, "kick": kick(), "probe": probe()}
 
 
 def atMost(limit: int | LimitOf, conflict: str | Conflict = "refuse", handover: str = "before") -> Rule:
     """
-    At most so many in a group; to be given to `perAvatar`, `perPeer` or `total`.
+    Return a rule that limits the sessions of a group; pass it to `perAvatar`, `perPeer` or `total`.
 
-    :param limit: how many; or a function of the newcomer's avatar id, which returns that, or that and his conflict
-        rule: ``lambda avatarId: (5, "kick") if avatarId in staff else 1``. It is asked at each login, so it must be
-        quick; if it raises, or returns what is no limit, that is logged and the client gets `LoginUnavailable`.
-    :param conflict: what happens to one too many: "refuse" it; "kick" the oldest; "probe" the holders and take
-        the place of one that does not answer; or a `Conflict` such as ``probe(3.0)`` or ``kick(victim)``.
-    :param handover: when one who replaces another gets the avatar: "before" that one goes, or "after". See `Admit`.
-    :raises ConfigError: a limit below 0, no such conflict rule, or no such handover.
+    :param limit: the limit; or a function of the avatar id that returns the limit, or the limit and the conflict rule:
+        ``lambda avatarId: (5, "kick") if avatarId in staff else 1``. It is called at each login, so it must be quick.
+        If it raises or returns an invalid limit, that is logged and the client gets `LoginUnavailable`.
+    :param conflict: what happens when the limit is reached: "refuse" the new login; "kick" the oldest session; "probe"
+        the sessions and replace one whose client does not answer; or a `Conflict` such as ``probe(3.0)`` or
+        ``kick(victim)``.
+    :param handover: when a login that replaces a session gets the avatar, "before" that ends or "after". See `Admit`.
+    :raises ConfigError: a limit below 0, an unknown conflict rule, or an unknown handover.
     """
     if handover not in HANDOVERS:
-        raise ConfigError(f"handover={handover}: it is one of {', '.join(HANDOVERS)}")
+        raise ConfigError(f"invalid handover: got {handover!r}, expected one of {', '.join(HANDOVERS)}")
     usual = _conflict(conflict)
     fixed = None if callable(limit) else _limit(limit)
 
@@ -189,48 +195,52 @@ def _ofUser(limitOf: Any, avatarId: str, usual: Conflict) -> tuple[int, Conflict
     if not isinstance(said, tuple):
         return _limit(said), usual
     if len(said) != 2:
-        raise ConfigError(f"the limit of {avatarId!r} is {said!r}: it is a number, or a number and a conflict rule")
+        raise ConfigError(
+            f"invalid limit for {avatarId!r}: got {said!r}, expected an integer, or an integer and a conflict rule"
+        )
     return _limit(said[0]), _conflict(said[1])
 
 
 def _limit(limit: object) -> int:
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
-        raise ConfigError(f"atMost({limit!r}): the limit is a whole number, 0 or more")
+        raise ConfigError(f"invalid limit: got {limit!r}, expected an integer of 0 or more, for example atMost(3)")
     return limit
 
 
 def _conflict(conflict: object) -> Conflict:
     decide: Any = CONFLICTS.get(conflict) if isinstance(conflict, str) else conflict
     if not callable(decide):
-        raise ConfigError(f"conflict={conflict}: it is one of {', '.join(CONFLICTS)}, or a rule such as probe(3.0)")
+        raise ConfigError(
+            f"invalid conflict: got {conflict!r}, expected one of {', '.join(CONFLICTS)}, or a rule such as probe(3.0)"
+        )
     found: Conflict = decide
     return found
 
 
 def perAvatar(rule: Rule) -> Policy:
-    """A rule on the sessions of each avatar id by itself."""
+    """Return a policy that applies a rule to the sessions of each avatar id."""
     return lambda view, candidate: rule(
         view.avatar(candidate.avatarId), candidate, f"{candidate.avatarId} has", "connections"
     )
 
 
 def perPeer(rule: Rule) -> Policy:
-    """A rule on the sessions that ride on one connection. A peer that is not known has none."""
+    """Return a policy that applies a rule to the sessions of each connection. An unknown connection has none."""
     return lambda view, candidate: rule(view.peer(candidate.peerId), candidate, "this connection has", "sessions")
 
 
 def total(rule: Rule) -> Policy:
-    """A rule on all sessions of the realm together."""
+    """Return a policy that applies a rule to all sessions of the realm together."""
     return lambda view, candidate: rule(view.everyone(), candidate, "the server has", "connections")
 
 
 def allOf(*policies: Policy) -> Policy:
     """
-    A policy that admits when all of these do, asked in this order: the first that does not admit decides.
-    Those who go for an earlier one do not count for a later one, so a user who replaces his own session
-    is not refused because the server is full. The handover is "after" if one of them says so.
+    Return a policy that admits a login if all of these do. They are asked in this order, and the first that does not
+    admit decides. Sessions that an earlier policy ends do not count for a later one, so a user who replaces his own
+    session is not refused because the server is full. The handover is "after" if one of the policies says so.
 
-    :raises TypeError: when asked, if one of them returns anything but a decision.
+    :raises TypeError: when asked, if a policy returns anything but a decision.
     """
 
     def policy(view: View, candidate: Candidate) -> Decision:
@@ -240,7 +250,7 @@ def allOf(*policies: Policy) -> Policy:
             if isinstance(decision, Refuse | Probe):
                 return decision
             if not isinstance(decision, Admit):
-                raise TypeError(f"the policy {each!r} returned {decision!r}, not Refuse, Admit or Probe")
+                raise TypeError(f"invalid result of {each!r}: got {decision!r}, expected Refuse, Admit or Probe")
             if decision.ending:
                 ending = dict.fromkeys((*candidate.ending, *decision.ending))
                 candidate = attrs.evolve(candidate, ending=tuple(ending))

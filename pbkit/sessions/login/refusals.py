@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import secrets
 from functools import partial
-from typing import Any
 
 from twisted.cred.error import LoginDenied, LoginFailed, UnhandledCredentials
 from twisted.logger import Logger
@@ -14,19 +13,19 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 
 from pbkit.errors import AnonymousRefused, BadCredentials, LoginRefused, LoginUnavailable
+from pbkit.interfaces import IPeer
 
 log = Logger()
 
 
-def refusalFor(failure: Failure, peer: Any = None) -> LoginRefused:
+def refusalFor(failure: Failure, peer: IPeer | None = None) -> LoginRefused:
     """
-    What the client is told of an error that ended its login.
+    Return the error that the client gets for an exception that ended its login.
 
-    The text of a `pb.Error` or `LoginDenied` is meant for it. That of a checker is not: it might tell whether the
-    name or the password was wrong. Anything else is the server's own affair, and goes into the log, under a
-    number that the client is told.
+    The text of a `pb.Error` or `LoginDenied` is meant for the client. The text of a checker is not: it might tell
+    whether the name or the password was wrong. Any other exception is logged under an error id, which the client gets.
 
-    :param peer: the `IPeer` that logs in, if it is known: then the log has no more of it than that admits.
+    :param peer: the connection, if it is known; it limits what is logged.
     """
     error = failure.value
     if isinstance(error, LoginRefused):
