@@ -323,7 +323,7 @@ class ProcessTests(SynchronousTestCase):
         )
         self.assertEqual((status, "certificate verify failed" in said), (3, True), said)
         status, _, said = self.call(f"tcp:127.0.0.1:{port}", *words, "--timeout=1", password="sesame")
-        self.assertEqual((status, "with TLS or without" in said), (6, True), said)
+        self.assertEqual((status, "use TLS exactly if" in said), (6, True), said)
 
     def test_portInUseEndsTheStart(self) -> None:
         """If a port is in use, the process exits with status 1 and one line, and leaves no listener and no file."""
@@ -438,7 +438,7 @@ class ProcessTests(SynchronousTestCase):
                 (["tcp:127.0.0.1:1", "whoami", *user], "x", (3, "", "cannot connect: Connection was refused")),
                 (["unix:nosuch", "whoami", *user], "x", (3, "", "cannot connect: ")),
                 (["tcp:h:http", "whoami", *user], "x", (2, "", "invalid endpoint 'tcp:h:http': ")),
-                ([nowhere, "whoami", *user, "--timeout=0.3"], "x", (6, "", "no answer within 0.3 s while log")),
+                ([nowhere, "whoami", *user, "--timeout=0.3"], "x", (6, "", "no answer within 0.3 s while wait")),
                 ([where, "whoami", *user], None, (2, "", "no password: set PBKIT_PASSWORD")),
             ]:
                 status, out, err = self.call(*words, password=password)

@@ -108,8 +108,11 @@ class ReloadTests(SynchronousTestCase):
 
     def write(self, content: str, name: str = "pbkit.toml") -> None:
         """Write the file."""
-        with open(os.path.join(self.directory, name), "w", encoding="utf-8") as f:
+        path = os.path.join(self.directory, name)
+        with open(path, "w", encoding="utf-8") as f:
             f.write(content)
+        # Otherwise there is a warning, as the file contains a password.
+        os.chmod(path, 0o600)
 
     def serve(self, content: str = FIRST, **flags: Any) -> Any:
         """Start a server."""
@@ -536,6 +539,7 @@ class ProcessTests(SynchronousTestCase):
         right = SERVED.replace('"memory:alice:sesame"', '"file:passwd"')
         with open(os.path.join(self.directory, "passwd"), "w", encoding="utf-8") as f:
             f.write("alice:sesame\n")
+        os.chmod(os.path.join(self.directory, "passwd"), 0o600)
         self.write(right)
         checking = self.start("checking", *twistd, "--config=pbkit.toml", "--check-config")
         self.assertEqual(checking.wait(PATIENCE), 0)
