@@ -7,7 +7,8 @@ Each check works on a clean copy of the tree and in fresh virtual environments:
   --help` lists the plugin, the `pbkit` command is there, nothing of the package was left behind;
 - after `pip uninstall` Twisted has every file it had before, and `twistd --help` works without pbkit;
 - the codec's compiled core is at work where there is a C compiler; where there is none all of this holds without it;
-- the source distribution holds every file of the tree;
+- mypy sees the types of an installed pbkit: ``docs/examples/typed`` passes, and what is wrong in it is reported;
+- the source distribution holds every file of the tree, and ``twine check`` accepts it and the wheel;
 - with "readme": the README's first command serves, twice over, and the line it prints greets.
 
 This module is not collected by pytest or trial: it needs minutes and the network.
@@ -185,12 +186,34 @@ class Environment:
         compiled = self.run("python", "-c", "from pbkit.wire import codec; print(codec.compiled)").strip() == "True"
         check(compiled == self.compiles, f"a C compiler: {self.compiles}; the compiled codec: {compiled}")
         self.serves()
+        if self.compiles:
+            self.typed()
         if editable:
             return
         installed = Path(place.strip()).parent
         check(self.directory in installed.parents, f"pbkit is not in the environment but at {installed}")
         lost = {path for path in filesIn(ROOT / "pbkit") if path.endswith((".py", "py.typed"))} - filesIn(installed)
         check(not lost, f"not installed (is the package listed in setup.cfg?): {sorted(lost)}")
+
+    def typed(self) -> None:
+        """
+        Type-check the example with mypy against the installed pbkit, as its page says.
+
+        :raises CheckFailed: if mypy reports anything but the errors that the example announces.
+        """
+        # mypy runs here, and reads the types of the environment.
+        example = self.directory.with_name(self.directory.name + "-typed")
+        shutil.copytree(ROOT / "docs" / "examples" / "typed", example)
+        command = [sys.executable, "-m", "mypy", "--python-executable", str(self.python), "--no-error-summary"]
+        run(*command, "game.py", cwd=example, env=environment())
+        done = subprocess.run(
+            [*command, "wrong.py"], cwd=example, env=environment(), capture_output=True, text=True, timeout=TIMEOUT
+        )
+        said = done.stdout.splitlines()
+        lines = (example / "wrong.py").read_text(encoding="utf-8").splitlines()
+        wanted = [(n, line.partition("  # ")[2]) for n, line in enumerate(lines, 1) if "  # " in line]
+        found = [f"wrong.py:{n}: " in line and part in line for (n, part), line in zip(wanted, said, strict=False)]
+        check(len(said) == len(wanted) and all(found), f"mypy reported, in place of {wanted}:\n{done.stdout}")
 
     def serves(self) -> None:
         """
@@ -281,6 +304,8 @@ def checkInstalling(scratch: Path) -> None:
     with tarfile.open(sdist) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}
     check(not held - packed, f"the source distribution lacks (see MANIFEST.in): {sorted(held - packed)}")
+    run(sys.executable, "-m", "twine", "check", "--strict", wheel, sdist, cwd=scratch, env=env)
+    print("installing: twine accepts the wheel and the source distribution", flush=True)
     Environment(scratch / "wheel", wheelhouse).survives("a wheel of the tree", wheel)
 
     again = scratch / "again"

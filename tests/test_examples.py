@@ -376,8 +376,8 @@ class ListingTests(SynchronousTestCase):
         """
         found = {EXAMPLES / "tutorial" / f"{name}.py" for name in ("test_game", "test_trouble", "test_with_pytest")}
         found |= {EXAMPLES / f"{name}.py" for name in SnippetTests.modules}
-        # tests.pytesttwisted runs this one, in a process of its own.
-        found.add(EXAMPLES / "with_pytest_twisted" / "test_game.py")
+        # tests.pytesttwisted runs the first, tests.installing checks the types of the others.
+        found |= {EXAMPLES / name for name in ("with_pytest_twisted/test_game.py", "typed/game.py", "typed/wrong.py")}
         for path in EXAMPLES.rglob("*.txt"):
             for command in [step.command for step in transcript(path) if step.command and not step.typed]:
                 found |= {

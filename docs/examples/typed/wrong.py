@@ -1,8 +1,8 @@
 """What mypy finds: the comment on each line is a part of its message."""
 
-from game import Player
 from twisted.cred.portal import Portal
 
+from game import Player
 from pbkit import Session
 
 
