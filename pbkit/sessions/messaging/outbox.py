@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from pbkit.errors import CallDropped, SlowConsumer
 from pbkit.plain import weighed
-from pbkit.sessions.messaging.delivery import Args, Backlog, Kw, Told
+from pbkit.sessions.messaging.delivery import Args, Kw, Told
 from pbkit.sessions.messaging.slowpolicy import Drop, Kick, Message, Policy, Wait, dropOldest
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 USUAL = dropOldest()
 
 log = Logger()
-
-__all__ = ["Backlog", "Outbox", "Told"]
 
 
 class _Queued:

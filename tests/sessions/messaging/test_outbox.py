@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbkit import CachingRealm, Session, Told, coalesce, dropOldest, errors, kickAfter
 from pbkit.plain import weighed
-from pbkit.sessions.messaging.outbox import Backlog
+from pbkit.sessions.messaging.delivery import Backlog
 from pbkit.sessions.messaging.slowpolicy import Wait
 from tests.sessions.messaging.slowness import SlowWire
 from tests.support import Client, Recorder, serve, timers
