@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from pbkit.errors import Idle, SessionEnded, TooOld
 
 if TYPE_CHECKING:
+    from pbkit.sessions.messaging.hub import Hub
     from pbkit.sessions.messaging.recipient import Recipient
     from pbkit.sessions.roster import Roster
     from pbkit.sessions.session import Session
@@ -28,6 +29,8 @@ class ExpiringRealm(Protocol):
     def clock(self) -> IReactorTime | None: ...
     @property
     def roster(self) -> Roster[Session]: ...
+    @property
+    def hub(self) -> Hub: ...
     @property
     def idleTimeout(self) -> float: ...
     @property
@@ -84,6 +87,7 @@ class Expiry:
             return
         now = clock.seconds()
         soonest = min(limits)
+        ending: dict[Session, tuple[type[SessionEnded], str]] = {}
         for session in self._realm.roster:
             if session.busy:
                 # A client that waits for an answer is not idle, however long that takes.
@@ -93,6 +97,9 @@ class Expiry:
             if left > 0.001:
                 soonest = min(soonest, left)
             else:
+                ending[session] = reason, detail
+        with self._realm.hub.endingSeveral(ending):
+            for session, (reason, detail) in ending.items():
                 session.kick(reason, detail)
         if len(self._realm.roster) and self._timer is None:
             self._wait(max(soonest, min(RESOLUTION, min(limits) / 20)))

@@ -53,6 +53,9 @@ class Leaving(Protocol):
     @property
     def mind(self) -> _HasReference: ...
 
+    def sendPending(self) -> None:
+        """As `Session.sendPending`."""
+
     def end(self, reason: type[SessionEnded], detail: str = "") -> None:
         """As `Session.end`."""
 
@@ -103,6 +106,8 @@ class Goodbye:
         session = self._session
         if session.endedWith is None and session.channel is not None:
             if session.peer is not None:
+                # What the client was told before arrives before the goodbye.
+                session.sendPending()
                 self.say(reason, detail, GRACE)
             session.channel.drain(reason(detail), lambda: self.kick(reason, detail, GRACE))
             return self._whenOut()

@@ -16,6 +16,7 @@ from pbkit.errors import Banned, ConfigError, Draining, Kicked, LoginRefused, Se
 from pbkit.sessions.bans import Bans, Network, hostOf, networkOf
 from pbkit.sessions.goodbye import checkReason
 from pbkit.sessions.lifecycle import GUESTS, Disposable, Lifecycle
+from pbkit.sessions.messaging.hub import Hub
 from pbkit.sessions.roster import Roster
 from pbkit.sessions.session import Session
 
@@ -30,6 +31,8 @@ class OperatedRealm(Protocol):
     def clock(self) -> IReactorTime | None: ...
     @property
     def roster(self) -> Roster[Session]: ...
+    @property
+    def hub(self) -> Hub: ...
     @property
     def lifecycle(self) -> Lifecycle: ...
     @property
@@ -92,7 +95,8 @@ class Operations:
             raise TypeError("kick needs to know which sessions: pass sessionId=, avatarId=, address= or where=")
         # Find all before the first one is ended: `where` is the user's code, and may raise.
         found = [session for session in self._sessions() if all(test(session) for test in tests)]
-        out = DeferredList([session.kick(reason, detail) for session in found])
+        with self.realm.hub.endingSeveral(found):
+            out = DeferredList([session.kick(reason, detail) for session in found])
         return out.addCallback(lambda _: [session.sessionId for session in found])
 
     def ban(
@@ -134,14 +138,17 @@ class Operations:
         for each in self.everywhere():
             each.refuse(ServerDraining)
         sessions = self._sessions()
-        done: Deferred[Any] = DeferredList(
-            [session.goodbye.drain(reason, detail) for session in sessions], consumeErrors=True
-        )
-        end = min(CUT, seconds / 4)
+        with self.realm.hub.endingSeveral(sessions):
+            done: Deferred[Any] = DeferredList(
+                [session.goodbye.drain(reason, detail) for session in sessions], consumeErrors=True
+            )
+        # With no time at all, what has been written still has half a second to be sent.
+        end = min(CUT, seconds / 4) if seconds else CUT
 
         def cut() -> None:
-            for session in sessions:
-                session.goodbye.cut(reason, detail, end)
+            with self.realm.hub.endingSeveral(session for session in sessions if session.endedWith is None):
+                for session in sessions:
+                    session.goodbye.cut(reason, detail, end)
 
         clock = next((each.realm.clock for each in self.everywhere() if each.realm.clock is not None), None)
         if seconds == 0 or clock is None:

@@ -344,7 +344,8 @@ class Realm:
         :return: their ids.
         :raises Exception: a policy of yours raised it; no session is kicked then.
         """
-        return enforce(self.roster, self._entrance.arbitration.policy)
+        with self.hub.endingSeveral(self.roster):
+            return enforce(self.roster, self._entrance.arbitration.policy)
 
     @property
     def closed(self) -> bool:
@@ -360,8 +361,9 @@ class Realm:
         """
         entrance = self._entrance
         entrance.refuse(ServerStopping)
-        for session in self.roster:
-            session.end(Shutdown)
+        with self.hub.endingSeveral(self.roster):
+            for session in self.roster:
+                session.end(Shutdown)
         self.lifecycle.close()
         waiting = entrance.leaving()
         if self.anonymous is not None:

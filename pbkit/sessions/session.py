@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 #: "program" a client may take over a session of its own that has lost its connection.
 PRIVATE = frozenset({"pbkit", "program"})
 
+#: How many bytes of output may be buffered by what is sent when a session ends: a quarter of the default limit on
+#: unread output. Above that limit the connection is closed, and the goodbye would be lost.
+LAST_WORDS = 8 * 1024 * 1024
+
 log = Logger()
 
 
@@ -70,6 +74,7 @@ class Session:
         "_goodbye",
         "_goodbyes",
         "_onEnd",
+        "_sendsAll",
         "avatar",
         "avatarId",
         "begun",
@@ -128,6 +133,7 @@ class Session:
         self._data: dict[Any, Any] | None = None
         self._declared: dict[str, Any] | None = None
         self._cancelled: set[Deferred[Any]] | None = None
+        self._sendsAll = False
 
     def __repr__(self) -> str:
         state = "live" if self.endedWith is None else type(self.endedWith).__name__
@@ -157,17 +163,25 @@ class Session:
         End this session: from now on its reference answers with the error, and `detached` runs. Synchronous and
         idempotent: the first reason stays. The client learns of it at its next call, and its connection stays open.
 
+        What the client was told before is sent first, unless it is a slow consumer: see `sendPending`. What is not sent
+        is dropped, and counted in `backlog`.
+
         :param reason: `SessionEnded` or a subclass, which later calls of the client raise.
         :param detail: a sentence for people, which the client receives too.
         :raises TypeError: the reason is not such a class, or the detail is not a str.
         """
         checkReason(reason, detail)
+        if self.endedWith is None:
+            self.sendPending()
+        # A hook that ran meanwhile may have ended the session.
         if self.endedWith is not None:
             return
         self.endedWith = reason(detail)
-        self.hub.left(self)
-        unsent = [] if self.outbox is None else self.outbox.close()
-        self.outbox = None
+        dropped = self.hub.left(self)
+        unsent: list[Deferred[Any]] = []
+        if dropped or self.outbox is not None:
+            # The outbox stays, empty, and counts what was dropped.
+            unsent = self._lagging().close(dropped)
         self._onEnd(self)
         for call in unsent:
             if not call.called:
@@ -285,20 +299,46 @@ class Session:
 
     @property
     def backlog(self) -> Backlog:
-        """How far the client is behind; all of it zero for a client that keeps up."""
+        """
+        How far the client is behind; all of it zero for a client that keeps up. When the session has ended, `dropped`
+        includes the messages that the end dropped.
+        """
         outbox = self.outbox
         return Backlog() if outbox is None else Backlog(outbox.messages, outbox.bytes, outbox.dropped)
 
     @property
     def ready(self) -> bool:
         """Whether a message is sent at once: nothing is queued, and the connection is writable."""
-        return self.outbox is None and (self.peer is None or self.peer.writable)
+        if self.outbox is None and (self.peer is None or self.peer.writable):
+            return True
+        return self._sendsAll and self.peer is not None and self.peer.buffered < LAST_WORDS
 
     def catchUp(self) -> None:
         """Send the realm's pending broadcasts to this client now, because another message is to follow them."""
         telling = self.hub.telling
         if telling.busy:
             telling.catchUp(self)
+
+    def sendPending(self) -> None:
+        """
+        Send everything that the client was told and that has not been sent, before the session ends: what is queued,
+        the pending broadcasts, and the changes of presence that are being collected. For a client that is not ready to
+        read it, because the connection is not writable, nothing is sent.
+        """
+        peer = self.peer
+        if self._sendsAll or not self.mind or self.endedWith is not None:
+            return
+        if peer is not None and not (peer.alive and peer.writable):
+            return
+        self._sendsAll = True
+        try:
+            self.flush()
+            self.hub.sendPending(self)
+        except Exception:
+            # The session has to end all the same.
+            log.failure("sending what session {sessionId} was told before its end failed", sessionId=self.sessionId)
+        finally:
+            self._sendsAll = False
 
     def enqueue(self, method: str, args: Args, kw: Kw, policy: Policy | None) -> Told:
         """Queue a message, because the client is not `ready`; for `Mind`."""
@@ -314,9 +354,14 @@ class Session:
         return self.outbox
 
     def flush(self) -> None:
-        """Send what is queued, as far as the connection is writable."""
+        """Send what is queued, as far as the connection is writable; when the session ends, all of it."""
         if self.outbox is not None:
             self.outbox.flush()
+
+    @property
+    def accepts(self) -> bool:
+        """Whether a queued message may be sent now."""
+        return self.peer is None or self.peer.writable or (self._sendsAll and self.peer.buffered < LAST_WORDS)
 
     def caughtUp(self) -> None:
         """Drop the outbox, which is empty; for `Outbox`."""

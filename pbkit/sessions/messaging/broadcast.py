@@ -127,13 +127,28 @@ class Broadcast:
 
     def tellAhead(self, session: Recipient) -> None:
         """Tell one session before its turn, if it is to be told and has not been."""
+        if self._takeAhead(session):
+            self._tell(session)
+
+    def dropFor(self, session: Recipient) -> bool:
+        """
+        Count one session as dropped, if it is to be told and has not been.
+
+        :return: whether it was.
+        """
+        dropped = self._takeAhead(session) and (self.still is None or self.still(session))
+        self._counts[Told.DROPPED] += dropped
+        return dropped
+
+    def _takeAhead(self, session: Recipient) -> bool:
+        """Take a session out of those that are to be told. Return whether it was among them."""
         if session in self._late:
             del self._late[session]
-            self._tell(session)
-        elif self.audience.positionOf(session) >= self._at:
-            if session not in self._ahead and session not in self.without:
-                self._ahead.add(session)
-                self._tell(session)
+            return True
+        if self.audience.positionOf(session) < self._at or session in self._ahead or session in self.without:
+            return False
+        self._ahead.add(session)
+        return True
 
     def _isMeant(self, session: Recipient) -> bool:
         return session.endedWith is None and (self.still is None or self.still(session))

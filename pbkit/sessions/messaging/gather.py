@@ -55,15 +55,15 @@ class Gathering:
         """
         Note that no other session will be asked.
 
-        :param error: the failure of the sessions that were not asked, for example because the question was dropped.
-            By default that tells how their session ended, or that they left the topic.
+        :param error: the failure of the live sessions that were not asked, for example because the question was
+            dropped. By default it says that they left the topic.
         """
         for sessionId, session in tuple(self._left.items()):
             if sessionId not in self._calls:
-                if error is not None:
-                    failure = Failure(error())
-                elif session.endedWith is not None:
+                if session.endedWith is not None:
                     failure = Failure(session.endedWith.again())
+                elif error is not None:
+                    failure = Failure(error())
                 else:
                     failure = Failure(CallDropped("it left before it was its turn"))
                 self._answered(failure, sessionId)

@@ -4,6 +4,8 @@ What the sessions of a realm share: broadcasts, topics, presence.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.interfaces import IReactorTime
@@ -40,6 +42,7 @@ class Hub:
         self._realms: list[HubRealm] = []
         self._everyone: Audience | None = None
         self._presence: Presence | None = None
+        self._endingSeveral = 0
         self.telling = Telling(self.clock, slow)
         self.topics = Topics(self.telling, self)
 
@@ -72,12 +75,39 @@ class Hub:
             self._presence = Presence(self.telling, self.clock, [realm.roster for realm in self._realms])
         return self._presence
 
-    def left(self, session: Recipient) -> None:
-        """Remove a session that has ended from its topics and from the watchers."""
+    def sendPending(self, session: Recipient) -> None:
+        """Send one session its pending broadcasts, and the changes of presence that it has not been told."""
+        if self.telling.busy:
+            self.telling.catchUp(session)
+        if self._presence is not None and not self._endingSeveral:
+            self._presence.sendPending(session)
+
+    @contextmanager
+    def endingSeveral(self, sessions: Iterable[Recipient]) -> Iterator[None]:
+        """
+        End several sessions within this context. What each of them was told before is sent first. They are not told
+        that the others end: n sessions that watch each other would be told n² changes.
+        """
+        for session in sessions:
+            session.sendPending()
+        self._endingSeveral += 1
+        try:
+            yield
+        finally:
+            self._endingSeveral -= 1
+
+    def left(self, session: Recipient) -> int:
+        """
+        Remove a session that has ended from the pending broadcasts, from its topics and from the watchers.
+
+        :return: how many pending broadcasts were dropped for it.
+        """
+        dropped = self.telling.drop(session) if self.telling.busy and session.mind else 0
         if session.topicNames:
             self.topics.forget(session)
         if self._presence is not None:
             self._presence.unwatch(session)
+        return dropped
 
     def declared(self, session: Recipient) -> None:
         """Tell the presence that a client has changed what it declares about itself."""

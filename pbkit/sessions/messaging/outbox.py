@@ -220,13 +220,13 @@ class Outbox:
         self._stopWaiting = self._peer.onWritable(self.flush)
 
     def flush(self) -> None:
-        """Send messages, oldest first, while the connection is writable."""
-        peer = self._peer
-        while self._entries and not self._closed and peer.writable:
+        """Send messages, oldest first, while the session accepts them."""
+        session = self._session
+        while self._entries and not self._closed and session.accepts:
             self._send(self._take(next(iter(self._entries))))
         if self._closed:
             return
-        if self._entries or not peer.writable:
+        if self._entries or not session.accepts:
             self._await()
         else:
             self._close()
@@ -264,13 +264,15 @@ class Outbox:
         if self._stopWaiting is not None:
             self._stopWaiting()
 
-    def close(self) -> list[Deferred[Any]]:
+    def close(self, others: int = 0) -> list[Deferred[Any]]:
         """
-        Discard all messages, when the session has ended.
+        Drop all messages, when the session has ended.
 
+        :param others: how many messages were dropped elsewhere, which are counted here.
         :return: the Deferreds of the calls that will not be sent.
         """
         self._close()
+        self.dropped += self.messages + others
         entries, self._entries = self._entries, OrderedDict()
         self._droppable.clear()
         self._keys.clear()

@@ -164,6 +164,10 @@ class Presence:
 
     # Watching.
 
+    def sendPending(self, session: Recipient) -> None:
+        """Tell a client all changes now, if it is watching: its session is about to end."""
+        self._watchers.sendPending(session)
+
     def watch(self, mind: Mind | Recipient, version: object = None) -> Told:
         """
         Tell a client who is logged in, and from then on what changes, until `unwatch` or the end of its session. See

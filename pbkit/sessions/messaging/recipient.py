@@ -98,6 +98,8 @@ class Recipient(Protocol):
     def hub(self) -> object: ...
     @property
     def ready(self) -> bool: ...
+    @property
+    def accepts(self) -> bool: ...
 
     def end(self, reason: type[SessionEnded] = ..., detail: str = "") -> None:
         """As `Session.end`."""
@@ -131,6 +133,9 @@ class Recipient(Protocol):
 
     def enqueueCall(self, method: str, args: Args, kw: Kw, policy: Policy | None) -> Deferred[Any]:
         """As `Session.enqueueCall`."""
+
+    def sendPending(self) -> None:
+        """As `Session.sendPending`."""
 
     def flush(self) -> None:
         """As `Session.flush`."""

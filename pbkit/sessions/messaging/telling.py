@@ -62,6 +62,14 @@ class Telling:
         for broadcast in tuple(self._queue):
             broadcast.tellAhead(session)
 
+    def drop(self, session: Recipient) -> int:
+        """
+        Drop all pending broadcasts for one session, which has ended.
+
+        :return: how many.
+        """
+        return sum(broadcast.dropFor(session) for broadcast in self._queue)
+
     def tell(
         self,
         audience: Audience,

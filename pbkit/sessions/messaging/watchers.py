@@ -133,6 +133,16 @@ class Watchers(Generic[C]):
             watcher.version, watcher.upTo, watcher.fresh = known, inf, False
         return self._advance(watcher)
 
+    def sendPending(self, session: Recipient) -> None:
+        """Tell a client all changes now, if it is watching and is ready."""
+        watcher = self._watchers.get(session)
+        while watcher is not None and self._isBehind(watcher) and session.ready:
+            if watcher.stopWaiting is not None:
+                watcher.stopWaiting()
+                watcher.stopWaiting = None
+            self._advance(watcher)
+            watcher = self._watchers.get(session)
+
     def unwatch(self, session: Recipient) -> bool:
         """
         Remove a client.

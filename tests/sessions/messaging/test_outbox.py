@@ -136,7 +136,7 @@ class OutboxTests(SlowTestCase):
         self.assertIsInstance(self.session.endedWith, errors.SlowConsumer)
         self.assertIs(self.mind.tell("tell", 3), Told.GONE)
         self.assertEqual((len(self.realm.roster), timers(self.clock)), (0, []))
-        self.assertEqual((self.wire.waiters, self.session.outbox), (0, None))
+        self.assertEqual((self.wire.waiters, self.session.backlog[:2]), (0, (0, 0)))
         self.wire.drain()
         self.assertEqual(self.heard(), [])
 
