@@ -18,15 +18,23 @@ from typing import Any, NoReturn
 
 from twisted.cred.credentials import Anonymous, UsernamePassword
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.endpoints import clientFromString
-from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import globalLogBeginner
 from twisted.python.failure import Failure
 
 from pbkit.command.asjson import oneLine, parseArgument, toJson
 from pbkit.command.lines import LineReader
-from pbkit.command.onecall import CallFailed, Connector, PrintingMind, Status, callEachLine, callOnce, watch
+from pbkit.command.onecall import (
+    CallFailed,
+    Connector,
+    PrintingMind,
+    Status,
+    callEachLine,
+    callOnce,
+    clientEndpoint,
+    watch,
+)
 from pbkit.command.scaffold import CannotInit, makeProject
+from pbkit.errors import ConfigError
 
 DESCRIPTION = "Talk to a Perspective Broker server."
 
@@ -92,17 +100,22 @@ class _Parser(argparse.ArgumentParser):
     """Reports a usage error on one line, like all other errors. argparse would print the whole usage first."""
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments:"):
+            if " --password" in message:
+                message += "; the password is read from --password-file or from PBKIT_PASSWORD"
+            else:
+                message += "; put -- before an ARGUMENT that begins with -"
         self.exit(Status.USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
     if not (0 < seconds and math.isfinite(seconds)):
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number of seconds above 0, for example 5")
     return seconds
-
-
-_seconds.__name__ = "number of seconds"
 
 
 def _subparser(word: str, description: str, epilog: str) -> argparse.ArgumentParser:
@@ -186,18 +199,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--password-file cannot be combined with --anonymous: an anonymous login has no password")
     if word == "call" and options.method == "-" and options.arguments:
         parser.error("with METHOD -, arguments are read from standard input, after each method")
-    try:
-        password = None if options.anonymous else _password(parser, options)
-    except (EOFError, KeyboardInterrupt):
-        return _report(parser.prog, CallFailed(Status.INTERRUPTED, "interrupted"))
     from twisted.internet import reactor
 
+    try:
+        endpoint = clientEndpoint(reactor, options.endpoint)
+        password = None if options.anonymous else _password(parser, options)
+    except ConfigError as e:
+        parser.error(oneLine(str(e)))
+    except (EOFError, KeyboardInterrupt):
+        return _report(parser.prog, CallFailed(Status.INTERRUPTED, "interrupted"))
     # Log to nowhere. Until logging begins, Twisted prints critical events, with tracebacks, to standard error.
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
     assert word is not None
-    connector = Connector(
-        reactor, _endpoint(parser, reactor, options.endpoint), _credentials(options, password), options.timeout
-    )
+    connector = Connector(reactor, endpoint, _credentials(options, password), options.timeout)
     return _run(reactor, parser.prog, lambda: _work(connector, parser.prog, word, options))
 
 
@@ -231,23 +245,16 @@ def _password(parser: argparse.ArgumentParser, options: argparse.Namespace) -> b
                 "no password: set PBKIT_PASSWORD, use --password-file, or run the command in a terminal to be prompted"
             )
         given = getpass.getpass(f"Password of {oneLine(options.user)}: ")
+        if not given:
+            parser.error("the password is empty")
+    elif not given:
+        parser.error("PBKIT_PASSWORD is empty: set it to the password, or unset it to be asked for the password")
     # fsencode restores the bytes of an argument or environment variable that is not valid UTF-8.
     return os.fsencode(given)
 
 
 def _credentials(options: argparse.Namespace, password: bytes | None) -> Anonymous | UsernamePassword:
     return Anonymous() if password is None else UsernamePassword(os.fsencode(options.user), password)
-
-
-def _endpoint(parser: argparse.ArgumentParser, reactor: object, description: str) -> IStreamClientEndpoint:
-    try:
-        endpoint: IStreamClientEndpoint = clientFromString(reactor, description)
-    except Exception as e:
-        parser.error(
-            f"invalid endpoint {oneLine(description)!r}: {oneLine(str(e))}; expected an endpoint such as "
-            "tcp:localhost:8787, tls:example.org:8787 or unix:/path"
-        )
-    return endpoint
 
 
 async def _work(connector: Connector, prog: str, word: str, options: argparse.Namespace) -> int:

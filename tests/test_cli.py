@@ -386,6 +386,24 @@ class ArgumentTests(SynchronousTestCase):
         self.patch(sys, "stdin", StringIO())
         self.assertIn("PBKIT_PASSWORD", self.wrong("call", "tcp:h:1", "m", "--user", "alice"))
 
+    def test_emptyPasswordIsTold(self) -> None:
+        """An empty PBKIT_PASSWORD is a usage error that says so, not a wrong password."""
+        self.patch(os, "environ", {**os.environ, "PBKIT_PASSWORD": ""})
+        self.assertIn("PBKIT_PASSWORD is empty: set it", self.wrong("call", "tcp:h:1", "m", "--user", "alice"))
+
+    def test_usageErrorsSayWhatToDo(self) -> None:
+        """Common mistakes have an error that says what to do."""
+        for argv, expected in [
+            (["call", "tcp:8821", "m", "--anonymous"], "did you mean tcp:localhost:8821?"),
+            (["call", "h:8821", "m", "--anonymous"], "did you mean tcp:h:8821?"),
+            (["call", "tcp:h:99999", "m", "--anonymous"], "invalid port '99999', expected 1 to 65535"),
+            (["watch", "localhost", "--anonymous"], "Expected for example tcp:localhost:8787"),
+            (["call", "tcp:h:1", "m", "-x", "--anonymous"], "put -- before an ARGUMENT that begins with -"),
+            (["call", "tcp:h:1", "m", "--user=a", "--password=x"], "read from --password-file or from PBKIT_PASSWORD"),
+            (["call", "tcp:h:1", "m", "--anonymous", "--timeout=0"], "got '0', expected a number of seconds above 0"),
+        ]:
+            self.assertIn(expected, self.wrong(*argv))
+
     def test_helpHasExamplesAndStatuses(self) -> None:
         """--help has examples and exit statuses."""
         shown = self.shown("call", "--help")

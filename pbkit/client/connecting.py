@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -11,7 +12,6 @@ from typing import Any
 
 from twisted.cred.credentials import IAnonymous, IUsernamePassword
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError, DNSLookupError
 from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 from twisted.python.failure import Failure
@@ -19,8 +19,9 @@ from twisted.python.reflect import safe_str
 from twisted.spread import pb
 
 from pbkit.client.connection import SessionBroker, SessionFactory
+from pbkit.client.endpoint import clientEndpoint
 from pbkit.client.session import ClientSession, closing
-from pbkit.errors import ConfigError, ConnectError, ConnectFailed, ProtocolMismatch, TimedOut, TlsFailed
+from pbkit.errors import ConnectError, ConnectFailed, ProtocolMismatch, TimedOut, TlsFailed
 
 #: The hint if a server accepts connections but does not send a PB greeting.
 DOUBT = "is it a Perspective Broker server, and does the endpoint use TLS exactly if the server does?"
@@ -85,14 +86,7 @@ def _endpoint(reactor: Any, endpoint: object) -> IStreamClientEndpoint:
         return found
     if not isinstance(endpoint, str):
         raise TypeError(f"invalid endpoint: got {endpoint!r}, expected an IStreamClientEndpoint or a description")
-    try:
-        made: IStreamClientEndpoint = clientFromString(reactor, endpoint)
-        return made
-    except Exception as error:
-        raise ConfigError(
-            f"invalid endpoint {endpoint!r}: {safe_str(error)}. Expected for example tcp:localhost:8787, "
-            "tls:example.org:8787 or unix:/path"
-        ) from None
+    return clientEndpoint(reactor, endpoint)
 
 
 def _credentials(credentials: object) -> IAnonymous | IUsernamePassword:
@@ -112,6 +106,8 @@ def _credentials(credentials: object) -> IAnonymous | IUsernamePassword:
 def _mind(mind: object) -> pb.Serializable | None:
     if mind is None or isinstance(mind, pb.Serializable):
         return mind
+    if isinstance(mind, type):
+        raise TypeError(f"invalid mind: got the class {mind.__name__}, expected an instance: mind={mind.__name__}()")
     raise TypeError(
         f"invalid mind: got {type(mind).__name__}, expected a pb.Referenceable: derive its class from pb.Referenceable"
     )
@@ -265,6 +261,8 @@ def _unreachable(error: Exception) -> Exception:
         hint = "; is the server running on this port?"
     elif isinstance(error, DNSLookupError):
         hint = "; is the host name right?"
+    elif getattr(error, "osError", None) == errno.ENOENT:
+        hint = "; is the server running, and is this the path of its socket?"
     return ConnectFailed(f"cannot connect: {_text(error)}{hint}")
 
 
@@ -289,7 +287,14 @@ def _lost(broker: SessionBroker, reason: Failure) -> ConnectError:
 
 def _tlsFailed(error: BaseException) -> TlsFailed:
     if not type(error).__module__.startswith("OpenSSL"):
-        return TlsFailed(f"TLS failed: the server's certificate is not valid for this host: {_text(error)}")
+        # service_identity's VerificationError.
+        ids = [getattr(one, "mismatched_id", None) for one in getattr(error, "errors", ())]
+        names = [getattr(one, "hostname", None) or getattr(one, "ip", None) for one in ids]
+        shown = [name.decode("ascii", "replace") if isinstance(name, bytes) else str(name) for name in names if name]
+        return TlsFailed(
+            f"TLS failed: the server's certificate is not valid for {' or '.join(shown) or 'this host'}"
+            f"{'' if shown else ': ' + _text(error)}; connect to a name that the certificate contains"
+        )
     told = error.args[0] if error.args and isinstance(error.args[0], list) else []
     reasons = ", ".join(str(each[-1]) for each in told if each) or _text(error)
     if "certificate verify failed" in reasons:

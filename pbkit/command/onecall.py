@@ -16,9 +16,12 @@ from twisted.python.reflect import safe_str
 from twisted.spread import pb
 
 from pbkit.client.connecting import connect
+from pbkit.client.endpoint import clientEndpoint
 from pbkit.client.session import ClientSession
 from pbkit.command.asjson import oneLine, parseArgument, toJson
 from pbkit.errors import CallTimedOut, ConnectError, LoginRefused, RemoteError, SessionEnded, TimedOut
+
+__all__ = ["CallFailed", "Connector", "PrintingMind", "Status", "callEachLine", "callOnce", "clientEndpoint", "watch"]
 
 
 class Status(IntEnum):

@@ -326,7 +326,8 @@ class LoginTests(MemoryTestCase):
     def test_argumentsThatCannotBe(self) -> None:
         """They fail the Deferred, with what would be right."""
         for kw, kind, text in (
-            ({"endpoint": "bogus:1"}, errors.ConfigError, "tcp:localhost:8787"),
+            ({"endpoint": "bogus:x"}, errors.ConfigError, "tcp:localhost:8787"),
+            ({"mind": pb.Referenceable}, TypeError, "got the class Referenceable, expected an instance"),
             ({"endpoint": 3}, TypeError, "IStreamClientEndpoint"),
             ({"credentials": "alice"}, TypeError, "UsernamePassword"),
             ({"credentials": users("alice", 3)}, TypeError, "str or bytes"),
