@@ -39,6 +39,8 @@ TOPICS, EACH = 200, 3
 #: For how many minutes topics are told before memory is looked at. Clients that only listen are asked whether they are
 #: there once a minute, in the first minutes all at once; what that takes at its height Python keeps.
 WARM = 3
+#: With --quick, the seconds of a round and of a minute.
+QUICK_SECONDS = 0.3
 #: What the bystander meets: a name, and broadcasts a second; 0 is one after another, None is none.
 MEETS: tuple[tuple[str, float | None], ...] = (
     ("nothing is told", None),
@@ -266,9 +268,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         print(", ".join(about[name] for name in ("date", "machine", "versions")), flush=True)
         if chosen.only != "topics":
-            right &= bystander(chosen.clients, *((1, 1.0, False) if chosen.quick else (5, 10.0, True)))
+            right &= bystander(chosen.clients, *((1, QUICK_SECONDS, False) if chosen.quick else (5, 10.0, True)))
         if chosen.only != "bystander":
-            right &= topics(chosen.clients, chosen.minutes, 1.0 if chosen.quick else 60.0)
+            right &= topics(chosen.clients, chosen.minutes, QUICK_SECONDS if chosen.quick else 60.0)
     except PeerFailed as error:
         print(error, file=sys.stderr)
         return 1
