@@ -98,11 +98,11 @@ CONTENDERS: tuple[Contender, ...] = (
         ("amp",),
         (*CALLS, *MANY),
         cannot={
-            "blob": "a value of AMP's is at most 65,535 bytes",
-            "ints-10000": "a value of AMP's is at most 65,535 bytes",
-            "ints-100000": "a value of AMP's is at most 65,535 bytes",
+            "blob": "AMP limits a value to 65,535 bytes",
+            "ints-10000": "AMP limits a value to 65,535 bytes",
+            "ints-100000": "AMP limits a value to 65,535 bytes",
         },
-        remark="Typed arguments: each field of the structure is declared.",
+        remark="Uses typed arguments: each field of the structure is declared.",
     ),
     Contender(
         "foolscap",
@@ -111,7 +111,7 @@ CONTENDERS: tuple[Contender, ...] = (
         ("foolscap",),
         CALLS,
         {"foolscap": "foolscap"},
-        remark="Over TLS: it has nothing else.",
+        remark="Uses TLS, its only transport.",
     ),
     Contender(
         "rpyc",
@@ -120,7 +120,7 @@ CONTENDERS: tuple[Contender, ...] = (
         ("rpyc",),
         CALLS,
         {"rpyc": "rpyc"},
-        remark="Not on Twisted. Lists are sent as tuples, dicts as tuples of pairs: others go by reference.",
+        remark="Does not use Twisted. Lists are sent as tuples, dicts as tuples of pairs; others by reference.",
     ),
     Contender(
         "autobahn",
@@ -129,7 +129,7 @@ CONTENDERS: tuple[Contender, ...] = (
         ("autobahn",),
         (*CALLS, *MANY),
         {"autobahn": "autobahn", "msgpack": "msgpack"},
-        remark="A fan-out uses its own prepared messages, which are framed once for all.",
+        remark="A fan-out uses autobahn's prepared messages, which are framed once.",
     ),
     Contender(
         "grpc",
@@ -138,7 +138,7 @@ CONTENDERS: tuple[Contender, ...] = (
         ("grpcaio",),
         (*CALLS, *MANY),
         {"grpc": "grpcio", "msgpack": "msgpack"},
-        remark="On asyncio. A fan-out is a stream to each client, and the notice is encoded once for all.",
+        remark="Uses asyncio. A fan-out is a stream to each client; the notice is encoded once.",
     ),
     Contender(
         "frames",
@@ -147,7 +147,7 @@ CONTENDERS: tuple[Contender, ...] = (
         ("frames",),
         (*CALLS, *MANY),
         {"msgspec": "msgspec"},
-        remark="Four bytes of length and msgpack behind: no ids, no errors, no objects.",
+        remark="Four bytes of length, then msgpack: no ids, no errors, no objects.",
     ),
     Contender(
         "line",
@@ -155,6 +155,6 @@ CONTENDERS: tuple[Contender, ...] = (
         ("line",),
         ("line",),
         ("sequential", "small", "login", *MANY),
-        remark="An echo of bytes, nothing encoded. Its login is a connection and one line there and back.",
+        remark="Echoes bytes without encoding. Its login is a connection and one line in each direction.",
     ),
 )

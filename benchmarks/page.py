@@ -13,16 +13,16 @@ from benchmarks.works import Work
 PLOT = "benchmarks.png"
 
 INTRODUCTION = """\
-The same work, done by pbkit, by stock Perspective Broker and by others, in one run of `python -m benchmarks`. What it
-is made of, and how to make it again, stands in `benchmarks/README.md`.
+The same work, done by pbkit, by stock Perspective Broker and by other libraries, in one run of `python -m benchmarks`.
+`benchmarks/README.md` says how to repeat it.
 
-In each round each contender was measured in turn, in processes that were warm already; a figure is the median of the
-rounds, and behind it stand the least and the most. Server CPU is what the server's process used, user and system, for
-one operation. Operations in a second are as many as one client process got answered, which is often the client's limit
-and not the server's. Times stock is how many times better the median is: above 1 is less CPU, more operations, less
-memory. A contender with a realm, and the raw line's login, are compared with stock PB logged in, all others with stock
-PB's root object. TCP_NODELAY is on everywhere, at stock too, which leaves it off by itself. What is logged is written
-nowhere."""
+In each round, each contender was measured once, in processes that were already warm. A figure is the median of the
+rounds, followed by the minimum and maximum. *Server CPU* is the user and system time of the server's process per
+operation. *Each second* is the number of operations that one client process completed, which is often limited by the
+client and not by the server. *Times stock* is how many times better the median is than stock PB: above 1 means less
+CPU, more operations, or less memory. Contenders with a realm, and the login of the raw lines, are compared with stock
+PB logged in; all others with stock PB's root object. TCP_NODELAY is on for all, also for stock PB, whose default is
+off. Log messages are created but not written."""
 
 
 def number(figure: float) -> str:

@@ -1,8 +1,8 @@
 """
-The bounds of `pbkit.wire.profile`, as rows of tables: what a field is called, what it is by default, what it means.
+The limits of `pbkit.wire.profile` as rows of tables: name, defaults and meaning of each field.
 
-Read from the classes and their docstrings, so that a page made from it says what is so. Imports nothing of Sphinx's, so
-that a test can look at it.
+They are read from the classes and their docstrings, so the page cannot differ from the code. This module does not
+import Sphinx, so that a test can use it.
 """
 
 import inspect
@@ -12,13 +12,13 @@ import attrs
 
 from pbkit.wire.profile import DROPIN, KIB, MIB, STRICT, Profile
 
-#: The fields of a profile that are tables of bounds: in a configuration file, ``[profile.limits]`` and so on.
+#: The fields of a profile that are tables of limits: in a configuration file, ``[profile.limits]`` and so on.
 TABLES = [field.name for field in attrs.fields(Profile) if attrs.has(type(getattr(STRICT, field.name)))]
 
 
 def shown(value: object) -> str:
     """
-    :return: a value as people read it.
+    Return a value in a form for people, such as ``4 MiB``.
     """
     if value is None:
         return "none"
@@ -34,7 +34,7 @@ def shown(value: object) -> str:
 
 def meanings(cls: type) -> dict[str, str]:
     """
-    :return: by field, what the docstring of a class says of it.
+    Return the texts of the fields in the docstring of a class, by field.
     """
     fields = re.split(r"^:ivar (\w+): ", inspect.getdoc(cls) or "", flags=re.M)[1:]
     return {name: " ".join(text.split()) for name, text in zip(fields[::2], fields[1::2], strict=True)}
@@ -42,7 +42,7 @@ def meanings(cls: type) -> dict[str, str]:
 
 def about(table: str) -> str:
     """
-    :return: what the docstring of a table says before it comes to its fields.
+    Return the docstring of a table, up to its fields.
     """
     text = inspect.getdoc(type(getattr(STRICT, table))) or ""
     return " ".join(text.partition(":ivar")[0].split())
@@ -50,8 +50,9 @@ def about(table: str) -> str:
 
 def rows(table: str = "") -> list[tuple[str, str, str, str]]:
     """
-    :param table: one of `TABLES`; "" for the fields of the profile itself.
-    :return: of each field the name, the value in a strict server and in a drop-in one, and what it means.
+    Return the name of each field, its default in a strict and in a drop-in server, and its meaning.
+
+    :param table: one of `TABLES`, or "" for the fields of the profile itself.
     """
     strict, dropin = (getattr(one, table) if table else one for one in (STRICT, DROPIN))
     told = meanings(type(strict))

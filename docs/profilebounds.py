@@ -1,6 +1,6 @@
 """
-``.. profile-bounds:: TABLE``: the bounds of one table of the profile, as its class declares them; without a name, what
-is in no table.
+The directive ``.. profile-bounds:: TABLE``: the limits in one table of the profile, as its class declares them. Without
+TABLE: the fields that are in no table.
 """
 
 from typing import Any
@@ -13,20 +13,20 @@ from sphinx.util.docutils import SphinxDirective
 
 
 class ProfileBounds(SphinxDirective):
-    """What the table is about, and a row for each bound."""
+    """The purpose of the table, and a row per limit."""
 
     optional_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """What the directive stands for."""
+        """Return the table."""
         table = self.arguments[0] if self.arguments else ""
         if table and table not in TABLES:
-            raise self.error(f"there is no table {table!r}; there are {', '.join(TABLES)}")
+            raise self.error(f"unknown table {table!r}: expected one of {', '.join(TABLES)}")
         lines = [about(table), ""] if table else []
         lines += [".. list-table::", "   :header-rows: 1", "   :widths: 14 12 12 62", ""]
-        for row in (("field", "strict", "drop-in", "what it bounds"), *rows(table)):
+        for row in (("field", "strict", "drop-in", "meaning"), *rows(table)):
             name, strict, dropin, meaning = row
-            name = name if row[3] == "what it bounds" else f"``{name}``"
+            name = name if row[3] == "meaning" else f"``{name}``"
             lines += [f"   * - {name}", *(f"     - {text}" for text in (strict, dropin, meaning))]
         whole = nodes.Element()
         self.state.nested_parse(StringList(lines, source=self.env.docname), self.content_offset, whole)
@@ -34,6 +34,6 @@ class ProfileBounds(SphinxDirective):
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """For Sphinx."""
+    """Register the directive."""
     app.add_directive("profile-bounds", ProfileBounds)
     return {"parallel_read_safe": True}
