@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from inspect import signature
 from types import CoroutineType
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.spread import pb
@@ -89,7 +89,8 @@ def receive(target: Any, broker: Any, message: str, args: object, kw: object) ->
     method = target.remoteMessageReceived
     function = getattr(method, "__func__", None)
     if function in _TAKE_VALUES and function is not _COPY:
-        return cast(object, method(broker, message, args, kw))
+        answer: object = method(broker, message, args, kw)
+        return answer
     prefix = _PREFIXES.get(function)
     if prefix is not None:
         owner = method.__self__
@@ -108,7 +109,8 @@ def receive(target: Any, broker: Any, message: str, args: object, kw: object) ->
     # A class that overrides the method is given what stock would give it.
     if type(args) is tuple and function not in _TAKE_VALUES:
         args, kw = broker.inJelly()
-    return cast(object, method(broker, message, args, kw))
+    answer = method(broker, message, args, kw)
+    return answer
 
 
 def takesValues(function: F) -> F:
@@ -139,7 +141,8 @@ def serve(target: Any, broker: Any, message: str, args: object, kw: object) -> o
         return dispatch(target, "perspective_" + message, broker, args, kw, target)
     if type(args) is tuple and function not in _TAKE_VALUES:
         args, kw = broker.inJelly()
-    return cast(object, target.perspectiveMessageReceived(broker, message, args, kw))
+    answer: object = target.perspectiveMessageReceived(broker, message, args, kw)
+    return answer
 
 
 def dispatch(
@@ -202,7 +205,8 @@ def dispatch(
         return broker.serialize(result, perspective, method, args, kw)
     answered = getattr(broker, "answered", None)
     if answered is not None:
-        return cast(object, answered(result, perspective, method, args, kw))
+        answer: object = answered(result, perspective, method, args, kw)
+        return answer
     return broker.serialize(result, perspective, method, args, kw)
 
 

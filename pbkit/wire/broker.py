@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, MutableMapping
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, cast
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -22,7 +22,7 @@ from pbkit.interfaces import current
 from pbkit.wire import codec
 from pbkit.wire.calls import CallDeadlines
 from pbkit.wire.channel import Channel
-from pbkit.wire.compact import STOCK_TABLES, Few, Makers
+from pbkit.wire.compact import Few, LazyTable
 from pbkit.wire.connection import ConnectionPart, References, Waiting
 from pbkit.wire.hello import Hello
 from pbkit.wire.inbound import Inbound
@@ -56,9 +56,6 @@ _ARGUMENTS = {
     "uncache": 1,
     "didNotUnderstand": 1,
 }
-
-#: The tables that `Broker.tidy` releases if they are empty: those that are used by log-ins, calls and pings.
-_RELEASED = ("_localCleanup", "_tombstones", "localObjects", "luids", "remotelyCachedObjects", "waitingForAnswers")
 
 log = Logger()
 
@@ -133,12 +130,16 @@ class Broker(Invoker):
     factory: Any
 
     __slots__ = (
+        "_cachers",
         "_channels",
+        "_ended",
+        "_failures",
+        "_listStack",
+        "_locallyCachedObjects",
+        "_outgoingSymbols",
         "_pbkitPeer",
         "_root",
-        "_tombstones",
         "answering",
-        "cachers",
         "callers",
         "connects",
         "currentDialect",
@@ -147,7 +148,6 @@ class Broker(Invoker):
         "fast",
         "inbound",
         "isClient",
-        "locallyCachedObjects",
         "message",
         "outbound",
         "owners",
@@ -158,28 +158,22 @@ class Broker(Invoker):
         "vocabulary",
     )
 
-    tables: ClassVar[Makers] = {
-        **STOCK_TABLES,
-        "_channels": Few,
-        "_tombstones": EndedReferences,
-        "cachers": dict,
-        "callers": Few,
-        "owners": Few,
-    }
-
-    if TYPE_CHECKING:
-        owners: MutableMapping[Any, Channel]
-        callers: MutableMapping[Any, ConnectionPart]
-        cachers: MutableMapping[Any, Channel]
-        _channels: MutableMapping[Channel, None]
-        _tombstones: EndedReferences
-        inbound: Inbound
-        prelogin: PreloginState
+    failures: Any = LazyTable("_failures", list)
+    listStack: Any = LazyTable("_listStack", list)
+    locallyCachedObjects: Any = LazyTable("_locallyCachedObjects", dict)
+    outgoingSymbols: Any = LazyTable("_outgoingSymbols", banana.Banana.outgoingVocabulary.copy)
+    cachers: Any = LazyTable("_cachers", dict)
+    _tombstones: Any = LazyTable("_ended", EndedReferences)
 
     def __init__(self, isClient: object = 1, security: object = globalSecurity) -> None:
         super().__init__()
         # Stock releases this list when the dialect is agreed on.
         self.connects: Any = []
+        self.pageProducers: list[Any] = []
+        self.waitingForAnswers = {}
+        self.owners: MutableMapping[Any, Channel] = Few()
+        self.callers: MutableMapping[Any, ConnectionPart] = Few()
+        self._channels: MutableMapping[Channel, None] = Few()
         self.isClient = isClient
         self.security = security
         self.currentRequestID = self.currentLocalID = 0
@@ -399,7 +393,9 @@ class Broker(Invoker):
         """
         if self.disconnected:
             return
-        self.releaseEmpty(*_RELEASED)
+        self._releaseEmpty()
+        if not self.waitingForAnswers:
+            self.waitingForAnswers = {}
         if self._deadlines is not None and not self.callers:
             self._deadlines.stop()
             self._deadlines = None
@@ -409,9 +405,13 @@ class Broker(Invoker):
     def atRest(self) -> None:
         """Release what only a login needs, if none is in progress. Called when one is over or a challenger dropped."""
         if not self.localObjects and not self.disconnected:
-            self.releaseEmpty("localObjects", "luids")
+            self._releaseEmpty()
             if self._root is not None and self._root.idle:
                 self._root = None
+
+    def _releaseEmpty(self) -> None:
+        for table in _RELEASED:
+            table.releaseEmpty(self)
 
     def _loginRoot(self) -> object:
         # The login root and all that a login needs take 1 KB. They are made when they are called, and released after
@@ -679,6 +679,16 @@ class Broker(Invoker):
         if self._peerLog is not None:
             # Last, because the callbacks above may log.
             self._peerLog.close()
+
+
+#: The tables that `Broker.tidy` releases if they are empty: those that log-ins, calls and pings use.
+_RELEASED: tuple[LazyTable, ...] = (
+    cast(LazyTable, Broker.localObjects),
+    Broker.luids,
+    Broker.remotelyCachedObjects,
+    Broker._localCleanup,
+    Broker._tombstones,
+)
 
 
 def _brokerOf(pager: object) -> object:

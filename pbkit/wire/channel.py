@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from inspect import iscoroutine
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -24,9 +24,11 @@ from zope.interface import implementer
 
 from pbkit.errors import Disconnected, Error, SessionEnded, TooManyReferences
 from pbkit.interfaces import IChannel, IPeer, ISession, current
-from pbkit.wire.compact import STOCK_TABLES, Few, Makers
-from pbkit.wire.connection import Connection
+from pbkit.wire.compact import Few, LazyTable
+from pbkit.wire.connection import Connection, References
 from pbkit.wire.references import Find, Invoker
+
+_REMOTELY_CACHED: LazyTable = Invoker.remotelyCachedObjects
 
 log = Logger()
 
@@ -40,13 +42,16 @@ class Channel(Invoker):
     :ivar session: the `ISession` whose channel this is, or None before login.
     """
 
-    __slots__ = ("_granted", "_onReleased", "_serving", "_unreferenced", "connection", "session")
-
-    # A session at rest has one reference, to its avatar.
-    tables: ClassVar[Makers] = {**STOCK_TABLES, "_serving": dict, "localObjects": Few, "luids": Few}
-
-    if TYPE_CHECKING:
-        _serving: dict[object, object]
+    __slots__ = (
+        "_granted",
+        "_onReleased",
+        "_serving",
+        "_unreferenced",
+        "connection",
+        "localObjects",
+        "luids",
+        "session",
+    )
 
     _draining: tuple[SessionEnded, Callable[[], object]] | None = None
 
@@ -56,6 +61,11 @@ class Channel(Invoker):
         if connection.disconnected:
             self.disconnected = connection.disconnected
         self.session: ISession | None = None
+        # A session at rest has one reference, to its avatar.
+        self.localObjects: References = Few()
+        self.luids = Few()
+        self.waitingForAnswers = Few()
+        self._serving: dict[object, object] = {}
         self._granted = False
         # True once the client has dropped its last reference: then each answer may be the last of the session.
         self._unreferenced = False
@@ -282,7 +292,9 @@ class Channel(Invoker):
 
     def tidy(self) -> None:
         """Release the tables that are empty."""
-        self.releaseEmpty("_serving", "remotelyCachedObjects", "waitingForAnswers")
+        if not self._serving:
+            self._serving = {}
+        _REMOTELY_CACHED.releaseEmpty(self)
 
     @property
     def busy(self) -> bool:

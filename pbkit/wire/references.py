@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import iscoroutine
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
@@ -20,7 +20,7 @@ from pbkit.dispatch import receive
 from pbkit.errors import BadArguments, CallTimedOut, CannotSend, Error, InternalError, NoSuchMethod, SessionEnded
 from pbkit.wire import codec
 from pbkit.wire.calls import methodName, shared
-from pbkit.wire.compact import STOCK_TABLES, Makers, makeTable
+from pbkit.wire.compact import LazyTable
 from pbkit.wire.connection import Connection, References, Waiting
 from pbkit.wire.jelly.expressions import handles
 from pbkit.wire.jelly.failures import receivedFailure
@@ -53,38 +53,33 @@ class Invoker(pb.Broker):
     """
 
     __slots__ = (
-        "_localCleanup",
-        "disconnects",
+        "_cleanups",
+        "_disconnects",
+        "_localObjects",
+        "_luids",
+        "_remotelyCachedLUIDs",
+        "_remotelyCachedObjects",
         "jellyArgs",
         "jellyKw",
         "jellyMethod",
-        "localObjects",
-        "luids",
         "minted",
-        "remotelyCachedLUIDs",
-        "remotelyCachedObjects",
         "serializingPerspective",
         "unserializingPerspective",
         "waitingForAnswers",
     )
 
-    #: How each table is made when it is first used. See `pbkit.wire.compact`.
-    tables: ClassVar[Makers] = STOCK_TABLES
-
     if TYPE_CHECKING:
         connection: Connection
-        localObjects: References  # type: ignore[assignment]
         waitingForAnswers: Waiting  # type: ignore[assignment]
-        luids: Any
-        remotelyCachedObjects: Any
-        remotelyCachedLUIDs: Any
-        locallyCachedObjects: Any
-        disconnects: Any
-        _localCleanup: Any
+        localObjects: References  # type: ignore[assignment]
     else:
+        localObjects = LazyTable("_localObjects", dict)
 
-        def __getattr__(self, name: str) -> object:
-            return makeTable(self, name, self.tables)
+    disconnects: Any = LazyTable("_disconnects", list)
+    luids: Any = LazyTable("_luids", dict)
+    remotelyCachedObjects: Any = LazyTable("_remotelyCachedObjects", dict)
+    remotelyCachedLUIDs: Any = LazyTable("_remotelyCachedLUIDs", dict)
+    _localCleanup: Any = LazyTable("_cleanups", dict)
 
     disconnected: Any = 0
     error: SessionEnded | None = None
@@ -95,12 +90,6 @@ class Invoker(pb.Broker):
         self.unserializingPerspective: Any = None
         self.serializingPerspective: Any = None
         self.jellyMethod = self.jellyArgs = self.jellyKw = None
-
-    def releaseEmpty(self, *tables: str) -> None:
-        """Release those of the named tables that are empty. A dict that was once large stays large."""
-        for table in tables:
-            if not getattr(self, table):
-                delattr(self, table)
 
     @property
     def keepsDeadlines(self) -> bool:

@@ -377,7 +377,7 @@ class StepTests(MemoryTestCase):
             (b"\x15\x03\x03\x00\x02\x02\x50", "tls:"),
             (b"220 mail ready\r\n", "220 m"),
             (b"\xff\xfe\xfd", "begins with"),
-            (b"\x02\x80\x02\x81\x03\x81", "a dialect that is not spoken here"),
+            (b"\x02\x80\x02\x81\x03\x81", "unsupported protocol dialect"),
         ):
             self.endpoint = Memory(Factory.forProtocol(partial(Says, text)))
             error = self.raised(self.connect())

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.wire.compact import Few, Lazily
+from pbkit.wire.compact import Few, LazyTable
 
 KEYS = st.integers(0, 3)
 STEPS = st.lists(st.tuples(st.sampled_from(("set", "del", "pop", "clear")), KEYS, st.integers()), max_size=30)
@@ -44,14 +44,15 @@ class FewTests(SynchronousTestCase):
             self.assertEqual(bool(few), bool(table))
 
 
-class LazilyTests(SynchronousTestCase):
-    """What most connections never have."""
+class LazyTableTests(SynchronousTestCase):
+    """Attributes that are made when they are first used."""
 
     def test_madeOnce(self) -> None:
-        """It is made when it is looked at, for each instance its own, and stays; to delete it makes it new."""
+        """Each instance has its own, which stays, and can be replaced. Deleted, it is made anew."""
 
         class Thing:
-            table: Any = Lazily(dict)
+            __slots__ = ("_table",)
+            table: Any = LazyTable("_table", dict)
 
         one, other = Thing(), Thing()
         table = one.table
@@ -61,3 +62,20 @@ class LazilyTests(SynchronousTestCase):
         self.assertIsNone(one.table)
         del one.table
         self.assertEqual(one.table, {})
+
+    def test_releaseEmpty(self) -> None:
+        """A table is released only if it is empty."""
+
+        class Thing:
+            __slots__ = ("_table",)
+            table: Any = LazyTable("_table", dict)
+
+        one = Thing()
+        Thing.table.releaseEmpty(one)
+        table = one.table
+        table[1] = 2
+        Thing.table.releaseEmpty(one)
+        self.assertIs(one.table, table)
+        table.clear()
+        Thing.table.releaseEmpty(one)
+        self.assertIsNot(one.table, table)

@@ -113,7 +113,7 @@ class BadTests(RawCase):
         for kw in ((b"list",), (b"tuple",), (b"None",)):
             self.assertRefused(self.raw(alice, b"take", kw=kw), BadValue)
         for key in (5, b"\xff", [b"tuple"]):
-            self.assertRefused(self.raw(alice, b"take", kw=(b"dictionary", [key, 5])), BadValue, "no text")
+            self.assertRefused(self.raw(alice, b"take", kw=(b"dictionary", [key, 5])), BadValue, "must be text")
         for odd in ([b"dictionary"], [b"list"], [b"None"]):
             failed = self.raw(alice, b"take", kw=(b"twisted.spread.pb.CopyableFailure", odd))
             self.assertRefused(failed, BadValue)
