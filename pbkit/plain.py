@@ -120,3 +120,19 @@ def _set(value: Any, copy: Any, copies: dict[int, Any]) -> Any:
 
 
 _COPIED: dict[type, Any] = {list: _list, dict: _dict, tuple: _tuple, set: _set, frozenset: _set}
+
+
+#: The most bytes of a text for people, such as the detail of a goodbye. Stock's Banana sends up to 655,360.
+TEXT = 65536
+
+
+def sendable(text: str, most: int = TEXT) -> str:
+    """
+    Return a text that every peer can receive: what UTF-8 cannot express is escaped, and a long text is cut.
+
+    :param most: the most bytes.
+    """
+    data = text[:most].encode("utf-8", "backslashreplace")
+    if len(text) <= most and len(data) <= most:
+        return data.decode("utf-8")
+    return data[: most - 3].decode("utf-8", "ignore") + "..."

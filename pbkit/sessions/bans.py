@@ -13,11 +13,15 @@ import attrs
 from twisted.logger import Logger
 
 from pbkit.errors import ConfigError, LoginBanned, shownValue
+from pbkit.plain import sendable
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
 #: How many bans a realm keeps. One takes about half a kilobyte.
 MOST = 10_000
+
+#: The most bytes of a reason, which a client is told before it has logged in.
+REASON = 1000
 
 log = Logger()
 
@@ -114,7 +118,7 @@ class Bans:
         self.remove(who)
         if len(self._bans) >= self._tidyAt:
             self._tidy()
-        self._bans[who] = (self._seconds() + seconds, reason)
+        self._bans[who] = (self._seconds() + seconds, sendable(reason, REASON))
         if not isinstance(who, str):
             prefix = (who.version, who.prefixlen)
             self._prefixes[prefix] = self._prefixes.get(prefix, 0) + 1

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pbkit.errors import SessionEnded
+from pbkit.plain import sendable
 
 if TYPE_CHECKING:
     from twisted.spread import pb
@@ -109,7 +110,7 @@ class Goodbye:
                 # What the client was told before arrives before the goodbye.
                 session.sendPending()
                 self.say(reason, detail, GRACE)
-            session.channel.drain(reason(detail), lambda: self.kick(reason, detail, GRACE))
+            session.channel.drain(reason(sendable(detail)), lambda: self.kick(reason, detail, GRACE))
             return self._whenOut()
         return self.kick(reason, detail, GRACE)
 
@@ -167,7 +168,8 @@ class Goodbye:
             return asked
         if self._mode == NEVER or (self._mode == DECLARED and peer.hello.get("goodbye") is not True):
             return succeed(False)
-        told: Deferred[bool] = peer.goodbye(session.mind.reference, reason.__name__, detail, grace)
+        # The detail is often a user's text, and must not lose the goodbye.
+        told: Deferred[bool] = peer.goodbye(session.mind.reference, reason.__name__, sendable(detail), grace)
         return told
 
     def _stopWaiting(self) -> None:

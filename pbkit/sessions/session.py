@@ -19,7 +19,7 @@ from zope.interface import implementer
 from pbkit.dispatch import serve, takesValues
 from pbkit.errors import Kicked, SessionEnded
 from pbkit.interfaces import IChannel, IPeer, ISession, current
-from pbkit.plain import checked
+from pbkit.plain import checked, sendable
 from pbkit.sessions.goodbye import ALWAYS, GRACE, Goodbye, checkReason
 from pbkit.sessions.messaging.broadcast import Audience
 from pbkit.sessions.messaging.delivery import Answers, Args, Backlog, Kw, Summary, Told
@@ -176,7 +176,8 @@ class Session:
         # A hook that ran meanwhile may have ended the session.
         if self.endedWith is not None:
             return
-        self.endedWith = reason(detail)
+        # The detail is often a user's text, and must not lose the error.
+        self.endedWith = reason(sendable(detail))
         dropped = self.hub.left(self)
         unsent: list[Deferred[Any]] = []
         if dropped or self.outbox is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twisted.internet.interfaces import IReactorTime
 
-from pbkit.plain import weighed
+from pbkit.plain import sendable, weighed
 from pbkit.sessions.listeners import Listeners
 from pbkit.sessions.messaging.delivery import Told
 from pbkit.sessions.messaging.feed import Feed
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: How many changes are kept for clients that reconnect.
 RING = 1000
+#: The most bytes of an avatar id that watchers are told.
+NAME = 4096
 
 
 class Change(NamedTuple):
@@ -51,7 +53,7 @@ class Change(NamedTuple):
 
     def told(self) -> tuple[Any, ...]:
         """Return the change as watchers are told it."""
-        one = (self.kind, self.who, self.avatarId, self.detail)
+        one = (self.kind, self.who, sendable(self.avatarId, NAME), self.detail)
         return one if self.kind == "changed" else (*one, self.edge)
 
 
@@ -160,7 +162,7 @@ class Presence:
             present = self._present[number]
             avatarId = present.session.avatarId
             first = next(iter(self._byAvatar[avatarId])) == number
-            yield number, ("began", number, avatarId, present.declared, first), present.size
+            yield number, ("began", number, sendable(avatarId, NAME), present.declared, first), present.size
 
     # Watching.
 

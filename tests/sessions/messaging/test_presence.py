@@ -265,16 +265,34 @@ class WatchTests(PresenceTestCase):
         self.assertEqual(len(self.realm.presence._watchers), 0)
 
     def test_whatCannotBeTold(self) -> None:
-        """A change that cannot be sent is logged, and who would have missed it is taken off."""
+        """A change that cannot be sent is logged, and the client that would miss it does not watch any more."""
         wire, watch, session = self.watcher()
-        broken = self.come("half of a pair: \ud800")
+        put = self.patch(type(session.mind), "put", self.broken)
+        broken = self.come("bob")
         self.soon(wire)
         self.assertEqual((len(watch.messages), self.realm.presence.unwatch(session)), (1, False))
-        self.assertEqual(len(self.flushLoggedErrors(UnicodeEncodeError)), 1)
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
+        put.restore()
         broken.end()
         self.assertIs(self.realm.presence.watch(session), Told.SENT)
         wire.flush()
         self.assertEqual([*watch.here.values()], self.truth())
+
+    @staticmethod
+    def broken(*args: Any) -> Told:
+        """Fail."""
+        raise LookupError("cannot be sent")
+
+    def test_avatarIdsThatCannotBeSent(self) -> None:
+        """An avatar id that UTF-8 cannot express is told escaped, in a change and in the state."""
+        wire, watch, session = self.watcher()
+        self.come("half of a pair: \ud800")
+        self.soon(wire)
+        escaped = "half of a pair: \\ud800"
+        self.assertIn(escaped, [who for who, *_ in watch.here.values()])
+        self.realm.presence.watch(session)
+        wire.flush()
+        self.assertIn(escaped, [who for who, *_ in watch.here.values()])
 
     def test_largeState(self) -> None:
         """A large state comes in parts of bounded size, of which only the last names a version; what changes meanwhile
