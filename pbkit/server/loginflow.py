@@ -122,7 +122,7 @@ class Login:
         self._prelogin = flow.connection.prelogin
         self._attempt = attempt
         self._forSessions = forSessions
-        self._accepted = False
+        self._entered = False
 
     @property
     def hello(self) -> dict[str, object]:
@@ -146,6 +146,8 @@ class Login:
         """
         # What checkers and builders take is not the client's time.
         self._prelogin.working()
+        if self._attempt is None:
+            self._prelogin.guest()
         checked: Deferred[Any]
         try:
             checked = self.check(self.credentials(arguments, mechanism))
@@ -168,11 +170,17 @@ class Login:
         return maybeDeferred(login, credentials, mind, pb.IPerspective)
 
     def accepted(self) -> None:
-        """Note that the checker has accepted the credentials: the attempt was no guess, and the gate opens."""
-        if not self._accepted:
-            self._accepted = True
-            if self._attempt is not None:
-                self._attempt.passed()
+        """
+        Note that the checker has accepted the credentials: the attempt was no guess, and the answers to our calls pass
+        the gate. A guest has shown nothing, and keeps the limits of a stranger until the session is granted.
+        """
+        if self._attempt is not None:
+            self._attempt.passed()
+            self._enter()
+
+    def _enter(self) -> None:
+        if not self._entered:
+            self._entered = True
             self._prelogin.enter()
 
     def grant(self, result: tuple[Any, Any, Callable[[], object]]) -> Any:
@@ -202,6 +210,7 @@ class Login:
             # For example because the table of references is full. Stock reports that and keeps the session.
             logout.logOut()
             raise
+        self._enter()
         self._prelogin.granted()
         channel.onReleased(logout.released)
         # If the client has dropped its challenge by now, nothing of the login needs to be remembered.
@@ -220,7 +229,7 @@ class Login:
         return self._refused(failure)
 
     def _refused(self, failure: Failure) -> Failure | Deferred[Any]:
-        if self._accepted:
+        if self._entered:
             self._prelogin.leave()
         self.channel.end(SessionEnded("the login failed"))
         flow = self._flow
@@ -283,10 +292,9 @@ class Logout:
 
     def released(self) -> None:
         """Log out: the client has released the session, or the connection is lost."""
-        self._prelogin.sessions -= 1
         self.logOut()
         self._channel.end(LoggedOut())
-        self._prelogin.leave()
+        self._prelogin.ended()
 
     def logOut(self) -> None:
         """Call the realm's logout once. What it raises is logged, and does not reach the caller."""

@@ -12,6 +12,7 @@ from typing import Any, cast
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python import threadable
+from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 from twisted.spread import banana, pb
 from twisted.spread.banana import BananaError
@@ -570,6 +571,12 @@ class Broker(Invoker):
         caller = self.callerOf(requestID)
         if caller is not None:
             caller.waitingForAnswers.pop(requestID).callback(value)
+
+    def answerUnread(self, requestID: object, error: Exception) -> None:
+        """Fail a call whose answer is not read, because it comes from a client that is not logged in."""
+        caller = self.callerOf(requestID)
+        if caller is not None:
+            caller.waitingForAnswers.pop(requestID).errback(Failure(error))
 
     def proto_error(self, requestID: object, fail: object) -> None:
         """Receive an error. One that is no longer waited for is dropped; stock closes the connection."""

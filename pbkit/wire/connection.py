@@ -187,6 +187,9 @@ class Connection(Protocol):
     def answerReceived(self, requestID: object, value: object) -> None:
         """Receive a plain answer."""
 
+    def answerUnread(self, requestID: Any, error: Exception) -> None:
+        """Fail a call whose answer is not read."""
+
     def serves(self, expression: list[Any]) -> bool:
         """Return whether a call is on an object that exists."""
 

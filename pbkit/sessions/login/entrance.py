@@ -303,8 +303,8 @@ class PendingLogin:
         return refusal
 
     def _refusalFor(self, failure: Failure) -> LoginRefused:
-        if failure.check(CancelledError):
-            # It was cancelled because it must not go on. `check` knows the reason.
+        if failure.check(CancelledError, pb.PBConnectionLost):
+            # It was cancelled because it must not go on, or a hook has lost its client. `check` knows the reason.
             try:
                 self.check()
             except LoginRefused as reason:

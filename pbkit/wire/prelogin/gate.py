@@ -3,8 +3,9 @@ What a peer may send before it has logged in.
 
 `PreloginGate` decides on one message at a time, as Banana decodes it: bytes, numbers, and lists of these. The decision
 is pure: the gate unjellies nothing and changes no table. It lets through calls on the login root, on a challenger and
-on the object ``pbkit``, whose methods read their arguments by hand. The gate is open while a session uses the
-connection (`PreloginGate.enter`, `PreloginGate.leave`); while it is open, no message is brought here.
+on the object ``pbkit``, whose methods read their arguments by hand. From when a checker has accepted the credentials of
+a login (`PreloginGate.enter`) it also lets through answers to our own calls, because the realm may ask the client
+before it decides. While a session uses the connection, no message is brought here.
 """
 
 from __future__ import annotations
@@ -44,15 +45,17 @@ class NoSuchObject:
 @attrs.frozen
 class Answer:
     """
-    Note that a call of ours was answered. Before login our only call is the ping, so the value does not matter and is
-    not unjellied.
+    Note that a call of ours was answered: a ping, or a call on the mind of a guest who is not logged in yet. The answer
+    must not be unjellied.
 
     :ivar requestID: the request that is answered.
     :ivar rest: as `NoSuchObject.rest`.
+    :ivar isError: True if the call failed.
     """
 
     requestID: int | bytes
     rest: list[object]
+    isError: bool = False
 
 
 @attrs.frozen
@@ -83,8 +86,7 @@ class PreloginGate:
 
     :param isChallenger: whether an id is that of a challenger that was sent on this connection. In a strict server,
         challengers are all that the connection's own table holds under an int.
-    :ivar inside: the number of sessions that use the connection, and of log-ins whose credentials were right. The gate
-        is open while there is one.
+    :ivar inside: the number of sessions that use the connection, and of log-ins whose credentials were accepted.
     :ivar used: True once `enter` has been called.
     """
 
@@ -97,9 +99,9 @@ class PreloginGate:
 
     def enter(self) -> bool:
         """
-        Count a login whose credentials are right. The realm is asked for its avatar next, and may call the client.
+        Count a login whose credentials were accepted. The realm is asked next, and may call the client.
 
-        :return: True if this opens the gate.
+        :return: True if it is the first one: answers pass from now on.
         """
         self.used = True
         self.inside += 1
@@ -109,7 +111,7 @@ class PreloginGate:
         """
         Stop counting a login: its session has ended, or the login failed after `enter`. Call it once for each `enter`.
 
-        :return: True if this closes the gate.
+        :return: True if it was the last one.
         """
         self.inside -= 1
         return self.inside == 0
@@ -126,7 +128,7 @@ class PreloginGate:
         if command == b"message" and len(expression) == 7:
             return self._message(*expression[1:])
         if command in (b"answer", b"error") and len(expression) == 3 and type(expression[1]) in (int, bytes):
-            return Answer(expression[1], expression[2:3])
+            return SERVE if self.inside else Answer(expression[1], expression[2:3], command == b"error")
         if command == b"version" and expression == [b"version", pb.Broker.version]:
             return SERVE
         if command == b"didNotUnderstand":

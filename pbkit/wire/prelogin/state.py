@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 import attrs
 
+from pbkit.errors import BadValue
+from pbkit.wire.codec import decodePlain
 from pbkit.wire.connection import Connection
 from pbkit.wire.outbound import WINDOW
 from pbkit.wire.peer import addressOf, ping
@@ -31,9 +33,9 @@ PONG = 128
 
 
 @lru_cache(maxsize=8)
-def _limits(gate: Gate, calls: Calls, used: bool) -> tuple[Limits, Calls]:
-    # A connection that was logged in is pinged, unlike one that waits for its first login.
-    items = max(gate.items, PONG) if used else gate.items
+def _limits(gate: Gate, calls: Calls, asked: bool) -> tuple[Limits, Calls]:
+    # A connection that was logged in is pinged, and a guest may be called; one that waits for its first login is not.
+    items = max(gate.items, PONG) if asked else gate.items
     limits = Limits(gate.message, items, gate.depth, gate.message)
     return limits, attrs.evolve(calls, served=LOGINS, queued=gate.memory // 8)
 
@@ -71,6 +73,7 @@ class PreloginState:
     __slots__ = (
         "_closedAt",
         "_connection",
+        "_guest",
         "_messages",
         "_monitor",
         "gate",
@@ -88,6 +91,8 @@ class PreloginState:
         self.gate = PreloginGate(connection.hasOwn) if gated else None
         self.sessions = 0
         self.seat: Seat | None = None
+        # Whether a guest has asked to log in.
+        self._guest = False
         self._messages = 0
         self.heard = False
         self.observation: Any = None
@@ -115,13 +120,18 @@ class PreloginState:
 
     @property
     def closed(self) -> bool:
-        """True while no session uses the connection: only what a login needs is served."""
+        """True while no session uses the connection: of calls, only those that a login needs are served."""
+        return self.gate is not None and not self.sessions
+
+    @property
+    def _strange(self) -> bool:
+        """True if no session uses the connection, and no login has been accepted that may become one."""
         return self.gate is not None and not self.gate.inside
 
     @property
     def _unauthenticated(self) -> bool:
         """True if no session uses the connection, and none has within GRACE."""
-        return self.closed and self._closedAt is None
+        return self._strange and self._closedAt is None
 
     @property
     def _used(self) -> bool:
@@ -133,7 +143,8 @@ class PreloginState:
     def limits(self) -> tuple[Limits, Calls]:
         """Return the limits that apply to this connection now."""
         profile, gate = self._connection.profile, self._connection.profile.gate
-        return _limits(gate, profile.calls, self._used) if self.closed else (profile.limits, profile.calls)
+        asked = self._used or self._guest
+        return _limits(gate, profile.calls, asked) if self._strange else (profile.limits, profile.calls)
 
     @property
     def outputLimit(self) -> int:
@@ -181,12 +192,22 @@ class PreloginState:
         if isinstance(verdict, NoSuchObject):
             self._connection.noSuchObject(verdict.requestID, verdict.objectID, verdict.answer, verdict.rest)
         elif isinstance(verdict, Answer):
-            # The answer to a ping: that it arrived is what counts.
-            self._connection.answerReceived(verdict.requestID, None)
-            self._connection.giveBack([b"list", *verdict.rest])
+            self._answered(verdict)
         elif isinstance(verdict, Disconnect):
             self._connection.refuse(verdict.why)
         return False
+
+    def _answered(self, answer: Answer) -> None:
+        """Give a plain answer to the caller. Another one is not read: it is an error for the caller, and never None."""
+        connection, plain = self._connection, None
+        if connection.plain and not answer.isError:
+            plain = decodePlain(connection.message, connection.vocabulary)
+        if plain is not None:
+            connection.answerReceived(answer.requestID, plain[2])
+            return
+        kind = "an error" if answer.isError else "an answer that is not plain data"
+        connection.answerUnread(answer.requestID, BadValue(f"{kind}, from a client that is not logged in yet"))
+        connection.giveBack([b"list", *answer.rest])
 
     # What the monitor reads and asks for: see `pbkit.wire.keepalive.MonitoredConnection`.
 
@@ -212,7 +233,7 @@ class PreloginState:
 
     def ask(self) -> None:
         """Ping the peer; but not one that must log in within its own timeout anyway."""
-        if self.closed and not self._used:
+        if self._strange and not self._used:
             self.heard = True
         else:
             ping(self._connection, self._connection.profile.keepalive.wait)
@@ -240,22 +261,42 @@ class PreloginState:
             self._leaveSeat()
             self._monitor.act(actions)
 
+    def guest(self) -> None:
+        """A guest asks to log in, and may be called before it is decided: an error that it answers has to fit."""
+        if not self._guest:
+            self._guest = True
+            if self._strange and not self._used:
+                self._apply()
+
     def enter(self) -> None:
-        """The credentials are right: open the gate."""
+        """
+        The credentials are accepted: answers to our calls pass, and the limits are those of a user. For a guest, who
+        has no credentials, call this with `granted` and not before.
+        """
         if self.gate is not None and self.gate.enter():
             self._closedAt, self._messages = None, 0
             self._apply()
 
     def granted(self) -> None:
-        """The session has begun: remove the connection from the pre-login queue."""
+        """The client is given its session: everything passes. Remove the connection from the pre-login queue."""
         self.sessions += 1
+        if self.gate is not None and self.sessions == 1:
+            self._apply()
         if self._monitor is not None and self.seat is not None:
             actions = self._monitor.queue.loggedIn(self.seat)
             self._leaveSeat()
             self._monitor.act(actions)
 
+    def ended(self) -> None:
+        """The session has ended. Call it once for each `granted`."""
+        self.sessions -= 1
+        if self.gate is not None and not self.sessions and not self._connection.closed:
+            # If another login has been accepted, the limits stay, but calls must not pass any more.
+            self._apply()
+        self.leave()
+
     def leave(self) -> None:
-        """The session has ended, or the login failed. Call it once for each `enter`."""
+        """The login has failed after `enter`."""
         if self.gate is not None and self.gate.leave() and not self._connection.closed:
             if self._monitor is not None:
                 self._closedAt = self._monitor.seconds()

@@ -70,7 +70,8 @@ class OtherTests(SynchronousTestCase):
     def test_answers(self) -> None:
         """What answers a ping of ours is not looked into."""
         for command in (b"answer", b"error"):
-            self.assertEqual(gate().admits([command, 3, [b"some.Class"]]), Answer(3, [[b"some.Class"]]))
+            expected = Answer(3, [[b"some.Class"]], isError=command == b"error")
+            self.assertEqual(gate().admits([command, 3, [b"some.Class"]]), expected)
             self.assertIsInstance(gate().admits([command, [3], 1]), Disconnect)
             self.assertIsInstance(gate().admits([command, 3]), Disconnect)
 
