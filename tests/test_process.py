@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import http.client
 import os
 import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -324,6 +326,22 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual((status, "certificate verify failed" in said), (3, True), said)
         status, _, said = self.call(f"tcp:127.0.0.1:{port}", *words, "--timeout=1", password="sesame")
         self.assertEqual((status, "use TLS exactly if" in said), (6, True), said)
+
+    def test_otherProtocolsAreNamed(self) -> None:
+        """The log says that a client on a plain port looks like TLS or HTTP."""
+        server, where = self.serve("--auth", "memory:alice:sesame")
+        port = int(where.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+            context = ssl.create_default_context()
+            with self.assertRaises((ssl.SSLError, ConnectionError)):
+                context.wrap_socket(client, server_hostname="localhost")
+        server.waitFor(r"closed connection from \S+ .looks like TLS: ")
+        with self.assertRaises((http.client.HTTPException, ConnectionError)):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+            self.addCleanup(connection.close)
+            connection.request("GET", "/", headers={"User-Agent": "Mozilla/5.0 (X11; Linux x86_64)"})
+            connection.getresponse()
+        server.waitFor(r"closed connection from \S+ .looks like HTTP: ")
 
     def test_portInUseEndsTheStart(self) -> None:
         """If a port is in use, the process exits with status 1 and one line, and leaves no listener and no file."""

@@ -100,7 +100,7 @@ class SessionBroker(Broker):
                 return
         super().dataReceived(chunk)
 
-    def malformed(self, error: Exception) -> None:
+    def malformed(self, error: Exception, chunk: bytes = b"") -> None:
         """Close the connection: what the server sent is not PB, or exceeds a limit."""
         self._break(f"{type(error).__name__}: {safe_str(error):.200}")
 

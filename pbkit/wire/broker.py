@@ -32,6 +32,7 @@ from pbkit.wire.jelly.registry import STOCK, Registry, allowsPlain
 from pbkit.wire.outbound import Outbound
 from pbkit.wire.peer import Peer, clockOf, peerOf
 from pbkit.wire.peerlog import PeerLog
+from pbkit.wire.prelogin.foreign import foreignProtocol
 from pbkit.wire.prelogin.state import PreloginState
 from pbkit.wire.profile import STRICT, Calls, Limits, Profile
 from pbkit.wire.references import Invoker
@@ -288,9 +289,8 @@ class Broker(Invoker):
         offered = said if self.isClient and isinstance(said, list) else [said]
         if self.profile.hideErrors and not any(each in self.knownDialects for each in offered):
             # Stock writes all of it into the log, and keeps the connection open.
-            self.malformed(codec.Malformed("unsupported protocol dialect: expected one of 'pb', 'none'"))
-        else:
-            self.callExpressionReceived(said)
+            raise codec.Malformed("unsupported protocol dialect: expected one of 'pb', 'none'")
+        self.callExpressionReceived(said)
 
     def _plainReceived(self, message: bytes, call: tuple[Any, ...]) -> None:
         if call[0] == "message":
@@ -313,15 +313,19 @@ class Broker(Invoker):
             finally:
                 current.reset(before)
 
-    def malformed(self, error: Exception) -> None:
+    def malformed(self, error: Exception, chunk: bytes = b"") -> None:
         """
         Close the connection, because what was received is not Perspective Broker, or over a limit.
 
+        :param chunk: the bytes received last.
         :raises Exception: in drop-in use, as stock does.
         """
         if not self.profile.hideErrors:
             raise error if not isinstance(error, ValueError) else BananaError(str(error))
-        self.refuse(f"{type(error).__name__}: {safe_str(error)}"[:CUT])
+        why = f"{type(error).__name__}: {safe_str(error)}"[:CUT]
+        if not self.currentDialect and (protocol := foreignProtocol(chunk)) is not None:
+            why = f"looks like {protocol}: {why}"
+        self.refuse(why)
 
     def refuse(self, why: str) -> None:
         """Close the connection now, with one line in the log. Nothing that arrives after this is served."""

@@ -207,8 +207,8 @@ class Connection(Protocol):
     ) -> None:
         """Answer a call with an error, unserved."""
 
-    def malformed(self, error: Exception) -> None:
-        """Close the connection because of what was received."""
+    def malformed(self, error: Exception, chunk: bytes = b"") -> None:
+        """Close the connection because of what was received: `chunk` is the last of it."""
 
     def refuse(self, why: str) -> None:
         """Close the connection now, with one line in the log."""

@@ -132,9 +132,9 @@ class Inbound:
         elif self._limits.string is None:
             self._framer.limit(*self._framerLimits())
         self._framer.feed(chunk)
-        self._run()
+        self._run(chunk)
 
-    def _run(self) -> None:
+    def _run(self, chunk: bytes = b"") -> None:
         if self._busy or self._later is not None:
             return  # A message is being served, or it is the turn of others: these bytes are next.
         until = began = None
@@ -178,7 +178,7 @@ class Inbound:
                         self._rest(clock)
                         break
         except (codec.TooLarge, codec.Malformed) as error:
-            connection.malformed(error)
+            connection.malformed(error, chunk)
         finally:
             self._busy = False
             # Do not keep the last message: it can be several megabytes.
