@@ -830,6 +830,10 @@ _WORD_NUMBERS: _Words = {word: _encodeNumber(number, VOCAB) for word, number in 
 _NO_WORDS: _Words = {}
 
 
+#: What stock's errors about length do not say.
+_ADVICE = ": the limit is {} {} (twisted.spread.banana.SIZE_LIMIT); send it in parts, for example as several calls"
+
+
 def encode(expression: Any, vocabulary: bool, string: int, digits: int = 64) -> bytes:
     """
     Return what stock's Banana writes for an expression, to the byte.
@@ -837,7 +841,7 @@ def encode(expression: Any, vocabulary: bool, string: int, digits: int = 64) -> 
     :param vocabulary: True in dialect ``pb``, where numbers stand for the words of the vocabulary.
     :param string: the most bytes of a string and elements of a list, stock's `banana.SIZE_LIMIT`.
     :param digits: the most digits of a number, base 128: stock's `banana.setPrefixLimit`.
-    :raises BananaError: in stock's words: something is too large, or Banana has no form for it.
+    :raises BananaError: something is too large, or Banana has no form for it. The text begins as stock's does.
     :raises RecursionError: it is too deep for stock as well, or endless.
     """
     words = _WORD_NUMBERS if vocabulary else _NO_WORDS
@@ -848,7 +852,7 @@ def encode(expression: Any, vocabulary: bool, string: int, digits: int = 64) -> 
     def put(value: Any) -> None:
         if isinstance(value, list | tuple):
             if len(value) > string:
-                raise BananaError(f"list/tuple is too long to send ({len(value)})")
+                raise BananaError(f"list/tuple is too long to send ({len(value)}){_ADVICE.format(string, 'elements')}")
             add(_encodeNumber(len(value), LIST))
             for each in value:
                 put(each)
@@ -863,7 +867,9 @@ def encode(expression: Any, vocabulary: bool, string: int, digits: int = 64) -> 
                 add(words[value])
             else:
                 if len(value) > string:
-                    raise BananaError(f"byte string is too long to send ({len(value)})")
+                    raise BananaError(
+                        f"byte string is too long to send ({len(value)}){_ADVICE.format(string, 'bytes')}"
+                    )
                 add(_encodeNumber(len(value), STRING))
                 add(value)
         else:
