@@ -14,6 +14,7 @@ Who is logged in. This half knows no sockets and no bytes: it meets `pbkit.wire`
     clock.py        the avatar of ClockRealm
     session.py      one login; the client's reference points at it
     avatar.py       the base class of users' avatars
+    avatarclass.py  mistakes in an avatar class, found at the start
     lifecycle.py    how long an avatar lives
     roster.py       the registry of live sessions and reserved places
     goodbye.py      how the server says goodbye to a client

@@ -59,6 +59,14 @@ class Avatar(pb.Avatar):
         """Serve one call, as `pb.IPerspective` has it."""
         return dispatch(self, f"perspective_{message}", broker, args, kw, self)
 
+    def __getstate__(self) -> Any:
+        """Return what is pickled and copied: everything except the sessions, which belong to connections."""
+        state: Any = super().__getstate__()
+        if isinstance(state, tuple):
+            # A subclass with `__slots__` has a dict of those, too.
+            return _lasting(state[0]), state[1]
+        return _lasting(state)
+
     def trackSession(self, session: Recipient) -> None:
         """Add a session that has begun; for realms."""
         if self._live is None:
@@ -69,3 +77,11 @@ class Avatar(pb.Avatar):
         """Remove a session that has ended; for realms. Idempotent."""
         if self._live is not None:
             self._live.pop(session.sessionId, None)
+
+
+#: The attributes of avatars that last as long as a connection: the sessions, and the timers of a `ClockAvatar`.
+TRANSIENT = frozenset({"_live", "_rhythms"})
+
+
+def _lasting(state: dict[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (state or {}).items() if name not in TRANSIENT}

@@ -95,10 +95,12 @@ class ClockAvatar(Avatar):
     :param period: in seconds.
     """
 
+    #: By session. None until the first one begins, also in a clock that was pickled.
+    _rhythms: dict[Session, Rhythm] | None = None
+
     def __init__(self, avatarId: str, period: float = 1.0) -> None:
         super().__init__(avatarId)
         self.period = _checked(period)
-        self._rhythms: dict[Session, Rhythm] = {}
 
     def attached(self, session: Session) -> None:
         """Start ticking."""
@@ -118,17 +120,19 @@ class ClockAvatar(Avatar):
         :raises BadPeriod: it is not a number from 10 ms to a day; nothing changes.
         """
         self.period = _checked(period)
-        for session in tuple(self._rhythms):
+        for session in tuple(self._rhythms or ()):
             self._stop(session)
             assert session.clock is not None
             self._start(session, session.clock)
 
     def _start(self, session: Session, clock: IReactorTime) -> None:
+        if self._rhythms is None:
+            self._rhythms = {}
         rhythm = self._rhythms[session] = Rhythm.of(session, clock, self.period)
         rhythm.add(session)
 
     def _stop(self, session: Session) -> None:
-        rhythm = self._rhythms.pop(session, None)
+        rhythm = self._rhythms.pop(session, None) if self._rhythms else None
         if rhythm is not None:
             rhythm.remove(session)
 

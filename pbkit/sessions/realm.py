@@ -26,6 +26,7 @@ from pbkit.errors import (
     Shutdown,
 )
 from pbkit.interfaces import IPeer, ISessionRealm
+from pbkit.sessions.avatarclass import checkFactory, checkHooks
 from pbkit.sessions.bans import Ban
 from pbkit.sessions.counters import Counters
 from pbkit.sessions.expiry import Expiry
@@ -72,7 +73,12 @@ class Realm:
     """
 
     avatarClass: Any = None
-    slow: SlowPolicy | None = None  #: The policy for slow consumers.
+    #: The arguments with which `buildAvatar` calls `avatarClass`.
+    avatarArguments: ClassVar[tuple[str, ...]] = ("avatarId",)
+    clock: IReactorTime | None = None
+    anonymous: Realm | None = None  #: The realm of anonymous logins.
+    admission: ClassVar[Policy | None] = None  #: A policy of your own, asked after the realm's.
+    slow: ClassVar[SlowPolicy | None] = None  #: The policy for slow consumers.
     goodbye: str = param(
         ALWAYS,
         "which clients are told why the server ends their session: always all; those that declared it; never any",
@@ -97,15 +103,25 @@ class Realm:
         bind(self, parameters)
         if avatarClass is not None:
             self.avatarClass = avatarClass
+        # Each of these may also be an attribute of the class. Look there rather than at `self`, where a function
+        # would be a method.
+        clock = type(self).clock if clock is None else clock
+        anonymous = type(self).anonymous if anonymous is None else anonymous
+        admission = type(self).admission if admission is None else admission
+        slow = type(self).slow if slow is None else slow
         if anonymous is not None and not (isinstance(anonymous, Realm) and anonymous.takesAnonymous):
             raise ConfigError(f"invalid anonymous {anonymous!r}: expected an AnonymousRealm(…)")
-        if self.avatarClass is None and hasattr(type(self).buildAvatar, "needsAvatarClass"):
-            raise ConfigError(f"{type(self).__name__} needs an avatarClass, or a buildAvatar of its own")
+        if hasattr(type(self).buildAvatar, "needsAvatarClass"):
+            if self.avatarClass is None:
+                raise ConfigError(f"{type(self).__name__} needs an avatarClass, or a buildAvatar of its own")
+            checkFactory(type(self).__name__, "avatarClass", self.avatarClass, self.avatarArguments)
+        if self.hooks and isinstance(self.avatarClass, type):
+            checkHooks(self.avatarClass)
         self.clock = clock
         self.anonymous = anonymous
         self.roster: Roster[Session] = Roster()
         self.counters = Counters()
-        self.hub = Hub(slow=slow or type(self).slow)
+        self.hub = Hub(slow=slow)
         self.hub.add(self)
         if anonymous is not None:
             # Guests and users are told the same things in the same order, so they share a hub.
@@ -175,7 +191,14 @@ class Realm:
 
         :raises TypeError: `buildAvatar` returned something else.
         """
-        return then(started(self.buildAvatar(avatarId, *model)), _checked)
+        return then(started(self.buildAvatar(avatarId, *model)), self._checked)
+
+    def _checked(self, avatar: Any) -> Any:
+        if not pb.IPerspective.providedBy(avatar):
+            raise TypeError(f"buildAvatar returned {avatar!r}: expected a pbkit.Avatar or pb.Avatar")
+        if self.hooks:
+            checkHooks(type(avatar))
+        return avatar
 
     # For avatars.
 
@@ -372,9 +395,3 @@ class Realm:
         if self.clock is not None:
             done.addTimeout(timeout, self.clock, lambda result, timeout: None)
         return done.addCallback(lambda _: None)
-
-
-def _checked(avatar: Any) -> Any:
-    if not pb.IPerspective.providedBy(avatar):
-        raise TypeError(f"buildAvatar returned {avatar!r}: expected a pbkit.Avatar or pb.Avatar")
-    return avatar

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from pbkit.sessions.avatarclass import checkFactory
 from pbkit.sessions.clock import LONGEST, SHORTEST, ClockAvatar
 from pbkit.sessions.lifecycle import Cached, Disposable, Lease, Lifecycle, Lingering
 from pbkit.sessions.login.admission import CONFLICTS, HANDOVERS, Policy, Rule, atMost, perAvatar, total
@@ -46,6 +47,7 @@ class PerConnectionRealm(Realm):
     Override `buildModel` and `buildAvatar`, or set `modelClass` and `avatarClass`.
     """
 
+    avatarArguments = ("avatarId", "model")
     #: Called with the avatar id to make a model.
     modelClass: Any = None
     linger: float = param(0.0, "drop a model that many seconds after its last session ended; 0 keeps it", minimum=0)
@@ -54,6 +56,8 @@ class PerConnectionRealm(Realm):
         if modelClass is not None:
             self.modelClass = modelClass
         super().__init__(avatarClass, **kw)
+        if self.modelClass is not None and type(self).buildModel is PerConnectionRealm.buildModel:
+            checkFactory(type(self).__name__, "modelClass", self.modelClass, ("avatarId",))
         self.models = Lingering(self.linger) if self.linger else Cached()
 
     def buildModel(self, avatarId: str) -> Any:
@@ -197,11 +201,14 @@ class ClockRealm(Realm):
     """
 
     avatarClass = ClockAvatar
+    avatarArguments = ("avatarId", "period")
     period: float = param(1.0, "how often, in seconds", minimum=SHORTEST, maximum=LONGEST)
 
     def buildAvatar(self, avatarId: str) -> Any:
         """Make a clock with the realm's period."""
         return self.avatarClass(avatarId, self.period)
+
+    buildAvatar.needsAvatarClass = True  # type: ignore[attr-defined]
 
 
 #: The realms by their ``--realm`` name.

@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -24,7 +24,7 @@ from pbkit.sessions.goodbye import ALWAYS, GRACE, Goodbye, checkReason
 from pbkit.sessions.messaging.broadcast import Audience
 from pbkit.sessions.messaging.delivery import Answers, Args, Backlog, Kw, Summary, Told
 from pbkit.sessions.messaging.hub import Hub
-from pbkit.sessions.messaging.mind import Mind, checkReference
+from pbkit.sessions.messaging.mind import Mind, checkReference, notPickled
 from pbkit.sessions.messaging.outbox import Outbox
 from pbkit.sessions.messaging.slowpolicy import Policy
 from pbkit.sessions.stocklogin import StockChannel
@@ -134,6 +134,14 @@ class Session:
         self._declared: dict[str, Any] | None = None
         self._cancelled: set[Deferred[Any]] | None = None
         self._sendsAll = False
+
+    def __reduce__(self) -> NoReturn:
+        """
+        Refuse to be pickled or copied.
+
+        :raises TypeError: always.
+        """
+        raise TypeError(notPickled("Session"))
 
     def __repr__(self) -> str:
         state = "live" if self.endedWith is None else type(self.endedWith).__name__

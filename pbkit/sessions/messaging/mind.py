@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
@@ -53,6 +53,14 @@ class Mind:
 
     def __bool__(self) -> bool:
         return self.reference is not None
+
+    def __reduce__(self) -> NoReturn:
+        """
+        Refuse to be pickled or copied.
+
+        :raises TypeError: always.
+        """
+        raise TypeError(notPickled("Mind"))
 
     def __repr__(self) -> str:
         kind = "mind" if self else "no mind"
@@ -176,6 +184,14 @@ class Mind:
         except Exception:
             return fail(Failure())
         return answer if kept else self._inTime(answer, pbtimeout)
+
+
+def notPickled(name: str) -> str:
+    """Return the text of the error for an object that cannot be pickled or copied, because it is part of a session."""
+    return (
+        f"a {name} cannot be pickled or copied, because it belongs to a live connection. "
+        "Leave it out in __getstate__ of the object that refers to it; an Avatar leaves out its own sessions"
+    )
 
 
 def timedOut(result: Any, timeout: float) -> Any:

@@ -5,13 +5,14 @@ Topics: named groups of sessions that are told the same things.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.internet.defer import Deferred
 
 from pbkit.errors import Error
 from pbkit.sessions.messaging.broadcast import Audience
 from pbkit.sessions.messaging.delivery import Answers, Summary
+from pbkit.sessions.messaging.mind import notPickled
 from pbkit.sessions.messaging.telling import Telling
 
 if TYPE_CHECKING:
@@ -89,6 +90,14 @@ class Topic:
             raise Error(f"invalid topic name of {len(name)} characters: expected 1 to {NAME}")
         self._topics = topics
         self.name = name
+
+    def __reduce__(self) -> NoReturn:
+        """
+        Refuse to be pickled or copied.
+
+        :raises TypeError: always.
+        """
+        raise TypeError(notPickled("Topic"))
 
     def __repr__(self) -> str:
         return f"<Topic {self.name!r}, {len(self)} members>"
