@@ -85,7 +85,7 @@ class ProvidedTests(SynchronousTestCase):
         """Every named realm is a cred realm and marked as one that takes an `ILogin`."""
         classes: list[Any] = [Realm, *NAMED.values()]
         for cls in classes:
-            realm = cls(Recorder)
+            realm = cls(lambda avatarId, *args: Recorder(avatarId))
             verifyObject(IRealm, realm)
             verifyObject(ISessionRealm, realm)
 
