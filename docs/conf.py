@@ -9,7 +9,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+from docutils.nodes import Element  # noqa: E402
 from sphinx.application import Sphinx  # noqa: E402
+from sphinx.environment import BuildEnvironment  # noqa: E402
+from sphinx.ext.intersphinx import missing_reference  # noqa: E402
+from sphinx.util.nodes import make_refnode  # noqa: E402
 
 import pbkit  # noqa: E402
 
@@ -65,6 +69,29 @@ def nameInterfaces(app: Sphinx, what: str, name: str, obj: object, options: obje
     return tuple(text and re.sub(r"<InterfaceClass ([\w.]+)>", r"~\1", text) for text in (signature, returns))
 
 
+def resolveShortNames(app: Sphinx, env: BuildEnvironment, node: Element, contents: Element) -> Element | None:
+    """
+    Link names as docstrings have them: ``SessionEnded`` for ``pbkit.errors.SessionEnded``, ``pb.Error`` for Twisted's.
+
+    Sphinx calls this for each name that it does not know. See ``missing-reference`` in its documentation.
+    """
+    if node.get("refdomain") != "py":
+        return None
+    target = node["reftarget"]
+    objects = env.domains.python_domain.objects
+    for prefix in ("pbkit.errors.", "pbkit.", "pbkit.testing."):
+        found = objects.get(prefix + target)
+        if found is not None:
+            return make_refnode(app.builder, node["refdoc"], found.docname, found.node_id, contents, target)
+    for prefix in ("twisted.spread.", "twisted.spread.pb.", "twisted.internet.interfaces.", "twisted.internet."):
+        node["reftarget"] = prefix + target
+        link = missing_reference(app, env, node, contents)
+        if link is not None:
+            return link
+    return None
+
+
 def setup(app: Sphinx) -> None:
-    """Register the function above."""
+    """Register the functions above."""
     app.connect("autodoc-process-signature", nameInterfaces)
+    app.connect("missing-reference", resolveShortNames)
