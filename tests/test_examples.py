@@ -1,5 +1,5 @@
 """
-The examples in the docs do what the docs say: each is run, as real processes.
+The examples of the docs, run as real processes, and the pages that show them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.transcripts import PATIENCE, ROOT, Terminal, environment, transcript
 DOCS = ROOT / "docs"
 EXAMPLES = DOCS / "examples"
 
-#: What is said at a prompt to a program that runs there.
+#: The commands at a prompt that send a signal to the program in that terminal.
 KILL = "kill -9 %1"
 SIGNALS = {"fg": signal.SIGCONT, "^C": signal.SIGINT, KILL: signal.SIGKILL}
 
@@ -47,14 +47,15 @@ def moduleOfDocs(name: str, directory: Path = DOCS) -> ModuleType:
 
 class TranscriptTests(SynchronousTestCase):
     """
-    Each example, as real processes; its test is named after the transcript.
+    Each transcript, played with real processes. Its test has its name.
     """
 
     def play(self, path: Path, tracebacks: int = 0) -> None:
         """
-        Do what a transcript says, and see whether the same comes of it.
+        Run the commands of a transcript and compare the output.
 
-        :param tracebacks: how many are in the server's log then.
+        :param path: the transcript.
+        :param tracebacks: how many tracebacks the server logs.
         """
         steps = transcript(path)
         terminals: dict[str, Terminal] = {}
@@ -85,7 +86,7 @@ class TranscriptTests(SynchronousTestCase):
                 status = terminal.waitForEnd()
                 self.assertEqual(terminal.lines, lines, server.text)
                 self.assertEqual(status, -signal.SIGKILL if step.command == KILL else 0)
-        # Only once it has seen all clients leave: it is to say so, not to say that it is stopping.
+        # Stop the server only after it has reported that the clients left. Otherwise it would end their sessions.
         server.waitForLines(len(steps[0].output))
         server.signal(signal.SIGTERM)
         server.waitForEnd()
@@ -93,45 +94,45 @@ class TranscriptTests(SynchronousTestCase):
         self.assertEqual(server.text.count("Traceback"), tracebacks, server.text)
 
     def start(self, command: str, path: Path, port: str, keyboard: bool = False) -> Terminal:
-        """Run one command of a transcript; it is gone when the test is over."""
+        """Run one command of a transcript, and kill it at the end of the test."""
         terminal = Terminal(command, path.parent, port, keyboard)
         self.addCleanup(terminal.close)
         return terminal
 
     def test_admission(self) -> None:
-        """A policy of one's own is a function."""
+        """A custom policy is a function."""
         self.play(EXAMPLES / "admission.txt")
 
     def test_anonymous(self) -> None:
-        """Guests are numbered, and do not affect one another."""
+        """Guests are numbered and do not affect each other."""
         self.play(EXAMPLES / "anonymous.txt")
 
     def test_caching(self) -> None:
-        """The greeting counter goes on from login to login."""
+        """The greeting counter continues from login to login."""
         self.play(EXAMPLES / "caching.txt")
 
     def test_chat_rooms(self) -> None:
-        """A chat: rooms, who comes and goes, and what each says."""
+        """A chat with rooms and presence."""
         self.play(EXAMPLES / "chat" / "rooms.txt")
 
     def test_chat_slow(self) -> None:
-        """Who does not read is told of, and ended; nobody waits for him."""
+        """A slow consumer is disconnected, and nobody waits for it."""
         self.play(EXAMPLES / "chat" / "slow.txt")
 
     def test_clientless(self) -> None:
-        """An avatar that is oblivious of its clients lives on between them."""
+        """A clientless avatar lives on between its clients."""
         self.play(EXAMPLES / "clientless.txt")
 
     def test_clock(self) -> None:
-        """The clock ticks, in the period that it is told, and stops at logout."""
+        """The clock ticks with the period that is set, and stops at logout."""
         self.play(EXAMPLES / "clock.txt")
 
     def test_config(self) -> None:
-        """The limited realm, as a configuration file says it."""
+        """The limited realm, from a configuration file."""
         self.play(EXAMPLES / "config.txt")
 
     def test_command(self) -> None:
-        """The command calls a server."""
+        """The `pbkit` command calls a server."""
         self.play(EXAMPLES / "command.txt")
 
     def test_connect(self) -> None:
@@ -139,23 +140,23 @@ class TranscriptTests(SynchronousTestCase):
         self.play(EXAMPLES / "connect.txt")
 
     def test_connect_callbacks(self) -> None:
-        """A client with callbacks does too."""
+        """The same client, with callbacks."""
         self.play(EXAMPLES / "connect_callbacks.txt")
 
     def test_connect_errors(self) -> None:
-        """What goes wrong is told by classes."""
+        """Each error has a class."""
         self.play(EXAMPLES / "connect_errors.txt")
 
     def test_connections(self) -> None:
-        """Connections are counted, whichever way they end."""
+        """The hooks count connections, whichever way they end."""
         self.play(EXAMPLES / "connections.txt")
 
     def test_cancel(self) -> None:
-        """A call that only waits ends with its session."""
+        """A waiting call is cancelled when its session ends."""
         self.play(EXAMPLES / "cancel.txt")
 
     def test_draining(self) -> None:
-        """A drained server finishes what it has begun, and takes nothing new."""
+        """A drained server finishes the calls in progress and accepts nothing new."""
         self.play(EXAMPLES / "draining.txt")
 
     def test_ending(self) -> None:
@@ -163,23 +164,23 @@ class TranscriptTests(SynchronousTestCase):
         self.play(EXAMPLES / "ending.txt")
 
     def test_door(self) -> None:
-        """Who guesses waits, others do not, and in the end the connection is closed."""
+        """Guesses are delayed, other logins are not, and the connection is closed after too many failures."""
         self.play(EXAMPLES / "door.txt")
 
     def test_guests(self) -> None:
-        """Only certain log-ins are anonymous."""
+        """A realm serves users, and guests through an anonymous realm."""
         self.play(EXAMPLES / "guests.txt")
 
     def test_limited(self) -> None:
-        """One login too many is refused."""
+        """A login above the limit is refused."""
         self.play(EXAMPLES / "limited.txt")
 
     def test_limits(self) -> None:
-        """Who runs into a bound is told, or cut off; what broke, and an answer that was too long, are in the log."""
+        """A client that exceeds limits receives errors, or is disconnected; two tracebacks are logged."""
         self.play(EXAMPLES / "limits.txt", tracebacks=2)
 
     def test_moving(self) -> None:
-        """A program that was moved serves old clients and new ones."""
+        """A moved program serves old and new clients."""
         self.play(EXAMPLES / "moving.txt")
 
     def test_moving_stock(self) -> None:
@@ -187,35 +188,35 @@ class TranscriptTests(SynchronousTestCase):
         self.play(EXAMPLES / "moving_stock.txt")
 
     def test_moving_twistd(self) -> None:
-        """The moved realm needs no program."""
+        """The moved realm runs without a program of its own."""
         self.play(EXAMPLES / "moving_twistd.txt")
 
     def test_multi(self) -> None:
-        """All clients of an avatar are told."""
+        """All clients of an avatar are notified."""
         self.play(EXAMPLES / "multi.txt")
 
     def test_per_connection(self) -> None:
-        """Avatars of one user share a model."""
+        """The avatars of one user share a model."""
         self.play(EXAMPLES / "per_connection.txt")
 
     def test_ponds_lily(self) -> None:
-        """A copy is sent, of a class that the realm names."""
+        """A copy of a class that the realm allows."""
         self.play(EXAMPLES / "ponds" / "lily.txt")
 
     def test_ponds_refused(self) -> None:
-        """One of a class that nobody names is refused, by stock's name for it."""
+        """A copy of a class that is not allowed is refused, with stock's error class."""
         self.play(EXAMPLES / "ponds" / "refused.txt")
 
     def test_ponds_mended(self) -> None:
-        """One that the command line names is accepted."""
+        """A copy of a class that the command line allows."""
         self.play(EXAMPLES / "ponds" / "mended.txt")
 
     def test_ponds_frog(self) -> None:
-        """Both ends say what of it crosses."""
+        """Both ends choose what is sent."""
         self.play(EXAMPLES / "ponds" / "frog.txt")
 
     def test_ponds_duck(self) -> None:
-        """A copy is kept in step until it is dropped."""
+        """A cache is kept up to date until it is dropped."""
         self.play(EXAMPLES / "ponds" / "duck.txt")
 
     def test_single(self) -> None:
@@ -223,11 +224,11 @@ class TranscriptTests(SynchronousTestCase):
         self.play(EXAMPLES / "single.txt")
 
     def test_single_exclusive(self) -> None:
-        """A second client takes over once the first one's hooks are through."""
+        """A second client takes over after the first one's hooks have finished."""
         self.play(EXAMPLES / "single_exclusive.txt")
 
     def test_single_frozen(self) -> None:
-        """A second client takes over from one that is frozen, at once."""
+        """A second client takes over from a frozen one at once."""
         self.play(EXAMPLES / "single_frozen.txt")
 
     def test_single_kick(self) -> None:
@@ -235,35 +236,35 @@ class TranscriptTests(SynchronousTestCase):
         self.play(EXAMPLES / "single_kick.txt")
 
     def test_single_reclaim(self) -> None:
-        """A client is not locked out by its own dead connection."""
+        """A client reclaims its place from its own dead connection."""
         self.play(EXAMPLES / "single_reclaim.txt")
 
     def test_single_stale(self) -> None:
-        """A second client is refused while the first is alive, and takes over from one that is frozen."""
+        """A second client is refused while the first answers, and takes over from a frozen one."""
         self.play(EXAMPLES / "single_stale.txt")
 
     def test_stock_factory(self) -> None:
-        """A realm of pbkit's works under a stock factory."""
+        """A pbkit realm under a stock factory."""
         self.play(EXAMPLES / "stock_factory.txt")
 
     def test_stock_realm(self) -> None:
-        """A stock realm works under a factory of pbkit's."""
+        """A stock realm under pbkit's factory."""
         self.play(EXAMPLES / "stock_realm.txt")
 
     def test_users(self) -> None:
-        """Limits by user, from a configuration file."""
+        """Limits per user, from a configuration file."""
         self.play(EXAMPLES / "users.txt")
 
     def test_unattachable(self) -> None:
-        """An avatar refuses clients that it has no use for."""
+        """An avatar refuses clients that it could not call."""
         self.play(EXAMPLES / "unattachable.txt")
 
     def test_watch(self) -> None:
-        """The command prints what it is told, until it is ended."""
+        """The command prints the calls to its mind until Ctrl-C."""
         self.play(EXAMPLES / "watch.txt")
 
     def test_tutorial_game(self) -> None:
-        """The tutorial's realm, with its parameter, its hooks and a client that is told."""
+        """The tutorial's realm, with a parameter, hooks and a client with a mind."""
         self.play(EXAMPLES / "tutorial" / "game.txt")
 
     def test_tutorial_player(self) -> None:
@@ -271,11 +272,11 @@ class TranscriptTests(SynchronousTestCase):
         self.play(EXAMPLES / "tutorial" / "player.txt")
 
     def test_tutorial_serve(self) -> None:
-        """The tutorial's program of one's own."""
+        """The tutorial's own server program."""
         self.play(EXAMPLES / "tutorial" / "serve.txt")
 
     def test_everyTranscriptIsPlayed(self) -> None:
-        """Each transcript has a test of its own here."""
+        """Each transcript has a test here."""
         paths = [path.relative_to(EXAMPLES).with_suffix("") for path in EXAMPLES.rglob("*.txt")]
         names = ["test_" + "_".join(path.parts) for path in paths]
         self.assertGreater(len(names), 15)
@@ -284,13 +285,13 @@ class TranscriptTests(SynchronousTestCase):
 
 class TutorialTests(SynchronousTestCase):
     """
-    The tests that the tutorial and the page on testing show.
+    The tests shown in the tutorial and on the page on testing.
     """
 
     directory = EXAMPLES / "tutorial"
 
     def passed(self, number: str, *command: str) -> None:
-        """Run tests of the tutorial's; all of them have to be found, and to pass."""
+        """Run the tutorial's tests, and check the summary and the exit status."""
         run = subprocess.run(
             [sys.executable, "-m", *command],
             cwd=self.directory,
@@ -305,18 +306,18 @@ class TutorialTests(SynchronousTestCase):
         self.assertEqual(run.returncode, 0)
 
     def written(self, *modules: str) -> int:
-        """How many tests there are."""
+        """Return the number of tests in some modules."""
         texts = [(self.directory / f"{module}.py").read_text(encoding="utf-8") for module in modules]
         return sum(len(re.findall(r"^ *def test_", text, re.M)) for text in texts)
 
     def test_tutorialsTestsPass(self) -> None:
-        """All of them are found, and pass."""
+        """All tests are found and pass."""
         scratch = f"--temp-directory={os.path.abspath(self.mktemp())}"
         modules = ("test_game", "test_trouble")
         self.passed(f"PASSED (successes={self.written(*modules)})", "twisted.trial", scratch, *modules)
 
     def test_underPytest(self) -> None:
-        """So do they under pytest, and those that are written for it."""
+        """They also pass under pytest, with the tests that are written for it."""
         needPytest()
         modules = ("test_game", "test_trouble", "test_with_pytest")
         options = ["-p", "no:cacheprovider", "-p", "pytest_pbkit", "-c", os.devnull, "--rootdir=."]

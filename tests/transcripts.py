@@ -1,7 +1,7 @@
 """
-Transcripts of terminals, as the docs show them, and the terminals to run them in.
+Transcripts of terminal sessions, as the docs show them, and terminals to run them in.
 
-Each ``docs/examples/**/*.txt`` is a transcript of some terminals, as the docs show it::
+Each ``docs/examples/**/*.txt`` is a transcript of one or more terminals::
 
     server$ twistd -n pbkit --realm game.GameRealm --auth memory:alice:sesame
     watcher$ python watch.py
@@ -11,13 +11,16 @@ Each ``docs/examples/**/*.txt`` is a transcript of some terminals, as the docs s
     watcher$
     the score is 60
 
-A command may be ``pbkit`` too, with variables such as ``PBKIT_PASSWORD=sesame`` before it.
+- A prompt names its terminal. The lines after a command are everything that it prints. For ``twistd``, only the output
+  of the realm is shown, without twistd's own lines.
+- A command is ``twistd``, ``python`` or ``pbkit``, with variables such as ``PBKIT_PASSWORD=sesame`` before it. A line
+  that ends with a backslash continues on the next line.
+- ``alice> hello`` types a line into the program of the terminal ``alice``.
+- A prompt alone returns to a terminal whose command is still running. ``^Z`` stops this command, like the key, and
+  ``fg`` resumes it; ``^C`` interrupts it; ``kill -9 %1`` kills a stopped one.
+- The address of an object is shown as ``0x...``.
 
-A prompt names its terminal. What follows a command is all that it prints; of ``twistd``, what its realm prints,
-without twistd's own lines. An object's address is ``0x...``. ``alice> hello`` types a line into a terminal's program.
-A prompt alone comes back to a terminal whose command is still running; ``^Z`` stops that, as the key does, and ``fg``
-has it go on; ``^C`` ends it, and ``kill -9 %1`` ends one that is stopped. Everything is run here just so, in
-processes of its own, but on a free port.
+Everything runs in processes of its own, on a free port.
 """
 
 from __future__ import annotations
@@ -35,10 +38,10 @@ import attrs
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: How long to wait for a line that has to come, in seconds. Far more than it ever takes.
+#: How many seconds to wait for an expected line. Far more than it ever takes.
 PATIENCE = 30.0
 
-#: The port that the docs speak of.
+#: The port in the docs.
 PORT = "8787"
 
 TWISTD = ["-c", "from twisted.scripts.twistd import run; run()"]
@@ -49,7 +52,7 @@ LISTENING = re.compile(r"listening on (?:IPv4Address\(.*port=|port )(\d+)")
 
 def environment() -> dict[str, str]:
     """
-    :return: for a process that is to find pbkit, and to leave nothing behind in the tree.
+    Return the environment of a process that imports pbkit and leaves no files in the source tree.
     """
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -58,12 +61,12 @@ def environment() -> dict[str, str]:
 @attrs.define
 class Step:
     """
-    What is typed at a prompt, and what comes of it.
+    A command and its output.
 
-    :ivar terminal: the prompt's name.
-    :ivar command: what is typed there; "" to go on looking.
-    :ivar typed: whether it is typed not at a prompt, but into the program that runs there.
-    :ivar output: the lines that are to be seen then.
+    :ivar terminal: the name of the terminal.
+    :ivar command: the command; "" to wait for more output of the last one.
+    :ivar typed: True if the command is a line typed into the running program.
+    :ivar output: the expected lines.
     """
 
     terminal: str
@@ -76,7 +79,8 @@ def transcript(path: Path) -> list[Step]:
     """
     Read a transcript.
 
-    :raises ValueError: it does not begin with a prompt.
+    :param path: the file.
+    :raises ValueError: if it does not begin with a prompt.
     """
     steps: list[Step] = []
     # A command may be continued on the next line, as in a shell.
@@ -94,12 +98,12 @@ def transcript(path: Path) -> list[Step]:
 
 class Terminal:
     """
-    A running command and what it has printed.
+    A running command and its output.
 
-    :param command: as the docs have it.
-    :param cwd: where it runs.
-    :param port: to be used for the docs' one; a server is given "0" for a free one.
-    :param keyboard: whether lines will be typed into it.
+    :param command: the command, as in the docs.
+    :param cwd: its working directory.
+    :param port: the port that replaces the port in the docs; "0" lets a server choose a free one.
+    :param keyboard: True to be able to type lines into it.
     """
 
     def __init__(self, command: str, cwd: Path, port: str, keyboard: bool = False) -> None:
@@ -116,7 +120,7 @@ class Terminal:
         elif words[0] == "pbkit":
             arguments = ["-m", "pbkit.cli", *(word.replace(f":{PORT}", f":{port}") for word in words[1:])]
         else:
-            raise ValueError(f"the docs run twistd, python and pbkit, not {command!r}")
+            raise ValueError(f"unknown command {command!r}: expected twistd, python or pbkit")
         self.port = port
         self._text = b""
         self._process = subprocess.Popen(
@@ -132,12 +136,12 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """All that it has printed."""
+        """The complete output."""
         return self._text.decode("utf-8", "backslashreplace")
 
     @property
     def lines(self) -> list[str]:
-        """What the docs show of that."""
+        """The lines of the output that the docs show."""
         lines = [line.replace(f"port {self.port}", f"port {PORT}") for line in self.text.split("\n")[:-1]]
         lines = [ADDRESS.sub(" at 0x...", line) for line in lines]
         if self.isTwistd:
@@ -146,10 +150,10 @@ class Terminal:
 
     def read(self, deadline: float) -> bool:
         """
-        Wait for it to print something more.
+        Wait for more output.
 
         :param deadline: in seconds of `time.monotonic`.
-        :return: False if it has ended, or the time is up.
+        :return: False if the command has ended or the time is over.
         """
         ready, _, _ = select.select([self._pipe], [], [], max(0.0, deadline - time.monotonic()))
         more = os.read(self._pipe.fileno(), 65536) if ready else b""
@@ -157,13 +161,13 @@ class Terminal:
         return bool(more)
 
     def waitForLines(self, number: int) -> None:
-        """Wait until it has printed so many lines, or has ended, or for too long."""
+        """Wait until the command has printed a number of lines, has ended, or the time is over."""
         deadline = time.monotonic() + PATIENCE
         while len(self.lines) < number and self.read(deadline):
             pass
 
     def waitForPort(self) -> None:
-        """Wait until it listens; from then on `port` says where."""
+        """Wait until the server listens, and store its port in `port`."""
         deadline = time.monotonic() + PATIENCE
         while (found := LISTENING.search(self.text)) is None:
             if not self.read(deadline):
@@ -172,10 +176,10 @@ class Terminal:
 
     def waitForEnd(self) -> int:
         """
-        Wait for it to end.
+        Wait for the command to end.
 
         :return: its exit status.
-        :raises AssertionError: it does not.
+        :raises AssertionError: if it does not end in time.
         """
         deadline = time.monotonic() + PATIENCE
         while self.read(deadline):
@@ -183,20 +187,20 @@ class Terminal:
         try:
             return self._process.wait(max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"it should have ended by itself:\n{self.text}") from None
+            raise AssertionError(f"the command did not end in time:\n{self.text}") from None
 
     def type(self, line: str) -> None:
-        """Type a line."""
+        """Type a line into the running program."""
         assert self._process.stdin is not None
         self._process.stdin.write(line.encode("utf-8") + b"\n")
         self._process.stdin.flush()
 
     def signal(self, number: int) -> None:
-        """Send it a signal."""
+        """Send a signal to the command."""
         self._process.send_signal(number)
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Kill the command if it still runs, and close its pipes."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         if self._process.poll() is None:
