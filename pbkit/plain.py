@@ -1,36 +1,37 @@
 """
-Plain data: what of it is small enough to be declared, what it weighs, and copies that nobody else can change.
+Plain data: what a peer may declare about itself, and copies of values that are sent later, with their size.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pbkit.errors import Error
 
-#: How much a peer may declare of itself: entries, and characters in each key and text.
+#: The most entries that may be declared, and the most characters of each key and text.
 ENTRIES, LENGTH = 32, 256
-#: And how large its whole numbers are. Stock's Banana sends those of up to 448 bits, and JSON takes any.
+#: Declared integers are smaller than this. Stock's Banana sends integers of up to 448 bits, and JSON of any size.
 WHOLE = 2**64
-#: What an object that is not plain is taken to weigh, in bytes: a reference to it does.
+#: The assumed size of an object that is not plain, in bytes: that of a reference to it.
 OBJECT = 64
 
 
 def checked(features: object, what: str = "hello") -> dict[str, Any]:
     """
-    What may be declared, in a hello or of a session.
+    Return what a peer or a session declares about itself, checked.
 
-    :param what: what is being said, for the error.
-    :raises Error: it is something else than a small dict of short texts to plain values.
+    :param what: the name of the declaration, for the error.
+    :raises Error: it is not a small dict of short texts to plain values.
     """
-    right = isinstance(features, dict) and len(features) <= ENTRIES
-    if isinstance(features, dict) and right:
-        right = all(type(key) is str and _plain(key) for key in features)
-        right = right and all(_plain(value) for value in features.values())
-    if not right:
-        raise Error(f"{what} takes a dict of at most {ENTRIES} short texts to plain values")
-    assert isinstance(features, dict)
-    return features
+    if (
+        isinstance(features, dict)
+        and len(features) <= ENTRIES
+        and all(type(key) is str and _plain(key) for key in features)
+        and all(map(_plain, features.values()))
+    ):
+        return features
+    raise Error(f"{what} takes a dict of at most {ENTRIES} short texts to plain values")
 
 
 def _plain(value: object) -> bool:
@@ -42,7 +43,7 @@ def _plain(value: object) -> bool:
 
 
 def _isText(value: str) -> bool:
-    """Whether it can be sent at all: half of a surrogate pair cannot, and JSON has them."""
+    """Return whether a text can be sent. Half of a surrogate pair cannot, and JSON can hold one."""
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
@@ -52,13 +53,13 @@ def _isText(value: str) -> bool:
 
 def weighed(value: Any) -> tuple[Any, int]:
     """
-    A copy of what is to be sent later, and how many bytes that will be: an estimate, since encoding it would cost ten
-    times as much. For plain data it is right to a third, for others low: what they hold is not looked at.
+    Copy a value that is sent later, and estimate how many bytes that will be. Encoding it would cost ten times as much.
+    For plain data the estimate is right to a third. For other objects it is low, as it does not look into them.
 
-    Lists, tuples, dicts and sets are copied, those in them too, and a change to them later changes nothing here. Other
-    objects are not: they are sent as they are by then.
+    Lists, tuples, dicts and sets are copied, at each level, so a later change to them has no effect on what is sent.
+    Other objects are sent as they are by then.
 
-    :raises RecursionError: it is too deep to be sent at all.
+    :raises RecursionError: the value is too deep to be sent.
     """
     copies: dict[int, Any] = {}
     weight = 0
@@ -87,21 +88,24 @@ def weighed(value: Any) -> tuple[Any, int]:
         weight += 4 + (2 * len(value) if kind is dict else 0)
         again = copies.get(id(value))
         if again is not None:
-            # The same one twice, or in itself: sent once.
+            # A container that comes twice, or is part of itself, is sent once.
             return again
         return _COPIED[kind](value, copy, copies)
 
     return copy(value), weight
 
 
-def _list(value: Any, copy: Any, copies: dict[int, Any]) -> Any:
+_Copy = Callable[[Any], Any]
+
+
+def _list(value: list[Any], copy: _Copy, copies: dict[int, Any]) -> list[Any]:
     made: list[Any] = []
     copies[id(value)] = made
     made.extend(map(copy, value))
     return made
 
 
-def _dict(value: Any, copy: Any, copies: dict[int, Any]) -> Any:
+def _dict(value: dict[Any, Any], copy: _Copy, copies: dict[int, Any]) -> dict[Any, Any]:
     made: dict[Any, Any] = {}
     copies[id(value)] = made
     for key, item in value.items():
@@ -109,17 +113,17 @@ def _dict(value: Any, copy: Any, copies: dict[int, Any]) -> Any:
     return made
 
 
-def _tuple(value: Any, copy: Any, copies: dict[int, Any]) -> Any:
+def _tuple(value: tuple[Any, ...], copy: _Copy, copies: dict[int, Any]) -> tuple[Any, ...]:
     made = copies[id(value)] = tuple(map(copy, value))
     return made
 
 
-def _set(value: Any, copy: Any, copies: dict[int, Any]) -> Any:
+def _set(value: Any, copy: _Copy, copies: dict[int, Any]) -> Any:
     made = copies[id(value)] = type(value)(map(copy, value))
     return made
 
 
-_COPIED: dict[type, Any] = {list: _list, dict: _dict, tuple: _tuple, set: _set, frozenset: _set}
+_COPIED: dict[type, Callable[..., Any]] = {list: _list, dict: _dict, tuple: _tuple, set: _set, frozenset: _set}
 
 
 #: The most bytes of a text for people, such as the detail of a goodbye. Stock's Banana sends up to 655,360.
