@@ -198,6 +198,8 @@ class SessionBroker(Broker):
         args = self.unserialize(netArgs)
         if not isinstance(args, list | tuple) or not 1 <= len(args) <= 2:
             return False
+        if not all(isinstance(arg, str | bytes) for arg in args):
+            return False
         reason, detail = (_str(arg) for arg in (*args, "")[:2])
         kind = BY_NAME.get(f"pbkit.errors.{reason.rpartition('.')[2]}", SessionEnded)
         if self.ended is None:
@@ -272,5 +274,5 @@ def _isIn(key: object, table: Mapping[int, object] | None) -> bool:
     return isinstance(key, int) and table is not None and key in table
 
 
-def _str(value: object) -> str:
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else safe_str(value)
+def _str(value: str | bytes) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value

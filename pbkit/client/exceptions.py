@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping
 
 from twisted.cred import error as cred
 from twisted.python.failure import Failure
-from twisted.python.reflect import safe_str
 from twisted.spread import pb
 
 from pbkit.errors import BY_NAME, AnonymousRefused, BadCredentials, Error, LoginRefused, RemoteError, SessionEnded
@@ -71,7 +70,8 @@ def exceptionFrom(failure: Failure, table: Mapping[str, type[Exception]]) -> Exc
             return None
         # The server sent an object that is no exception, or one that must not be raised.
         value: object = failure.value
-        return RemoteError(_named(type(value)), safe_str(failure.value))
+        args = value.args if isinstance(value, BaseException) else ()
+        return RemoteError(_named(type(value)), _text(args[0] if args else ""))
     # The peer chose everything in the failure, so each value can be of any type.
     state = vars(failure)
     name, text = _text(state.get("type")), _text(state.get("value"))
@@ -85,7 +85,10 @@ def exceptionFrom(failure: Failure, table: Mapping[str, type[Exception]]) -> Exc
 
 
 def _text(value: object) -> str:
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else safe_str(value)
+    # The peer chose the value. Whatever is not a text is not made into one: that could take for ever.
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return value if isinstance(value, str) else ""
 
 
 def _made(kind: type[Exception], text: str) -> Exception | None:

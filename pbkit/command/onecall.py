@@ -195,7 +195,7 @@ class PrintingMind(pb.Referenceable):
     def remoteMessageReceived(self, broker: Any, message: Any, args: Any, kw: Any) -> Any:
         """Print a call of any method, and answer None."""
         args, kw = broker.unserialize(args), broker.unserialize(kw)
-        method = message.decode("utf-8", "backslashreplace") if isinstance(message, bytes) else safe_str(message)
+        method = _str(message)
         args = list(args) if isinstance(args, list | tuple) else [args]
         kw = {_str(key): value for key, value in kw.items()} if isinstance(kw, dict) else {}
         if self._asJson:
@@ -238,4 +238,7 @@ def _text(error: Exception) -> str:
 
 
 def _str(value: object) -> str:
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else safe_str(value)
+    # The server chose the value. Whatever is not a text is not made into one: that could take for ever.
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return value if isinstance(value, str) else f"({type(value).__name__})"

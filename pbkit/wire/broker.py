@@ -261,7 +261,7 @@ class Broker(Invoker):
         self.message = message
         try:
             if self.fast:
-                call = codec.decodePlain(message, self.vocabulary)
+                call = codec.decodePlain(message, self.vocabulary, self.profile.limits.items)
                 if call is not None:
                     self._plainReceived(message, call)
                     return
@@ -615,10 +615,17 @@ class Broker(Invoker):
         elif type(objectID) is int and objectID in self.remotelyCachedObjects:
             super().proto_decache(objectID)
 
+    def proto_version(self, vnum: object) -> None:
+        """As stock's, whose error has the text of anything that was sent."""
+        if type(vnum) is not int:
+            raise pb.ProtocolError("invalid protocol version: expected an integer")
+        super().proto_version(vnum)
+
     def proto_didNotUnderstand(self, command: object) -> None:
         """As stock's, but writes no more of the command into the log than the limits allow."""
         if self.peerLog.admits():
-            text = command if isinstance(command, bytes) else str(command)
+            # A stock peer sends the name as a text; anything else is not shown.
+            text = command if isinstance(command, bytes | str) else f"a {type(command).__name__}"
             log.warn("{peer} did not understand: {command}", peer=str(self.peer), command=self.peerLog.escaped(text))
 
     # Calls out.

@@ -75,10 +75,10 @@ class EscapedFailure(Failure):
 
     def printTraceback(self, file: Any = None, elideFrameworkCode: Any = False, detail: str = "default") -> None:
         """Print it with the text escaped and cut, and the middle of a long traceback left out."""
-        text = escaped(safe_str(self.value), self._cut)
+        text = escaped(_textOf(self), self._cut)
         if isinstance(self._whole, pb.CopiedFailure):
             # The name of the class is the peer's text, too.
-            kind = self.type if isinstance(self.type, str | bytes) else safe_str(self.type)
+            kind = self.type if isinstance(self.type, str | bytes) else f"({type(self.type).__name__})"
             file.write(f"Traceback from remote host -- {escaped(kind, self._cut)}: {text}\n")
             return
         whole = StringIO()
@@ -89,6 +89,14 @@ class EscapedFailure(Failure):
         file.write("".join(lines))
 
 
+def _textOf(failure: Failure) -> str | bytes:
+    """Return the text of a failure. The peer chose all that is in its own: what is not a text is not made into one."""
+    if not isinstance(failure, pb.CopiedFailure):
+        return safe_str(failure.value)
+    value: object = failure.value
+    return value if isinstance(value, str | bytes) else f"({type(value).__name__})"
+
+
 def escapedFailure(failure: Failure, cut: int) -> Failure:
     """
     Return a failure in a form that is safe in the log: an exception's text often quotes what the peer sent.
@@ -96,7 +104,7 @@ def escapedFailure(failure: Failure, cut: int) -> Failure:
     :param cut: the number of characters after which that text is cut. Of a long traceback only the first and the last
         `LINES` are logged: a peer's message can make a method recurse as deep as Python allows.
     """
-    text = safe_str(failure.value)
+    text = _textOf(failure)
     whole = escaped(text, cut) == text and not isinstance(failure, pb.CopiedFailure)
     return failure if whole and len(failure.frames) <= LINES // 2 else EscapedFailure(failure, cut)
 

@@ -497,7 +497,7 @@ typedef struct {
     Known *known;
     Py_ssize_t n_known, most_known;
     /* How many values a walk through this jelly meets, as far as it was read, and the limit on that. A container that is
-       opened counts its items. */
+       opened counts its items, and long strings count as several. */
     int64_t walked, items;
     /* Enough for most messages. */
     PyObject *some_values[64];
@@ -1159,10 +1159,11 @@ recall(Reader *r, const Level *level)
     int within = is_key(level);
     for (Py_ssize_t i = 0; i < r->n_levels; i++)
         within |= is_key(&r->levels[i]);
-    if (within || r->known[number].size > r->items - r->walked)
-        return NULL;
     /* One was counted when the container around it was opened. */
-    r->walked += r->known[number].size - 1;
+    const int64_t more = r->known[number].size - 1;
+    if (within || more > r->items - r->walked)
+        return NULL;
+    r->walked += more;
     return Py_NewRef(r->known[number].value);
 }
 
@@ -1184,6 +1185,13 @@ made(Reader *r, const Level *level)
     }
 }
 
+/* Count a string. As in pure.py, each 1024 bytes are one value more. */
+static inline void
+count_string(Reader *r, uint64_t length)
+{
+    r->walked += (int64_t)(length >> 10);
+}
+
 /*
  * Read the beginning of a list of jelly that has `n` items. Return a value that is complete; or NULL and `opened`, if a
  * container was opened, which is then in `level`; or NULL.
@@ -1197,8 +1205,12 @@ read_list(Reader *r, uint64_t n, Level *level, int *opened)
     /* Only a container has a number. */
     if (form < 0 || (level->form == REFERENCE && form > FROZENSET))
         return NULL;
-    if (form == UNICODE)
-        return n == 2 && (text = text_of(r, &length)) != NULL ? PyUnicode_DecodeUTF8(text, length, NULL) : NULL;
+    if (form == UNICODE) {
+        if (n != 2 || (text = text_of(r, &length)) == NULL)
+            return NULL;
+        count_string(r, (uint64_t)length);
+        return PyUnicode_DecodeUTF8(text, length, NULL);
+    }
     if (form == BOOLEAN) {
         if (n != 2 || (text = text_of(r, &length)) == NULL)
             return NULL;
@@ -1239,6 +1251,7 @@ read_pair(Reader *r)
     const char *text = text_of(r, &length);
     if (text == NULL || push(r, key_of(r->state, text, length)) < 0)
         return -1;
+    count_string(r, (uint64_t)length);
     return 1;
 }
 
@@ -1260,11 +1273,16 @@ read_jelly(Reader *r)
         int kind = begin(r, &n);
         /* In a list or tuple, read what has no parts as long as it comes. */
         if (level.form <= TUPLE) {
-            for (; kind != LIST && left > 1; left--, kind = begin(r, &n))
+            for (; kind != LIST && left > 1; left--, kind = begin(r, &n)) {
+                if (kind == STRING)
+                    count_string(r, n);
                 if (push(r, scalar(r, kind, n)) < 0)
                     return -1;
+            }
             level.left = left;
         }
+        if (kind == STRING)
+            count_string(r, n);
         int opened = 0;
         PyObject *value = kind == LIST               ? read_list(r, n, &level, &opened)
                           : level.form == REFERENCE ? NULL

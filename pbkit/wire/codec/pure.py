@@ -403,9 +403,9 @@ def decodePlain(message: bytes, vocabulary: bool = True, items: int = MAX_ITEMS)
 
     :param message: the bytes of one message, as `Framer.next` returns them.
     :param vocabulary: as for `decode`.
-    :param items: how many values the arguments or the answer may have in total when they are walked: a value that comes
-        twice counts twice. A few kilobytes can hold a list that holds another twice, which holds another twice, and so
-        on: no program could walk that to its end.
+    :param items: how many values the arguments, the keywords or the answer may have when they are walked: a value that
+        comes twice counts twice, and each 1024 bytes of a string count as one more. A few kilobytes can hold a list
+        that holds another twice, which holds another twice, and so on: no program could walk that to its end.
     :return: ``("message", requestID, objectID, name, answerRequired, args, kw)``, where the name is a str, the ids and
         answerRequired are int or bytes as they were sent, args is a tuple or list and kw a dict; or ``("answer",
         requestID, value)``; or None if it is left to stock's jelly: a value that is not plain, a cycle, something
@@ -445,15 +445,17 @@ def _readMessage(
         usual = _readUsualCall(data, pos, depth, items)
         if usual is not None:
             return usual
+    # One more, because the list in which the values are returned is counted.
+    most = items + 1
     requestID, pos = _readRaw(data, pos, numbered)
     if not isCall:
-        (value,), pos = _read(data, pos, 1, numbered, depth, items)
+        (value,), pos = _read(data, pos, 1, numbered, depth, most)
         return ("answer", requestID, value), pos
     objectID, pos = _readRaw(data, pos, numbered)
     name, pos = _readRaw(data, pos, numbered)
     answerRequired, pos = _readRaw(data, pos, numbered)
-    (args,), pos = _read(data, pos, 1, numbered, depth, items)
-    (kw,), pos = _read(data, pos, 1, numbered, depth, items)
+    (args,), pos = _read(data, pos, 1, numbered, depth, most)
+    (kw,), pos = _read(data, pos, 1, numbered, depth, most)
     if type(name) is not bytes or type(kw) is not dict or (type(args) is not tuple and type(args) is not list):
         raise _NotPlain
     return ("message", requestID, objectID, name.decode(), answerRequired, args, kw), pos
@@ -498,7 +500,7 @@ def _readUsualCall(data: bytes, pos: int, depth: int, items: int) -> tuple[_Plai
     if data[pos : pos + 4] == _NO_KEYWORDS:
         pos += 4
     else:
-        (kw,), pos = _read(data, pos, 1, _NUMBERED, depth, items)
+        (kw,), pos = _read(data, pos, 1, _NUMBERED, depth, items + 1)
         if type(kw) is not dict:
             return None
     return ("message", requestID, objectID, name, answerRequired, args, kw), pos
@@ -523,7 +525,7 @@ def _read(data: bytes, pos: int, left: int, numbered: _Numbered, depth: int, mos
     :param left: how many values there are.
     :param numbered: `_NUMBERED`, or `_SPELLED` where there is no vocabulary.
     :param depth: how many levels there may be.
-    :param most: as `items` of `decodePlain`.
+    :param most: how many values a walk through them may meet, their list included; see `items` of `decodePlain`.
     :return: the values, and where they end: beyond the end of the data, if the last one is not complete.
     :raises Exception: something is not plain, or missing.
     """
@@ -790,6 +792,8 @@ def _walkedSize(values: list[Any], known: dict[int, Any]) -> int:
                 todo += each.values()
             elif kind in _CONTAINERS:
                 todo += each
+            elif (kind is str or kind is bytes) and len(each) > 255:
+                total += len(each.encode() if kind is str else each) >> 10
         return total
 
     for value in known.values():

@@ -88,8 +88,16 @@ class Unjellier(jelly._Unjellier):
         self._top: Any = None
         # References to what is not built yet.
         self._pending: list[NotKnown] = []
-        # The ids of references within this expression.
-        self._numbers: set[str] = set()
+        # How many values a walk through what was built so far meets. A few kilobytes can hold a list that holds another
+        # twice, which holds another twice, and so on: no program could walk that to its end.
+        self._walked = 0
+        # References within this expression, by id: those that were used before they were defined; those that are being
+        # built, with the outer ones that they refer to, which makes a cycle; and those that are complete, with the same
+        # and with how many values they have.
+        self._usedEarly: set[str] = set()
+        self._open: dict[str, set[str]] = {}
+        self._outer: dict[str, set[str]] = {}
+        self._sizes: dict[str, int] = {}
         self._copies: list[pb.RemoteCopy] = []
         # The class that a state is for, and the state once it is built; both by the id of the state's expression.
         self._owners: dict[int, Any] = {}
@@ -133,7 +141,10 @@ class Unjellier(jelly._Unjellier):
 
     def unjelly(self, obj: Any) -> Any:
         """As stock's."""
+        self._walked += 1
         if type(obj) is not list:
+            if type(obj) is bytes:
+                self._walked += len(obj) >> 10
             return obj
         if self._strict and not (obj and type(obj[0]) is bytes):
             raise BadValue("a list does not begin with the name of a type")
@@ -219,17 +230,33 @@ class Unjellier(jelly._Unjellier):
         if self._strict:
             if len(lst) != 2 or type(lst[0]) is not int:
                 raise BadValue("a reference within the message has no integer id")
-            if byText(lst[0]) in self._numbers:
+            if byText(lst[0]) in self._open or byText(lst[0]) in self._sizes:
                 raise BadValue("two references within the message have the same id")
-            self._numbers.add(byText(lst[0]))
             if type(lst[1]) is list and lst[1][:1] == [b"dereference"]:
                 raise BadValue("a reference within the message refers to another")
-        return super()._unjelly_reference([byText(lst[0]), lst[1]])
+        number = byText(lst[0])
+        if number in self._usedEarly:
+            # Jelly never makes this, and what was built with it is larger than was counted.
+            raise BadValue("a reference within the message is used before it is defined")
+        self._open[number] = set()
+        before = self._walked
+        found = super()._unjelly_reference([number, lst[1]])
+        self._sizes[number] = self._walked - before
+        self._outer[number] = outer = self._open.pop(number)
+        outer.discard(number)
+        self._addOuter(outer)
+        return found
+
+    def _addOuter(self, numbers: set[str]) -> None:
+        if self._open:
+            self._open[next(reversed(self._open))] |= numbers
 
     def _unjelly_dereference(self, lst: Any) -> Any:
         if self._strict and (len(lst) != 1 or type(lst[0]) is not int):
             raise BadValue("a reference within the message has no integer id")
-        found = super()._unjelly_dereference([byText(lst[0])])
+        number = byText(lst[0])
+        self._follow(number)
+        found = super()._unjelly_dereference([number])
         if isinstance(found, NotKnown):
             if found.resolved:
                 # Stock would raise AssertionError when it is used.
@@ -237,6 +264,31 @@ class Unjellier(jelly._Unjellier):
             if isinstance(found, _Dereference):
                 self._pending.append(found)
         return found
+
+    def _follow(self, number: str) -> None:
+        """
+        Count what a walk meets that follows a reference within the expression.
+
+        What is still being built is around the place of the reference: a walk has come from there, and goes no further.
+        So a cycle counts once. But a part of a cycle that is complete leads back into the whole of it.
+        """
+        if number not in self._sizes and number not in self._open:
+            self._usedEarly.add(number)
+            return
+        most = self._profile.limits.items
+        todo, met = [number], {number}
+        while todo:
+            each = todo.pop()
+            if each in self._open:
+                self._addOuter({each})
+                continue
+            self._walked += self._sizes[each]
+            if self._walked > most:
+                raise BadValue(
+                    f"it has more than {most:,} values when each reference within it is followed (limits.items)"
+                )
+            todo += self._outer[each] - met
+            met |= self._outer[each]
 
     def _resolve(self) -> None:
         """Check that no placeholder is left, once everything is built."""
@@ -317,6 +369,8 @@ class Unjellier(jelly._Unjellier):
 
     def _leaf(self, obj: Any) -> Any:
         kind, rest = obj[0], obj[1:]
+        if rest and type(rest[0]) is bytes:
+            self._walked += len(rest[0]) >> 10
         if not self._strict:
             return getattr(self, f"_unjelly_{kind.decode()}")(rest)
         if len(rest) != _LEAVES[kind]:

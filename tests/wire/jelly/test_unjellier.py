@@ -66,7 +66,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "tuples": ([b"dictionary", *([[b"tuple", k * P], 0] for k in range(40))], "collide"),
     "decimals": ([b"set", *([b"decimal", k * P, 0] for k in range(40))], "collide"),
     "references": ([b"set", *([b"remote", k * P] for k in range(40))], "collide"),
-    "doubled": (doubled(60), "parts (limits.items)"),
+    "doubled": (doubled(60), "(limits.items)"),
     "remote": ([b"remote", b"x"], "not an integer"),
     "remoteOfTwo": ([b"remote", 1, 2], "takes 1"),
     "local": ([b"local", [b"list"]], "unknown id"),
