@@ -116,7 +116,12 @@ class Session:
         self.sessionId = secrets.token_hex(8)
         self.avatarId = avatarId
         self.avatar = avatar
-        self.mind = Mind(self, checkReference(mind))
+        reference = checkReference(mind)
+        if reference is not None:
+            # What the client is sent is made for this avatar, as the answers to its calls are: `getStateToCopyFor`,
+            # `view_*` and the observers of a Cacheable get it.
+            reference.perspective = avatar
+        self.mind = Mind(self, reference)
         self.peer = peer
         self.clock = clock
         self.startedAt = self.lastActive = time.time() if clock is None else clock.seconds()

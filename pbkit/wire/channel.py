@@ -206,7 +206,16 @@ class Channel(Invoker):
         if self.error is not None and not (isinstance(object, Deferred) or iscoroutine(object)):
             # A method may end its own session and then answer with a reference.
             raise self.error.again()
-        return super().serialize(object, perspective, method, args, kw)
+        return super().serialize(object, self._perspective(perspective), method, args, kw)
+
+    def unserialize(self, sexp: object, perspective: object = None) -> object:
+        """As `Invoker.unserialize`."""
+        # Answers to the server's own calls come without a perspective, and may hold references to call.
+        return sexp if type(sexp) is not list else super().unserialize(sexp, self._perspective(perspective))
+
+    def _perspective(self, perspective: object) -> object:
+        """Return for whom something is sent or received: in a session, for its avatar."""
+        return self.session.avatar if perspective is None and self.session is not None else perspective
 
     def serializeLater(self, result: object, perspective: object, method: object, args: object, kw: object) -> object:
         """Serialize the result of a Deferred, in this session."""
