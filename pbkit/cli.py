@@ -100,6 +100,8 @@ class _Parser(argparse.ArgumentParser):
     """Reports a usage error on one line, like all other errors. argparse would print the whole usage first."""
 
     def error(self, message: str) -> NoReturn:
+        # With intermixed options, argparse counts the optional ARGUMENT among the missing ones.
+        message = message.replace(", ARGUMENT", "")
         if message.startswith("unrecognized arguments:"):
             if " --password" in message:
                 message += "; the password is read from --password-file or from PBKIT_PASSWORD"
@@ -186,6 +188,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = sys.argv[1:] if argv is None else argv
     word = next(iter(argv), None)
+    if word is None:
+        _parser().error("the command is missing, expected call, watch or init")
     if word == "init":
         return _init(initParser().parse_args(argv[1:]))
     if word not in ("call", "watch"):

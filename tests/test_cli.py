@@ -369,10 +369,12 @@ class ArgumentTests(SynchronousTestCase):
 
     def test_wrongUsageIsOneLine(self) -> None:
         """A usage error is one line, with status 2."""
-        self.assertIn("COMMAND", self.wrong())
+        self.assertIn("expected call, watch or init", self.wrong())
         self.assertIn("nonsense", self.wrong("nonsense"))
         self.assertIn("ENDPOINT", self.wrong("call", "--anonymous"))
-        self.assertIn("METHOD", self.wrong("call", "tcp:h:1", "--anonymous"))
+        said = self.wrong("call", "tcp:h:1", "--anonymous")
+        self.assertIn("METHOD", said)
+        self.assertNotIn("ARGUMENT", said)
         self.assertIn("--user NAME or --anonymous", self.wrong("call", "tcp:h:1", "m"))
         self.assertIn("--user NAME or", self.wrong("call", "tcp:h:1", "m", "--user", "a", "--anonymous"))
         self.assertIn("--password", self.wrong("call", "tcp:h:1", "m", "--user", "a", "--password", "x"))
