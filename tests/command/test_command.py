@@ -62,13 +62,14 @@ from twisted.cred.credentials import UsernamePassword
 from twisted.internet import task
 from twisted.internet.defer import Deferred
 
-async def main(reactor, where, method, timeout):
-    try:
-        async with pbkit.connect(where, UsernamePassword("alice", "sesame"), timeout=float(timeout)) as me:
-            print(await me.callRemote(method))
-    except Exception as error:
-        print(type(error).__name__)
-    assert reactor.getDelayedCalls() == []
+async def main(reactor, *calls):
+    for where, method, timeout in zip(*[iter(calls)] * 3):
+        try:
+            async with pbkit.connect(where, UsernamePassword("alice", "sesame"), timeout=float(timeout)) as me:
+                print(await me.callRemote(method))
+        except Exception as error:
+            print(type(error).__name__)
+        assert reactor.getDelayedCalls() == []
 
 task.react(lambda *args: Deferred.fromCoroutine(main(*args)), sys.argv[1:])
 """
@@ -128,7 +129,7 @@ class CommandTests(SynchronousTestCase):
         _, plain = self.serve()
         _, tls = self.serve(f"ssl:0:interface=127.0.0.1:privateKey={name}:certKey={name}")
         http, silent, bye = self.odd("HTTP/1.1 400 No\r\n"), self.odd(""), self.odd("bye")
-        for where, timeout, kind, status, said in (
+        cases = (
             ("tcp:127.0.0.1:1", 20, "ConnectFailed", 3, "is the server running"),
             ("unix:nosuch", 20, "ConnectFailed", 3, "cannot connect"),
             (f"tcp:127.0.0.1:{http}", 20, "ProtocolMismatch", 3, "it is an HTTP server"),
@@ -138,14 +139,16 @@ class CommandTests(SynchronousTestCase):
             (overTls(tls), 20, "TlsFailed", 3, "trustRoots="),
             (overTls(silent), 0.4, "TimedOut", 6, "exactly if the server does"),
             (f"tcp:127.0.0.1:{tls}", 0.4, "TimedOut", 6, "exactly if the server does"),
-        ):
-            client = self.run_(sys.executable, "-c", CLIENT, where, "whoami", str(timeout))
+        )
+        calls = [(where, "whoami", str(timeout)) for where, timeout, *_ in cases]
+        client = self.run_(sys.executable, "-c", CLIENT, *(word for call in calls for word in call))
+        for where, timeout, _, status, said in cases:
             got, out, err = self.pbkit("call", where, "whoami", f"--timeout={timeout}")
             self.assertEqual((got, out), (status, ""), (where, err))
             self.assertTrue(err.startswith("pbkit call: ") and err.count("\n") == 1, err)
             self.assertIn(said, err)
-            self.assertEqual(client.wait(), 0, client.printed(errors=True))
-            self.assertEqual(client.printed(), f"{kind}\n", where)
+        self.assertEqual(client.wait(), 0, client.printed(errors=True))
+        self.assertEqual(client.printed().split(), [kind for _, _, kind, _, _ in cases])
         os.mkdir(os.path.join(self.directory, "trusted"))
         shutil.copy(name, os.path.join(self.directory, "trusted"))
         for where in (f"ssl:127.0.0.1:{tls}", f"{overTls(tls)}:trustRoots=trusted"):
