@@ -29,7 +29,7 @@ extensions = [
     # The benchmarks write their page in Markdown.
     "myst_parser",
     "realmparameters",
-    "profilebounds",
+    "profilelimits",
 ]
 exclude_patterns = ["_build"]
 # As in Twisted's docstrings, single backticks are a link if the name is known, and code otherwise.

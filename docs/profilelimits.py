@@ -1,18 +1,18 @@
 """
-The directive ``.. profile-bounds:: TABLE``: the limits in one table of the profile, as its class declares them. Without
+The directive ``.. profile-limits:: TABLE``: the limits in one table of the profile, as its class declares them. Without
 TABLE: the fields that are in no table.
 """
 
 from typing import Any
 
-from boundstable import TABLES, about, rows
 from docutils import nodes
 from docutils.statemachine import StringList
+from limitstable import TABLES, about, rows
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 
-class ProfileBounds(SphinxDirective):
+class ProfileLimits(SphinxDirective):
     """The purpose of the table, and a row per limit."""
 
     optional_arguments = 1
@@ -35,5 +35,5 @@ class ProfileBounds(SphinxDirective):
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directive."""
-    app.add_directive("profile-bounds", ProfileBounds)
+    app.add_directive("profile-limits", ProfileLimits)
     return {"parallel_read_safe": True}

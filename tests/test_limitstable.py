@@ -14,21 +14,21 @@ from pbkit.wire.profile import DROPIN, STRICT, Profile
 from tests.transcripts import ROOT
 
 
-def boundstable() -> ModuleType:
+def limitstable() -> ModuleType:
     """Return the module that generates the tables. The docs are not a package."""
-    spec = importlib.util.spec_from_file_location("boundstable", ROOT / "docs" / "boundstable.py")
+    spec = importlib.util.spec_from_file_location("limitstable", ROOT / "docs" / "limitstable.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-class BoundsTests(SynchronousTestCase):
-    """``docs/boundstable.py``, and the page that uses it."""
+class LimitsTests(SynchronousTestCase):
+    """``docs/limitstable.py``, and the page that uses it."""
 
     def setUp(self) -> None:
         """Import the module."""
-        self.module = boundstable()
+        self.module = limitstable()
 
     def test_eachFieldIsThere(self) -> None:
         """Each field of the profile and of its tables has a row with both values and its meaning."""
@@ -55,9 +55,9 @@ class BoundsTests(SynchronousTestCase):
     def test_eachTableIsShown(self) -> None:
         """The page has every table, and the reference index links to the page."""
         reference = ROOT / "docs" / "reference"
-        page = (reference / "bounds.rst").read_text(encoding="utf-8")
-        self.assertEqual(re.findall(r"^\.\. profile-bounds::(?: (\w+))?$", page, re.M), [*self.module.TABLES, ""])
-        self.assertRegex((reference / "index.rst").read_text(encoding="utf-8"), r"(?m)^   bounds$")
+        page = (reference / "limits.rst").read_text(encoding="utf-8")
+        self.assertEqual(re.findall(r"^\.\. profile-limits::(?: (\w+))?$", page, re.M), [*self.module.TABLES, ""])
+        self.assertRegex((reference / "index.rst").read_text(encoding="utf-8"), r"(?m)^   limits$")
 
     def test_values(self) -> None:
         """Values are formatted for people."""
