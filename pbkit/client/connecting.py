@@ -22,6 +22,7 @@ from pbkit.client.connection import SessionBroker, SessionFactory
 from pbkit.client.endpoint import clientEndpoint
 from pbkit.client.session import ClientSession, closing
 from pbkit.errors import ConnectError, ConnectFailed, ProtocolMismatch, TimedOut, TlsFailed
+from pbkit.wire.profile import Profile
 
 #: The hint if a server accepts connections but does not send a PB greeting.
 DOUBT = "is it a Perspective Broker server, and does the endpoint use TLS exactly if the server does?"
@@ -42,6 +43,7 @@ def connect(
     reactor: Any = None,
     allow: Iterable[type[Exception]] = (),
     hello: Mapping[str, object] | None = None,
+    profile: Profile | None = None,
 ) -> ConnectDeferred:
     """
     Connect to a Perspective Broker server, stock or pbkit's, and log in::
@@ -62,6 +64,8 @@ def connect(
         it too. pbkit's and Python's own exceptions are always raised as what they are.
     :param hello: what this client declares to a pbkit server: a small dict of str to plain values. The client instance
         id (``program``) is added: see `pbkit.client.instance`.
+    :param profile: the limits, and how strict the client is; by default `pbkit.wire.profile.CLIENT`. An answer that
+        exceeds one of ``profile.limits`` fails the call that it belongs to, and nothing else.
     :return: a Deferred of a `ClientSession`. It always fires. It fails with `ConnectFailed`, `TlsFailed`,
         `ProtocolMismatch`, `TimedOut`, a subclass of `LoginRefused`, or with `ConfigError`, `TypeError` or `ValueError`
         for invalid arguments. If it fails or is cancelled, nothing is left behind.
@@ -73,7 +77,7 @@ def connect(
         if reactor is None:
             # Import the reactor here, so that importing pbkit installs none.
             from twisted.internet import reactor
-        factory = SessionFactory(reactor, _mind(mind), allow, connecting.lost, hello=hello)
+        factory = SessionFactory(reactor, _mind(mind), allow, connecting.lost, hello=hello, profile=profile)
         connecting.begin(reactor, _endpoint(reactor, endpoint), _credentials(credentials), factory, timeout)
     except Exception:
         connecting.errback(Failure())

@@ -18,13 +18,12 @@ from zope.interface import implementer
 
 from pbkit.client.exceptions import allowed, exceptionFrom, refusalFrom
 from pbkit.client.factory import ClientFactory
-from pbkit.errors import BY_NAME, Disconnected, ProtocolMismatch, SessionEnded
+from pbkit.errors import BY_NAME, Disconnected, ProtocolMismatch, SessionEnded, TooLarge
 from pbkit.wire.broker import Broker
 from pbkit.wire.jelly.expressions import handles
+from pbkit.wire.prelogin.state import loginLimits
+from pbkit.wire.profile import Profile
 from pbkit.wire.wellknown import PBKIT
-
-#: How many seconds the server has to answer a call, by default: as many as a client has to answer a call on its mind.
-CALL_TIMEOUT = 30.0
 
 #: How many bytes of a greeting are checked. A PB server sends first, and begins with a short list: one or two bytes of
 #: length, then 0x80.
@@ -39,6 +38,9 @@ OTHERS = (
 
 #: What these clients declare in their hello: that they note a goodbye.
 FEATURES = {"goodbye": True}
+
+#: The last call of a login, by its mechanism.
+_LAST_OF_LOGIN = ("respond", b"respond", "loginAnonymous", b"loginAnonymous")
 
 log = Logger()
 
@@ -61,6 +63,7 @@ class SessionBroker(Broker):
     broken: ProtocolMismatch | None = None
     _handshaken = False
     _suspected: SessionEnded | None = None
+    _responded = False
 
     def connectionMade(self) -> None:
         """Begin; or abort, if the login was cancelled meanwhile: not every endpoint can be cancelled."""
@@ -68,6 +71,7 @@ class SessionBroker(Broker):
             self._transport.abortConnection()
         self.factory.newest = self
         super().connectionMade()
+        self.inbound.limit(*loginLimits(self.profile.gate, self.profile.calls, True))
 
     @property
     def _transport(self) -> Any:
@@ -99,6 +103,10 @@ class SessionBroker(Broker):
                 self._break(what or f"it begins with {self._head!r}")
                 return
         super().dataReceived(chunk)
+
+    def passesOver(self, error: TooLarge) -> bool:
+        """Return whether a message that exceeds a limit costs one call only: not before the credentials are sent."""
+        return self._responded and super().passesOver(error)
 
     def malformed(self, error: Exception, chunk: bytes = b"") -> None:
         """Close the connection: what the server sent is not PB, or exceeds a limit."""
@@ -135,10 +143,14 @@ class SessionBroker(Broker):
         kw: dict[str, Any],
     ) -> Any:
         """Send a call. Unlike stock's, never raises, has a deadline, and fails with the exception itself."""
-        timeout = kw.pop("pbtimeout", CALL_TIMEOUT)
+        timeout = kw.pop("pbtimeout", self.profile.calls.timeout)
         wanted = kw.get("pbanswer", True)
         if self.ended is not None:
             return fail(self.ended.again()) if wanted else None
+        if not self._responded and message in _LAST_OF_LOGIN:
+            # From now on the server may call the mind, and answer with anything.
+            self._responded = True
+            self.inbound.limit(self.profile.limits, self.profile.calls)
         # connect() keeps the deadline of a login.
         kw["pbtimeout"] = timeout if self.factory.loggedIn else None
         answer = super()._sendMessage(prefix, perspective, objectID, message, args, kw)
@@ -231,6 +243,8 @@ class SessionFactory(ClientFactory):
     :param mind: what the server can call, or None.
     :param allow: the user's own exception classes that the server may raise.
     :param lost: called with the broker and the reason when the connection is lost.
+    :param hello: what this client declares.
+    :param profile: the limits, and how strict the client is.
     :ivar allowed: the exceptions that are raised as what they are: see `pbkit.client.exceptions.allowed`.
     :ivar mine: those among them that are the user's own.
     :ivar lost: as the parameter; None once the login was given up.
@@ -253,9 +267,9 @@ class SessionFactory(ClientFactory):
         lost: Callable[[SessionBroker, Failure], None],
         *,
         hello: Mapping[str, object] | None = None,
-        **kw: Any,
+        profile: Profile | None = None,
     ) -> None:
-        super().__init__(clock=clock, hello={**FEATURES, **(hello or {})}, **kw)
+        super().__init__(clock=clock, hello={**FEATURES, **(hello or {})}, profile=profile)
         self.mind = mind
         self.mine = frozenset(allow)
         self.allowed = allowed(self.mine)

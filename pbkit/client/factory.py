@@ -16,7 +16,7 @@ from twisted.spread.jelly import globalSecurity
 from pbkit.client.instance import instanceId
 from pbkit.wire.broker import Broker
 from pbkit.wire.hello import ENTRIES, PROGRAM, checked, sayHello
-from pbkit.wire.profile import STRICT, Profile
+from pbkit.wire.profile import CLIENT, Profile
 
 
 class ClientFactory(pb.PBClientFactory):
@@ -30,11 +30,12 @@ class ClientFactory(pb.PBClientFactory):
     :param security: as in stock.
     :param hello: what this client declares to a pbkit server: a small dict of str to plain values.
     :param clock: for every deadline; by default the reactor that the transport belongs to.
+    :param profile: the limits, and how strict the client is; by default that of the class.
     :raises Error: if the hello is invalid.
     """
 
     protocol: Any = Broker
-    profile: Profile = STRICT
+    profile: Profile = CLIENT
     #: Whether to send the client instance id.
     introduces = True
 
@@ -45,11 +46,21 @@ class ClientFactory(pb.PBClientFactory):
         *,
         hello: Mapping[str, object] | None = None,
         clock: IReactorTime | None = None,
+        profile: Profile | None = None,
     ) -> None:
         super().__init__(unsafeTracebacks, security)
         self.hello = None if hello is None else checked(hello)
         self.clock = clock
+        if profile is not None:
+            self.profile = profile
         self._introducedAlready = False
+
+    def buildProtocol(self, addr: object) -> Any:
+        """Build a broker with the limits of this factory."""
+        broker = super().buildProtocol(addr)
+        if isinstance(broker, Broker):
+            broker.profile = self.profile
+        return broker
 
     def clientConnectionMade(self, broker: Broker) -> None:
         """Send the hello before anything else. The server serves calls in order, so it precedes any login."""

@@ -7,6 +7,7 @@ Bytes: connections, channels, references. Knows no session.
 - `calls`: deadlines of calls, and results that several callers wait for
 - `connection`: a Protocol: what the parts of a connection may ask of it
 - `inbound`: bytes to messages, within limits; calls over the limit wait
+- `oversized`: messages that exceed a limit are passed over, and their calls answered
 - `outbound`: writes leave in one piece, and what the peer has not read is counted
 - `prelogin`: what an unauthenticated connection may do
 - `peer`: a connection as sessions see it, ours or stock's

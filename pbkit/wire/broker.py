@@ -18,7 +18,7 @@ from twisted.spread import banana, pb
 from twisted.spread.banana import BananaError
 from twisted.spread.jelly import globalSecurity
 
-from pbkit.errors import Disconnected, SessionEnded
+from pbkit.errors import CannotSend, Disconnected, SessionEnded, TooLarge
 from pbkit.interfaces import current
 from pbkit.wire import codec
 from pbkit.wire.calls import CallDeadlines
@@ -30,6 +30,7 @@ from pbkit.wire.inbound import Inbound
 from pbkit.wire.jelly.expressions import countLists
 from pbkit.wire.jelly.registry import STOCK, Registry, allowsPlain
 from pbkit.wire.outbound import Outbound
+from pbkit.wire.oversized import HEAD, refusal
 from pbkit.wire.peer import Peer, clockOf, peerOf
 from pbkit.wire.peerlog import PeerLog
 from pbkit.wire.prelogin.foreign import foreignProtocol
@@ -267,9 +268,12 @@ class Broker(Invoker):
                     return
                 most = self.profile.limits.jelly
                 # The quick count includes bytes within strings. Only if it is over the limit is the exact one made.
-                if message.count(b"\x80") > most and countLists(codec.decode(message, self.vocabulary)) > most:
-                    self.refuse(f"limits.jelly: more than {most} lists in a message that is not plain")
-                    return
+                if message.count(b"\x80") > most:
+                    expression = codec.decode(message, self.vocabulary)
+                    if countLists(expression) > most:
+                        self.refuseMessage(expression[:HEAD], "jelly", most)
+                        self.giveBack([b"list", *expression[2:]])
+                        return
             elif not self.currentDialect:
                 self._agree(codec.decode(message, False))
                 return
@@ -312,6 +316,38 @@ class Broker(Invoker):
                 self.answerReceived(call[1], call[2])
             finally:
                 current.reset(before)
+
+    def passesOver(self, error: TooLarge) -> bool:
+        """
+        Return whether a message that exceeds a limit costs the call that it belongs to, and not the connection.
+
+        It costs the connection before login. So does a number that is too long, because anything that is not Banana
+        begins with one; and in drop-in use a string that is too long, as in stock.
+        """
+        if not self.currentDialect or self.prelogin.strange or error.which == "prefix":
+            return False
+        return self.profile.hideErrors or error.which != "string"
+
+    def refuseMessage(self, head: list[object], which: str, limit: int) -> None:
+        """
+        Fail the call that a message belongs to, because the message exceeds a limit.
+
+        :param head: the first elements of the message.
+        :param which: as for `pbkit.wire.oversized.refusal`, like `limit`.
+        """
+        error = refusal(which, limit, bool(self.isClient))
+        command, requestID = (*head, None, None)[:2]
+        if command in (b"message", b"cachemessage") and len(head) == HEAD and isinstance(requestID, int | bytes):
+            if self.peerLog.admits():
+                log.warn("refused a call from {peer}: {error}", peer=str(self.peer), error=error.detail)
+            if head[-1]:
+                self.sendError(error, requestID)
+        elif command in (b"answer", b"error"):
+            caller = self.callerOf(requestID)
+            if caller is not None and isinstance(requestID, int):
+                caller.waitingForAnswers.pop(requestID).errback(Failure(error))
+        else:
+            self.malformed(codec.Malformed(error.detail))
 
     def malformed(self, error: Exception, chunk: bytes = b"") -> None:
         """
@@ -448,10 +484,8 @@ class Broker(Invoker):
         return self._loginRoot() if found is None and luid in (LOGIN, LOGIN.decode()) else found
 
     def full(self, most: int) -> Exception:
-        """Close the connection: it has no login, or its log-ins share its tables."""
-        why = f"calls.references: it was to be given more than {most} references"
-        self.refuse(why)
-        return pb.Error(why)
+        """Return the error of a call that would hand out one reference too many. Neither call nor connection ends."""
+        return CannotSend(f"the peer holds {most} references, as many as calls.references allows")
 
     def onDropped(self, object: pb.Referenceable, f: Callable[[], object]) -> None:
         """

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.spread import pb
 
-from pbkit.errors import SessionEnded
+from pbkit.errors import SessionEnded, TooLarge
 from pbkit.interfaces import IPeer
 from pbkit.wire.jelly.registry import Registry
 from pbkit.wire.peerlog import PeerLog
@@ -233,6 +233,15 @@ class Connection(Protocol):
 
     def giveBack(self, sexp: object) -> None:
         """Let the other end forget the references in an expression that is not read."""
+
+    def giveBackIds(self, references: list[int], caches: list[int]) -> None:
+        """Let the other end forget references and copies of Cacheables, each once."""
+
+    def passesOver(self, error: TooLarge) -> bool:
+        """Return whether a message that exceeds a limit costs the call that it belongs to, and not the connection."""
+
+    def refuseMessage(self, head: list[object], which: str, limit: int) -> None:
+        """Fail the call that a message belongs to, because the message exceeds a limit."""
 
     def localObjectForID(self, luid: object) -> object: ...
 

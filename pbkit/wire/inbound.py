@@ -13,6 +13,7 @@ from twisted.spread import banana
 
 from pbkit.wire import codec
 from pbkit.wire.connection import Connection
+from pbkit.wire.oversized import CLOSING, OversizedMessage
 from pbkit.wire.profile import Calls, Limits
 
 #: The commands that keep their place behind queued calls: calls, and those that drop an object which a queued call may
@@ -29,6 +30,9 @@ SLICE = 0.005
 
 #: After how many bytes of messages the clock is read, and as how many bytes the shortest message counts.
 LOOK, LEAST = 4096, 256
+
+#: How many bytes of a message that exceeds a limit are passed over in one step.
+PIECE = 2048
 
 #: How much memory the arguments of the calls in service may take, as a multiple of `Calls.queued`.
 SERVED = 4
@@ -73,9 +77,12 @@ class Inbound:
         "_framer",
         "_later",
         "_limits",
+        "_oversized",
         "_owes",
         "_queue",
         "_queued",
+        "_scanned",
+        "_unscanned",
         "_weight",
         "paused",
         "served",
@@ -87,6 +94,11 @@ class Inbound:
         self._calls = calls
         # The framer exists only while part of a message has arrived: it takes 220 bytes.
         self._framer: codec.Framer | None = None
+        # The message that is being passed over, what has arrived of it and after it, and how much of that was looked
+        # at.
+        self._oversized: OversizedMessage | None = None
+        self._unscanned = b""
+        self._scanned = 0
         self._queue: deque[bytes] | None = None
         self._queued = self.served = 0
         # The estimated size of the arguments of all calls in service.
@@ -118,7 +130,7 @@ class Inbound:
     @property
     def held(self) -> int:
         """How many received bytes are kept here."""
-        return self._queued if self._framer is None else self._framer.held + self._queued
+        return self._queued + len(self._unscanned) - self._scanned + (0 if self._framer is None else self._framer.held)
 
     def received(self, chunk: bytes) -> None:
         """
@@ -127,12 +139,18 @@ class Inbound:
         :raises Exception: in drop-in use, what stock raises. In strict use the connection is closed instead, with one
             line in the log.
         """
+        if self._oversized is not None:
+            self._unscanned, self._scanned = self._unscanned[self._scanned :] + chunk, 0
+        else:
+            self._feed(chunk)
+        self._run(chunk)
+
+    def _feed(self, chunk: bytes) -> None:
         if self._framer is None:
             self._framer = codec.Framer(*self._framerLimits())
         elif self._limits.string is None:
             self._framer.limit(*self._framerLimits())
         self._framer.feed(chunk)
-        self._run(chunk)
 
     def _run(self, chunk: bytes = b"") -> None:
         if self._busy or self._later is not None:
@@ -156,22 +174,26 @@ class Inbound:
             while not connection.closed:
                 if self._queue and not self._full():
                     message = self._dequeue()
+                    size = len(message)
                     connection.messageReceived(message)
                 elif self.paused:
                     break
-                else:
-                    framer = self._framer
-                    following = None if framer is None else framer.next()
-                    if following is None:
-                        if framer is not None and not framer.held:
-                            self._framer = None
+                elif self._oversized is not None:
+                    size = self._passOver(self._oversized)
+                    if not size:
                         break
-                    message = following
+                else:
+                    following = self._next()
+                    if following is None:
+                        if self._oversized is not None:
+                            continue
+                        break
+                    size = len(following)
                     if self._queue or (self.served and self._full()):
-                        self._enqueue(message)
+                        self._enqueue(following)
                     else:
-                        connection.messageReceived(message)
-                look -= LEAST + len(message)
+                        connection.messageReceived(following)
+                look -= LEAST + size
                 if look <= 0:
                     look = LOOK
                     if until is not None and clock is not None and clock.seconds() >= until:
@@ -187,6 +209,43 @@ class Inbound:
                 ended = clock.seconds()
                 self._owes = ended + spent + (ended - began)
             connection.outbound.uncork()
+
+    def _next(self) -> bytes | None:
+        """Return the next message, or None: it has not arrived, or exceeds a limit and is passed over."""
+        framer = self._framer
+        if framer is None:
+            return None
+        try:
+            message = framer.next()
+        except codec.TooLarge as error:
+            if not self._connection.passesOver(error):
+                framer.refused()
+                raise
+            most = CLOSING * self._limits.message
+            self._oversized = OversizedMessage(error, most, self._connection.vocabulary, self._connection.prefixLimit)
+            self._unscanned, self._scanned = framer.refused(), 0
+            self._framer = None
+            return None
+        if message is None and not framer.held:
+            self._framer = None
+        return message
+
+    def _passOver(self, oversized: OversizedMessage) -> int:
+        """Pass over a piece of a message that exceeds a limit. Return its size, 0 if there is nothing of it yet."""
+        piece = self._unscanned[self._scanned : self._scanned + PIECE]
+        following = oversized.feed(piece)
+        self._scanned += len(piece) - len(following)
+        if oversized.references or oversized.caches:
+            references, oversized.references = oversized.references, []
+            caches, oversized.caches = oversized.caches, []
+            self._connection.giveBackIds(references, caches)
+        if oversized.complete:
+            following = self._unscanned[self._scanned :]
+            self._oversized, self._unscanned, self._scanned = None, b"", 0
+            if following:
+                self._feed(following)
+            self._connection.refuseMessage(oversized.head, oversized.error.which, oversized.error.bound)
+        return len(piece)
 
     def _rest(self, clock: IReactorTime) -> None:
         # Stop reading until then. Otherwise what is still to be served would pile up here.
@@ -286,6 +345,7 @@ class Inbound:
         self._queue, self._queued = None, 0
         # A program may keep the connection. It should not keep part of a message with it.
         self._framer = codec.Framer(*self._framerLimits())
+        self._oversized, self._unscanned, self._scanned = None, b"", 0
         if self._later is not None:
             Inbound.resting -= 1
             self._later.cancel()

@@ -188,9 +188,7 @@ class Invoker(pb.Broker):
 
     def full(self, most: int) -> Exception:
         """
-        End the session, or the connection: the other end would hold more than `most` references.
-
-        :return: the error for the call that would have made one more.
+        Return the error for a call that would make the other end hold more than `most` references. A channel also ends.
         """
         raise NotImplementedError
 
@@ -212,7 +210,7 @@ class Invoker(pb.Broker):
         try:
             return unjellier.unjellyFull(sexp)
         except Exception:
-            self._returned(*unjellier.unmade())
+            self.giveBackIds(*unjellier.unmade())
             raise
         finally:
             self.unserializingPerspective = outer
@@ -234,9 +232,10 @@ class Invoker(pb.Broker):
 
     def giveBack(self, sexp: object) -> None:
         """Let the other end forget the references in an expression that is not read."""
-        self._returned(*handles(sexp))
+        self.giveBackIds(*handles(sexp))
 
-    def _returned(self, references: list[int], caches: list[int]) -> None:
+    def giveBackIds(self, references: list[int], caches: list[int]) -> None:
+        """Let the other end forget references and copies of Cacheables, each once."""
         if not self.disconnected:
             for luid in references:
                 self.sendDecRef(luid)

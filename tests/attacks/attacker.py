@@ -104,6 +104,11 @@ class Attacker:
         framer.feed(data)
         return [codec.decode(message) for message in iter(framer.next, None)]
 
+    def more(self) -> list[Any]:
+        """Read on, as far as the server waits for that."""
+        self.server.outbound.resumeProducing()
+        return self.heard()
+
     def login(self, mind: Any = (b"None",)) -> Attacker:
         """Log in, as alice."""
         _, _, (_, challenge, challenger) = self.call(b"root", b"login", b"alice")

@@ -113,7 +113,7 @@ class ProcessTests(SynchronousTestCase):
                 self.assertGreater(grown, 20 * MIB)
             else:
                 self.assertLess(grown, 8 * MIB)
-                self.assertEqual(server.printed().count("is closed: "), 1)
+                self.assertEqual(server.printed().count("closed connection from "), 1)
 
     def test_othersAreServedMeanwhile(self) -> None:
         """While 20,000 calls that fail are served another's one is answered; the log grows by ten lines a second."""

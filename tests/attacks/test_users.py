@@ -194,14 +194,20 @@ class TimeTests(Case):
         self.assertLess(turns[-1], 20)
 
     def test_jellyWithoutEnd(self) -> None:
-        """33,000 references in an answer that nobody waits for, or as arguments, are too many to look at."""
+        """33,000 references in an answer that nobody waits for, or as arguments, are given back unread."""
         for make in (lambda luid, many: [b"answer", 77, many], lambda luid, many: called(luid, b"nothing", many)):
             attacker, _ = self.user(ServerFactory)
+            message = make(attacker.avatar, [b"list", *([b"remote", i] for i in range(33_000))])
             with logged() as text:
-                attacker.send(make(attacker.avatar, [b"list", *([b"remote", i] for i in range(33_000))]))
-            self.assertFalse(attacker.open)
-            self.assertEqual(attacker.heard(), [])
-            self.assertIn("limits.jelly", text().partition("\n")[0])
+                attacker.send(message)
+            self.assertTrue(attacker.open)
+            heard = attacker.heard()
+            while more := attacker.more():
+                heard += more
+            self.assertEqual(len([each for each in heard if each[0] == b"decref"]), 33_000)
+            errors = [each for each in heard if each[0] == b"error"]
+            self.assertEqual(["limits.jelly" in repr(each) for each in errors], [True] * (message[0] == b"message"))
+            self.assertEqual(text().count("limits.jelly"), 2 * (message[0] == b"message"))
 
     def test_plainDataHasMoreRoom(self) -> None:
         """What is plain is not bound by that, nor is a string in which there are such bytes."""
@@ -274,7 +280,7 @@ class OddTests(Case):
                 attacker.send([[]])
             self.assertIsNone(attacker.escaped)
             self.assertFalse(attacker.open)
-            self.assertIn("is closed", text().partition("\n")[0])
+            self.assertIn("closed connection from", text().partition("\n")[0])
 
     def test_namesThatAreNone(self) -> None:
         """Stock: the name of a method, or an id, that is none escapes or is logged at length; here it is an error."""

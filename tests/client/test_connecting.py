@@ -29,7 +29,6 @@ from zope.interface import implementer
 
 import pbkit
 from pbkit import CachingRealm, ClientSession, errors
-from pbkit.client.connection import CALL_TIMEOUT
 from pbkit.client.session import GOODBYE
 from pbkit.wire.profile import STRICT
 from tests.support import Client, Recorder, collect, serve
@@ -638,7 +637,7 @@ class CallTests(MemoryTestCase):
 
     def test_deadline(self) -> None:
         """A call has 30 s, or what it is given; an answer that comes later harms nothing."""
-        for kw, seconds in (({}, CALL_TIMEOUT), ({"pbtimeout": 2}, 2.0)):
+        for kw, seconds in (({}, 30.0), ({"pbtimeout": 2}, 2.0)):
             d = self.call(self.session, "wait", **kw)
             self.clock.advance(seconds - 0.1)
             self.assertNoResult(d)

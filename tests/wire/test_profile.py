@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import pbkit
 from pbkit import dropin
-from pbkit.wire.profile import DROPIN, STRICT, Profile
+from pbkit.wire.profile import CLIENT, DROPIN, STRICT, Profile
 
 
 class ProfileTests(SynchronousTestCase):
@@ -15,8 +15,10 @@ class ProfileTests(SynchronousTestCase):
 
     def test_whoHasWhich(self) -> None:
         """The classes at `pbkit` are strict; those of `pbkit.dropin` are not."""
-        for cls in (pbkit.Broker, pbkit.ServerFactory, pbkit.ClientFactory):
+        for cls in (pbkit.Broker, pbkit.ServerFactory):
             self.assertIs(cls.profile, STRICT)
+        self.assertIs(pbkit.ClientFactory.profile, CLIENT)
+        self.assertEqual(attrs.evolve(CLIENT, limits=STRICT.limits), STRICT)
         for lenient in (dropin.Broker, dropin.PBServerFactory, dropin.PBClientFactory):
             self.assertIs(lenient.profile, DROPIN)
         self.assertIs(pbkit.ServerFactory.protocol, pbkit.Broker)

@@ -130,6 +130,8 @@ typedef struct {
     Py_ssize_t limits[N_LIMITS], next_limits[N_LIMITS];
     /* The error that ended it, and its arguments; or NULL. */
     PyObject *error, *error_args;
+    /* After an error: what was held, until it is taken. */
+    PyObject *refused;
     /* For tests: how many items were looked at, and how many bytes were moved. */
     int64_t looked, moved;
 } Framer;
@@ -178,6 +180,7 @@ framer_init(Framer *self, PyObject *args, PyObject *kw)
     self->pending = self->total = 0;
     Py_CLEAR(self->error);
     Py_CLEAR(self->error_args);
+    Py_CLEAR(self->refused);
     return 0;
 }
 
@@ -189,6 +192,7 @@ framer_dealloc(Framer *self)
     PyMem_Free(self->ends);
     Py_XDECREF(self->error);
     Py_XDECREF(self->error_args);
+    Py_XDECREF(self->refused);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);
 }
@@ -391,6 +395,12 @@ framer_next(Framer *self, PyObject *Py_UNUSED(ignored))
             failed = framer_too_large(self, "message", self->limits[L_MESSAGE]);
         if (failed && self->error == NULL)
             return NULL;
+        if (failed) {
+            self->refused = PyBytes_FromStringAndSize((const char *)framer_data(self) + self->start,
+                                                      self->used - self->start);
+            if (self->refused == NULL)
+                return NULL;
+        }
     }
     if (self->error != NULL) {
         framer_drop(self);
@@ -425,11 +435,21 @@ framer_work(Framer *self, void *Py_UNUSED(closure))
     return Py_BuildValue("LL", (long long)self->looked, (long long)self->moved);
 }
 
+static PyObject *
+framer_take_refused(Framer *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *refused = self->refused;
+    self->refused = NULL;
+    return refused != NULL ? refused : PyBytes_FromStringAndSize(NULL, 0);
+}
+
 static PyMethodDef framer_methods[] = {
     {"limit", (PyCFunction)(void (*)(void))framer_limit, METH_VARARGS | METH_KEYWORDS,
      "Set other limits, from the next message on."},
     {"feed", (PyCFunction)framer_feed, METH_O, "Receive bytes. `next` then looks at them."},
     {"next", (PyCFunction)framer_next, METH_NOARGS, "Return the next message, or None if it is not complete."},
+    {"refused", (PyCFunction)framer_take_refused, METH_NOARGS,
+     "After an error: return what was held, from the beginning of the message that exceeds a limit, and drop it."},
     {NULL, NULL, 0, NULL},
 };
 

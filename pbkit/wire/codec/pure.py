@@ -91,6 +91,7 @@ class Framer:
         "_pending",
         "_plainDepth",
         "_pos",
+        "_refused",
         "_start",
         "_total",
     )
@@ -105,6 +106,7 @@ class Framer:
         # For each list that is open: how many items will be pending when it has ended.
         self._ends: list[int] = []
         self._error: tuple[type[ValueError], tuple[Any, ...]] | None = None
+        self._refused = b""
 
     @property
     def held(self) -> int:
@@ -173,12 +175,20 @@ class Framer:
                 raise TooLarge("message", self._limits[0])
         except ValueError as error:
             self._error = (type(error), error.args)
+            self._refused = bytes(memoryview(buffer)[start:])
             self._buffer = b""
             self._start = self._pos = 0
             raise
         if self._pending or end > size:
             return None
         return self._cut(end)
+
+    def refused(self) -> bytes:
+        """
+        After an error: return what was held, from the beginning of the message that exceeds a limit, and drop it.
+        """
+        refused, self._refused = self._refused, b""
+        return refused
 
     def _cut(self, end: int) -> bytes:
         """

@@ -4,8 +4,8 @@ What a jelly expression holds, found without building any object.
 
 from __future__ import annotations
 
-_SEQUENCES = frozenset((b"list", b"tuple", b"set", b"frozenset"))
-_LEAVES = frozenset(
+SEQUENCES = frozenset((b"list", b"tuple", b"set", b"frozenset"))
+LEAVES = frozenset(
     b"unicode None boolean dereference local lcache unpersistable decimal datetime date time timedelta class module "
     b"function persistent".split()
 )
@@ -29,7 +29,7 @@ def handles(sexp: object) -> tuple[list[int], list[int]]:
         if not isinstance(each, list | tuple) or not each or not isinstance(each[0], bytes):
             continue
         kind, rest = each[0], each[1:]
-        if kind in _SEQUENCES:
+        if kind in SEQUENCES:
             todo.extend(rest)
         elif kind == b"dictionary":
             todo.extend(item for pair in rest if isinstance(pair, list | tuple) for item in pair)
@@ -38,7 +38,7 @@ def handles(sexp: object) -> tuple[list[int], list[int]]:
         elif kind in (b"remote", b"cached"):
             if len(rest) == 1 and type(rest[0]) is int:
                 (references if kind == b"remote" else caches).append(rest[0])
-        elif kind not in _LEAVES:
+        elif kind not in LEAVES:
             # An instance of some class. Its state comes last; the id of a Cacheable comes before the state.
             if len(rest) == 2 and type(rest[0]) is int:
                 caches.append(rest[0])

@@ -20,6 +20,10 @@ from twisted.spread import jelly, pb
 from pbkit.errors import CannotSend
 from pbkit.wire.jelly.registry import JellySettings
 
+#: How deep containers may be nested. Stock's unjelly fails at 324 levels, or a few less if its stack is not empty, and
+#: then the caller waits forever.
+LEVELS = 300
+
 #: The names that a taster must allow for these to be sent by name. The default taster allows none of them.
 _BY_NAME: tuple[tuple[type | tuple[type, ...], bytes], ...] = (
     (types.MethodType, b"method"),
@@ -124,6 +128,7 @@ class Jellier(jelly._Jellier):
         self._strict = not broker.connection.profile.stockJelly
         # The object that was begun last. If stock cannot send something, it is this one.
         self._current: object = None
+        self._levels = 0
 
     def jelly(self, obj: Any) -> Any:
         """
@@ -138,6 +143,9 @@ class Jellier(jelly._Jellier):
             known = self._checkMutable(obj)
             if known:
                 return known
+            if self._levels >= LEVELS:
+                raise CannotSend(f"a value that is nested more than {LEVELS} levels deep cannot be sent")
+            self._levels += 1
             expression = self.prepare(obj)
             expression.append(_CONTAINERS[kind][1])
             if kind is dict:
@@ -146,6 +154,7 @@ class Jellier(jelly._Jellier):
             else:
                 for item in obj:
                     expression.append(self.jelly(item))
+            self._levels -= 1
             return self.preserve(obj, expression)
         if kind not in _PLAIN:
             if isinstance(obj, pb.Jellyable):

@@ -33,8 +33,13 @@ PONG = 128
 
 
 @lru_cache(maxsize=8)
-def _limits(gate: Gate, calls: Calls, asked: bool) -> tuple[Limits, Calls]:
-    # A connection that was logged in is pinged, and a guest may be called; one that waits for its first login is not.
+def loginLimits(gate: Gate, calls: Calls, asked: bool) -> tuple[Limits, Calls]:
+    """
+    Return the limits before login.
+
+    :param asked: False if the connection waits for its first login, and is neither pinged nor called. Others are, and
+        the answers take more items.
+    """
     items = max(gate.items, PONG) if asked else gate.items
     limits = Limits(gate.message, items, gate.depth, gate.message)
     return limits, attrs.evolve(calls, served=LOGINS, queued=gate.memory // 8)
@@ -124,14 +129,14 @@ class PreloginState:
         return self.gate is not None and not self.sessions
 
     @property
-    def _strange(self) -> bool:
+    def strange(self) -> bool:
         """True if no session uses the connection, and no login has been accepted that may become one."""
         return self.gate is not None and not self.gate.inside
 
     @property
     def _unauthenticated(self) -> bool:
         """True if no session uses the connection, and none has within GRACE."""
-        return self._strange and self._closedAt is None
+        return self.strange and self._closedAt is None
 
     @property
     def _used(self) -> bool:
@@ -144,7 +149,7 @@ class PreloginState:
         """Return the limits that apply to this connection now."""
         profile, gate = self._connection.profile, self._connection.profile.gate
         asked = self._used or self._guest
-        return _limits(gate, profile.calls, asked) if self._strange else (profile.limits, profile.calls)
+        return loginLimits(gate, profile.calls, asked) if self.strange else (profile.limits, profile.calls)
 
     @property
     def outputLimit(self) -> int:
@@ -233,7 +238,7 @@ class PreloginState:
 
     def ask(self) -> None:
         """Ping the peer; but not one that must log in within its own timeout anyway."""
-        if self._strange and not self._used:
+        if self.strange and not self._used:
             self.heard = True
         else:
             ping(self._connection, self._connection.profile.keepalive.wait)
@@ -265,7 +270,7 @@ class PreloginState:
         """A guest asks to log in, and may be called before it is decided: an error that it answers has to fit."""
         if not self._guest:
             self._guest = True
-            if self._strange and not self._used:
+            if self.strange and not self._used:
                 self._apply()
 
     def enter(self) -> None:
