@@ -33,6 +33,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 30.0
 
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+#: With -P, the current directory is not on sys.path, as with the installed command.
+TWIST = [sys.executable, "-P", "-c", "from twisted.application.twist._twist import Twist; Twist.main()"]
 PBKIT = [sys.executable, "-m", "pbkit.cli"]
 
 #: A stock client: logs in a number of times, each time over a new connection, greets twice in each session, then waits
@@ -269,6 +271,27 @@ class ProcessTests(SynchronousTestCase):
         for secret in ["sesame", "Sesame", "Traceback"]:
             self.assertNotIn(secret, log)
             self.assertNotIn(secret, server.printed(errors=True))
+
+    def test_twist(self) -> None:
+        """`twist pbkit` serves, finds a realm in its directory, reloads on SIGHUP, and drains on SIGTERM."""
+        self.write("telling.py", TELLING)
+        listen = "tcp:0:interface=127.0.0.1"
+        config = f'[server]\nrealm = "telling.TellingRealm"\nlisten = ["{listen}"]\nauth = ["file:passwd"]\n'
+        self.write("passwd", "alice:sesame\n")
+        self.write("pbkit.toml", config)
+        self.env["TOLD"] = os.path.join(self.directory, "told")
+        server = self.run_(*TWIST, "--log-format=text", "pbkit", "--config", "pbkit.toml")
+        client = self.client(f"tcp:127.0.0.1:{server.port()}", 1, "alice", "sesame")
+        self.assertEqual(client.printed().splitlines(), ["<1>hello alice", "<2>hello alice", "ready"])
+        self.write("passwd2", "alice:swordfish\n")
+        self.write("pbkit.toml", config.replace("passwd", "passwd2"))
+        server.process.send_signal(signal.SIGHUP)
+        server.waitFor("reloaded")
+        again = self.client(f"tcp:127.0.0.1:{server.port()}", 1, "alice", "swordfish")
+        self.assertEqual(again.printed().splitlines()[0], "<3>hello alice")
+        self.terminate(server)
+        self.assertEqual(re.findall("detached .* (.*)", self.read("told")), ["Shutdown", "Shutdown"])
+        self.assertIn("pbkit stopped: 2 logins", server.printed())
 
     def test_checkersWorkTogether(self) -> None:
         """Users of a password file and of the command line log in to one server."""
