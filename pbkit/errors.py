@@ -11,6 +11,7 @@ Every error of pbkit, one class per reason.
         |   |-- BadAvatarId            the checker returned an avatar id that is not valid
         |   |-- BadMind                the mind is neither None nor a reference
         |   |-- ChallengeExpired       the challenge was answered before, or too late
+        |   |-- TooManyAttempts        too many logins of this user wait for the delay of a failed one
         |   |-- TooManyFailures        too many failed logins; the server closes the connection
         |   |-- TooManySessions        a limit on sessions is reached
         |   |-- LoginTimedOut          building or attaching the avatar took longer than 30 s
@@ -61,12 +62,16 @@ its caller waits forever. As subclasses of `pb.Error` they are sent without a tr
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Mapping
 from typing import ClassVar
 
 from twisted.cred.error import LoginDenied, UnauthorizedLogin
 from twisted.spread import pb
 from twisted.spread.jelly import InsecureJelly
+
+#: How a refusal says when to try again.
+_RETRY_AFTER = re.compile(r"\btry again in (\d{1,6}) s\b")
 
 
 class Error(pb.Error):
@@ -91,6 +96,12 @@ class LoginRefused(UnauthorizedLogin, LoginDenied, Error):
     """A login was refused. Also an `UnauthorizedLogin`, the only error on which older clients stop reconnecting."""
 
     text = "login refused"
+
+    @property
+    def retryAfter(self) -> float | None:
+        """After how many seconds to try again; None if the server does not say. Read from the text, which is sent."""
+        found = _RETRY_AFTER.search(str(self))
+        return None if found is None else float(found[1])
 
 
 class BadCredentials(LoginRefused):
@@ -121,6 +132,20 @@ class ChallengeExpired(LoginRefused):
     """A challenge is valid once, and for `door.challenge` seconds only, so answers cannot be replayed."""
 
     text = "this challenge was answered before, or has expired: log in again"
+
+
+class TooManyAttempts(LoginRefused):
+    """
+    Too many logins of this user, from this address, wait for the delay after a failed one. The password was not
+    checked. `retryAfter` says when to try again.
+    """
+
+    text = "too many logins of this user are waiting"
+
+    @classmethod
+    def after(cls, seconds: int) -> TooManyAttempts:
+        """Create the error, with the time after which to try again."""
+        return cls(f"{cls.text}: try again in {seconds} s")
 
 
 class TooManyFailures(LoginRefused):

@@ -8,7 +8,7 @@ from collections import deque
 from typing import Any
 
 from twisted.cred.error import LoginFailed
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -22,10 +22,12 @@ from pbkit.errors import (
     LoginTimedOut,
     LoginUnavailable,
     ServerStopping,
+    TooManyAttempts,
     TooManyFailures,
     TooManySessions,
 )
-from pbkit.server.throttle import LoginThrottle
+from pbkit.interfaces import IPeer
+from pbkit.server.throttle import LoginThrottle, Pair
 from pbkit.wire.broker import Broker
 from pbkit.wire.prelogin.seat import addressGroupOf
 from pbkit.wire.profile import Door
@@ -45,6 +47,7 @@ _NO_GUESS = (
     LoginTimedOut,
     LoginUnavailable,
     ServerStopping,
+    TooManyAttempts,
     TooManyFailures,
     TooManySessions,
 )
@@ -55,12 +58,12 @@ class LoginAttempt:
     One answer to one challenge.
 
     :param attempts: those of the connection.
-    :param name: the user name, as bytes.
+    :param pair: the source and the user name, for the throttle.
     """
 
-    def __init__(self, attempts: LoginAttempts, name: bytes) -> None:
+    def __init__(self, attempts: LoginAttempts, pair: Pair) -> None:
         self._attempts = attempts
-        self.name = name
+        self.pair = pair
         self.decided = False
 
     def passed(self) -> None:
@@ -86,11 +89,12 @@ class LoginAttempts:
     """
     The password logins of one connection.
 
-    The number of logins that are with a checker is limited to the number that may still fail; others wait. Otherwise a
-    client that does not wait for answers would have any number of guesses.
+    A login first waits for the throttle of the server. Then the number of logins that are with a checker is limited to
+    the number that may still fail on this connection; others wait. Otherwise a client that does not wait for answers
+    would have any number of guesses.
 
     :param door: the limits.
-    :param throttle: the failed logins of the server.
+    :param throttle: that of the server.
     :param broker: the connection.
     :ivar exhausted: True if the connection is being closed, because too many logins in a row have failed.
     """
@@ -102,6 +106,8 @@ class LoginAttempts:
         self._broker = broker
         self._failures = 0
         self._undecided = 0
+        # Logins that wait for the throttle, and logins that wait for a turn.
+        self._throttled: set[Deferred[None]] | None = None
         self._waiting: deque[tuple[LoginAttempt, Deferred[LoginAttempt]]] | None = None
         self._moving = False
         # The timers of the answers that are delayed.
@@ -110,20 +116,54 @@ class LoginAttempts:
     @property
     def idle(self) -> bool:
         """True if no login is under way, and none has failed."""
-        return not (self.exhausted or self._failures or self._undecided or self._waiting or self._delayed)
+        under = self._undecided or self._throttled or self._waiting or self._delayed
+        return not (self.exhausted or self._failures or under)
 
     def begin(self, name: bytes) -> LoginAttempt | Deferred[LoginAttempt]:
         """
         Get a turn for a login, or wait for one. The caller then reports the outcome to the attempt.
 
         :param name: the user name.
-        :return: the attempt; or a Deferred of it, which fails with `TooManyFailures`, and never fires if the connection
-            is lost.
+        :return: the attempt; or a Deferred of it, which fails with `TooManyFailures` or `TooManyAttempts`, and never
+            fires if the connection is lost.
         :raises TooManyFailures: the connection is being closed.
+        :raises TooManyAttempts: too many logins of this user wait.
         """
         if self.exhausted:
             raise TooManyFailures()
-        attempt = LoginAttempt(self, name)
+        attempt = LoginAttempt(self, (sourceOf(self._broker.peer), name))
+        throttled = self._throttle.begin(attempt.pair, self._clock)
+        if throttled is None:
+            return self._takeTurn(attempt)
+        self._listen()
+        waiting = self._throttled = self._throttled or set()
+        waiting.add(throttled)
+        turn: Deferred[LoginAttempt] = Deferred()
+
+        def admitted(_: None) -> None:
+            waiting.discard(throttled)
+            try:
+                taken = self._takeTurn(attempt)
+            except TooManyFailures:
+                turn.errback(Failure())
+                return
+            if isinstance(taken, Deferred):
+                taken.chainDeferred(turn)
+            else:
+                turn.callback(taken)
+
+        def refused(failure: Failure) -> None:
+            waiting.discard(throttled)
+            if not failure.check(CancelledError):
+                turn.errback(failure)
+
+        throttled.addCallbacks(admitted, refused)
+        return turn
+
+    def _takeTurn(self, attempt: LoginAttempt) -> LoginAttempt | Deferred[LoginAttempt]:
+        if self.exhausted:
+            self._throttle.undecided(attempt.pair, self._clock)
+            raise TooManyFailures()
         if not self._waiting and self._free():
             self._undecided += 1
             return attempt
@@ -141,28 +181,26 @@ class LoginAttempts:
         :return: as `LoginAttempt.refused`.
         """
         self._undecided += 1
-        return LoginAttempt(self, b"").refused(failure)
+        return LoginAttempt(self, (f"invalid names from {sourceOf(self._broker.peer)}", b"")).refused(failure)
 
     def passed(self, attempt: LoginAttempt) -> None:
         """For `LoginAttempt`."""
         self._failures = 0
-        if len(self._throttle):
-            self._throttle.succeeded(self._group(), attempt.name)
+        self._throttle.passed(attempt.pair, self._clock)
         self._next()
 
     def refused(self, attempt: LoginAttempt, failure: Failure) -> Deferred[Any]:
         """For `LoginAttempt`."""
+        clock = self._clock
         if failure.check(LoginFailed) is None or failure.check(*_NO_GUESS) is not None:
+            self._throttle.undecided(attempt.pair, clock)
             self._next()
             return fail(failure)
         self._failures += 1
         if self._door.failures is not None and self._failures >= self._door.failures:
             self.exhausted = True
-        clock = self._broker.peer.clock
-        delay = 0.0
-        if clock is not None:
-            # Count it even if the connection is lost by now: a client that does not wait for the answer guesses too.
-            delay = self._throttle.failed(self._group(), attempt.name, clock.seconds())
+        # Count it even if the connection is lost by now: a client that does not wait for the answer guesses too.
+        delay = 0.0 if clock is None else self._throttle.failed(attempt.pair, clock)
         answer = self._answer(failure, clock, delay)
         self._next()
         return answer
@@ -210,14 +248,16 @@ class LoginAttempts:
         while self._waiting and (self.exhausted or self._free()):
             attempt, turn = self._waiting.popleft()
             if self.exhausted:
+                self._throttle.undecided(attempt.pair, self._clock)
                 turn.errback(TooManyFailures())
             else:
                 self._undecided += 1
                 turn.callback(attempt)
         self._moving = False
 
-    def _group(self) -> str:
-        return str(addressGroupOf(self._broker.peer.address))
+    @property
+    def _clock(self) -> IReactorTime | None:
+        return self._broker.peer.clock
 
     def _listen(self) -> dict[IDelayedCall, None]:
         if self._delayed is None:
@@ -227,6 +267,21 @@ class LoginAttempts:
 
     def _lost(self) -> None:
         # There is no client to answer.
-        self._waiting = None
+        waiting, self._waiting = self._waiting, None
+        for attempt, _ in waiting or ():
+            self._throttle.undecided(attempt.pair, self._clock)
+        for throttled in tuple(self._throttled or ()):
+            throttled.cancel()
         while self._delayed:
             self._delayed.popitem()[0].cancel()
+
+
+def sourceOf(peer: IPeer) -> str:
+    """
+    Return what counts as one client for the throttle.
+
+    :return: the address, or the IPv6 /64 network. A peer that has neither, such as one of a Unix socket, is told apart
+        by its connection: otherwise one local program could hold up all others.
+    """
+    address = peer.address
+    return str(addressGroupOf(address)) if isinstance(getattr(address, "host", None), str) else peer.peerId

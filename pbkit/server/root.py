@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.cred.credentials import Anonymous
 from twisted.cred.portal import Portal
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 from twisted.spread import pb
 
@@ -18,7 +18,9 @@ from pbkit.errors import (
     BadMind,
     ChallengeExpired,
     Error,
+    LoginRefused,
     NoSuchMethod,
+    TooManyAttempts,
     TooManyFailures,
 )
 from pbkit.server.arguments import LoginArguments, StockArguments, fitting, plainUsername
@@ -80,6 +82,7 @@ class LoginRoot(pb.Referenceable):
         :return: a Deferred of the reference to the session, in jelly.
         :raises ChallengeExpired: the challenge was answered before, or it is too late.
         :raises TooManyFailures: the connection is being closed.
+        :raises TooManyAttempts: too many logins of this user wait.
         """
         arguments = self._read(args, kw, "respond(response, mind)")
         try:
@@ -96,13 +99,14 @@ class LoginRoot(pb.Referenceable):
 
         def refused(failure: Failure) -> Failure:
             arguments.letGo(broker)
+            if isinstance(failure.value, TooManyAttempts):
+                self._flow.refuse(failure.value)
             return failure
 
         try:
             turn = self._attempts.begin(_octets(username))
-        except TooManyFailures:
-            arguments.letGo(broker)
-            raise
+        except LoginRefused:
+            return fail(refused(Failure()))
         if isinstance(turn, LoginAttempt):
             return login(turn)
         # Count as a user of the connection while the login waits, so that nothing closes the connection meanwhile.

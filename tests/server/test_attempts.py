@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 from twisted.cred.credentials import IAnonymous, IUsernameHashedPassword
 from twisted.cred.error import LoginDenied, UnauthorizedLogin
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, fail
 from twisted.spread import pb
 
@@ -81,19 +82,78 @@ class DelayTests(DoorCase):
         for name in ("alice", "nobody"):
             self.assertEqual([self.delayOf(self.wrong(self.connect(), name)) for _ in range(4)], [1, 2, 4, 8])
 
-    def test_rightPasswordIsNeverDelayed(self) -> None:
-        """Who knows it is in at once: from elsewhere, from the guesser's own address, on his own connection."""
+    def test_rightPasswordFromElsewhere(self) -> None:
+        """A right password from another address is not held up, nor is that of another user."""
         kept = []
         for _ in range(5):
-            self.delayOf(self.wrong(self.connect()))
+            d = self.wrong(self.connect())
             kept.append(self.successResultOf(self.connect("198.51.100.7").login()))
-        waiting = self.connect()
-        d = self.wrong(waiting)
-        kept.append(self.successResultOf(waiting.login()))
-        kept.append(self.successResultOf(self.connect().login()))
-        self.assertNoResult(d)
-        self.advance(10)
-        self.failureResultOf(d)
+            kept.append(self.successResultOf(self.connect().login("bob")))
+            self.delayOf(d)
+
+    def test_rightPasswordWaitsForTheDelay(self) -> None:
+        """From the guesser's own address it is checked when the delay is over: an answer at once would tell it."""
+        guesser = self.connect()
+        wrong = self.wrong(guesser)
+        for wire in (guesser, self.connect()):
+            right = wire.login()
+            self.assertNoResult(right)
+            self.advance(0.9 if wire is guesser else 0.1)
+        kept = self.successResultOf(right)
+        self.failureResultOf(wrong)
+        del kept
+
+    def test_guesserThatDoesNotWait(self) -> None:
+        """
+        Guesses over new connections that wait for no answer are checked once in each delay; three of them wait, and
+        more are refused at once, with the time after which to try again.
+        """
+        asked: list[float] = []
+
+        class Counting:
+            credentialInterfaces = (IUsernameHashedPassword,)
+
+            def requestAvatarId(inner, credentials: Any) -> Any:
+                asked.append(self.clock.seconds())
+                return fail(UnauthorizedLogin())
+
+        server = ServerFactory(portal(self.realm, Counting()), clock=self.clock)
+        refusals: list[Any] = []
+        for _ in range(60):
+            for _ in range(5):
+                self.wrong(self.connect(server=server)).addErrback(refusals.append)
+            self.advance(0.5)
+        self.assertEqual(asked, [0, 1, 3, 7, 15, 25])
+        unchecked = [failure for failure in refusals if failure.check(errors.TooManyAttempts)]
+        self.assertGreater(len(unchecked), 250)
+        for failure in unchecked:
+            self.assertIn("try again in", failure.getErrorMessage())
+
+    def test_rightOneAmongGuesses(self) -> None:
+        """A right password that waits beside guesses at it from the same address is checked in its turn."""
+        self.wrong(self.connect()).addErrback(lambda failure: None)
+        right = self.connect().login()
+        for _ in range(2):
+            self.wrong(self.connect()).addErrback(lambda failure: None)
+        self.assertNoResult(right)
+        for _ in range(14):
+            self.advance(0.5)
+        self.successResultOf(right)
+
+    def test_unixSockets(self) -> None:
+        """Clients of a Unix socket are told apart by their connection."""
+        guesser, other = (Wire(self.server) for _ in range(2))
+        for wire in (guesser, other):
+            wire.server.transport.getPeer = lambda: UNIXAddress(None)
+        self.wires += [guesser, other]
+        wrong = self.wrong(guesser)
+        kept = self.successResultOf(other.login())
+        right = guesser.login()
+        self.assertNoResult(right)
+        self.advance(1)
+        self.successResultOf(right)
+        self.failureResultOf(wrong)
+        del kept
 
     def test_successForgets(self) -> None:
         """After the right password the next wrong one waits for 1 s."""
@@ -133,7 +193,25 @@ class DelayTests(DoorCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         wire.flush()
         self.assertTrue(self.failureResultOf(d).check(pb.PBConnectionLost))
-        self.assertEqual(self.delayOf(self.wrong(self.connect())), 2)
+        # Checked after 1 s, and answered 2 s later.
+        self.assertEqual(self.delayOf(self.wrong(self.connect())), 3)
+
+    def test_lossOfOneThatWaits(self) -> None:
+        """A login that waits for the delay is forgotten with its connection, and never checked."""
+        wrong = self.wrong(self.connect())
+        wires = [self.connect() for _ in range(3)]
+        waiting = [wire.login("alice", Client()) for wire in wires]
+        self.assertTrue(self.failureResultOf(self.connect().login()).check(errors.TooManyAttempts))
+        for wire in wires:
+            wire.cut()
+            wire.flush()
+        for d in waiting:
+            self.assertTrue(self.failureResultOf(d).check(pb.PBConnectionLost))
+        self.advance(1)
+        self.failureResultOf(wrong)
+        self.assertEqual(self.realm.counters.refusals, {"BadCredentials": 1, "TooManyAttempts": 1})
+        self.successResultOf(self.connect().login())
+        self.assertEqual(self.server.root._throttle.checks, 0)
 
     def test_checkerAnswersAfterTheLoss(self) -> None:
         """A guess that is found wrong when its connection is gone counts too, and leaves no timer."""
@@ -153,6 +231,8 @@ class DelayTests(DoorCase):
         checking.pop().errback(UnauthorizedLogin())
         self.assertEqual(self.clock.getDelayedCalls(), [])
         d = self.wrong(self.connect(server=server))
+        self.assertEqual(checking, [])
+        self.advance(1)
         checking.pop().errback(UnauthorizedLogin())
         self.assertEqual(self.delayOf(d), 2)
 
@@ -248,7 +328,7 @@ class CountingTests(DoorCase):
                     return fail(error)
 
             wire = self.connect(server=ServerFactory(portal(self.realm, Refusing()), clock=self.clock))
-            answers = [wire.login() for _ in range(3)]
+            answers = [wire.login(name) for name in USERS]
             self.assertNoResult(answers[0])
             self.advance(10)
             for d in answers:
@@ -263,7 +343,7 @@ class CountingTests(DoorCase):
             realm.waiting = fail(LoginDenied("not today"))
             self.assertIn("not today", self.failureResultOf(wire.login()).getErrorMessage())
         self.assertFalse(wire.server.disconnected)
-        answers = [self.wrong(wire) for _ in range(3)]
+        answers = [self.wrong(wire, name) for name in USERS]
         self.advance(10)
         for d in answers:
             self.failureResultOf(d)
@@ -321,7 +401,7 @@ class ClosingTests(DoorCase):
     def test_nothingIsServedUntilThen(self) -> None:
         """Once it is to be closed nobody is let in on it, and no checker is asked, right password or wrong."""
         wire = self.connect()
-        asked = [self.wrong(wire) for _ in range(3)]
+        asked = [self.wrong(wire, name) for name in USERS]
         self.lines()
         for d in (wire.login(), self.wrong(wire)):
             self.assertTrue(self.failureResultOf(d).check(errors.TooManyFailures))
@@ -364,8 +444,8 @@ class ClosingTests(DoorCase):
         server.root.portal.realm = StockRealm()
         wire = self.connect(server=server)
         asked = []
-        for _ in range(3):
-            asked.append(self.wrong(wire))
+        for name in USERS:
+            asked.append(self.wrong(wire, name))
             d = wire.login(None)
             if len(asked) < 3:
                 self.successResultOf(d)
@@ -443,7 +523,7 @@ class TurnTests(DoorCase):
         """Forty right ones are all let in, each when it is its turn, though some between them are wrong."""
         answers = {}
         for i in range(40):
-            answers[i] = self.wrong(self.wire, "eve") if i % 3 == 1 else self.wire.login(f"user{i}")
+            answers[i] = self.wrong(self.wire, f"eve{i}") if i % 3 == 1 else self.wire.login(f"user{i}")
         while self.slow.asked:
             self.slow.decide()
             self.wire.flush()
@@ -537,7 +617,7 @@ class TurnTests(DoorCase):
 
     def test_mindsOfThoseThatAreTooMany(self) -> None:
         """A login that is refused before its turn has its mind given back."""
-        answers = [self.wire.login("alice", Client(), b"wrong") for _ in range(10)]
+        answers = [self.wire.login(f"user{i}", Client(), b"wrong") for i in range(10)]
         while self.slow.asked:
             self.slow.decide()
         gc.collect()

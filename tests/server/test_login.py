@@ -61,14 +61,15 @@ class LoginTests(ServerCase):
         self.assertEqual(self.realm.counters.logins, 0)
 
     def test_refusedIsNotTheEnd(self) -> None:
-        """After a refusal the connection stays, and the right password is let in."""
+        """After a refusal the connection stays, and the right password is let in when the delay is over."""
         wire = Wire(self.server)
         wrong = wire.login("alice", None, b"wrong")
-        self.successResultOf(wire.login())
-        self.assertNoResult(wrong)
+        right = wire.login()
+        self.assertNoResult(right)
         self.clock.advance(1)
         wire.flush()
         self.failureResultOf(wrong)
+        self.successResultOf(right)
 
     def test_namesOfEachKind(self) -> None:
         """A name may come as bytes or as text; anything else is no name, and refused like one that nobody has."""
