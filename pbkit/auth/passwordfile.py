@@ -74,6 +74,8 @@ def _read(name: str) -> bytes:
             raise ConfigError(f"password file {name}: it is {kind}: expected a file of user:password lines")
         with open(name, "rb") as file:
             return file.read()
+    except ConfigError:
+        raise  # It is a ValueError too.
     except OSError as e:
         raise ConfigError(f"password file {name}: {e.strerror or e}") from None
     except ValueError as e:

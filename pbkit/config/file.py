@@ -260,13 +260,13 @@ def _realm(file: FileSettings, flags: Mapping[str, object], problems: Problems) 
     fileText = _string(file.server, "realm", None)
     flagText = _string(flags, "realm", None)
     # If a description cannot be parsed, go on with the name alone.
-    inFile = RealmSpec((fileText or DEFAULT_REALM).partition(":")[0])
+    inFile = RealmSpec((fileText or DEFAULT_REALM).partition(":")[0] or INVALID)
     asked: RealmSpec | None = None
     if fileText is not None:
         with problems.catch(file.origins["server", "realm"]):
             inFile = parseRealm(fileText)
     if flagText is not None:
-        asked = RealmSpec(flagText.partition(":")[0])
+        asked = RealmSpec(flagText.partition(":")[0] or INVALID)
         with problems.catch():
             asked = parseRealm(flagText)
     typed = dict(file.realm)

@@ -5,6 +5,8 @@ The plan of a server: everything is decided and checked here, and nothing is ope
 from __future__ import annotations
 
 import os
+import re
+import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 
 from pbkit.auth import checkForPb, makeChecker
-from pbkit.config.descriptions import isLoopbackOnly, portError, portOf, unixPath, withBacklog
+from pbkit.config.descriptions import isLoopbackOnly, portError, portOf, splitDescription, unixPath, withBacklog
 from pbkit.config.file import HIDDEN
 from pbkit.config.values import INVALID, Problems, ServerConfig, emptyMapping
 from pbkit.errors import ConfigError
@@ -183,18 +185,37 @@ def _endpoint(text: str, reactor: object) -> IStreamServerEndpoint:
     if (path := unixPath(text)) is not None:
         _checkSocketPath(text, path)
     try:
+        # Twisted's parser reports a trailing backslash as a StopIteration.
+        splitDescription(text)
         endpoint: IStreamServerEndpoint = serverFromString(reactor, withBacklog(text))
     except Exception as e:
-        # The parsers raise anything, from a ValueError for the port to an OpenSSL error for the certificate.
-        reason = " ".join(str(e).split()) or type(e).__name__
         raise ConfigError(
-            f"invalid listen {text!r}: {reason}; expected an endpoint such as tcp:8787:interface=127.0.0.1, "
+            f"invalid listen {text!r}: {_parserError(e)}; expected an endpoint such as tcp:8787:interface=127.0.0.1, "
             "ssl:8787:privateKey=key.pem:certKey=cert.pem or unix:/path"
         ) from None
     return endpoint
 
 
+def _parserError(error: Exception) -> str:
+    """Return what a parser of endpoint descriptions complains about. The parsers raise anything."""
+    text = " ".join(str(error).split())
+    if type(error).__module__.startswith("OpenSSL"):
+        return f"cannot load the private key or the certificate, expected PEM files ({text})"
+    for pattern, meaning in (
+        (r"invalid literal for int\(\) with base 10: (.+)", r"invalid number \1"),
+        (r".*unexpected keyword argument (.+)", r"unknown option \1"),
+        (r".*missing \d+ required positional arguments?: (.+)", r"missing \1"),
+    ):
+        if (found := re.fullmatch(pattern, text)) is not None:
+            return found.expand(meaning)
+    return text or type(error).__name__
+
+
 def _checkSocketPath(text: str, path: str) -> None:
+    if not path:
+        raise ConfigError(f"invalid listen {text!r}: the path is missing, expected unix:PATH")
+    if os.path.exists(path) and not stat.S_ISSOCK(os.stat(path).st_mode):
+        raise ConfigError(f"invalid listen {text!r}: {path} exists and is not a socket; choose another path")
     directory = os.path.dirname(path) or "."
     if not os.path.isdir(directory):
         raise ConfigError(f"invalid listen {text!r}: no such directory: {directory}")

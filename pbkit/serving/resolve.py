@@ -94,8 +94,11 @@ def makeRealm(config: ServerConfig, problems: Problems | None = None) -> IRealm 
     realm: IRealm | None = None
     found: type | IRealm | None = None
     with errors.catch(config.origin("server", "realm")):
-        found = findRealm(config.realm.name)
-        if not isinstance(found, type):
+        if config.realm.name != INVALID:
+            found = findRealm(config.realm.name)
+        if found is None:
+            pass
+        elif not isinstance(found, type):
             realm = _realmObject(found, config)
         elif not issubclass(found, Realm):
             realm = _foreignRealm(found, config)
@@ -212,8 +215,10 @@ def _allowed(text: str) -> type | str:
     except ConfigError:
         # Not a registered name yet. It may be a class whose module registers it on import.
         found = load(text, "allow")
-        namesOf(found)  # type: ignore[arg-type]
-        return found  # type: ignore[return-value]
+        if not isinstance(found, type):
+            raise ConfigError.invalid(f"allow {text}", f"an instance of {type(found).__name__}", "a class") from None
+        namesOf(found)
+        return found
     return text
 
 

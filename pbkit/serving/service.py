@@ -338,7 +338,9 @@ def reasonOf(error: BaseException) -> str:
 def _advice(reason: object, isPath: bool) -> str:
     number = reason.errno if isinstance(reason, OSError) else None
     if number == errno.EADDRINUSE:
-        return f"; another process uses it: stop that process, or choose another {'path' if isPath else 'port'}"
+        if isPath:
+            return "; another process uses it, or has left it behind: stop that process, or remove the file"
+        return "; another process uses it: stop that process, or choose another port"
     if number == errno.EACCES:
         return "; the directory must be writable" if isPath else "; ports below 1024 need root privileges"
     if number == errno.EADDRNOTAVAIL or isinstance(reason, socket.gaierror):

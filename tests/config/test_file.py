@@ -203,6 +203,11 @@ class RightTests(FileTestCase):
         for content in ["", "# nothing\r\n", "[server]\n[realm]\n[profile]\n"]:
             self.assertEqual(self.plan(content).config, ServerConfig())
 
+    def test_aRealmThatCannotBeParsedIsOneError(self) -> None:
+        """A description without a name is one error, not also an unknown realm."""
+        self.assertEqual(len(self.errors("[server]\nrealm = ':max=3'\n")), 1)
+        self.assertEqual(len(self.errors("", realm=":")), 1)
+
     def test_flagsTakePrecedence(self) -> None:
         """A flag replaces the whole setting of the file, and no other setting."""
         config = self.plan(WHOLE, listen=("tcp:5",), auth=("memory:bob:x",), profile="strict", grace="7").config

@@ -119,6 +119,8 @@ class AllowTests(SynchronousTestCase):
             said, ("no such module", "an array of strings", "not registered", "dotted path"), strict=True
         ):
             self.assertIn(says, line)
+        module = str(self.assertRaises(ConfigError, planned, "", allow=("os.path",)))
+        self.assertEqual(module, "invalid allow os.path: got an instance of module, expected a class")
         lost = str(self.assertRaises(ConfigError, planned, f"[server]\nrealm = '{HERE}.LostRealm'\n"))
         self.assertIn("pbkit.toml:2: allow 'no.such.Card': not registered", lost)
 

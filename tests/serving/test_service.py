@@ -363,10 +363,17 @@ class PrepareTests(SynchronousTestCase):
         for listen, said in [
             (("tcp:99999:interface=127.0.0.1",), "invalid port '99999', expected 0 to 65535"),
             (("unix:/no/such/directory/socket",), "no such directory: /no/such/directory"),
+            (("unix:",), "the path is missing, expected unix:PATH"),
+            ((f"unix:{__file__}",), "exists and is not a socket"),
+            (("ssl:1:privateKey=" + __file__,), "cannot load the private key or the certificate, expected PEM files"),
+            (("tcp:1:interface=127.0.0.1:backlog=x",), "invalid number 'x'"),
+            (("tcp:1:interface=127.0.0.1:foo=x",), "unknown option 'foo'"),
+            (("tcp:interface=127.0.0.1",), "missing 'port'"),
+            (("unix:/tmp/x\\",), "trailing backslash"),
             (("unix:/tmp/" + "x" * 120,), "the path has 125 bytes, expected at most 10"),
             (("tcp:1:interface=127.0.0.1", "tcp:1:interface=127.0.0.1"), "given twice"),
         ]:
-            self.assertIn(said, self.refusal(listen=listen))
+            self.assertIn(said, self.refusal(listen=listen, auth=("memory:a:b",)))
         self.prepare(listen=("tcp:0:interface=127.0.0.1", "tcp:0:interface=127.0.0.1"))
 
     def test_portalIsServedAsItIs(self) -> None:
@@ -588,7 +595,10 @@ class ServerTests(SynchronousTestCase):
                 "cannot listen on *:80: Permission denied; p",
             ),
             (CannotListenError(None, "/run/x", OSError(13, "Permission denied")), "/run/x: Permission denied; the dir"),
-            (CannotListenError(None, "/run/x", OSError(98, "in use")), "choose another path"),
+            (
+                CannotListenError(None, "/run/x", OSError(98, "in use")),
+                "has left it behind: stop",
+            ),
             (CannotListenError("1.2.3.4", 1, OSError(99, "Cannot assign")), "must be an address of this machine"),
             (CannotListenError("x", 1, socket.gaierror(-2, "unknown")), "must be an address of this machine"),
             (CannotListenError("", 1, OSError(5, "I/O error")), "cannot listen on *:1: I/O error"),
