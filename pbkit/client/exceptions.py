@@ -16,7 +16,16 @@ from twisted.cred import error as cred
 from twisted.python.failure import Failure
 from twisted.spread import pb
 
-from pbkit.errors import BY_NAME, AnonymousRefused, BadCredentials, Error, LoginRefused, RemoteError, SessionEnded
+from pbkit.errors import (
+    BY_NAME,
+    AnonymousRefused,
+    BadCredentials,
+    BadValue,
+    Error,
+    LoginRefused,
+    RemoteError,
+    SessionEnded,
+)
 
 #: The exceptions that stock servers raise.
 _STOCK: tuple[type[Exception], ...] = (
@@ -92,7 +101,7 @@ def _text(value: object) -> str:
 
 
 def _made(kind: type[Exception], text: str) -> Exception | None:
-    if issubclass(kind, SessionEnded) and text.startswith(f"{kind.text}: "):
+    if issubclass(kind, SessionEnded | BadValue) and text.startswith(f"{kind.text}: "):
         # The class adds its own text again.
         text = text[len(kind.text) + 2 :]
     elif issubclass(kind, Error) and text == kind.text:

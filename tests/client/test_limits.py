@@ -173,6 +173,8 @@ class SocketTests(TestCase):
                     await me.callRemote("take", value, things)
                 self.assertIn(f"limits.{name} of the server", str(caught.exception))
                 self.assertIn("[profile]", str(caught.exception))
+                # The server's text already begins with the class's own.
+                self.assertEqual(str(caught.exception).count(BadValue.text), 1)
             self.assertEqual(await me.callRemote("take", [1, 2]), 2)
             self.assertEqual(len(me.reference.broker.localObjects), 0)
 
