@@ -44,12 +44,12 @@ class Avatar(pb.Avatar):
         """The live `Session` objects of this avatar, oldest login first."""
         return () if self._live is None else tuple(self._live.values())
 
-    def tell(self, method: str, *args: Any, **kw: Any) -> Deferred[Summary]:
+    def tell(self, method: str, *args: object, **kw: object) -> Deferred[Summary]:
         """Tell all clients of this avatar, as `Realm.tell`."""
         sessions = self.sessions
         return sessions[0].tellAll(sessions, method, args, kw) if sessions else succeed(Summary())
 
-    def ask(self, method: str, *args: Any, **kw: Any) -> Deferred[Answers]:
+    def ask(self, method: str, *args: object, **kw: object) -> Deferred[Answers]:
         """Ask all clients of this avatar, as `Realm.ask`."""
         sessions = self.sessions
         return sessions[0].askAll(sessions, method, args, kw) if sessions else succeed({})

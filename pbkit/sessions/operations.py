@@ -76,7 +76,7 @@ class Operations:
         *,
         sessionId: str | None = None,
         avatarId: str | None = None,
-        address: Any = None,
+        address: object = None,
         where: Callable[[Session], object] | None = None,
     ) -> Deferred[list[str]]:
         """As `Realm.kick`."""
@@ -100,7 +100,7 @@ class Operations:
         return out.addCallback(lambda _: [session.sessionId for session in found])
 
     def ban(
-        self, seconds: float, reason: str = "", *, avatarId: str | None = None, address: Any = None
+        self, seconds: float, reason: str = "", *, avatarId: str | None = None, address: object = None
     ) -> Deferred[list[str]]:
         """As `Realm.ban`."""
         who = self._who(avatarId, address)
@@ -111,13 +111,13 @@ class Operations:
         detail = f"for {seconds:g} s" + (f": {reason}" if reason else "")
         return self.kick(Banned, detail, avatarId=avatarId, address=address)
 
-    def unban(self, *, avatarId: str | None = None, address: Any = None) -> bool:
+    def unban(self, *, avatarId: str | None = None, address: object = None) -> bool:
         """As `Realm.unban`."""
         who = self._who(avatarId, address)
         found = [each.bans.remove(who) for each in self.everywhere()]
         return any(found)
 
-    def _who(self, avatarId: str | None, address: Any) -> str | Network:
+    def _who(self, avatarId: str | None, address: object) -> str | Network:
         if (avatarId is None) == (address is None):
             raise TypeError("a ban is either for an avatarId= or for an address=")
         if avatarId is None:

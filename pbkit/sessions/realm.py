@@ -193,7 +193,7 @@ class Realm:
         """
         return then(started(self.buildAvatar(avatarId, *model)), self._checked)
 
-    def _checked(self, avatar: Any) -> Any:
+    def _checked(self, avatar: object) -> object:
         if not pb.IPerspective.providedBy(avatar):
             raise TypeError(f"buildAvatar returned {avatar!r}: expected a pbkit.Avatar or pb.Avatar")
         if self.hooks:
@@ -216,7 +216,7 @@ class Realm:
         """Who is logged in, guests included, for clients that watch it and for the server itself."""
         return self.hub.presence
 
-    def tell(self, method: str, *args: Any, **kw: Any) -> Deferred[Summary]:
+    def tell(self, method: str, *args: object, **kw: object) -> Deferred[Summary]:
         """
         Call ``remote_<method>`` of all clients' minds, guests included, and ask for no answer. Some clients of a large
         audience are told in later turns of the reactor, each of which takes at most 5 ms. The order of messages to one
@@ -230,7 +230,7 @@ class Realm:
         """
         return self.hub.telling.tell(self.hub.everyone(), method, args, kw)
 
-    def ask(self, method: str, *args: Any, **kw: Any) -> Deferred[Answers]:
+    def ask(self, method: str, *args: object, **kw: object) -> Deferred[Answers]:
         """
         Call ``remote_<method>`` of all clients' minds, guests included, and collect the answers.
 
@@ -244,7 +244,7 @@ class Realm:
 
     # For portals and servers.
 
-    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Deferred[Any]:
+    def requestAvatar(self, avatarId: object, mind: object, *interfaces: object) -> Deferred[Any]:
         """
         Begin a session, as `IRealm` has it.
 
@@ -281,7 +281,7 @@ class Realm:
         *,
         sessionId: str | None = None,
         avatarId: str | None = None,
-        address: Any = None,
+        address: object = None,
         where: Callable[[Session], object] | None = None,
     ) -> Deferred[list[str]]:
         """
@@ -303,7 +303,7 @@ class Realm:
         )
 
     def ban(
-        self, seconds: float, reason: str = "", *, avatarId: str | None = None, address: Any = None
+        self, seconds: float, reason: str = "", *, avatarId: str | None = None, address: object = None
     ) -> Deferred[list[str]]:
         """
         Refuse logins with `LoginBanned`, and kick the sessions that match with `Banned`. Bans are kept in memory, at
@@ -319,7 +319,7 @@ class Realm:
         """
         return self.operations.ban(seconds, reason, avatarId=avatarId, address=address)
 
-    def unban(self, *, avatarId: str | None = None, address: Any = None) -> bool:
+    def unban(self, *, avatarId: str | None = None, address: object = None) -> bool:
         """
         Lift a ban. A host stays banned while a network that contains it is banned.
 

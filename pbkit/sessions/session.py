@@ -22,7 +22,7 @@ from pbkit.interfaces import IChannel, IPeer, ISession, current
 from pbkit.plain import checked, sendable
 from pbkit.sessions.goodbye import ALWAYS, GRACE, Goodbye, checkReason
 from pbkit.sessions.messaging.broadcast import Audience
-from pbkit.sessions.messaging.delivery import Answers, Args, Backlog, Kw, Summary, Told
+from pbkit.sessions.messaging.delivery import Answer, Answers, Args, Backlog, Kw, Summary, Told
 from pbkit.sessions.messaging.hub import Hub
 from pbkit.sessions.messaging.mind import Mind, checkReference, notPickled
 from pbkit.sessions.messaging.outbox import Outbox
@@ -192,7 +192,7 @@ class Session:
         # The detail is often a user's text, and must not lose the error.
         self.endedWith = reason(sendable(detail))
         dropped = self.hub.left(self)
-        unsent: list[Deferred[Any]] = []
+        unsent: list[Answer] = []
         if dropped or self.outbox is not None:
             # The outbox stays, empty, and counts what was dropped.
             unsent = self._lagging().close(dropped)
@@ -295,11 +295,11 @@ class Session:
 
     # Messages to the client.
 
-    def tell(self, method: str, *args: Any, **kw: Any) -> Deferred[Summary]:
+    def tell(self, method: str, *args: object, **kw: object) -> Deferred[Summary]:
         """Tell the client, as `Realm.tell`. `Mind.tell` returns at once what became of the message."""
         return self.tellAll((self,), method, args, kw)
 
-    def ask(self, method: str, *args: Any, **kw: Any) -> Deferred[Answers]:
+    def ask(self, method: str, *args: object, **kw: object) -> Deferred[Answers]:
         """Ask the client, as `Realm.ask`. `Mind.ask` returns the answer itself."""
         return self.askAll((self,), method, args, kw)
 
@@ -358,7 +358,7 @@ class Session:
         """Queue a message, because the client is not `ready`; for `Mind`."""
         return self._lagging().put(method, args, kw, policy or self.hub.telling.slow)
 
-    def enqueueCall(self, method: str, args: Args, kw: Kw, policy: Policy | None) -> Deferred[Any]:
+    def enqueueCall(self, method: str, args: Args, kw: Kw, policy: Policy | None) -> Answer:
         """Queue a call that wants an answer, because the client is not `ready`; for `Mind`."""
         return self._lagging().ask(method, args, kw, policy or self.hub.telling.slow)
 

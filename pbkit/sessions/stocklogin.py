@@ -13,7 +13,7 @@ from twisted.spread import pb
 from zope.interface import implementer
 
 from pbkit.errors import SessionEnded
-from pbkit.interfaces import IChannel, ILogin, IPeer
+from pbkit.interfaces import IChannel, ILogin, IPeer, ISession
 
 
 @implementer(IChannel)
@@ -25,9 +25,9 @@ class StockChannel:
     :param peer: the connection, or None. It does not know of the login by itself.
     """
 
-    session: Any = None
+    session: ISession | None = None
 
-    def __init__(self, peer: Any) -> None:
+    def __init__(self, peer: IPeer | None) -> None:
         self._leave: Callable[[], None] | None = None if peer is None else peer.board()
         self._clock = None if peer is None else peer.clock
         self._calls = 0
@@ -38,7 +38,7 @@ class StockChannel:
         """True while a call on the perspective is being served."""
         return self._calls > 0
 
-    def serving(self, serve: Callable[[], Any]) -> Any:
+    def serving(self, serve: Callable[[], object]) -> object:
         """
         Serve a call on the perspective.
 
@@ -57,7 +57,7 @@ class StockChannel:
             return result.addBoth(self._served)
         return self._served(result)
 
-    def _served(self, result: Any) -> Any:
+    def _served(self, result: object) -> object:
         self._calls -= 1
         self._tellIdle()
         return result
@@ -97,7 +97,7 @@ class StockLogin:
     reference: Any
     peer: Any
     channel: StockChannel = attrs.field(init=False, eq=False)
-    hello: dict[str, Any] = attrs.field(factory=dict)
+    hello: dict[str, object] = attrs.field(factory=dict)
     reachedRealm: bool = False
 
     def __attrs_post_init__(self) -> None:
@@ -113,7 +113,7 @@ class StockLogin:
         return self.peer is not None and (self.peer.closing or not self.peer.alive)
 
 
-def loginOf(mind: object) -> Any:
+def loginOf(mind: object) -> ILogin:
     """
     Return the `ILogin` that a realm received, or make one of the raw mind that stock passes.
     """

@@ -7,9 +7,13 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, NamedTuple, TypeAlias
 
+from twisted.internet.defer import Deferred
+
 #: The arguments of a call, of any class that PB can send.
 Args: TypeAlias = tuple[Any, ...]
 Kw: TypeAlias = dict[str, Any]
+#: A Deferred of the answer to a call.
+Answer: TypeAlias = Deferred[Any]
 #: By session id, the answer of each client, or its `Failure`.
 Answers: TypeAlias = dict[str, Any]
 

@@ -5,14 +5,14 @@ The answers of several clients to one question.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from pbkit.errors import CallDropped, CallTimedOut
-from pbkit.sessions.messaging.delivery import Answers
+from pbkit.sessions.messaging.delivery import Answer, Answers
 
 if TYPE_CHECKING:
     from pbkit.sessions.messaging.recipient import Recipient
@@ -28,9 +28,9 @@ class Gathering:
 
     def __init__(self, sessions: Collection[Recipient]) -> None:
         self.done: Deferred[Answers] = Deferred(lambda _: self.giveUp(Failure(CallTimedOut("given up"))))
-        self._answers: dict[str, Any] = {session.sessionId: None for session in sessions}
+        self._answers: Answers = {session.sessionId: None for session in sessions}
         self._left = {session.sessionId: session for session in sessions}
-        self._calls: dict[str, Deferred[Any]] = {}
+        self._calls: dict[str, Answer] = {}
         self._timer: IDelayedCall | None = None
 
     def within(self, seconds: float, clock: IReactorTime) -> None:
@@ -39,13 +39,13 @@ class Gathering:
             seconds, lambda: self.giveUp(Failure(CallTimedOut(f"no answer within {seconds:g} s")))
         )
 
-    def ask(self, session: Recipient, call: Deferred[Any]) -> None:
+    def ask(self, session: Recipient, call: Answer) -> None:
         """Wait for the result of a call."""
         if session.sessionId in self._left:
             self._calls[session.sessionId] = call
         call.addBoth(self._answered, session.sessionId)
 
-    def _answered(self, answer: Any, sessionId: str) -> None:
+    def _answered(self, answer: object, sessionId: str) -> None:
         self._calls.pop(sessionId, None)
         if self._left.pop(sessionId, None) is not None:
             self._answers[sessionId] = answer

@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 from twisted.spread import pb
 
 from pbkit.errors import BadMind, CallTimedOut, NoMind
-from pbkit.sessions.messaging.delivery import Args, Kw, Told
+from pbkit.sessions.messaging.delivery import Answer, Args, Kw, Told
 from pbkit.sessions.messaging.slowpolicy import Policy
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Mind:
         kind = "mind" if self else "no mind"
         return f"<{kind} of session {self.session.sessionId}>"
 
-    def tell(self, method: str, *args: Any, pbslow: Policy | None = None, **kw: Any) -> Told:
+    def tell(self, method: str, *args: object, pbslow: Policy | None = None, **kw: object) -> Told:
         """
         Call ``remote_<method>`` of the client's object and ask for no answer. Messages arrive in the order of telling.
 
@@ -83,11 +83,11 @@ class Mind:
     def ask(
         self,
         method: str,
-        *args: Any,
+        *args: object,
         pbtimeout: float | None = CALL_TIMEOUT,
         pbslow: Policy | None = None,
-        **kw: Any,
-    ) -> Deferred[Any]:
+        **kw: object,
+    ) -> Answer:
         """
         Call ``remote_<method>`` of the client's object, after everything that it was told before.
 
@@ -101,18 +101,25 @@ class Mind:
         self.session.catchUp()
         return self.putCall(method, args, kw, pbslow, pbtimeout)
 
-    def callRemote(self, method: str, *args: Any, pbanswer: bool = True, **kw: Any) -> Deferred[Any]:
+    def callRemote(
+        self,
+        method: str,
+        *args: object,
+        pbanswer: bool = True,
+        pbtimeout: float | None = CALL_TIMEOUT,
+        pbslow: Policy | None = None,
+        **kw: object,
+    ) -> Answer:
         """
         Call the client as stock does; the same as `ask`. With ``pbanswer=False`` no answer is asked for, and the
         Deferred has fired with None.
         """
         if pbanswer:
-            return self.ask(method, *args, **kw)
-        kw.pop("pbtimeout", None)
+            return self.ask(method, *args, pbtimeout=pbtimeout, pbslow=pbslow, **kw)
         if self.reference is None or self.session.endedWith is not None:
             return self.ask(method)
         try:
-            self.tell(method, *args, **kw)
+            self.tell(method, *args, pbslow=pbslow, **kw)
         except Exception:
             return fail(Failure())
         return succeed(None)
@@ -131,7 +138,7 @@ class Mind:
 
     def putCall(
         self, method: str, args: Args, kw: Kw, policy: Policy | None = None, pbtimeout: float | None = None
-    ) -> Deferred[Any]:
+    ) -> Answer:
         """Ask the client as `ask` does, without sending pending broadcasts first."""
         session = self.session
         if self.reference is None:
@@ -147,7 +154,7 @@ class Mind:
         # The deadline counts from now, not from when the call is sent.
         return self._inTime(answer, pbtimeout)
 
-    def _inTime(self, answer: Deferred[Any], pbtimeout: float | None) -> Deferred[Any]:
+    def _inTime(self, answer: Answer, pbtimeout: float | None) -> Answer:
         if pbtimeout is not None and self.session.clock is not None and not answer.called:
             answer.addTimeout(max(0, pbtimeout), self.session.clock, timedOut)
         return answer
@@ -173,14 +180,14 @@ class Mind:
                 error.raiseException()
         return Told.SENT
 
-    def call(self, method: str, args: Args, kw: Kw, pbtimeout: float | None = None) -> Deferred[Any]:
+    def call(self, method: str, args: Args, kw: Kw, pbtimeout: float | None = None) -> Answer:
         """Write a call that wants an answer to the connection."""
         assert self.reference is not None
         kept = getattr(self.reference.broker, "keepsDeadlines", False)
         if kept:
             kw = {**kw, "pbtimeout": pbtimeout}
         try:
-            answer: Deferred[Any] = self.reference.callRemote(method, *args, **kw)
+            answer: Answer = self.reference.callRemote(method, *args, **kw)
         except Exception:
             return fail(Failure())
         return answer if kept else self._inTime(answer, pbtimeout)
@@ -194,7 +201,7 @@ def notPickled(name: str) -> str:
     )
 
 
-def timedOut(result: Any, timeout: float) -> Any:
+def timedOut(result: object, timeout: float) -> NoReturn:
     """
     Replace the result of a call whose deadline has passed; for `Deferred.addTimeout`.
 

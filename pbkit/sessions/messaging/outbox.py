@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from pbkit.errors import CallDropped, SlowConsumer
 from pbkit.plain import weighed
-from pbkit.sessions.messaging.delivery import Args, Kw, Told
+from pbkit.sessions.messaging.delivery import Answer, Args, Kw, Told
 from pbkit.sessions.messaging.slowpolicy import Drop, Kick, Message, Policy, Wait, dropOldest
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class _Queued:
         self.number = 0
         self.key: Hashable | None = None
         self.keep = False
-        self.answer: Deferred[Any] | None = None
-        self.sent: Deferred[Any] | None = None
+        self.answer: Answer | None = None
+        self.sent: Answer | None = None
 
 
 class Outbox:
@@ -123,7 +123,7 @@ class Outbox:
         """
         return self._put(_Queued(method, args, kw), policy)
 
-    def ask(self, method: str, args: Args, kw: Kw, policy: Policy | None = None) -> Deferred[Any]:
+    def ask(self, method: str, args: Args, kw: Kw, policy: Policy | None = None) -> Answer:
         """
         Queue a call that wants an answer, if the policy agrees. Once queued it is not dropped for others, and it
         replaces no message of the same key.
@@ -264,7 +264,7 @@ class Outbox:
         if self._stopWaiting is not None:
             self._stopWaiting()
 
-    def close(self, others: int = 0) -> list[Deferred[Any]]:
+    def close(self, others: int = 0) -> list[Answer]:
         """
         Drop all messages, when the session has ended.
 
@@ -289,7 +289,7 @@ class Outbox:
             )
 
 
-def _pass(result: Any, answer: Deferred[Any]) -> None:
+def _pass(result: object, answer: Answer) -> None:
     """Give the answer of a call to its caller, unless the caller has cancelled it."""
     if not answer.called and not (isinstance(result, Failure) and result.check(CancelledError)):
         answer.callback(result)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pbkit.errors import SessionEnded
     from pbkit.interfaces import IChannel, IPeer
     from pbkit.sessions.goodbye import Goodbye
-    from pbkit.sessions.messaging.delivery import Answers, Args, Backlog, Kw, Summary, Told
+    from pbkit.sessions.messaging.delivery import Answer, Answers, Args, Backlog, Kw, Summary, Told
     from pbkit.sessions.messaging.slowpolicy import Policy
 
 
@@ -28,25 +28,40 @@ class RecipientMind(Protocol):
 
     def __bool__(self) -> bool: ...
 
-    def tell(self, method: str, *args: Any, pbslow: Policy | None = None, **kw: Any) -> Told:
+    def tell(self, method: str, *args: object, pbslow: Policy | None = None, **kw: object) -> Told:
         """As `Mind.tell`."""
 
-    def ask(self, method: str, *args: Any, pbtimeout: float | None = 30.0, **kw: Any) -> Deferred[Any]:
+    def ask(
+        self,
+        method: str,
+        *args: object,
+        pbtimeout: float | None = ...,
+        pbslow: Policy | None = None,
+        **kw: object,
+    ) -> Answer:
         """As `Mind.ask`."""
 
-    def callRemote(self, method: str, *args: Any, **kw: Any) -> Deferred[Any]:
+    def callRemote(
+        self,
+        method: str,
+        *args: object,
+        pbanswer: bool = True,
+        pbtimeout: float | None = ...,
+        pbslow: Policy | None = None,
+        **kw: object,
+    ) -> Answer:
         """As `Mind.callRemote`."""
 
     def put(self, method: str, args: Args, kw: Kw, policy: Policy | None = None) -> Told:
         """As `Mind.put`."""
 
-    def putCall(self, method: str, args: Args, kw: Kw, policy: Policy | None = None) -> Deferred[Any]:
+    def putCall(self, method: str, args: Args, kw: Kw, policy: Policy | None = None) -> Answer:
         """As `Mind.putCall`."""
 
     def send(self, method: str, args: Args, kw: Kw) -> Told:
         """As `Mind.send`."""
 
-    def call(self, method: str, args: Args, kw: Kw, pbtimeout: float | None = None) -> Deferred[Any]:
+    def call(self, method: str, args: Args, kw: Kw, pbtimeout: float | None = None) -> Answer:
         """As `Mind.call`."""
 
 
@@ -113,10 +128,10 @@ class Recipient(Protocol):
     def declare(self, declared: dict[str, Any]) -> None:
         """As `Session.declare`."""
 
-    def tell(self, method: str, *args: Any, **kw: Any) -> Deferred[Summary]:
+    def tell(self, method: str, *args: object, **kw: object) -> Deferred[Summary]:
         """As `Session.tell`."""
 
-    def ask(self, method: str, *args: Any, **kw: Any) -> Deferred[Answers]:
+    def ask(self, method: str, *args: object, **kw: object) -> Deferred[Answers]:
         """As `Session.ask`."""
 
     def tellAll(self, recipients: tuple[Recipient, ...], method: str, args: Args, kw: Kw) -> Deferred[Summary]:
@@ -131,7 +146,7 @@ class Recipient(Protocol):
     def enqueue(self, method: str, args: Args, kw: Kw, policy: Policy | None) -> Told:
         """As `Session.enqueue`."""
 
-    def enqueueCall(self, method: str, args: Args, kw: Kw, policy: Policy | None) -> Deferred[Any]:
+    def enqueueCall(self, method: str, args: Args, kw: Kw, policy: Policy | None) -> Answer:
         """As `Session.enqueueCall`."""
 
     def sendPending(self) -> None:

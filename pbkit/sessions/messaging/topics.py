@@ -5,7 +5,7 @@ Topics: named groups of sessions that are told the same things.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from twisted.internet.defer import Deferred
 
@@ -160,11 +160,11 @@ class Topic:
         self._topics.remove(self.name, session)
         return True
 
-    def tell(self, method: str, *args: Any, **kw: Any) -> Deferred[Summary]:
+    def tell(self, method: str, *args: object, **kw: object) -> Deferred[Summary]:
         """Tell all members, as `Realm.tell`. The cost depends on their number, not on that of all sessions."""
         return self._topics.telling.tell(self._audience(), method, args, kw, still=self.__contains__)
 
-    def ask(self, method: str, *args: Any, **kw: Any) -> Deferred[Answers]:
+    def ask(self, method: str, *args: object, **kw: object) -> Deferred[Answers]:
         """Ask all members, as `Realm.ask`."""
         return self._topics.telling.ask(self._audience(), method, args, kw, still=self.__contains__)
 
