@@ -1,17 +1,17 @@
 """
-Whether pbkit can be installed, served and removed: `python -m tests.installing [readme]`.
+Check that pbkit can be installed, served and removed: `python -m tests.installing [install] [readme]`.
 
-Each check works on a clean copy of the tree and in fresh virtual environments:
+Each check uses a clean copy of the tree and new virtual environments:
 
-- `pip install .`, `pip install -e .`, a wheel of the tree, a wheel of the source distribution: `twistd
-  --help` lists the plugin, the `pbkit` command is there, nothing of the package was left behind;
-- after `pip uninstall` Twisted has every file it had before, and `twistd --help` works without pbkit;
-- the codec's compiled core is at work where there is a C compiler; where there is none all of this holds without it;
+- after `pip install .`, `pip install -e .`, or the installation of a wheel built from the tree or from the source
+  distribution, `twistd --help` lists the plugin, the command `pbkit` works, and every module is installed;
+- after `pip uninstall`, Twisted has every file that it had before, and `twistd --help` works without pbkit;
+- the compiled core of the codec is used if there is a C compiler; without one, everything else still holds;
 - mypy sees the types of an installed pbkit: ``docs/examples/typed`` passes, and what is wrong in it is reported;
 - the source distribution holds every file of the tree, and ``twine check`` accepts it and the wheel;
-- with "readme": the README's first command serves, twice over, and the line it prints greets.
+- the README's first command serves, also a second time, and the line that it prints calls the server.
 
-This module is not collected by pytest or trial: it needs minutes and the network.
+pytest and trial do not collect this module: it takes minutes and needs a package index.
 """
 
 from __future__ import annotations
@@ -35,85 +35,81 @@ from typing import IO, cast
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: What is made by tools and is no part of the tree.
+#: Files and directories that tools create; they are not part of the tree.
 MADE = (
     *(".git", ".venv", ".tox", "build", "dist", "_build", "htmlcov", ".hypothesis", ".coverage*"),
     *("*.egg-info", "__pycache__", "*.py[cod]", "*.so", ".*_cache", "dropin.cache"),
     *("_trial_temp*", "tests.*", "twistd.pid", "twistd.log*"),
 )
 
-#: Seconds for one command; the longest installs half a dozen packages.
+#: The timeout of one command, in seconds. The longest installs half a dozen packages.
 TIMEOUT = 300.0
 
 
 class CheckFailed(Exception):
-    """One of the promises above does not hold; the text says which and how."""
+    """A check failed; the text says which and why."""
 
 
 def check(holds: object, otherwise: str) -> None:
     """
-    :param holds: true if all is well.
-    :param otherwise: what is wrong.
-    :raises CheckFailed: if it does not hold.
+    Raise an error unless a condition holds.
+
+    :param holds: the condition.
+    :param otherwise: the text of the error.
+    :raises CheckFailed: if the condition is false.
     """
     if not holds:
         raise CheckFailed(otherwise)
 
 
 def environment() -> dict[str, str]:
-    """
-    :return: this process's environment without what would let Python find pbkit elsewhere.
-    """
+    """Return this process's environment without the variables that would let Python find another pbkit."""
     unwanted = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
     return {key: value for key, value in os.environ.items() if key not in unwanted}
 
 
 def run(*command: object, cwd: Path, env: dict[str, str]) -> str:
     """
-    Run a command to its end.
+    Run a command until it exits.
 
-    :return: what it wrote on standard output.
-    :raises CheckFailed: if it failed, was too slow or wrote a traceback.
+    :return: its standard output.
+    :raises CheckFailed: if it failed, timed out or printed a traceback.
     """
     words = [str(word) for word in command]
-    spoken = " ".join(words)
+    line = " ".join(words)
     try:
         done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
-        raise CheckFailed(f"more than {TIMEOUT:.0f} s: {spoken}") from None
-    check(done.returncode == 0, f"exit status {done.returncode}: {spoken}\n{done.stdout}{done.stderr}")
-    check("Traceback" not in done.stderr, f"a traceback from {spoken}\n{done.stderr}")
+        raise CheckFailed(f"more than {TIMEOUT:.0f} s: {line}") from None
+    check(done.returncode == 0, f"exit status {done.returncode}: {line}\n{done.stdout}{done.stderr}")
+    check("Traceback" not in done.stderr, f"a traceback from {line}\n{done.stderr}")
     return done.stdout
 
 
 def copyOfTree(target: Path) -> Path:
     """
-    :param target: the directory to make.
-    :return: it, with all of the tree that is not made by tools.
+    Copy the tree without the files that tools create.
+
+    :param target: the directory to create.
+    :return: that directory.
     """
     shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(*MADE), symlinks=True)
     return target
 
 
 def filesIn(tree: Path) -> set[str]:
-    """
-    :return: the paths of the files in a directory, relative to it.
-    """
+    """Return the paths of the files in a directory, relative to it."""
     return {path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()}
 
 
 def compiler() -> bool:
-    """
-    :return: whether an extension in C can be built here.
-    """
+    """Return True if a C extension can be built here."""
     command = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
     return bool(shutil.which(command)) and Path(sysconfig.get_path("include"), "Python.h").exists()
 
 
 def version() -> str:
-    """
-    :return: the version in setup.cfg.
-    """
+    """Return the version in setup.cfg."""
     configuration = configparser.ConfigParser()
     configuration.read(ROOT / "setup.cfg")
     return configuration["metadata"]["version"]
@@ -121,17 +117,17 @@ def version() -> str:
 
 class Environment:
     """
-    A fresh virtual environment, and what is asked of pbkit in it.
+    A new virtual environment, and the checks of pbkit in it.
 
-    :param directory: where it is made.
-    :param wheelhouse: a directory that has all that pbkit needs; nothing comes from elsewhere.
-    :param compiles: whether there is a C compiler in it; otherwise the command for one fails.
+    :param directory: the directory to create.
+    :param wheelhouse: a directory with the wheels that pbkit needs; pip uses no other source.
+    :param compiles: False if the command for the C compiler should fail.
     """
 
     def __init__(self, directory: Path, wheelhouse: Path, compiles: bool = True) -> None:
         self.directory = directory
         self.compiles = compiles and compiler()
-        # Commands run here: where they run must not be what lets them find pbkit.
+        # Run commands in another directory, so that they do not find pbkit in the current one.
         self.elsewhere = directory.with_name(directory.name + "-elsewhere")
         self.elsewhere.mkdir()
         self.env = environment()
@@ -143,23 +139,20 @@ class Environment:
 
     def run(self, *command: object) -> str:
         """
-        :param command: its first word is a command of this environment.
-        :return: what it wrote on standard output.
+        Run a command of this environment.
+
+        :return: its standard output.
         """
         program, *words = command
         return run(self.directory / "bin" / str(program), *words, cwd=self.elsewhere, env=self.env)
 
     def plugins(self) -> set[str]:
-        """
-        :return: the names of the plugins that `twistd --help` lists.
-        """
+        """Return the names of the plugins that `twistd --help` lists."""
         _, _, commands = self.run("twistd", "--help").partition("Commands:\n")
         return set(re.findall(r"^    (\S+)", commands, re.MULTILINE))
 
     def twisted(self) -> dict[str, str]:
-        """
-        :return: the files of Twisted's own package with a digest of each.
-        """
+        """Return the files of the distribution Twisted, with a digest of each."""
         script = (
             "import hashlib, json, importlib.metadata as m\n"
             "files = [f for f in m.files('twisted') if f.suffix != '.pyc']\n"
@@ -174,7 +167,7 @@ class Environment:
         Check an installed pbkit.
 
         :param editable: whether it was installed by `pip install -e`.
-        :raises CheckFailed: if something is missing.
+        :raises CheckFailed: if a part is missing.
         """
         listed = self.plugins()
         check("pbkit" in listed, f"twistd --help does not list pbkit, only {sorted(listed)}")
@@ -217,9 +210,9 @@ class Environment:
 
     def serves(self) -> None:
         """
-        Have the installed pbkit serve and its own command greet it.
+        Start a server with the installed pbkit, and call it with the installed command.
 
-        :raises CheckFailed: if it does not.
+        :raises CheckFailed: if one of them fails.
         """
         words = ["twistd", "-n", "--pidfile=", "pbkit", "--realm", "caching", "--listen", "tcp:0:interface=127.0.0.1"]
         paths = os.pathsep.join([str(self.directory / "bin"), self.env["PATH"]])
@@ -227,10 +220,10 @@ class Environment:
 
     def survives(self, name: str, *words: object, editable: bool = False) -> None:
         """
-        Install pbkit, look at it, remove it, look at Twisted.
+        Install pbkit and check it; uninstall it and check Twisted.
 
-        :param name: what this way to install is called.
-        :param words: what `pip install` is told.
+        :param name: how to call this installation in the output.
+        :param words: the arguments for `pip install`.
         """
         started = time.monotonic()
         self.run("python", "-m", "pip", "install", "-qq", "Twisted[tls]")
@@ -242,18 +235,18 @@ class Environment:
         self.run("python", "-m", "pip", "uninstall", "-qq", "-y", "pbkit")
         after = self.twisted()
         harmed = sorted(path for path, digest in before.items() if after.get(path) != digest)
-        check(not harmed, f"uninstalling pbkit harmed Twisted: {harmed}")
+        check(not harmed, f"uninstalling pbkit changed files of Twisted: {harmed}")
         left = self.plugins()
         check(left == own, f"after uninstalling, twistd --help lists {sorted(left)} and not {sorted(own)}")
         print(
-            f"installing: {name}: listed, whole, removed without harm ({time.monotonic() - started:.0f} s)",
+            f"installing: {name}: works, complete, uninstalled cleanly ({time.monotonic() - started:.0f} s)",
             flush=True,
         )
 
 
 def wheelhouseIn(directory: Path) -> Path:
     """
-    Fetch once what pbkit needs, to run and to be built, so that each environment is made without a network.
+    Fetch the wheels that pbkit needs at run time and to be built, once for all environments.
 
     :return: the directory.
     """
@@ -278,10 +271,10 @@ def wheelhouseIn(directory: Path) -> Path:
 
 def checkInstalling(scratch: Path) -> None:
     """
-    Install in each of the four ways.
+    Check each kind of installation.
 
-    :param scratch: a directory of one's own.
-    :raises CheckFailed: if one of them does not hold.
+    :param scratch: an empty directory.
+    :raises CheckFailed: if a check fails.
     """
     wheelhouse = wheelhouseIn(scratch / "wheelhouse")
     for compiles, without in ((True, ""), (False, " without a C compiler")):
@@ -317,11 +310,11 @@ def checkInstalling(scratch: Path) -> None:
 
 def lineFrom(process: subprocess.Popen[bytes], pattern: str) -> str:
     """
-    Wait for a process to write a line.
+    Wait until a process prints a line.
 
-    :param pattern: a regular expression that is searched for in each line.
+    :param pattern: a regular expression to search for in each line.
     :return: the line.
-    :raises CheckFailed: if none came within `TIMEOUT` seconds, or the process ended first.
+    :raises CheckFailed: if there is no such line within `TIMEOUT` seconds or before the process exits.
     """
     check(process.stdout, "the process has no pipe for its output")
     output = cast(IO[bytes], process.stdout)
@@ -332,17 +325,17 @@ def lineFrom(process: subprocess.Popen[bytes], pattern: str) -> str:
                 return line
         if select.select([output], [], [], 1.0)[0]:
             more = os.read(output.fileno(), 65536)
-            check(more, f"it ended before it wrote {pattern!r}:\n{said.decode(errors='replace')}")
+            check(more, f"the process exited before it printed {pattern!r}:\n{said.decode(errors='replace')}")
             said += more
     raise CheckFailed(f"no line like {pattern!r} within {TIMEOUT:.0f} s:\n{said.decode(errors='replace')}")
 
 
 def greeted(command: list[str], cwd: Path, env: dict[str, str]) -> None:
     """
-    Start a server, and run the line that it prints.
+    Start a server, and run the command line that it prints.
 
-    :param env: its PATH has the `pbkit` command.
-    :raises CheckFailed: if it does not greet.
+    :param env: the environment; its PATH has the command `pbkit`.
+    :raises CheckFailed: if the server does not answer.
     """
     server = subprocess.Popen(
         command,
@@ -356,7 +349,7 @@ def greeted(command: list[str], cwd: Path, env: dict[str, str]) -> None:
     try:
         line = lineFrom(server, r"PBKIT_PASSWORD=\S+ .*\bcall\b").strip()
         said = run("sh", "-c", line, cwd=cwd, env=env)
-        check("<1>hello guest" in said, f"the line that was printed did not greet: {line!r} wrote {said!r}")
+        check("<1>hello guest" in said, f"the printed command line did not work: {line!r} printed {said!r}")
         os.killpg(server.pid, signal.SIGTERM)
         server.communicate(timeout=30)
     finally:
@@ -367,10 +360,10 @@ def greeted(command: list[str], cwd: Path, env: dict[str, str]) -> None:
 
 def checkReadme(scratch: Path) -> None:
     """
-    Run the README's first command as it stands there, but for a free port, then the line it prints. Twice,
-    for the virtual environment is there already the second time.
+    Run the README's first command on a free port, then the command line that it prints. Do it twice, because the second
+    time the virtual environment exists.
 
-    :param scratch: a directory of one's own.
+    :param scratch: an empty directory.
     :raises CheckFailed: if it does not serve.
     """
     commands = re.findall(r"^python3 -m venv .*twistd -n pbkit.*$", (ROOT / "README.md").read_text(), re.MULTILINE)
@@ -380,17 +373,17 @@ def checkReadme(scratch: Path) -> None:
     paths = os.pathsep.join([str(tree / ".venv" / "bin"), env["PATH"]])
     for attempt in ("first", "second"):
         greeted(["bash", "-c", f"{commands[0]} --listen tcp:0:interface=127.0.0.1"], tree, {**env, "PATH": paths})
-        print(f"installing: the README's first command served and greeted, {attempt} run", flush=True)
+        print(f"installing: the README's first command serves, {attempt} run", flush=True)
 
 
 def main() -> int:
     """
-    Run the checks that were asked for.
+    Run the chosen checks.
 
     :return: the exit status.
     """
-    options = argparse.ArgumentParser(description="Whether pbkit can be installed, served and removed")
-    options.add_argument("what", nargs="*", help='"install", "readme"; both without')
+    options = argparse.ArgumentParser(description="Check that pbkit can be installed, served and removed")
+    options.add_argument("what", nargs="*", help='"install" or "readme" (default: both)')
     what = options.parse_args().what or ["install", "readme"]
     with tempfile.TemporaryDirectory(prefix="pbkit-installing-") as scratch:
         try:

@@ -1,22 +1,22 @@
 """
-What the tests share: a connection in memory, a portal with users, and an avatar that writes down what it is told.
+What the tests share: a connection in memory, a portal with users, and an avatar that records its sessions.
 
 ::
 
     clock = Clock()
     realm = CachingRealm(Recorder, clock=clock)
-    factory = serve(realm)                     # a ServerFactory; users alice, bob, carol; anonymous log-ins too
+    factory = serve(realm)                     # a ServerFactory with users alice, bob and carol; also anonymous logins
     wire = Wire(factory)                       # a stock client; Wire(factory, ClientFactory()) for pbkit's
     avatar = self.successResultOf(wire.login("alice", Client()))
     self.assertEqual(self.successResultOf(wire.call(avatar, "whoami")), "alice")
-    wire.lose()                                # the client hangs up; wire.lose(server=True) for the server
-    wire.cut()                                 # the server alone learns, at once, that the connection is gone
+    wire.lose()                                # the client disconnects; wire.lose(server=True) for the server
+    wire.cut()                                 # only the server learns that the connection is gone
 
-`Wire.login` and `Wire.call` move bytes both ways until nothing more moves, so a Deferred that they return has fired
-unless the server makes it wait; then `wire.flush()` after whatever it waits for. Nothing here keeps a reference to
-an avatar: ``del avatar`` and ``wire.flush()`` is a logout. `enter` logs in at a realm, without bytes.
+`Wire.login` and `Wire.call` deliver bytes in both directions until none are left. A Deferred that they return has
+fired, unless the server has not answered yet; call `wire.flush()` after the event that it waits for. Nothing here keeps
+a reference to an avatar, so ``del avatar`` and ``wire.flush()`` log out. `enter` logs in at a realm, without bytes.
 
-`Recorder` is not a mock of anything: it is an `Avatar` like a user's, whose hooks and methods append to a list.
+`Recorder` is not a mock: it is an `Avatar` like a user's, whose hooks and methods append to a list.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from pbkit.testing import Link
 from pbkit.wire.keepalive import ConnectionMonitor
 from pbkit.wire.profile import STRICT
 
-#: The users of `serve`, all with this password.
+#: The users of `serve`, and the password of all of them.
 USERS = ("alice", "bob", "carol")
 PASSWORD = b"sesame"
 
-#: For tests in which many log-ins fail that are about something else: they are answered at once, and close nothing.
+#: A profile for tests in which many logins fail: refusals are immediate and close no connection.
 LENIENT = attrs.evolve(
     STRICT,
     door=attrs.evolve(STRICT.door, delay=0.0, failures=None),
@@ -64,11 +64,11 @@ def timers(clock: Any) -> list[Any]:
 
 def serve(realm: Any, factory: Any = ServerFactory, **kw: Any) -> Any:
     """
-    A server factory over a portal with `USERS` and anonymous log-ins.
+    Return a server factory over a portal with `USERS` and anonymous logins.
 
     :param realm: any cred realm.
-    :param factory: the factory class, stock's `pb.PBServerFactory` too.
-    :param kw: for the factory, such as ``clock=``.
+    :param factory: the factory class, for example stock's `pb.PBServerFactory`.
+    :param kw: arguments for the factory, such as ``clock=``.
     """
     users = InMemoryUsernamePasswordDatabaseDontUse(**dict.fromkeys(USERS, PASSWORD))
     return factory(Portal(IRealm(realm), [users, AllowAnonymousAccess()]), **kw)
@@ -76,11 +76,11 @@ def serve(realm: Any, factory: Any = ServerFactory, **kw: Any) -> Any:
 
 class Wire(Link):
     """
-    One connection in memory, between a client and a server factory.
+    One connection in memory between a client and a server factory.
 
     :param server: the server factory.
     :param client: the client factory; a stock `pb.PBClientFactory` by default.
-    :param host: the client's IP address, for tests in which that matters.
+    :param host: the client's IP address, for tests that depend on it.
     :ivar client: the client's broker.
     :ivar server: the server's broker.
     """
@@ -96,14 +96,14 @@ class Wire(Link):
         """
         Log in.
 
-        :param name: None for an anonymous login.
+        :param name: the user name; None for an anonymous login.
         :return: a Deferred of a `RemoteReference` to the avatar.
         """
         credentials = Anonymous() if name is None else UsernamePassword(name.encode("utf-8"), password)
         return self._moved(self.factory.login(credentials, mind))
 
     def call(self, reference: Any, method: str, *args: Any, **kw: Any) -> Deferred[Any]:
-        """Call a method of the server's."""
+        """Call a method of an object on the server."""
         return self._moved(reference.callRemote(method, *args, **kw))
 
     def _moved(self, d: Deferred[Any]) -> Deferred[Any]:
@@ -111,16 +111,16 @@ class Wire(Link):
         return d
 
     def lose(self, server: bool = False) -> None:
-        """The client, or the server, closes the connection in good order; both learn of it."""
+        """Close the connection from the client or the server; both are notified."""
         self.loseConnection(server)
         self.flush()
 
 
 def enter(realm: Any, avatarId: object = "alice", wire: Wire | None = None, mind: Any = None) -> Deferred[Any]:
     """
-    Log in at the realm itself, as stock's portal would: for tests that are about sessions and not about bytes.
+    Log in at the realm directly, as stock's portal does, for tests about sessions rather than bytes.
 
-    :param wire: the connection that is said to log in; without one there is none that could be lost.
+    :param wire: the connection of the login, or None for a login without a connection.
     :param mind: a RemoteReference.
     :return: a Deferred of the `Session`.
     """
@@ -131,48 +131,48 @@ def enter(realm: Any, avatarId: object = "alice", wire: Wire | None = None, mind
 
 class Client(pb.Referenceable):
     """
-    A client's own object, to be sent as the mind.
+    A client's own object, to send as the mind.
 
-    :ivar told: what the server called, as (method, arguments).
+    :ivar told: the calls received, as (method, arguments).
     """
 
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
-        #: What `remote_ask` answers: a value, or a Deferred.
+        #: The answer of `remote_ask`: a value or a Deferred.
         self.answer: Any = None
 
     def remote_tell(self, *args: Any) -> None:
-        """Write it down."""
+        """Record the call."""
         self.told.append(("tell", *args))
 
     def remote_notifyTime(self, seconds: float) -> None:
-        """Write it down."""
+        """Record the call."""
         self.told.append(("notifyTime", seconds))
 
     def remote_ask(self) -> Any:
-        """Give the answer, which may be a Deferred."""
+        """Return the answer, which may be a Deferred."""
         self.told.append(("ask",))
         return self.answer
 
     def remote_fail(self) -> None:
-        """Fail with an error that no server knows."""
+        """Fail with an error class that servers do not know."""
         raise LookupError("the client's own affair")
 
 
 class Part(pb.Referenceable):
-    """Something that an avatar hands out."""
+    """An object that an avatar returns."""
 
     def remote_hi(self) -> str:
-        """Answer."""
+        """Return a greeting."""
         return "hi"
 
 
 class Recorder(Avatar):
     """
-    Writes down what it is told.
+    An avatar that records its hooks.
 
     :ivar events: ("attached" or "detached", session), in order.
-    :ivar part: what `perspective_part` hands out, each time the same.
+    :ivar part: the object that `perspective_part` returns.
     """
 
     def __init__(self, avatarId: str) -> None:
@@ -182,52 +182,52 @@ class Recorder(Avatar):
         self.waiting: list[Deferred[Any]] = []
 
     def attached(self, session: Session) -> Any:
-        """Write it down."""
+        """Record the event."""
         self.events.append(("attached", session))
 
     def detached(self, session: Session) -> Any:
-        """Write it down."""
+        """Record the event."""
         self.events.append(("detached", session))
 
     def told(self, what: str, session: Session) -> int:
-        """How often it was told this of a session."""
+        """Return how often an event was recorded for a session."""
         return self.events.count((what, session))
 
     def perspective_whoami(self) -> str:
-        """The avatar id."""
+        """Return the avatar id."""
         return self.avatarId
 
     def perspective_part(self) -> Part:
-        """Something that outlives the avatar's own reference."""
+        """Return an object that can outlive the reference to the avatar."""
         return self.part
 
     def perspective_wait(self) -> Deferred[Any]:
-        """An answer that is made to wait: fire it in `waiting`."""
+        """Answer later: fire the Deferred in `waiting`."""
         d: Deferred[Any] = Deferred()
         self.waiting.append(d)
         return d
 
 
 class Stubborn(Deferred[Any]):
-    """A Deferred that pays no heed to being cancelled, as user code may: ``except CancelledError: pass``."""
+    """A Deferred that ignores cancellation, as user code can: ``except CancelledError: pass``."""
 
     def cancel(self) -> None:
-        """No."""
+        """Do nothing."""
 
 
 def collect() -> None:
-    """Let references that went out of use be given back now."""
+    """Collect garbage, so that unused references are released now."""
     gc.collect()
 
 
 def needPytest() -> None:
     """
-    For tests that run pytest: where that cannot be, they are skipped.
+    Skip the test if pytest cannot be run.
 
-    :raises SkipTest: it cannot be.
+    :raises SkipTest: pytest is missing, or does not work with this Twisted.
     """
     if find_spec("pytest") is None:
         raise SkipTest("pytest is not installed")
     if int(version.partition(".")[0]) < 25:
-        # It puts something into each Failure that PB then fails to send.
+        # pytest adds an attribute to each Failure that PB cannot send.
         raise SkipTest("pytest breaks the errors of PB with a Twisted before 25")

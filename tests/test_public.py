@@ -1,4 +1,4 @@
-"""What `pbkit` itself offers: a promise to users, so that a name comes or goes only on purpose."""
+"""The public names of `pbkit`, so that none is added or removed by accident."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import pbkit
 import pbkit.testing
 
-#: The public names. A name that is added or taken away is a change that users are told of, in changelog.d/.
+#: The public names. A change here needs a fragment in changelog.d/.
 NAMES = [
     "Admit",
     "AnonymousRealm",
@@ -61,14 +61,14 @@ TESTING = ["Link", "MemoryClient", "MemoryConnection", "MemoryServer", "MemorySe
 
 
 class PublicNameTests(SynchronousTestCase):
-    """The names that are re-exported at `pbkit`."""
+    """The names that `pbkit` re-exports."""
 
     def test_namesArePinned(self) -> None:
         """The public names are exactly these."""
         self.assertEqual(sorted(pbkit.__all__), NAMES)
 
     def test_namesAreThere(self) -> None:
-        """Each public name can be had, each is named once, and a star import brings them all."""
+        """Each public name exists, is listed once, and is imported by a star import."""
         self.assertEqual([name for name in NAMES if not hasattr(pbkit, name)], [])
         self.assertEqual(len(pbkit.__all__), len(set(pbkit.__all__)))
         got: dict[str, object] = {}
@@ -76,13 +76,13 @@ class PublicNameTests(SynchronousTestCase):
         self.assertEqual(set(NAMES) - set(got), set())
 
     def test_nothingElseIsInTheOpen(self) -> None:
-        """What can be had from `pbkit` without being promised is its modules and nothing else."""
+        """Apart from the public names, `pbkit` has only its modules as public attributes."""
         public = {name for name in vars(pbkit) if not name.startswith("_")} - set(NAMES)
         unpromised = {name for name in public if not isinstance(getattr(pbkit, name), ModuleType)}
         self.assertEqual(unpromised - {"annotations"}, set())
 
     def test_eachNameIsDocumented(self) -> None:
-        """Each public class, function and module says of itself what it is, and does not inherit it."""
+        """Each public class, function and module has a docstring of its own."""
         silent = []
         for name in NAMES:
             value = getattr(pbkit, name)
@@ -93,7 +93,7 @@ class PublicNameTests(SynchronousTestCase):
         self.assertEqual(silent, [])
 
     def test_eachPublicMethodIsDocumented(self) -> None:
-        """Each method that a public class adds to what it inherits says what it promises."""
+        """Each public method that a public class adds has a docstring."""
         silent = []
         for name in NAMES:
             value = getattr(pbkit, name)
@@ -108,7 +108,7 @@ class PublicNameTests(SynchronousTestCase):
         self.assertEqual(silent, [])
 
     def test_testing(self) -> None:
-        """What is there for users' tests is pinned as well, and all of it says what it promises."""
+        """The public names of `pbkit.testing` are exactly these, and their methods have docstrings."""
         self.assertEqual(pbkit.testing.__all__, TESTING)
         silent = [
             f"{name}.{attribute}"
@@ -119,5 +119,5 @@ class PublicNameTests(SynchronousTestCase):
         self.assertEqual(silent, [])
 
     def test_versionIsText(self) -> None:
-        """The version is there for programs that ask, in the form of three numbers."""
+        """The version is a string of three numbers."""
         self.assertRegex(pbkit.__version__, r"^\d+\.\d+\.\d+$")

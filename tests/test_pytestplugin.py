@@ -1,4 +1,4 @@
-"""`pytest_pbkit`: the fixture, in a pytest of its own."""
+"""The pytest plugin `pytest_pbkit`, in a pytest of its own."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ REALM = textwrap.dedent("""
 
 
 class PytestPluginTests(SynchronousTestCase):
-    """A suite of somebody's, where pbkit is installed."""
+    """A user's suite, with pbkit installed."""
 
     def setUp(self) -> None:
-        """It takes a pytest."""
+        """Skip without pytest."""
         needPytest()
 
     def pytest(self, text: str, before: str = "", *options: str) -> tuple[int, str]:
         """
         Run a test module.
 
-        :param text: its tests.
-        :param before: what comes before them.
-        :param options: for pytest.
-        :return: pytest's exit status, and what it says.
+        :param text: the tests.
+        :param before: the text before them.
+        :param options: options for pytest.
+        :return: pytest's exit status and output.
         """
         directory = Path(os.path.abspath(self.mktemp()))
         directory.mkdir(parents=True)
@@ -64,7 +64,7 @@ class PytestPluginTests(SynchronousTestCase):
         return run.returncode, run.stdout
 
     def test_serves(self) -> None:
-        """The fixture makes servers, as many as a test likes, with the options of `MemoryServer`."""
+        """The fixture makes any number of servers, with the options of `MemoryServer`."""
         text = """
             def test_moves(pbkit_server):
                 alice = pbkit_server(CachingRealm(Player)).login("alice")
@@ -84,7 +84,7 @@ class PytestPluginTests(SynchronousTestCase):
         self.assertEqual(status, 0)
 
     def test_closesThem(self) -> None:
-        """When a test is over, its servers are closed, all of them, and what is wrong fails the test."""
+        """After a test, all its servers are closed, and a problem fails the test."""
         text = """
             servers = []
 
@@ -102,7 +102,7 @@ class PytestPluginTests(SynchronousTestCase):
         self.assertEqual(status, 1)
 
     def test_loggedErrors(self) -> None:
-        """An error that is logged fails the test, though pytest takes no notice of Twisted's log."""
+        """A logged error fails the test, although pytest does not read Twisted's log."""
         text = """
             import pytest
             from pbkit.errors import InternalError
@@ -123,7 +123,7 @@ class PytestPluginTests(SynchronousTestCase):
         self.assertEqual(status, 1)
 
     def test_importsNothing(self) -> None:
-        """A suite that does not use the fixture has neither pbkit nor Twisted imported for it."""
+        """In a suite that does not use the fixture, the plugin imports neither pbkit nor Twisted."""
         text = """
             import sys
 
@@ -136,17 +136,17 @@ class PytestPluginTests(SynchronousTestCase):
         self.assertEqual(status, 0)
 
     def test_isListed(self) -> None:
-        """`pytest --fixtures` says what it is for."""
+        """`pytest --fixtures` describes the fixture."""
         status, said = self.pytest("def test_nothing(): pass", "", "--fixtures")
         self.assertRegex(said, r"pbkit_server .*\n +Create in-memory servers")
         self.assertEqual(status, 0)
 
     def test_entryPoint(self) -> None:
-        """The name by which pytest finds it is that of the module, which is installed beside the package."""
+        """The entry point has the name of the module, which is installed beside the package."""
         config = configparser.ConfigParser()
         config.read(ROOT / "setup.cfg", encoding="utf-8")
         name, _, target = config["options.entry_points"]["pytest11"].strip().partition(" = ")
-        # One and the same, or "-p pytest_pbkit" would register it a second time.
+        # With another name, "-p pytest_pbkit" would register the plugin a second time.
         self.assertEqual((name, target), ("pytest_pbkit", "pytest_pbkit"))
         self.assertIn(target, config["options"]["py_modules"].split())
         self.assertTrue(hasattr(importlib.import_module(target), "pbkit_server"))

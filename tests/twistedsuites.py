@@ -1,16 +1,14 @@
 """
-Twisted's own suites of PB with our drop-in classes in the place of stock's: `python -m tests.twistedsuites`.
+Run Twisted's own PB test suites with the drop-in classes in place of stock's: `python -m tests.twistedsuites`.
 
-The suites run twice, each time in a process of its own: as they are, and with `pb.Broker`,
-`pb.PBServerFactory` and `pb.PBClientFactory` swapped for those of `pbkit.dropin` before a test module is
-imported. Exit status 0 means that
+The suites run twice, each time in a process of its own: unchanged, and with `pb.Broker`, `pb.PBServerFactory` and
+`pb.PBClientFactory` replaced by those of `pbkit.dropin` before a test module is imported. The exit status is 0 if
 
-- each test that passes with stock passes with ours, and none fails: by name, so that running nothing is no
-  pass;
-- the swap took: with ours every broker and every factory that the suites made was ours, and there were
-  about as many of them as with stock.
+- each test that passes with stock passes with pbkit, compared by name, and none fails;
+- the replacement worked: with pbkit, every broker and factory that the suites created was pbkit's, and they created
+  about as many as with stock.
 
-This module is not collected by pytest or trial: a swap would reach the other tests of the process.
+pytest and trial do not collect this module, because the replacement would affect the other tests of the process.
 """
 
 from __future__ import annotations
@@ -29,19 +27,19 @@ SUITES = ("twisted.spread.test", "twisted.words.test.test_service", "twisted.web
 WORSE = ("success", "skip", "todo", "failure")
 SWAPPED = ("Broker", "PBServerFactory", "PBClientFactory")
 
-#: Seconds for one run of the suites, which takes a second or two.
+#: The timeout of one run of the suites, in seconds. A run takes a second or two.
 TIMEOUT = 240.0
 
-#: So many tests there were with Twisted 24.7.0; a stock run of fewer has not found Twisted's suites.
+#: Twisted 24.7.0 has this many tests. A stock run of fewer has not found all the suites.
 FEWEST = 170
 
 
 def run(classes: str, report: Path) -> int:
     """
-    Run the suites in this process and write down what became of each test.
+    Run the suites in this process, and write each test's outcome to a file.
 
     :param classes: "stock" or "dropin".
-    :param report: where the outcomes go, as JSON.
+    :param report: the file, for JSON.
     :return: 0 if every test passed.
     """
     from twisted.spread import pb
@@ -60,13 +58,13 @@ def run(classes: str, report: Path) -> int:
     for name in ours:
         _count(stock[name], name, tuple(ours.values()), made)
 
-    # Only now, for these bring the test modules in, and with them what they import from pb by name.
+    # Import these only now: they import the test modules, which import names from pb.
     from twisted.trial import reporter, runner
 
     outcomes: dict[str, str] = {}
 
     class Recording(reporter.TextReporter):
-        """Trial's reporter, which writes each test's outcome down as well; the worst one stays."""
+        """Trial's reporter, which also records each test's worst outcome."""
 
     def record(method: str, outcome: str) -> None:
         tell = getattr(reporter.TextReporter, method)
@@ -93,8 +91,8 @@ def run(classes: str, report: Path) -> int:
 
 def _count(cls: Any, name: str, ours: tuple[type, ...], made: Counter[str]) -> None:
     """
-    Note each instance made of `cls`, under "ours Broker" or "stock Broker", and once only although both our
-    constructor and the stock one that it may call are counted.
+    Count each instance of `cls` under "ours Broker" or "stock Broker". Count it once, although pbkit's constructor may
+    call stock's, which counts too.
     """
     construct = cls.__init__
     marked = "_pbkitCounted"
@@ -104,7 +102,7 @@ def _count(cls: Any, name: str, ours: tuple[type, ...], made: Counter[str]) -> N
             made[f"{'ours' if isinstance(self, ours) else 'stock'} {name}"] += 1
         try:
             setattr(self, marked, True)
-        except AttributeError:  # a class with slots: our own constructor is then the only one that counts
+        except AttributeError:  # A class with slots: only its own constructor counts.
             pass
         construct(self, *args, **kw)
 
@@ -115,42 +113,42 @@ def judge(stock: dict[str, Any], dropin: dict[str, Any]) -> list[str]:
     """
     Compare the two runs.
 
-    :param stock: what `run` wrote with stock's classes.
-    :param dropin: what it wrote with ours.
-    :return: what is wrong, a line each; nothing if all is well.
+    :param stock: the report of `run` with stock's classes.
+    :param dropin: the report with pbkit's.
+    :return: the problems, one line each.
     """
     wrong = []
     before, after = stock["outcomes"], dropin["outcomes"]
     if stock["ran"] < FEWEST:
-        wrong.append(f"only {stock['ran']} tests ran with stock's classes: at least {FEWEST} were expected")
+        wrong.append(f"only {stock['ran']} tests ran with stock's classes: expected at least {FEWEST}")
     for test in sorted({*before, *after}):
         was, now = before.get(test, "not there"), after.get(test, "not there")
         if was == "failure":
-            wrong.append(f"fails with stock's classes too, so this environment tells nothing: {test}")
+            wrong.append(f"fails with stock's classes too, so this environment is unsuitable: {test}")
         elif now == "failure" or (was == "success" and now != "success"):
-            wrong.append(f"{was} with stock's classes, {now} with ours: {test}")
+            wrong.append(f"{was} with stock's classes, {now} with pbkit's: {test}")
     if not dropin["passed"] and not wrong:
-        wrong.append("trial's runner says that the run with ours failed: see its output above")
+        wrong.append("trial reports that the run with pbkit's classes failed: see its output above")
     if dropin["ran"] < stock["ran"]:
-        wrong.append(f"{dropin['ran']} tests ran with ours, {stock['ran']} with stock's classes")
+        wrong.append(f"{dropin['ran']} tests ran with pbkit's classes, {stock['ran']} with stock's")
     for name in SWAPPED:
         theirs, ours = stock["made"].get(f"stock {name}", 0), dropin["made"].get(f"ours {name}", 0)
         if dropin["made"].get(f"stock {name}", 0):
-            wrong.append(f"the swap did not take: a stock {name} was made")
-        # Tests with timers in them may make one more or less.
+            wrong.append(f"the replacement did not work: a stock {name} was created")
+        # Tests with timers can create one more or less.
         if ours < max(1, theirs - 3):
-            wrong.append(f"the swap did not take: {ours} of our {name} were made, {theirs} of stock's in its run")
+            wrong.append(f"the replacement did not work: {ours} {name} of pbkit's were created, {theirs} of stock's")
     return wrong
 
 
 def child(classes: str, scratch: Path) -> dict[str, Any]:
     """
-    Run the suites in a process of its own.
+    Run the suites in a process of their own.
 
     :param classes: "stock" or "dropin".
-    :param scratch: a directory to run it in.
-    :return: what `run` wrote down.
-    :raises SystemExit: if it wrote nothing or took more than `TIMEOUT` seconds.
+    :param scratch: the working directory.
+    :return: the report of `run`.
+    :raises SystemExit: if there is no report, or the run took more than `TIMEOUT` seconds.
     """
     report = scratch / f"{classes}.json"
     root = str(Path(__file__).resolve().parent.parent)
@@ -178,13 +176,13 @@ def child(classes: str, scratch: Path) -> dict[str, Any]:
 
 def main() -> int:
     """
-    Run both, compare, say so.
+    Run the suites both ways, compare, and print the result.
 
     :return: the exit status.
     """
-    options = argparse.ArgumentParser(description="Twisted's own PB suites with the drop-in classes")
-    options.add_argument("--run", choices=["stock", "dropin"], help="run once, in this process")
-    options.add_argument("--report", type=Path, help="where that run's outcomes go")
+    options = argparse.ArgumentParser(description="Run Twisted's own PB suites with the drop-in classes")
+    options.add_argument("--run", choices=["stock", "dropin"], help="run the suites once, in this process")
+    options.add_argument("--report", type=Path, help="the file for the outcomes of that run")
     chosen = options.parse_args()
     if chosen.run:
         return run(chosen.run, chosen.report)
@@ -194,8 +192,8 @@ def main() -> int:
         print(line)
     passed = Counter(dropin["outcomes"].values())["success"]
     made = ", ".join(f"{count} {name}" for name, count in sorted(dropin["made"].items()))
-    print(f"Twisted's own suites: {stock['ran']} tests with stock; {dropin['ran']} with ours, {passed} passed")
-    print(f"made in the run with ours: {made}")
+    print(f"Twisted's own suites: {stock['ran']} tests with stock; {dropin['ran']} with pbkit, {passed} passed")
+    print(f"created in the run with pbkit: {made}")
     return 1 if wrong else 0
 
 
