@@ -66,6 +66,42 @@ def checkPasswordFile(db: FilePasswordDB) -> None:
         )
 
 
+def passwordFileWarnings(db: FilePasswordDB) -> list[str]:
+    """
+    Return one warning for each line that the checker ignores, wholly or in part. They contain no password.
+
+    Blank lines, and lines that begin with ``#`` and have no separator, are ignored without a warning.
+
+    :param db: a checker whose file `checkPasswordFile` has accepted.
+    """
+    name = os.fsdecode(db.filename)
+    separator = db.delim.decode("utf-8", "backslashreplace")
+    last = max(db.ufield, db.pfield)
+    warnings: list[str] = []
+    lines: dict[bytes, int] = {}
+    for number, line in enumerate(_read(name).split(b"\n"), 1):
+        parts = line.rstrip().split(db.delim)
+        user = parts[db.ufield] if last < len(parts) else b""
+        if last >= len(parts) and (not line.strip() or line.startswith(b"#")):
+            continue
+        if not user:
+            why = f"line {number} is ignored: expected user{separator}password"
+        elif user in lines:
+            why = f"line {number} is ignored: line {lines[user]} has the user {_shown(user)} already"
+        elif user != user.strip():
+            why = f"line {number}: the user name {_shown(user)} begins or ends with a space"
+        elif len(parts) > last + 1:
+            why = (
+                f"line {number}: the password of {_shown(user)} ends at {separator!r}; the rest of the line is ignored"
+            )
+        else:
+            why = ""
+        lines.setdefault(user, number)
+        if why:
+            warnings.append(f"password file {name}: {why}")
+    return warnings
+
+
 def _read(name: str) -> bytes:
     try:
         if not stat.S_ISREG(os.stat(name).st_mode):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from twisted.cred.checkers import (
     AllowAnonymousAccess,
+    FilePasswordDB,
     ICredentialsChecker,
     InMemoryUsernamePasswordDatabaseDontUse,
 )
@@ -21,7 +22,7 @@ from twisted.cred.portal import IRealm, Portal
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 
-from pbkit.auth import checkForPb, makeChecker
+from pbkit.auth import checkForPb, makeChecker, passwordFileWarnings
 from pbkit.config.descriptions import isLoopbackOnly, portError, portOf, splitDescription, unixPath, withBacklog
 from pbkit.config.file import HIDDEN
 from pbkit.config.values import INVALID, Problems, ServerConfig, emptyMapping
@@ -100,6 +101,9 @@ def prepare(
     assert realm is not None
     announced = not (config.auth or portal)
     warnings = exposures(config, checkers)
+    for checker in checkers:
+        if isinstance(checker, FilePasswordDB):
+            warnings += tuple(passwordFileWarnings(checker))
     return Plan(realm, checkers, listen, guest, announced, profile, config, parameters, portal, allow, warnings)
 
 

@@ -22,7 +22,7 @@ from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from pbkit.auth import AnyOf, checkForPb, checkPasswordFile, makeChecker, spell
+from pbkit.auth import AnyOf, checkForPb, checkPasswordFile, makeChecker, passwordFileWarnings, spell
 from pbkit.errors import ConfigError
 
 
@@ -188,6 +188,31 @@ class CheckPasswordFileTests(SynchronousTestCase):
             b"alice:$ecret\nbob:{curly\n",
         ]:
             checkPasswordFile(self.db(content))
+
+    def test_ignoredLinesAreWarnings(self) -> None:
+        """Lines that the checker ignores, wholly or in part, are warnings with their numbers and without passwords."""
+        content = (
+            b"alice:hunter2\n\n# comment\nbob hunter2\r\n:hunter2\nalice:hunter2\nbob:hunter2:more\n carol:hunter2\n"
+        )
+        db = self.db(content)
+        said = passwordFileWarnings(db)
+        name = os.fsdecode(db.filename)
+        self.assertEqual(
+            said,
+            [
+                f"password file {name}: line 4 is ignored: expected user:password",
+                f"password file {name}: line 5 is ignored: expected user:password",
+                f"password file {name}: line 6 is ignored: line 1 has the user 'alice' already",
+                f"password file {name}: line 7: the password of 'bob' ends at ':'; the rest of the line is ignored",
+                f"password file {name}: line 8: the user name ' carol' begins or ends with a space",
+            ],
+        )
+        self.assertNotIn("hunter2", str(said))
+        self.assertEqual(passwordFileWarnings(self.db(b"alice:sesame\r\nbob:x\n\n# note\n")), [])
+        other = self.db(b"1|alice|sesame\n2|bob\n", delim=b"|", usernameField=1, passwordField=2)
+        self.assertEqual(
+            [text[-32:] for text in passwordFileWarnings(other)], ["ignored: expected user|password"[-32:]]
+        )
 
     def test_fieldsAreTheCheckersOwn(self) -> None:
         """The delimiter and the fields are those that the checker reads."""
