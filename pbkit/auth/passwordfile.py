@@ -91,9 +91,7 @@ def passwordFileWarnings(db: FilePasswordDB) -> list[str]:
         elif user != user.strip():
             why = f"line {number}: the user name {_shown(user)} begins or ends with a space"
         elif len(parts) > last + 1:
-            why = (
-                f"line {number}: the password of {_shown(user)} ends at {separator!r}; the rest of the line is ignored"
-            )
+            why = f"line {number}: the password of {_shown(user)} ends at {separator!r}; the rest is ignored"
         else:
             why = ""
         lines.setdefault(user, number)

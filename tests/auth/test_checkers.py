@@ -203,7 +203,7 @@ class CheckPasswordFileTests(SynchronousTestCase):
                 f"password file {name}: line 4 is ignored: expected user:password",
                 f"password file {name}: line 5 is ignored: expected user:password",
                 f"password file {name}: line 6 is ignored: line 1 has the user 'alice' already",
-                f"password file {name}: line 7: the password of 'bob' ends at ':'; the rest of the line is ignored",
+                f"password file {name}: line 7: the password of 'bob' ends at ':'; the rest is ignored",
                 f"password file {name}: line 8: the user name ' carol' begins or ends with a space",
             ],
         )
