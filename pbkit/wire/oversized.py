@@ -243,7 +243,9 @@ class OversizedMessage:
             return _OPAQUE
         if around.kind == b"dictionary":
             return _PAIR
-        if around.kind in SEQUENCES or (around.kind == b"reference" and around.index > 1):
+        if around.kind == b"reference":
+            return _JELLY if around.index > 1 else _OPAQUE
+        if around.kind in SEQUENCES:
             return _JELLY
         if around.kind in LEAVES or around.kind in (b"remote", b"cached"):
             return _OPAQUE

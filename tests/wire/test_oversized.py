@@ -64,6 +64,17 @@ class OversizedTests(SynchronousTestCase):
         references, caches = handles([b"list", *message[5:]])
         self.assertEqual((sorted(found.references), sorted(found.caches)), (sorted(references), sorted(caches)))
 
+    def test_whatIsNoReference(self) -> None:
+        """Ids that jelly builds nothing from are not given back."""
+        for kw in (
+            [b"remote", [b"remote", 1]],
+            [b"reference", [b"remote", 1]],
+            [b"unicode", [b"remote", 1]],
+            [5, [b"remote", 1]],
+        ):
+            found, _ = passedOver(encoded([b"message", 7, 12, b"hear", 1, [b"dictionary", [b"remote", 2]], kw]))
+            self.assertEqual((found.complete, found.references, found.caches), (True, [], []))
+
     def test_answer(self) -> None:
         """Those of an answer and of an error are found, too."""
         for command in (b"answer", b"error"):
