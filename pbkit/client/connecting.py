@@ -211,7 +211,9 @@ class ConnectDeferred(Deferred[ClientSession]):
             return
         if not isinstance(reference, pb.RemoteReference):
             kind = type(reference).__name__
-            self._fail(ProtocolMismatch(f"the server answered the login with {kind} instead of a reference"))
+            self._fail(
+                ProtocolMismatch(f"the server gave an invalid answer to the login: expected a reference, got {kind}")
+            )
             return
         assert self._broker is not None
         self._settle()

@@ -156,18 +156,21 @@ class SessionBroker(Broker):
         answer = super()._sendMessage(prefix, perspective, objectID, message, args, kw)
         if not isinstance(answer, Deferred):
             return answer
-        return answer.addCallbacks(self._answered, self._failed)
+        # A call that could not be sent has failed already.
+        return answer.addCallbacks(self._answered, self._failed, errbackArgs=(not answer.called,))
 
     def _answered(self, result: object) -> object:
         # The server answered, so the session lives. The SessionEnded before was about another session.
         self._suspected = None
         return result
 
-    def _failed(self, failure: Failure) -> Failure:
+    def _failed(self, failure: Failure, sent: bool) -> Failure:
         if failure.check(pb.PBConnectionLost) and self.ended is not None:
             return Failure(self.ended.again())
         error = exceptionFrom(failure, self.factory.allowed)
         if error is None:
+            if sent and not self.factory.loggedIn:
+                return Failure(_odd(safe_str(failure.value)))
             return failure
         if not self.factory.loggedIn and type(error) not in self.factory.mine:
             return Failure(refusalFrom(error))
@@ -277,6 +280,18 @@ class SessionFactory(ClientFactory):
         self.newest: SessionBroker | None = None
         self.over: Callable[[SessionEnded], None] = lambda error: None
         self.loggedIn = False
+
+    def _cbResponse(self, challenges: object, password: bytes, client: object) -> Any:
+        """Answer the challenge, if it is one."""
+        if isinstance(challenges, tuple | list) and len(challenges) == 2:
+            challenge, challenger = challenges
+            if isinstance(challenge, bytes) and isinstance(challenger, pb.RemoteReference):
+                return super()._cbResponse(challenges, password, client)
+        raise _odd(f"expected a challenge and a reference, got {type(challenges).__name__}")
+
+
+def _odd(why: str) -> ProtocolMismatch:
+    return ProtocolMismatch(f"the server gave an invalid answer to the login: {why}")
 
 
 def _begins(head: bytes) -> bool:
