@@ -38,6 +38,9 @@ _STOCK: tuple[type[Exception], ...] = (
     cred.UnhandledCredentials,
 )
 
+#: A class that derives from no other known class than these becomes a `RemoteError`, which says more.
+_ROOTS = (Exception, pb.Error, Error)
+
 #: Never raised here: inside a coroutine these mean that it has returned.
 _NEVER = (StopIteration, StopAsyncIteration)
 
@@ -72,7 +75,9 @@ def exceptionFrom(failure: Failure, table: Mapping[str, type[Exception]]) -> Exc
 
     :param failure: what stock's broker fails the call with.
     :param table: the result of `allowed`.
-    :return: None if the failure is not from the server and can stay as it is.
+    :return: the exception; of a class that is not in the table, an instance of the nearest class that it derives from,
+        with the name as ``remoteType``, or a `RemoteError`. None if the failure is not from the server and can stay as
+        it is.
     """
     if not isinstance(failure, pb.CopiedFailure):
         if isinstance(failure.value, Exception) and not isinstance(failure.value, _NEVER):
@@ -84,12 +89,16 @@ def exceptionFrom(failure: Failure, table: Mapping[str, type[Exception]]) -> Exc
     # The peer chose everything in the failure, so each value can be of any type.
     state = vars(failure)
     name, text = _text(state.get("type")), _text(state.get("value"))
-    kind = table.get(name)
-    made = None if kind is None else _made(kind, text)
-    if made is not None:
-        return made
     parents = state.get("_parents")
     names = tuple(map(_text, parents)) if isinstance(parents, list | tuple) else ()
+    # The server sends the names of a class and of all that it derives from, in their order.
+    for known in (name, *names):
+        kind = table.get(known)
+        made = None if kind is None or (kind in _ROOTS and known != name) else _made(kind, text)
+        if made is not None:
+            if known != name:
+                vars(made)["remoteType"] = name
+            return made
     return RemoteError(name, text, names, _text(state.get("traceback")))
 
 

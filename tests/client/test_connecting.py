@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 from twisted.cred.credentials import Anonymous, UsernamePassword
-from twisted.cred.error import LoginDenied
+from twisted.cred.error import LoginDenied, UnauthorizedLogin
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, serverFromString
 from twisted.internet.error import ConnectionLost, ConnectionRefusedError, DNSLookupError
@@ -32,6 +32,30 @@ from pbkit import CachingRealm, ClientSession, errors
 from pbkit.client.session import GOODBYE
 from pbkit.wire.profile import STRICT
 from tests.support import Client, Recorder, collect, serve
+
+
+class Plain(Exception):
+    """Not known to clients."""
+
+
+class Told(pb.Error):
+    """Not known to clients."""
+
+
+class NoQuorum(errors.LoginRefused):
+    """A refusal that is not known to clients."""
+
+
+class Quota(errors.TooManySessions):
+    """A refusal for a known reason."""
+
+
+class Outdated(errors.Kicked):
+    """An end for a known reason."""
+
+
+class Slow(pb.Error, TimeoutError):
+    """An error of two known kinds."""
 
 
 class NotYourTurn(ValueError):
@@ -62,6 +86,11 @@ class Hero(Recorder):
             "unicode": UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
             "pb": pb.Error("stock's"),
             "turn": NotYourTurn("bob's"),
+            "plain": Plain("bob's"),
+            "told": Told("bob's"),
+            "quota": Quota("3 of 3"),
+            "outdated": Outdated("too old"),
+            "slow": Slow("later"),
             "awkward": Awkward(3, {"x": 1}),
             "kicked": errors.Kicked("bob was"),
             "denied": LoginDenied("no"),
@@ -548,20 +577,52 @@ class RaisedTests(MemoryTestCase):
 
     def test_unknownClasses(self) -> None:
         """Any other comes as a RemoteError, which says what it was and what that derives from."""
-        error = self.error("turn")
-        self.assertIs(type(error), errors.RemoteError)
-        self.assertEqual(error.remoteType, f"{__name__}.NotYourTurn")
-        self.assertEqual(error.remoteText, "bob's")
-        self.assertEqual(str(error), f"{__name__}.NotYourTurn: bob's")
-        self.assertTrue(error.isA(ValueError) and error.isA(NotYourTurn) and error.isA("builtins.ValueError"))
-        self.assertFalse(error.isA(KeyError))
+        for name, kind in (("plain", Plain), ("told", Told)):
+            error = self.error(name)
+            self.assertIs(type(error), errors.RemoteError)
+            self.assertEqual(error.remoteType, f"{__name__}.{kind.__name__}")
+            self.assertEqual(error.remoteText, "bob's")
+            self.assertEqual(str(error), f"{__name__}.{kind.__name__}: bob's")
+            self.assertTrue(error.isA(Exception) and error.isA(kind) and error.isA("builtins.Exception"))
+            self.assertFalse(error.isA(KeyError))
+
+    def test_nearestAncestor(self) -> None:
+        """One whose class is unknown comes as the nearest class that is known, and says what it was."""
+        for name, kind, text in (
+            ("turn", ValueError, "bob's"),
+            ("quota", errors.TooManySessions, "3 of 3"),
+            ("outdated", errors.Kicked, "this session was ended by the server: too old"),
+            ("slow", TimeoutError, "later"),
+        ):
+            error = self.error(name)
+            self.assertEqual((type(error), str(error)), (kind, text))
+            self.assertIn(f"{__name__}.", error.remoteType)
+
+    def test_refusals(self) -> None:
+        """So does a refusal of a login: a server's own is no wrong password."""
+        for kind, known in (
+            (NoQuorum, errors.LoginRefused),
+            (Quota, errors.TooManySessions),
+            (type("Locked", (UnauthorizedLogin,), {"__module__": "x"}), errors.BadCredentials),
+            (type("Locked", (LoginDenied,), {"__module__": "x"}), errors.LoginRefused),
+        ):
+
+            class Refusing(pb.Root):
+                def remote_login(self, name: bytes, kind: Any = kind) -> Any:
+                    raise kind("the servers cannot agree just now")
+
+            self.endpoint = Memory(pb.PBServerFactory(Refusing()))
+            error = self.raised(self.connect())
+            self.assertEqual((type(error), str(error)), (known, "the servers cannot agree just now"))
+            self.flushLoggedErrors()
 
     def test_dangerousClasses(self) -> None:
         """What would end a program or mean something to a coroutine stays remote, as does what cannot be remade."""
-        for name, kind in (("stop", StopIteration), ("unicode", UnicodeDecodeError)):
-            error = self.error(name)
-            self.assertIs(type(error), errors.RemoteError, name)
-            self.assertTrue(error.isA(kind))
+        error = self.error("stop")
+        self.assertIs(type(error), errors.RemoteError)
+        self.assertTrue(error.isA(StopIteration))
+        error = self.error("unicode")
+        self.assertEqual((type(error), error.remoteType), (UnicodeError, "builtins.UnicodeDecodeError"))
         # Of this a Twisted server sends something that no client can read.
         self.assertIsInstance(self.error("exit"), InsecureJelly)
 
@@ -592,7 +653,7 @@ class RaisedTests(MemoryTestCase):
 
     def test_isLikeAnyException(self) -> None:
         """It can be trapped, printed, pickled and raised again."""
-        for name, kind in (("value", ValueError), ("turn", errors.RemoteError), ("kicked", errors.SessionEnded)):
+        for name, kind in (("value", ValueError), ("plain", errors.RemoteError), ("kicked", errors.SessionEnded)):
             failure = self.failureResultOf(self.call(self.session, "raise", name))
             self.flushLoggedErrors()
             self.assertIs(failure.trap(kind), kind)

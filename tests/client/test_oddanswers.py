@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from twisted.cred.credentials import Anonymous, UsernamePassword
 from twisted.spread import pb
@@ -101,10 +101,10 @@ class OddAnswerTests(TestCase):
         """A server."""
         from twisted.internet import reactor
 
-        self.reactor: Any = reactor
         self.root = Root()
         self.factory: Any = pb.PBServerFactory(self.root)
-        port: Any = self.reactor.listenTCP(0, self.factory, interface="127.0.0.1")
+        installed: Any = reactor
+        port = cast(Any, installed).listenTCP(0, self.factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.endpoint = f"tcp:127.0.0.1:{port.getHost().port}"
 
