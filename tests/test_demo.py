@@ -1,4 +1,4 @@
-"""`pbkit.demo`: the avatar that is served when the operator names none."""
+"""`pbkit.demo`: the avatar that is served by default."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class DemoTests(SynchronousTestCase):
     """`DemoAvatar`, called by stock clients, each over a connection of its own."""
 
     def serve(self, realm: Realm) -> None:
-        """A server of this realm that knows alice and bob."""
+        """Return a server of a realm, with the users alice and bob."""
         users = InMemoryUsernamePasswordDatabaseDontUse(alice=b"a", bob=b"b")
         self.factory = ServerFactory(Portal(realm, [users]), clock=Clock())
 
     def client(self, name: bytes, password: bytes) -> tuple[Any, IOPump]:
-        """What a stock client gets that logs in, and the pump of its connection."""
+        """Log in with a stock client, and return the reference and the pump of its connection."""
         factory = pb.PBClientFactory()
         _, _, pump = connectedServerAndClient(
             lambda: self.factory.buildProtocol(None), lambda: factory.buildProtocol(None)
@@ -35,7 +35,7 @@ class DemoTests(SynchronousTestCase):
         return self.successResultOf(login), pump
 
     def call(self, client: tuple[Any, IOPump], *args: Any) -> Any:
-        """The answer to a call."""
+        """Return the answer to a call."""
         reference, pump = client
         answer = reference.callRemote(*args)
         pump.flush()
@@ -49,7 +49,7 @@ class DemoTests(SynchronousTestCase):
         self.assertEqual(self.call(alice, "greet"), "<2>hello alice")
 
     def test_countGoesOnWhereTheAvatarIsCached(self) -> None:
-        """With the caching realm one user's connections share the count, and another user has his own."""
+        """With the caching realm, a user's connections share the count; other users have their own."""
         self.serve(CachingRealm(DemoAvatar))
         alice, alice2, bob = (self.client(b"alice", b"a"), self.client(b"alice", b"a"), self.client(b"bob", b"b"))
         self.assertEqual(self.call(alice, "greet"), "<1>hello alice")
@@ -57,7 +57,7 @@ class DemoTests(SynchronousTestCase):
         self.assertEqual(self.call(bob, "greet"), "<1>hello bob")
 
     def test_countsForEachConnectionOverASharedModel(self) -> None:
-        """With per-connection each connection has its own count, as the howto's Greeter, over one model."""
+        """With the per-connection realm, each connection has its own count, over one model."""
         realm = PerConnectionRealm(DemoAvatar)
         self.serve(realm)
         alice, alice2, bob = (self.client(b"alice", b"a"), self.client(b"alice", b"a"), self.client(b"bob", b"b"))
@@ -69,24 +69,24 @@ class DemoTests(SynchronousTestCase):
         self.assertIsNot(models["alice"], models["bob"])
 
     def test_worksWhereAvatarsAreObliviousOfClients(self) -> None:
-        """It needs no hook: the clientless realm serves it too."""
+        """The avatar needs no hooks, so it works with the clientless realm."""
         self.serve(ClientlessRealm(DemoAvatar))
         self.assertEqual(self.call(self.client(b"alice", b"a"), "greet"), "<1>hello alice")
 
     def test_echoes(self) -> None:
-        """What goes in comes out."""
+        """The method `echo` returns its argument."""
         self.serve(CachingRealm(DemoAvatar))
         alice = self.client(b"alice", b"a")
         for x in [None, True, 3, 1.5, "zoë", b"\xff", [1, ["a"]], (1, 2), {"a": {"b": 1}}]:
             self.assertEqual(self.call(alice, "echo", x), x)
 
     def test_saysWhoOneIs(self) -> None:
-        """The avatar id is the user's name."""
+        """The method `whoami` returns the user's name."""
         self.serve(CachingRealm(DemoAvatar))
         self.assertEqual(self.call(self.client(b"bob", b"b"), "whoami"), "bob")
 
     def test_countsItsSessions(self) -> None:
-        """The caller's own session is among them, and those that have ended are not."""
+        """The count includes the caller's session, and no ended ones."""
         realm = CachingRealm(DemoAvatar)
         self.serve(realm)
         alice = self.client(b"alice", b"a")

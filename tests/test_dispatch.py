@@ -1,4 +1,4 @@
-"""How a call reaches a method, whatever kind of object it is on."""
+"""How a call reaches a method, for each kind of object."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ SECRET = "s3same"
 
 
 class View(pb.Viewable):
-    """Has methods that know who calls."""
+    """An object whose methods receive the caller's avatar."""
 
     def view_whose(self, perspective: Any, suffix: str = "") -> str:
-        """Who."""
+        """Return the caller's avatar id."""
         return str(perspective.avatarId) + suffix
 
     async def view_later(self, perspective: Any) -> str:
-        """Who, as a coroutine."""
+        """Return the caller's avatar id, from a coroutine."""
         return str(perspective.avatarId)
 
 
 class Thing(pb.Referenceable):
-    """Has methods."""
+    """An object with a method."""
 
     def remote_one(self, x: Any) -> Any:
         """Take one argument."""
@@ -37,27 +37,27 @@ class Thing(pb.Referenceable):
 
 
 class Own(pb.Referenceable):
-    """Serves its calls itself."""
+    """An object that serves its calls itself."""
 
     def remoteMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
-        """Answer with what was called."""
+        """Return the name of the method."""
         return broker.serialize(message)
 
 
 class Giver(Recorder):
-    """Hands them out."""
+    """An avatar that gives out these objects."""
 
     def perspective_things(self) -> Any:
-        """One of each."""
+        """Return one object of each kind."""
         return [Thing(), View(), Own()]
 
     def perspective_broken(self, x: str) -> Any:
-        """Do what cannot be done."""
+        """Raise a TypeError."""
         return x + 1  # type: ignore[operator]
 
 
 class OldAvatar(pb.Avatar):
-    """Stock's."""
+    """An avatar of stock's class."""
 
     def __init__(self, avatarId: str) -> None:
         self.avatarId = avatarId
@@ -68,7 +68,7 @@ class OldAvatar(pb.Avatar):
 
 
 class DispatchTests(WireCase):
-    """Avatars, Referenceables and ViewPoints got through a session."""
+    """Avatars, Referenceables and ViewPoints obtained through a session."""
 
     def setUp(self) -> None:
         """Log in."""
@@ -82,12 +82,12 @@ class DispatchTests(WireCase):
         self.addCleanup(globalLogPublisher.removeObserver, observer)
 
     def observe(self, event: Any) -> None:
-        """All of an event, whatever its format shows."""
+        """Collect all fields of the log events."""
         failure = event.get("log_failure")
         self.lines.append(f"{formatEvent(event)} {event.get('log_text', '')} {failure and failure.getTraceback()}")
 
     def test_argumentsThatDoNotFitAreNotLogged(self) -> None:
-        """Stock logs the arguments of a call that does not fit; here the caller is told why, and that is all."""
+        """Wrong arguments are an error for the caller, and are not logged as in stock."""
         for reference, method in [(self.thing, "one"), (self.view, "whose"), (self.avatar, "whoami")]:
             failure = self.error(reference, method, SECRET, SECRET)
             self.assertTrue(failure.check(BadArguments) and failure.check(TypeError))
@@ -95,7 +95,7 @@ class DispatchTests(WireCase):
         self.assertNotIn(SECRET, "".join(self.lines))
 
     def test_typeErrorsOfMethodsAreLogged(self) -> None:
-        """One that a method raises itself is no mistake of the caller's: the log has it, without the arguments."""
+        """A TypeError that the method raises is not the caller's error: it is logged, without the arguments."""
         failure = self.error(self.avatar, "broken", SECRET)
         self.assertTrue(failure.check(InternalError))
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
@@ -103,7 +103,7 @@ class DispatchTests(WireCase):
         self.assertNotEqual(self.lines, [])
 
     def test_oldAvatarsArgumentsAreNotLoggedEither(self) -> None:
-        """Nor are they for an avatar that is stock's own class."""
+        """They are not logged for an avatar of stock's class either."""
         wire = Wire(serve(MultiClientRealm(OldAvatar, clock=self.clock), clock=self.clock))
         avatar = self.successResultOf(wire.login("bob"))
         self.assertEqual(self.get(avatar, "one", 5, wire=wire), 5)
@@ -111,14 +111,14 @@ class DispatchTests(WireCase):
         self.assertNotIn(SECRET, "".join(self.lines))
 
     def test_eachKindIsServed(self) -> None:
-        """A Referenceable gets its arguments, a view its perspective first, and who serves himself does."""
+        """A Referenceable receives its arguments, a view its perspective first; an object may serve calls itself."""
         self.assertEqual(self.get(self.thing, "one", 5), 5)
         self.assertEqual(self.get(self.view, "whose", "!"), "alice!")
         self.assertEqual(self.get(self.view, "later"), "alice")
         self.assertEqual(self.get(self.own, "anything"), "anything")
 
     def test_missingMethod(self) -> None:
-        """A method that there is not is a `pb.NoSuchMethod` to the caller, and no error in the log."""
+        """A missing method is a `pb.NoSuchMethod` for the caller, and not logged."""
         for reference in (self.thing, self.view, self.avatar):
             failure = self.error(reference, "nonsense")
             self.assertTrue(failure.check(NoSuchMethod))

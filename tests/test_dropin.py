@@ -1,4 +1,4 @@
-"""The classes for swapping under an existing program: what they keep of stock's ways."""
+"""The drop-in classes: which of stock's behaviour they keep."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support import Client, Part, Recorder, Wire, serve
 
 @implementer(IRealm)
 class Realm:
-    """A realm of a program that knows nothing of pbkit."""
+    """A realm of a stock program."""
 
     def __init__(self) -> None:
         self.minds: list[Any] = []
@@ -28,7 +28,7 @@ class Realm:
         self.out: list[Any] = []
 
     def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
-        """As such realms do."""
+        """As `IRealm.requestAvatar`."""
         avatar = Avatar(avatarId, mind)
         self.minds.append(mind)
         self.avatars.append(avatar)
@@ -36,7 +36,7 @@ class Realm:
 
 
 class Avatar(pb.Avatar):
-    """Its avatar."""
+    """The avatar of a stock program."""
 
     part = Part()
 
@@ -44,11 +44,11 @@ class Avatar(pb.Avatar):
         self.avatarId, self.mind = avatarId, mind
 
     def perspective_part(self) -> Part:
-        """For all users the same."""
+        """Return an object that all users share."""
         return self.part
 
     def perspective_same(self, part: Any) -> bool:
-        """Whether that was it."""
+        """Return True if the argument is that object."""
         return part is self.part
 
     def perspective_fail(self) -> Any:
@@ -60,40 +60,40 @@ class Avatar(pb.Avatar):
         return fail(ValueError("the text of it"))
 
     async def perspective_coroutine(self) -> str:
-        """Stock would answer with something that cannot be sent."""
+        """Return a coroutine, which stock cannot send."""
         return "done"
 
 
 class SwappedTests(SynchronousTestCase):
-    """A drop-in server with a realm that is not pbkit's."""
+    """A drop-in server with a stock realm."""
 
     def setUp(self) -> None:
-        """A server and a connection to it."""
+        """Make a server and a connection to it."""
         self.realm = Realm()
         self.wire = Wire(serve(self.realm, dropin.PBServerFactory))
 
     def test_names(self) -> None:
-        """The three classes are subclasses of those that they are swapped for."""
+        """The three classes are subclasses of those that they replace."""
         for name in ("Broker", "PBServerFactory", "PBClientFactory"):
             self.assertTrue(issubclass(getattr(dropin, name), getattr(pb, name)), name)
         self.assertTrue(issubclass(dropin.PBServerFactory.protocol, dropin.Broker))
 
     def test_proxiesCompareEqual(self) -> None:
-        """What two log-ins of one connection get of one object is one object to the client, as with stock."""
+        """An object obtained through two logins of one connection is one object for the client, as in stock."""
         avatars = [self.successResultOf(self.wire.login(name)) for name in ("alice", "bob")]
         parts = [self.successResultOf(self.wire.call(avatar, "part")) for avatar in avatars]
         self.assertEqual(parts[0], parts[1])
         self.assertTrue(self.successResultOf(self.wire.call(avatars[0], "same", parts[1])))
 
     def test_deadReferencesRaise(self) -> None:
-        """A call on a reference of a lost connection raises, as with stock."""
+        """A call to a reference of a lost connection raises, as in stock."""
         avatar = self.successResultOf(self.wire.login("alice", Client()))
         self.wire.lose()
         self.assertRaises(pb.DeadReferenceError, self.realm.minds[0].callRemote, "tell")
         self.assertRaises(pb.DeadReferenceError, avatar.callRemote, "part")
 
     def test_textOfErrors(self) -> None:
-        """The text of an exception crosses, and a traceback is logged, as with stock."""
+        """The text of an exception is sent, and a traceback is logged, as in stock."""
         avatar = self.successResultOf(self.wire.login())
         for method in ("fail", "later"):
             failure = self.failureResultOf(self.wire.call(avatar, method))
@@ -101,7 +101,7 @@ class SwappedTests(SynchronousTestCase):
             self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_unsafeTracebacks(self) -> None:
-        """They are sent where stock sends them, and not otherwise."""
+        """Tracebacks are sent exactly when stock sends them."""
         for unsafe in (False, True):
             seen = []
             for cls in (dropin.PBServerFactory, pb.PBServerFactory):
@@ -115,12 +115,12 @@ class SwappedTests(SynchronousTestCase):
             self.assertEqual(seen[0][0], unsafe)
 
     def test_coroutines(self) -> None:
-        """An ``async def`` method works, where stock's answer cannot be used."""
+        """An ``async def`` method works; stock's answer would be unusable."""
         avatar = self.successResultOf(self.wire.login())
         self.assertEqual(self.successResultOf(self.wire.call(avatar, "coroutine")), "done")
 
     def test_logsOutWhenTheAvatarIsGivenBack(self) -> None:
-        """A realm that is not pbkit's is told of the logout when the avatar is given back, as with stock."""
+        """A stock realm's logout is called when the avatar is dropped, as in stock."""
         avatar = self.successResultOf(self.wire.login())
         part = self.successResultOf(self.wire.call(avatar, "part"))
         del avatar
@@ -132,7 +132,7 @@ class SwappedTests(SynchronousTestCase):
         self.assertEqual(self.realm.out, [b"alice"])
 
     def test_loginsLeaveNothing(self) -> None:
-        """A thousand log-ins and log-outs on one connection leave nothing, where stock keeps something of each."""
+        """A thousand logins and logouts on one connection leave nothing behind, unlike in stock."""
         for cls, expected in ((pb.PBServerFactory, 1000), (dropin.PBServerFactory, 0)):
             wire = Wire(serve(Realm(), cls))
             for _ in range(1000):
@@ -144,7 +144,7 @@ class SwappedTests(SynchronousTestCase):
             self.assertEqual(len(wire.server.disconnects), expected)
 
     def test_namesAsSent(self) -> None:
-        """A checker sees the name as the client sent it."""
+        """A checker receives the name as the client sent it."""
         seen: list[Any] = []
 
         class Checker:
@@ -166,8 +166,8 @@ class SwappedTests(SynchronousTestCase):
         self.assertEqual(seen, [b"alice", "alice", 5] * 2)
         self.flushLoggedErrors(LoginDenied)
 
-    def test_theSizesOfOld(self) -> None:
-        """``pb.MAX_BROKER_REFS`` of the program's choice holds."""
+    def test_limitOnReferences(self) -> None:
+        """A ``pb.MAX_BROKER_REFS`` that the program sets is respected."""
         self.patch(pb, "MAX_BROKER_REFS", 2)
         avatar = self.successResultOf(self.wire.login())
         kept = [self.successResultOf(self.wire.call(avatar, "part"))]
@@ -181,10 +181,10 @@ class SwappedTests(SynchronousTestCase):
 
 
 class WithOurRealmTests(SynchronousTestCase):
-    """A drop-in server with a realm of pbkit's has sessions like a strict one."""
+    """A drop-in server with a pbkit realm."""
 
     def test_sessions(self) -> None:
-        """All that was got through a session ends with it."""
+        """Everything obtained through a session becomes invalid with it, as in a strict server."""
         realm = CachingRealm(Recorder, clock=Clock())
         wire = Wire(serve(realm, dropin.PBServerFactory), dropin.PBClientFactory())
         avatar = self.successResultOf(wire.login("alice", Client()))

@@ -1,4 +1,4 @@
-"""How sessions end between real processes: kicked, frozen, and when the server is told to stop."""
+"""How sessions end between real processes: by kicks, with frozen clients, and when the server stops."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pbkit.sessions.goodbye import ABORT, GRACE
 from tests import test_process
 from tests.test_process import PATIENCE, ROOT, TWISTD, Running
 
-#: A realm whose avatars kick others, count, wait, and write down whom they were told of.
+#: A realm whose avatars kick others, count, wait, and record the sessions that their hooks received.
 REALM = """
 import os
 import time
@@ -53,7 +53,7 @@ class Player(Avatar):
 realm = CachingRealm(Player)
 """
 
-#: How a client begins and ends: it prints what it sees, and waits for lines of its input.
+#: The start and end of each client: it prints what it sees, and waits for lines of input.
 COMMON = """
 import sys
 from twisted.cred.credentials import UsernamePassword
@@ -88,7 +88,7 @@ def run(main):
     task.react(start, sys.argv[1:])
 """
 
-#: Alice and bob behind one connection; bob calls all the time until he is told to stop.
+#: Alice and bob on one connection; bob calls continuously until a line of input stops it.
 TOGETHER = """
 async def main(reactor, line, where):
     alice, bob = await stock(reactor, where, ["alice", "bob"], [Mind(), Mind()])
@@ -107,7 +107,7 @@ async def main(reactor, line, where):
 run(main)
 """
 
-#: A client of pbkit's that says what its calls raise, with a mind and without.
+#: A pbkit client that prints what its calls raise, with and without a mind.
 REMEMBERING = """
 import pbkit
 
@@ -127,7 +127,7 @@ async def main(reactor, line, where, name, mind):
 run(main)
 """
 
-#: Many clients, each on its own connection; the first may have a call running.
+#: Many clients, each on its own connection; the first can have a call in progress.
 MANY = """
 async def main(reactor, line, where, name, count, seconds):
     avatars = []
@@ -149,10 +149,10 @@ run(main)
 
 
 class EndingTests(SynchronousTestCase):
-    """A server in a process of its own, and clients in theirs."""
+    """A server process, and client processes."""
 
     def setUp(self) -> None:
-        """A server."""
+        """Start a server."""
         self.directory = tempfile.mkdtemp(prefix="pbkit-")
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
         self.told = os.path.join(self.directory, "told")
@@ -166,25 +166,25 @@ class EndingTests(SynchronousTestCase):
         self.where = f"tcp:127.0.0.1:{self.server.port()}"
 
     def start(self, *argv: str) -> Running:
-        """Start a process, which does not outlive this test."""
+        """Start a process, and kill it at the end of the test."""
         running = Running(list(argv), self.directory, self.env)
         self.addCleanup(running.stop)
         return running
 
     def client(self, script: str, *words: str) -> Running:
-        """Start a client, and wait until it is in."""
+        """Start a client, and wait until it is logged in."""
         client = self.start(sys.executable, "-c", COMMON + script, self.where, *words)
         client.waitFor("ready")
         return client
 
     def line(self, client: Running) -> None:
-        """Let a client go on."""
+        """Send a line of input to a client."""
         assert client.process.stdin is not None
         client.process.stdin.write(b"\n")
         client.process.stdin.flush()
 
     def kick(self, name: str, reason: str, detail: str) -> tuple[int, float]:
-        """Kick a user; how many sessions he had, and how long it took until they were out, in seconds."""
+        """Kick a user, and return the number of sessions and how many seconds it took to end them."""
         self.env["PBKIT_PASSWORD"] = "x"
         who = ["--user", "root"]
         call = self.start(*test_process.PBKIT, "call", self.where, *who, "kick", name, reason, detail)
@@ -193,7 +193,7 @@ class EndingTests(SynchronousTestCase):
         return int(count), float(seconds)
 
     def ends(self) -> list[str]:
-        """How sessions that were attached ended, each once."""
+        """Return how the attached sessions ended, each once."""
         with open(self.told, encoding="utf-8") as f:
             lines = [line.split() for line in f]
         attached = [line[1] for line in lines if line[0] == "attached"]
@@ -204,7 +204,7 @@ class EndingTests(SynchronousTestCase):
         return [detached.get(each, "lives") for each in attached]
 
     def test_twoBehindOneConnection(self) -> None:
-        """One of two stock users on one connection is kicked and told; every call of the other's is answered."""
+        """One of two stock users on one connection is kicked and told; all calls of the other are answered."""
         client = self.client(TOGETHER)
         self.assertEqual(self.kick("alice", "Kicked", "go home")[0], 1)
         client.waitFor(r"goodbye: Kicked go home\n")
@@ -214,7 +214,7 @@ class EndingTests(SynchronousTestCase):
         self.assertEqual(client.wait(), 0)
 
     def test_reasonIsRemembered(self) -> None:
-        """A client of pbkit's raises the reason from every later call, with a mind and without."""
+        """Every later call of a pbkit client raises the reason, with and without a mind."""
         for mind in ("mind", "no mind"):
             client = self.client(REMEMBERING, "alice", mind)
             self.assertEqual(self.kick("alice", "Banned", "for cheating")[0], 1)
@@ -226,7 +226,7 @@ class EndingTests(SynchronousTestCase):
             self.assertEqual(len([line for line in said if re.match("call: Banned .*: for cheating$", line)]), 2, said)
 
     def test_frozenClient(self) -> None:
-        """One that is frozen by SIGSTOP has no session from then on, and is out within its grace and 5 s."""
+        """A client frozen by SIGSTOP loses its session at once, and its connection within the grace and 5 s."""
         client = self.client(MANY, "alice", "1", "0")
         client.process.send_signal(signal.SIGSTOP)
         count, seconds = self.kick("alice", "Kicked", "")
@@ -239,8 +239,8 @@ class EndingTests(SynchronousTestCase):
 
     def test_stopping(self) -> None:
         """
-        SIGTERM with 30 clients, five of them frozen and one with a call that is running: the call is answered, all that
-        can be are told, each `detached` runs, and the server is gone within its 5 s.
+        SIGTERM with 30 clients, five of them frozen and one with a call in progress: the call is answered, the others
+        are told, each `detached` runs, and the server ends within 5 s.
         """
         clients = self.client(MANY, "alice", "25", "0.7")
         frozen = self.client(MANY, "bob", "5", "0")
@@ -251,7 +251,7 @@ class EndingTests(SynchronousTestCase):
         self.assertIn("slept\n", clients.printed())
         self.assertEqual(len(re.findall("goodbye: Shutdown", clients.printed())), 25)
         self.assertEqual(self.server.wait(), -signal.SIGTERM)
-        # What the process takes to end is not its clients' affair.
+        # The time that the process takes to exit does not concern its clients.
         self.assertLess(time.monotonic() - began, 5 + PATIENCE / 6)
         self.assertEqual(self.ends(), ["Shutdown"] * 30)
         self.assertIn("'Shutdown': 30", self.server.printed())

@@ -1,4 +1,4 @@
-"""The real classes provide what the two halves expect of one another."""
+"""The classes provide the interfaces that the two halves require of each other."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from tests.support import Client, Recorder, Wire, serve
 
 
 class ProvidedTests(SynchronousTestCase):
-    """What reaches a realm, and what it hands back."""
+    """What a realm receives and returns."""
 
     def seen(self, server: Any = None) -> tuple[Any, Any]:
-        """The `ILogin` that a realm was given, and the session that it made of it."""
+        """Return the `ILogin` that a realm received, and its session."""
         seen: list[Any] = []
 
         class Asking(CachingRealm):
@@ -40,7 +40,7 @@ class ProvidedTests(SynchronousTestCase):
         return seen[0], next(iter(realm.roster))
 
     def test_login(self) -> None:
-        """A session realm under a server of ours, strict or drop-in, is given an `ILogin` in the place of the mind."""
+        """A session realm under a pbkit server, strict or drop-in, receives an `ILogin` instead of the mind."""
         for server in (None, dropin.PBServerFactory):
             login, session = self.seen(server)
             self.assertIsInstance(login, Login)
@@ -55,7 +55,7 @@ class ProvidedTests(SynchronousTestCase):
             self.assertIs(login.lost, True)
 
     def test_stockLogin(self) -> None:
-        """What a realm makes of a raw mind under a stock server is an `ILogin` too."""
+        """Under a stock server, a realm converts the raw mind to an `ILogin`."""
         login = StockLogin(None, None)
         verifyObject(ILogin, login)
         verifyObject(IChannel, login.channel)
@@ -76,13 +76,13 @@ class ProvidedTests(SynchronousTestCase):
         verifyObject(ICast, session.peer.fanOut("told", (1,), {}))
 
     def test_classes(self) -> None:
-        """The classes say what they implement."""
+        """The classes declare what they implement."""
         for interface, cls in ((IChannel, Channel), (IPeer, Peer), (ISession, Session), (ILogin, Login)):
             verifyClass(interface, cls, tentative=True)
             self.assertTrue(interface.implementedBy(cls))
 
     def test_realms(self) -> None:
-        """Every named realm is a cred realm and marked as one that takes an `ILogin`."""
+        """Every named realm is a cred realm, and declares that it accepts an `ILogin`."""
         classes: list[Any] = [Realm, *NAMED.values()]
         for cls in classes:
             realm = cls(lambda avatarId, *args: Recorder(avatarId))
@@ -91,14 +91,14 @@ class ProvidedTests(SynchronousTestCase):
 
 
 class CurrentSessionTests(SynchronousTestCase):
-    """`currentSession` outside of any wire."""
+    """`currentSession` outside of a connection."""
 
     def test_noneByDefault(self) -> None:
-        """There is none."""
+        """By default there is no session."""
         self.assertIsNone(currentSession())
 
     def test_whatIsSet(self) -> None:
-        """It is what the wire has set, until that is taken back."""
+        """It is the session that the wire has set, until it is reset."""
         session = Session("alice", Recorder("alice"), None, None, None, lambda _: None)
         before = current.set(session)
         self.assertIs(currentSession(), session)

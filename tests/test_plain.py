@@ -1,4 +1,4 @@
-"""Plain data: what may be declared, what it weighs, and copies of it."""
+"""Plain data: checks of declared features, sizes and copies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CheckedTests(SynchronousTestCase):
     """`checked`."""
 
     def test_whatMayBeDeclared(self) -> None:
-        """A small dict of short texts to plain values is handed back; anything else is refused, by what it was for."""
+        """A small dict of short texts and plain values is returned; others are refused, and the error says what for."""
         for good in ({}, {"a": 1, "b": None, "c": 1.5, "d": True, "e": "x" * LENGTH, "f": 2**64 - 1}):
             self.assertIs(checked(good), good)
         bad: Any
@@ -56,7 +56,7 @@ class WeighedTests(SynchronousTestCase):
     @settings(deadline=None, max_examples=300)
     @given(PLAIN)
     def test_copies(self, value: Any) -> None:
-        """A copy is equal, of the same types, and shares no list, dict or set with what it was made of."""
+        """A copy is equal, has the same types, and shares no list, dict or set with the original."""
         copy, weight = weighed(value)
         self.assertEqual(copy, value)
         self.assertEqual([*map(type, walk(copy))], [*map(type, walk(value))])
@@ -65,7 +65,7 @@ class WeighedTests(SynchronousTestCase):
         self.assertEqual({*map(id, mutable)} & {*map(id, walk(copy))}, set())
 
     def test_sharedAndEndless(self) -> None:
-        """What is in it twice is in the copy twice, and weighs once; a list that holds itself ends."""
+        """A shared object is shared in the copy, and counts once; a list that contains itself is handled."""
         one = ["x" * 1000]
         copy, weight = weighed([one, one])
         self.assertIs(copy[0], copy[1])
@@ -76,10 +76,10 @@ class WeighedTests(SynchronousTestCase):
         self.assertIs(copy[1], copy)
 
     def test_objectsAreNotCopied(self) -> None:
-        """Other objects, and subclasses of what is plain, stay what they are."""
+        """Other objects, and subclasses of plain types, are not copied."""
 
         class Text(str):
-            """Not plain."""
+            """A subclass of a plain type."""
 
         part, text = pb.Referenceable(), Text("x")
         copy, weight = weighed([part, text])
@@ -88,14 +88,14 @@ class WeighedTests(SynchronousTestCase):
         self.assertEqual(weight, 4 + 2 * OBJECT)
 
     def test_tooDeep(self) -> None:
-        """What is too deep to be sent is the caller's mistake, told at once."""
+        """A value that is nested too deep to be sent raises at once."""
         deep: list[Any] = []
         for _ in range(100_000):
             deep = [deep]
         self.assertRaises(RecursionError, weighed, deep)
 
     def test_nearTheTruth(self) -> None:
-        """The estimate of plain data is what is really sent, to a third; the bounds of outboxes rest on that."""
+        """The estimated size is within a third of what is sent. The limits on outboxes rely on this."""
         from pbkit import CachingRealm
 
         realm = CachingRealm(Recorder)
@@ -120,7 +120,7 @@ class WeighedTests(SynchronousTestCase):
 
 
 def walk(value: Any) -> list[Any]:
-    """All that is in it."""
+    """Yield all objects in a value."""
     found = [value]
     for one in found:
         if type(one) in (list, tuple):

@@ -1,8 +1,8 @@
 """
-What goes wrong with stock Perspective Broker, and does not with pbkit.
+Defects of stock Perspective Broker that pbkit does not have.
 
-Each test runs one scenario twice: with stock's classes, where it asserts that the defect is really there, and with
-pbkit's, where it asserts that it is not. When Twisted mends one, its test fails, and the note in the docs can go.
+Each test runs one scenario twice: with stock's classes, to assert that the defect exists, and with pbkit's, to assert
+that it does not. When Twisted fixes a defect, its test fails, and the docs can be corrected.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from tests.support import LENIENT, Client, Part, Recorder, Wire, serve
 from tests.wire.things import Board
 
 STOCK = pb.PBServerFactory
-#: Both of these are to be without the defects that need no realm of pbkit's.
+#: Both factories lack the defects that do not depend on a pbkit realm.
 OURS = (ServerFactory, dropin.PBServerFactory)
 
 
 class Plain(pb.Avatar):
-    """An avatar as the howto has it."""
+    """An avatar as in Twisted's documentation."""
 
     def perspective_whoami(self) -> str:
-        """Something."""
+        """Return the avatar's name."""
         return "plain"
 
     def perspective_part(self) -> Part:
-        """Something to keep."""
+        """Return an object that the client can keep."""
         return Part()
 
 
 @implementer(IRealm)
 class Counting:
     """
-    A realm as the howto has it, which counts who is logged in.
+    A realm as in Twisted's documentation, which counts logins.
 
     :param makeAvatar: called for each login.
-    :param logout: called at each logout, when it has been counted.
+    :param logout: called at each logout, after it was counted.
     """
 
     def __init__(self, makeAvatar: Any = Plain, logout: Any = lambda: None) -> None:
@@ -56,7 +56,7 @@ class Counting:
         self.minds: list[Any] = []
 
     def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
-        """As the howto has it."""
+        """As in Twisted's documentation."""
         self.minds.append(mind)
         made = self.makeAvatar()
         made = made if isinstance(made, Deferred) else succeed(made)
@@ -72,19 +72,19 @@ class Counting:
 
 
 class Case(SynchronousTestCase):
-    """What the scenarios share."""
+    """The common part of the scenarios."""
 
     def setUp(self) -> None:
-        """A clock."""
+        """Make a clock."""
         self.clock = Clock()
 
     def settle(self, wire: Wire) -> None:
-        """Let what went out of use be given back."""
+        """Collect garbage, and deliver the releases of references."""
         gc.collect()
         wire.flush()
 
     def only(self, realm: Any) -> Any:
-        """The only session of a realm."""
+        """Return the only session of a realm."""
         (session,) = realm.roster
         return session
 
@@ -93,7 +93,7 @@ class LoginTests(Case):
     """Login and logout."""
 
     def test_loginThatFinishesAfterTheLoss(self) -> None:
-        """Stock: an asynchronous login that finishes when its client is gone is never logged out."""
+        """Stock: an asynchronous login that finishes after its client disconnected is never logged out."""
 
         def left(server: Any) -> int:
             loading: list[Deferred[Any]] = []
@@ -116,7 +116,7 @@ class LoginTests(Case):
         self.assertEqual([left(server) for server in OURS], [0, 0])
 
     def test_avatarThatIsReferenceable(self) -> None:
-        """Stock: two log-ins to an avatar that is itself a Referenceable are logged out once, until the disconnect."""
+        """Stock: of two logins to an avatar that is a Referenceable, only one is logged out before the disconnect."""
 
         def left(server: Any) -> int:
             avatar = Part()
@@ -132,7 +132,7 @@ class LoginTests(Case):
         self.assertEqual([left(server) for server in OURS], [0, 0])
 
     def test_limitThatIsBypassed(self) -> None:
-        """Stock: a client that gives back its avatar and keeps another object is logged out and goes on."""
+        """Stock: a client that drops its avatar but keeps another object is logged out, and the object still works."""
 
         def serves(realm: Any, server: Any, loggedIn: Any) -> tuple[str, int]:
             wire = Wire(serve(realm, server))
@@ -147,7 +147,7 @@ class LoginTests(Case):
             self.assertEqual(serves(realm, server, lambda realm: len(realm.roster)), ("hi", 1))
 
     def test_logoutThatRaises(self) -> None:
-        """Stock: a logout that raises on a decref escapes and costs the connection."""
+        """Stock: a logout that raises during a decref drops the connection."""
 
         def broken() -> None:
             raise ValueError("logout is broken")
@@ -167,7 +167,7 @@ class LoginTests(Case):
             self.flushLoggedErrors(ValueError)
 
     def test_logoutThatFailsLater(self) -> None:
-        """Stock: what becomes of a Deferred that a logout returns is nobody's business, until it is collected."""
+        """Stock: the failure of a Deferred that a logout returns is reported only when it is collected."""
 
         def drop(server: Any) -> tuple[int, int]:
             leaving: Deferred[Any] = Deferred()
@@ -183,7 +183,7 @@ class LoginTests(Case):
         self.assertEqual([drop(server) for server in OURS], [(1, 0), (1, 0)])
 
     def test_fullTable(self) -> None:
-        """Stock: with the table of references full, the client is told so and its session stays."""
+        """Stock: if the table of references is full, the login fails, and its session stays."""
         self.patch(pb, "MAX_BROKER_REFS", 3)
 
         def left(server: Any) -> int:
@@ -205,7 +205,7 @@ class LoginTests(Case):
         self.assertEqual([left(server) for server in OURS], [0, 0])
 
     def test_noLogoutFromTheServersSide(self) -> None:
-        """Stock: when the server has run the logout, the client's references work as before."""
+        """Stock: after the server has run the logout, the client's references still work."""
         wire = Wire(serve(Counting(), STOCK))
         avatar = self.successResultOf(wire.login())
         part = self.successResultOf(wire.call(avatar, "part"))
@@ -224,7 +224,7 @@ class LoginTests(Case):
                 self.assertTrue(self.failureResultOf(wire.call(reference, method)).check(errors.Kicked))
 
     def test_whoLogsIn(self) -> None:
-        """Stock: a realm is told nothing of the connection of a client that sends no mind."""
+        """Stock: a realm learns nothing about the connection of a client without a mind."""
         realm = Counting()
         Wire(serve(realm, STOCK)).login()
         self.assertEqual(realm.minds, [None])
@@ -239,7 +239,7 @@ class LoginTests(Case):
             wire.lose()
 
     def test_lateLogout(self) -> None:
-        """Stock: the usual ``del online[avatarId]`` of an old session's late logout takes the new one out."""
+        """Stock: the usual ``del online[avatarId]`` in an old session's late logout removes the new session."""
         online: dict[Any, Any] = {}
 
         @implementer(IRealm)
@@ -264,7 +264,7 @@ class LoginTests(Case):
             self.assertEqual(realm.counters.ends, {"Replaced": 1})
 
     def test_twoPassALimitOfOne(self) -> None:
-        """Stock: a realm that checks its limit and then loads the avatar lets in two."""
+        """Stock: a realm that checks its limit and then loads the avatar admits two logins."""
         loading: list[Deferred[Any]] = []
         online: list[Any] = []
 
@@ -307,7 +307,7 @@ class MindTests(Case):
     """Minds and references."""
 
     def test_anything(self) -> None:
-        """Stock: a realm gets whatever a client sends for a mind, also the server's own login object."""
+        """Stock: a realm receives anything that a client sends as a mind, even the server's own login object."""
         for mind in (5, "x", [1], {"a": 1}, b"x" * 100_000):
             realm = Counting()
             wire = Wire(serve(realm, STOCK))
@@ -325,7 +325,7 @@ class MindTests(Case):
                     self.assertEqual(ours.minds, [])
 
     def test_minds(self) -> None:
-        """Stock: references of different connections cannot be compared, nor one with None."""
+        """Stock: references of different connections cannot be compared with each other or with None."""
 
         def minds(server: Any) -> list[Any]:
             realm = Counting()
@@ -355,7 +355,7 @@ class MindTests(Case):
         self.assertEqual({one: 1, two: 2, three: 3}[two], 2)
 
     def test_oneObjectTwice(self) -> None:
-        """Stock: the minds of two log-ins of one client object compare equal; a session's `mind` never does."""
+        """Stock: the minds of two logins with one client object compare equal; pbkit's `Session.mind` does not."""
         mind = Client()
         realm = Counting()
         wire = Wire(serve(realm, STOCK))
@@ -372,7 +372,7 @@ class MindTests(Case):
             wire.lose()
 
     def test_deadReference(self) -> None:
-        """Stock: a call on a lost client raises where it is made, and a callback for the loss cannot be added."""
+        """Stock: a call to a lost client raises immediately, and no callback for the loss can be added."""
         realm = Counting()
         wire = Wire(serve(realm, STOCK))
         wire.login("alice", Client())
@@ -398,7 +398,7 @@ class MindTests(Case):
             del avatar
 
     def test_referenceThatIsPinned(self) -> None:
-        """Stock: to ask to be told of a client's loss is to keep its mind until then, long after its logout."""
+        """Stock: a callback for a client's loss keeps its mind alive until the loss, long after its logout."""
         realm = Counting()
         wire = Wire(serve(realm, STOCK))
         self.successResultOf(wire.login("alice", Client()))
@@ -407,7 +407,7 @@ class MindTests(Case):
         self.assertEqual(realm.loggedIn, 0)
         self.assertEqual(len(wire.client.localObjects), 1)
         for server in OURS:
-            # Not a Recorder, which keeps its sessions.
+            # A Recorder would keep its sessions.
             ours = CachingRealm(Avatar, clock=self.clock)
             wire = Wire(serve(ours, server))
             avatar = self.successResultOf(wire.login("alice", Client()))
@@ -422,7 +422,7 @@ class MindTests(Case):
             del avatar, session
 
     def test_callbackThatRaises(self) -> None:
-        """Stock: one callback for a client's loss that raises keeps the later ones from being told."""
+        """Stock: if one callback for a client's loss raises, the later ones are not called."""
         told: list[str] = []
 
         def broken(*args: Any) -> None:
@@ -448,7 +448,7 @@ class MindTests(Case):
         self.assertEqual(told, ["ours", "ours"])
 
     def test_callWithoutADeadline(self) -> None:
-        """Stock: a client that never answers is waited for as long as it stays connected."""
+        """Stock: a call to a client that never answers waits as long as the client stays connected."""
         realm = Counting()
         mind = Client()
         mind.answer = Deferred()
@@ -472,7 +472,7 @@ class MindTests(Case):
         del kept
 
     def test_callWithoutAnAnswer(self) -> None:
-        """Stock: a call that asks for no answer gives None, or a failed Deferred that nobody looks for; or raises."""
+        """Stock: a call without an answer returns None, or a failed Deferred that nobody expects, or raises."""
 
         class Shy(pb.Copyable):
             def getStateToCopy(self) -> Any:
@@ -497,16 +497,16 @@ class MindTests(Case):
 
 
 class DoorTests(Case):
-    """What a stranger may try."""
+    """Attempts of unauthenticated clients."""
 
     def challenge(self, wire: Wire) -> tuple[bytes, Any]:
-        """A login that waits for its answer."""
+        """Return a login that waits for its answer."""
         root = self.successResultOf(wire.factory.getRootObject())
         challenge, challenger = self.successResultOf(wire.call(root, "login", b"alice"))
         return challenge, challenger
 
     def test_guessesOnOneChallenge(self) -> None:
-        """Stock: one challenge takes 300 guesses, answered as fast as they come, and then the right one."""
+        """Stock: one challenge accepts 300 guesses, answered at once, and then the correct password."""
 
         def lastOf(server: Any) -> tuple[int, Any]:
             wire = Wire(serve(Counting(), server, **({} if server is STOCK else {"clock": self.clock})))
@@ -526,7 +526,7 @@ class DoorTests(Case):
         self.assertEqual(lastOf(ServerFactory), (0, b"pbkit.errors.ChallengeExpired"))
 
     def test_answerThatIsReplayed(self) -> None:
-        """Stock: an answer that somebody has seen logs him in again, on the same challenge."""
+        """Stock: a recorded answer logs in again on the same challenge."""
 
         def secondTime(server: Any) -> Any:
             wire = Wire(serve(Counting(), server))
@@ -542,8 +542,8 @@ class DoorTests(Case):
         self.assertEqual(secondTime(STOCK), "in")
         self.assertEqual(secondTime(ServerFactory), b"pbkit.errors.ChallengeExpired")
 
-    def test_guessesForEver(self) -> None:
-        """Stock: nothing slows down who guesses, and nothing ends it."""
+    def test_unlimitedGuesses(self) -> None:
+        """Stock: password guesses are neither delayed nor ended."""
 
         def answered(server: Any) -> tuple[int, bool]:
             wire = Wire(serve(Counting(), server, **({} if server is STOCK else {"clock": self.clock})))
@@ -551,7 +551,7 @@ class DoorTests(Case):
             for _ in range(100):
                 wire.login("alice", None, b"wrong").addErrback(told.append)
             self.flushLoggedErrors(UnauthorizedLogin)
-            # Those that are not checked are told so at once.
+            # Logins that are not checked are answered at once.
             told = [failure for failure in told if not failure.check(errors.TooManyFailures, errors.TooManyAttempts)]
             for _ in range(40):
                 self.clock.advance(0.5)
@@ -561,8 +561,8 @@ class DoorTests(Case):
         self.assertEqual(answered(STOCK), (100, False))
         self.assertEqual(answered(ServerFactory), (0, True))
 
-    def test_nameThatIsNone(self) -> None:
-        """Stock: a user name may be a list, over which a checker stumbles with a traceback in the log."""
+    def test_userNameThatIsAList(self) -> None:
+        """Stock: a user name can be a list, which makes a checker log a traceback."""
 
         def tracebacks(server: Any) -> int:
             wire = Wire(serve(Counting(), server))
@@ -577,7 +577,7 @@ class DoorTests(Case):
         self.assertEqual(tracebacks(ServerFactory), 0)
 
     def test_codeThatRunsBeforeLogin(self) -> None:
-        """Stock: a class that any module has opened to jelly runs its code for whoever connects."""
+        """Stock: a class that any module has registered with jelly runs its code for unauthenticated clients."""
         run: list[Any] = []
 
         class Sent(pb.Copyable):
@@ -605,10 +605,10 @@ class DoorTests(Case):
 
 
 class SharingTests(Case):
-    """What two users of one connection share with stock, though they should not."""
+    """State that two users of one connection share with stock, but must not."""
 
-    def test_stateOfAnothersUser(self) -> None:
-        """Stock: a Cacheable that was sent to alice shows bob, on the same connection, alice's state."""
+    def test_stateOfAnotherUser(self) -> None:
+        """Stock: a Cacheable that was sent to alice shows alice's state to bob on the same connection."""
         board = Board()
 
         class Showing(pb.Avatar):

@@ -1,1 +1,1 @@
-"""What a stranger, or somebody who has logged in, may send: stock suffers from it, and pbkit does not."""
+"""Attacks by clients before and after login. Stock is vulnerable to them, and pbkit is not."""

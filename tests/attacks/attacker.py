@@ -1,13 +1,13 @@
 """
-A client that says what no client says.
+A client that can send anything.
 
 ::
 
-    attacker = Attacker(serve(realm))            # in memory; of stock's factories too
-    attacker.login()                             # or not
+    attacker = Attacker(serve(realm))            # in memory; stock's factories also work
+    attacker.login()                             # optional
     attacker.call(attacker.avatar, "whoami")
     attacker.raw(b"...")
-    attacker.heard()                             # what came, as expressions
+    attacker.heard()                             # what arrived, as expressions
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ from twisted.spread import pb
 from pbkit.wire import codec
 from tests.support import PASSWORD
 
-#: A message that can be as large as it likes.
+#: An encoder without a limit on the size of a message.
 HUGE = 1 << 40
 
 
 def encoded(*expressions: Any, vocabulary: bool = True) -> bytes:
-    """Some expressions, as they go on the wire."""
+    """Return the bytes of some expressions."""
     return b"".join(codec.encode(each, vocabulary, HUGE) for each in expressions)
 
 
 def called(luid: Any, name: Any, *args: Any, requestID: Any = 1, answer: int = 1, kw: Any = None) -> list[Any]:
-    """A call; the arguments are in jelly."""
+    """Return the expression of a call. The arguments are jelly."""
     return [b"message", requestID, luid, name, answer, [b"tuple", *args], [b"dictionary"] if kw is None else kw]
 
 
 class Attacker:
     """
-    One connection in memory, whose client is this.
+    The client of a connection in memory.
 
-    :param factory: the server's.
-    :param reactor: for the server's end; without one it serves all that comes at once.
-    :param greet: whether to agree on a dialect.
+    :param factory: the server's factory.
+    :param reactor: for the server's end. Without one, the server serves everything immediately.
+    :param greet: True to negotiate the dialect.
     :ivar server: the server's broker.
-    :ivar transport: the server's.
-    :ivar escaped: what escaped from `dataReceived`; a reactor closes the connection then.
+    :ivar transport: the server's transport.
+    :ivar escaped: the exceptions that escaped from `dataReceived`. A reactor would close the connection.
     :ivar avatar: the id of the avatar, after `login`.
     """
 
@@ -69,11 +69,11 @@ class Attacker:
 
     @property
     def open(self) -> bool:
-        """Whether the server still has it, and would go on."""
+        """True while the server keeps the connection."""
         return self.escaped is None and not self.transport.disconnecting
 
     def raw(self, data: bytes, chunk: int = 65536) -> None:
-        """Send bytes, as long as the server takes them."""
+        """Send bytes while the server accepts them."""
         for start in range(0, len(data), chunk):
             if not self.open:
                 return
@@ -83,21 +83,21 @@ class Attacker:
                 self.escaped = error
 
     def send(self, *expressions: Any) -> None:
-        """Send expressions, all in one go."""
+        """Send some expressions in one chunk."""
         self.raw(encoded(*expressions))
 
     def call(self, luid: Any, name: Any, *args: Any, **kw: Any) -> Any:
         """
-        Call something.
+        Call a method.
 
-        :return: what was answered, as an expression; None if nothing was.
+        :return: the answer as an expression, or None.
         """
         self.send(called(luid, name, *args, **kw))
         said = [each for each in self.heard() if each[0] in (b"answer", b"error")]
         return said[-1] if said else None
 
     def heard(self) -> list[Any]:
-        """What has come since this was asked last."""
+        """Return the expressions that arrived since the last call."""
         data = self.transport.value()
         self.transport.clear()
         framer = codec.Framer(HUGE, HUGE, 1000, HUGE)
@@ -105,27 +105,27 @@ class Attacker:
         return [codec.decode(message) for message in iter(framer.next, None)]
 
     def more(self) -> list[Any]:
-        """Read on, as far as the server waits for that."""
+        """Let the server send more, while it waits for that."""
         self.server.outbound.resumeProducing()
         return self.heard()
 
     def login(self, mind: Any = (b"None",)) -> Attacker:
-        """Log in, as alice."""
+        """Log in as alice."""
         _, _, (_, challenge, challenger) = self.call(b"root", b"login", b"alice")
         answer = self.call(challenger[1], b"respond", pb.respond(challenge, PASSWORD), list(mind))
         self.avatar = answer[2][1]
         return self
 
     def lose(self) -> None:
-        """The connection is lost."""
+        """Lose the connection."""
         self.server.connectionLost(Failure(ConnectionLost()))
-        # Stock's references write when they are collected, at whatever time that is.
+        # Stock's references send a message when they are collected, which may be at any time.
         self.transport.write = lambda data: None  # type: ignore[method-assign]
 
 
 @contextmanager
 def logged() -> Iterator[Callable[[], str]]:
-    """Take down what a log file would have; what is called says what it is."""
+    """Collect the text of the log. Call the returned object to get it."""
     out = io.StringIO()
     observer = textFileLogObserver(out)
     globalLogPublisher.addObserver(observer)

@@ -1,7 +1,7 @@
 """
-What clients of stock's say, with something changed in it, at random.
+Messages of stock clients with random changes.
 
-``PBKIT_MUTATIONS=20000`` for a night; 250 connections are what a change is tried with.
+The default is 250 connections. For a long run, set ``PBKIT_MUTATIONS=20000``.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from pbkit.wire import codec
 from tests.attacks.attacker import HUGE, encoded, logged
 from tests.support import Client, Part, Wire, serve
 
-#: How many connections.
+#: The number of connections.
 NUMBER = int(os.environ.get("PBKIT_MUTATIONS", "250"))
 
-#: What is put in the place of something.
+#: Values that replace parts of a message.
 ODD: list[Any] = [
     *(0, 1, -1, 5, 2**31, 2**61 - 1, 2**440, 1.5, float("nan"), b"", b"root", b"list", b"\xff\xfe", b"\x1b[31m", []),
     *([b"list"], [b"None"], [b"remote", 1], [b"local", 1], [b"local", b"root"], [b"cached", 1], [b"lcache", 1]),
@@ -35,41 +35,41 @@ ODD: list[Any] = [
 
 
 class Busy(Avatar):
-    """An avatar that does a little of everything."""
+    """An avatar with methods of several kinds."""
 
     def __init__(self, avatarId: str) -> None:
         super().__init__(avatarId)
         self.part = Part()
 
     def perspective_echo(self, *args: Any, **kw: Any) -> Any:
-        """What came."""
+        """Return the argument."""
         return args
 
     def perspective_part(self) -> Part:
-        """Something of its own."""
+        """Return an object of the avatar."""
         return self.part
 
     def perspective_page(self, collector: Any) -> None:
-        """A page or two."""
+        """Send a string in pages."""
         if isinstance(collector, pb.RemoteReference):
             StringPager(collector, b"x" * 20_000)
 
     def perspective_back(self, client: Any) -> Any:
-        """Ask the client."""
+        """Call the client."""
         return client.callRemote("ask") if isinstance(client, pb.RemoteReference) else None
 
 
 class MutationTests(SynchronousTestCase):
-    """A server in memory, and clients that say almost the right thing."""
+    """A server in memory, and clients that send almost valid messages."""
 
     def setUp(self) -> None:
-        """A server."""
+        """Make a server."""
         self.clock = Clock()
         self.realm = CachingRealm(Busy, clock=self.clock)
         self.factory = serve(self.realm, clock=self.clock)
 
     def valid(self) -> bytes:
-        """What a client says that logs in and calls."""
+        """Return the messages of a client that logs in and makes calls."""
         wire = Wire(self.factory)
         said: list[bytes] = []
         transport: Any = wire.client.transport
@@ -99,7 +99,7 @@ class MutationTests(SynchronousTestCase):
         return b"".join(said)
 
     def changed(self, luck: random.Random, expression: Any, often: float) -> Any:
-        """An expression, with something changed in it."""
+        """Return an expression with a random change."""
         if luck.random() < often:
             return luck.choice(ODD)
         if not isinstance(expression, list):
@@ -112,7 +112,7 @@ class MutationTests(SynchronousTestCase):
         return items
 
     def shuffled(self, luck: random.Random, data: bytes) -> bytes:
-        """Bytes, with some changed, added and left out."""
+        """Return bytes with some changed, added and removed."""
         out = bytearray(data)
         for _ in range(luck.randrange(1, 12)):
             at = luck.randrange(len(out))
@@ -126,7 +126,7 @@ class MutationTests(SynchronousTestCase):
         return bytes(out)
 
     def test_nothingEscapesAndNothingIsKept(self) -> None:
-        """No exception escapes, nothing is written that has a traceback, and when all have gone nothing is left."""
+        """No exception escapes, nothing that is sent contains a traceback, and at the end nothing is left."""
         data = self.valid()
         framer = codec.Framer(HUGE, HUGE, 1000, HUGE)
         framer.feed(data)

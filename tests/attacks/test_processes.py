@@ -1,4 +1,4 @@
-"""Attacks on real processes over real sockets: what they hold, what they log, and who is served meanwhile."""
+"""Attacks on real processes over sockets: their memory, their log, and whether other clients are served."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MIB = 1024 * 1024
 
 
 class Raw:
-    """A socket to a server, and what came of it so far."""
+    """A socket to a server, and what it received so far."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
@@ -33,7 +33,7 @@ class Raw:
         self.next()
 
     def next(self) -> Any:
-        """The next expression that comes."""
+        """Return the next expression."""
         while (message := self._framer.next()) is None:
             data = self.socket.recv(65536)
             if not data:
@@ -42,18 +42,18 @@ class Raw:
         return codec.decode(message)
 
     def call(self, luid: Any, name: bytes, *args: Any) -> Any:
-        """Call something; what is answered."""
+        """Call a method, and return the answer."""
         self.socket.sendall(encoded(called(luid, name, *args)))
         return self.next()
 
     def login(self) -> int:
-        """Log in as alice: the id of the avatar."""
+        """Log in as alice, and return the id of the avatar."""
         _, _, (_, challenge, challenger) = self.call(b"root", b"login", b"alice")
         answer: Any = self.call(challenger[1], b"respond", pb.respond(challenge, b"sesame"), [b"None"])
         return int(answer[2][1])
 
     def closed(self) -> bool:
-        """Whether the server closes it, in a second."""
+        """True if the server closes the connection within a second."""
         self.socket.settimeout(1)
         try:
             while self.socket.recv(65536):
@@ -66,10 +66,10 @@ class Raw:
 
 
 class ProcessTests(SynchronousTestCase):
-    """One attacker, at twistd with the plugin and at a server of stock's."""
+    """One attacker, with twistd and the plugin, and with a stock server."""
 
     def setUp(self) -> None:
-        """A directory, and users."""
+        """Make a directory, and users."""
         if not os.path.exists("/proc/self/status"):
             raise SkipTest("how much a process holds is read from /proc")
         self.directory = tempfile.mkdtemp(prefix="pbkit-")
@@ -88,19 +88,19 @@ class ProcessTests(SynchronousTestCase):
         return running
 
     def raw(self, server: Running) -> Raw:
-        """Connect."""
+        """Return a new connection."""
         raw = Raw(int(server.port()))
         self.addCleanup(raw.socket.close)
         return raw
 
     def holds(self, server: Running) -> int:
-        """How many bytes of memory a process has."""
+        """Return the memory of a process in bytes."""
         status = Path(f"/proc/{server.process.pid}/status").read_text(encoding="ascii")
         (kilobytes,) = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")]
         return int(kilobytes) * 1024
 
     def test_stringsWithoutEnd(self) -> None:
-        """Stock: 30 MB that a stranger sends are held; here he is gone, with a line in the log."""
+        """Stock keeps 30 MB of an unauthenticated client. pbkit closes the connection, with a line in the log."""
         for stock in (True, False):
             server = self.serve(stock)
             raw = self.raw(server)
@@ -116,7 +116,7 @@ class ProcessTests(SynchronousTestCase):
                 self.assertEqual(server.printed().count("closed connection from "), 1)
 
     def test_othersAreServedMeanwhile(self) -> None:
-        """While 20,000 calls that fail are served another's one is answered; the log grows by ten lines a second."""
+        """Other clients are answered during 20,000 failing calls, and the log grows by ten lines per second."""
         server = self.serve()
         attacker, bystander = self.raw(server), self.raw(server)
         mine, his = attacker.login(), bystander.login()
@@ -140,7 +140,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertIsNone(server.process.poll())
 
     def test_unreadAnswers(self) -> None:
-        """A stranger whose answers nobody reads is closed, and what he took is little."""
+        """An unauthenticated client that does not read is disconnected, and used little memory."""
         server = self.serve()
         raw = self.raw(server)
         before = self.holds(server)

@@ -1,4 +1,4 @@
-"""What is done to a server before anybody has logged in."""
+"""Attacks before login."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.support import Recorder, serve
 
 STOCK = pb.PBServerFactory
 
-#: A string of the largest kind that stock takes.
+#: A string of the largest size that stock accepts.
 STRING = b"\x00\x00\x28\x82" + b"x" * (640 * 1024)
 
 
 class Slices(bytes):
-    """Counts what is copied out of it, and out of what that is put behind."""
+    """Bytes that count how much is copied out of them, and out of what they are appended to."""
 
     copied = 0
 
@@ -36,15 +36,15 @@ class Slices(bytes):
 
 
 class Case(SynchronousTestCase):
-    """Strangers at two servers."""
+    """Unauthenticated clients of two servers, pbkit's and stock's."""
 
     def setUp(self) -> None:
-        """A realm."""
+        """Make a realm."""
         self.clock = Clock()
         self.realm = CachingRealm(Recorder, clock=self.clock)
 
     def stranger(self, server: Any, greet: bool = True, **kw: Any) -> Attacker:
-        """One that has not logged in."""
+        """Return an unauthenticated client."""
         attacker = Attacker(serve(self.realm, server), greet=greet, **kw)
         self.addCleanup(attacker.lose)
         return attacker
@@ -54,7 +54,7 @@ class MemoryTests(Case):
     """Memory and time."""
 
     def test_stringsWithoutEnd(self) -> None:
-        """Stock: an unfinished list of 16 strings of 640 KiB is kept, 10 MB; here the first is refused."""
+        """Stock keeps an unfinished list of 16 strings of 640 KiB, 10 MB. pbkit refuses the first."""
         data = b"\x7f\x80" + STRING * 16
 
         def held(server: Any) -> int:
@@ -71,7 +71,7 @@ class MemoryTests(Case):
         self.assertLess(held(ServerFactory), 65_536)
 
     def test_emptyLists(self) -> None:
-        """Stock: each byte of a list of empty lists takes 30 and more of memory; here 64 items are the bound."""
+        """In stock, each byte of a list of empty lists takes over 30 bytes of memory. pbkit allows 64 items."""
         data = b"\x00\x00\x06\x80" + b"\x80" * 20_000
 
         def held(server: Any) -> int:
@@ -86,7 +86,7 @@ class MemoryTests(Case):
         self.assertLess(held(ServerFactory), 65_536)
 
     def test_oneByteItems(self) -> None:
-        """Stock: the rest is copied for each item, so that it takes time by the square of their number."""
+        """Stock copies the rest of the input for each item, which takes quadratic time."""
         data = b"\x50\x0f\x80" + b"\x81" * 2000
 
         def copied(server: Any) -> int:
@@ -95,14 +95,14 @@ class MemoryTests(Case):
             try:
                 attacker.server.dataReceived(Slices(data))
             except AttributeError:
-                pass  # Stock's, of what is no dialect.
+                pass  # Stock's line about an unknown dialect.
             return Slices.copied
 
         self.assertGreater(copied(STOCK), 1000 * len(data))
         self.assertLess(copied(ServerFactory), 2 * len(data))
 
     def test_depth(self) -> None:
-        """Stock: a list in a list in a list has no end; here 8 are the bound."""
+        """Stock does not limit the nesting of lists. pbkit allows 8 levels."""
 
         def deep(server: Any) -> tuple[bool, int]:
             attacker = self.stranger(server)
@@ -114,7 +114,7 @@ class MemoryTests(Case):
         self.assertEqual(deep(ServerFactory), (False, 0))
 
     def test_whatIsAnnounced(self) -> None:
-        """A list, a string or a number that is going to be too large is refused when that is said."""
+        """A list, a string or a number that is too large is refused as soon as its size is announced."""
         for data in (b"\x7f" * 6 + b"\x80", b"\x7f" * 6 + b"\x82", b"\x01" * 66):
             attacker = self.stranger(ServerFactory)
             attacker.raw(data)
@@ -122,14 +122,14 @@ class MemoryTests(Case):
             self.assertEqual(attacker.server.inbound.held, 0)
 
     def test_dribbled(self) -> None:
-        """A string that comes byte by byte is held once, and each byte is looked at once."""
+        """A string that arrives byte by byte is kept once, and each byte is examined once."""
         attacker = self.stranger(ServerFactory)
         attacker.raw(encoded(called(b"root", b"x" * 4000))[:-20], 1)
         self.assertTrue(attacker.open)
         self.assertLess(attacker.server.inbound.held, 4100)
 
     def test_otherProtocols(self) -> None:
-        """HTTP, TLS and what is nothing at all cost a line, and nothing is held."""
+        """HTTP, TLS and random bytes cause one line in the log, and nothing is kept."""
         hello = bytes.fromhex("16030100c8010000c40303") + bytes(range(200))
         for data in (b"GET /" + b"a" * 100 + b" HTTP/1.1\r\n\r\n", hello, bytes(range(256)) * 4):
             attacker = self.stranger(ServerFactory, greet=False)
@@ -139,10 +139,10 @@ class MemoryTests(Case):
 
 
 class FloodTests(Case):
-    """What is small, and comes often."""
+    """Many small messages."""
 
     def test_callsOfNothing(self) -> None:
-        """Stock: each call of what is not there is answered, for ever; here 500 messages are to bring a login."""
+        """Stock answers any number of calls to objects that do not exist. pbkit expects a login within 500 messages."""
 
         def answers(server: Any, *call: Any) -> int:
             attacker = self.stranger(server)
@@ -160,7 +160,7 @@ class FloodTests(Case):
             self.assertLessEqual(answers(ServerFactory, *call), 500)
 
     def test_answersThatAreNotRead(self) -> None:
-        """Stock: what nobody reads waits in memory, also for a stranger; here a login has room, and no more."""
+        """Stock buffers any amount of unread output before login. pbkit buffers as much as a login needs."""
 
         def unread(server: Any) -> int:
             attacker = self.stranger(server)
@@ -173,7 +173,7 @@ class FloodTests(Case):
         self.assertLess(unread(ServerFactory), 1.25 * gate.memory)
 
     def test_dialects(self) -> None:
-        """Stock: each message before a dialect is agreed on is a line in the log, as long as it is itself."""
+        """Stock logs the whole of each message that arrives before the dialect is negotiated."""
 
         def lines(server: Any) -> int:
             attacker = self.stranger(server, greet=False)
@@ -185,7 +185,7 @@ class FloodTests(Case):
         self.assertEqual(lines(ServerFactory), 1)
 
     def test_challenges(self) -> None:
-        """Stock: challenges pile up until the table of references is full; here the oldest go first."""
+        """In stock, challenges accumulate until the table of references is full. pbkit drops the oldest."""
 
         def kept(server: Any) -> int:
             attacker = self.stranger(server)
@@ -197,7 +197,7 @@ class FloodTests(Case):
         self.assertLess(kept(ServerFactory), 60)
 
     def test_minds(self) -> None:
-        """A mind is None or an object of the client's; the server's own login object is none."""
+        """A mind is None or an object of the client, and never the server's own login object."""
         for mind in ([b"local", b"root"], [b"remote", [1]], [b"remote", 1.5], b"x" * 4000, 5, [b"remote"], [b"list"]):
             attacker = self.stranger(ServerFactory)
             _, _, (_, challenge, challenger) = attacker.call(b"root", b"login", b"alice")
@@ -207,12 +207,12 @@ class FloodTests(Case):
             self.assertEqual(len(self.realm.roster), 0)
 
     def test_numbersOfRequests(self) -> None:
-        """The number of a request that is a list or a fraction is no login's, and closes the connection."""
+        """A request id that is a list or a float closes the connection."""
         for number in ([1, [2]], 1.5, []):
             attacker = self.stranger(ServerFactory)
             attacker.call(b"root", b"login", b"alice", requestID=number)
             self.assertFalse(attacker.open)
 
     def test_limitsAreStocks(self) -> None:
-        """What is said of stock above is said of its bounds as they are."""
+        """Stock's limits are those that these tests assume."""
         self.assertEqual(banana.SIZE_LIMIT, 640 * 1024)

@@ -1,4 +1,4 @@
-"""What is done to a server by somebody who has logged in."""
+"""Attacks after login."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tests.support import Recorder, serve
 
 STOCK = pb.PBServerFactory
 
-#: All multiples of it have the hash 0.
+#: All multiples of this number have the hash 0.
 PRIME = 2**61 - 1
 
-#: What colours a terminal, and begins a line that the log has not written.
+#: Text that changes the colour of a terminal and imitates a line of the log.
 EVIL = b"\x1b[31mEVIL\n2026-01-01 all is well"
 
 FAILURE = b"twisted.spread.pb.CopyableFailure"
@@ -31,9 +31,9 @@ class Work:
     The methods of an avatar.
 
     :ivar waiting: calls that have no answer yet.
-    :ivar mind: the client's.
-    :ivar worked: how often it has worked.
-    :ivar takes: for how long, each time, in seconds.
+    :ivar mind: the client's mind.
+    :ivar worked: the number of calls of `perspective_work`.
+    :ivar takes: how long each of them takes, in seconds.
     """
 
     def __init__(self) -> None:
@@ -46,71 +46,71 @@ class Work:
         """Do nothing."""
 
     def perspective_length(self, thing: Any) -> int:
-        """How many there are."""
+        """Return the number of arguments."""
         return len(thing)
 
     def perspective_work(self) -> None:
-        """Take some time, a millisecond as a rule."""
+        """Take some time, by default a millisecond."""
         self.worked += 1
         self.clock.rightNow += self.takes
 
     def perspective_wait(self, *args: Any) -> Deferred[Any]:
-        """An answer that is made to wait."""
+        """Return an answer that arrives later."""
         d: Deferred[Any] = Deferred()
         self.waiting.append(d)
         return d
 
     def perspective_fail(self, what: str) -> None:
-        """Say what it was called with."""
+        """Raise an exception with the argument in its text."""
         raise ValueError(f"no such thing: {what}")
 
     def perspective_ask(self) -> Any:
-        """Ask the client."""
+        """Call the client."""
         return self.mind.callRemote("ask")
 
     def perspective_forget(self) -> None:
-        """Ask the client, and forget to look at the answer."""
+        """Call the client, and ignore the answer."""
         self.mind.callRemote("ask")
 
 
 class StockWorker(Work, pb.Avatar):
-    """Stock's."""
+    """A stock avatar."""
 
 
 class Worker(Work, Recorder):
-    """pbkit's."""
+    """A pbkit avatar."""
 
     def __init__(self, avatarId: str) -> None:
         Recorder.__init__(self, avatarId)
         Work.__init__(self)
 
     def attached(self, session: Any) -> None:
-        """Take the mind."""
+        """Keep the mind."""
         self.mind = session.mind
 
 
 @implementer(IRealm)
 class StockRealm:
-    """One avatar for all."""
+    """A stock realm with one avatar for everyone."""
 
     def __init__(self, avatar: StockWorker) -> None:
         self.avatar = avatar
 
     def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
-        """As the howto has it."""
+        """As in Twisted's documentation."""
         self.avatar.mind = mind
         return pb.IPerspective, self.avatar, lambda: None
 
 
 class Case(SynchronousTestCase):
-    """Users at two servers."""
+    """Users of two servers, pbkit's and stock's."""
 
     def setUp(self) -> None:
-        """A clock."""
+        """Make a clock."""
         self.clock = Clock()
 
     def user(self, server: Any, mind: Any = (b"None",), reactor: Any = None) -> tuple[Attacker, Any]:
-        """One that has logged in, and the avatar."""
+        """Return a client that has logged in, and its avatar."""
         if server is STOCK:
             avatar: Any = StockWorker()
             factory = serve(StockRealm(avatar), server)
@@ -125,10 +125,10 @@ class Case(SynchronousTestCase):
 
 
 class TimeTests(Case):
-    """What keeps others waiting."""
+    """Attacks that delay other clients."""
 
     def test_keysThatCollide(self) -> None:
-        """Stock: a set of numbers that all have one hash is built, in time by the square of their number."""
+        """Stock builds a set of numbers with the same hash, in quadratic time."""
         members = [b"set", *(PRIME * k for k in range(1, 200))]
         attacker, _ = self.user(STOCK)
         self.assertEqual(attacker.call(attacker.avatar, b"length", members), [b"answer", 1, 199])
@@ -143,8 +143,8 @@ class TimeTests(Case):
         self.assertIn(b"pbkit.errors.BadValue", encoded(said))
         self.assertTrue(attacker.open)
 
-    def test_everybodyHasHisTurn(self) -> None:
-        """Stock: a thousand calls that come in one chunk are served before anybody else's one; here it waits for 17."""
+    def test_otherClientsGetATurn(self) -> None:
+        """Stock serves a thousand calls in one chunk before a call of another client. In pbkit that waits for 17."""
 
         def before(server: Any) -> int:
             attacker, avatar = self.user(server, reactor=self.clock)
@@ -161,7 +161,7 @@ class TimeTests(Case):
         self.assertLess(before(ServerFactory), 20)
 
     def test_piecesOfOneTurn(self) -> None:
-        """Nor do they wait for a thousand calls that come one by one in the same turn of the reactor, as with TLS."""
+        """A thousand chunks in one reactor turn, as with TLS, do not delay another client either."""
         attacker, avatar = self.user(ServerFactory, reactor=self.clock)
         call = encoded(called(attacker.avatar, b"work"))
         attacker.raw(call * 1000, len(call))
@@ -171,7 +171,7 @@ class TimeTests(Case):
         self.assertEqual(attacker.transport.producerState, "producing")
 
     def test_whatWaitedHasItsTurnToo(self) -> None:
-        """Calls that waited behind others do not keep everybody waiting when these are done, either."""
+        """Queued calls do not delay other clients when they are resumed."""
         attacker, avatar = self.user(ServerFactory, reactor=self.clock)
         attacker.send(*[called(attacker.avatar, b"wait")] * 256, *[called(attacker.avatar, b"work")] * 1000)
         while any("_goOn" in str(call) for call in self.clock.getDelayedCalls()):
@@ -183,7 +183,7 @@ class TimeTests(Case):
             self.clock.advance(0)
 
     def test_manyShareOneTurn(self) -> None:
-        """The more have more to be served than a turn has room for, the shorter is that of each."""
+        """The more connections have queued calls, the shorter is the turn of each."""
         users = [self.user(ServerFactory, reactor=self.clock) for _ in range(10)]
         for attacker, avatar in users:
             avatar.takes = 0.0001
@@ -194,7 +194,7 @@ class TimeTests(Case):
         self.assertLess(turns[-1], 20)
 
     def test_jellyWithoutEnd(self) -> None:
-        """33,000 references in an answer that nobody waits for, or as arguments, are given back unread."""
+        """33,000 references in an unexpected answer, or as arguments, are released unread."""
         for make in (lambda luid, many: [b"answer", 77, many], lambda luid, many: called(luid, b"nothing", many)):
             attacker, _ = self.user(ServerFactory)
             message = make(attacker.avatar, [b"list", *([b"remote", i] for i in range(33_000))])
@@ -210,7 +210,7 @@ class TimeTests(Case):
             self.assertEqual(text().count("limits.jelly"), 2 * (message[0] == b"message"))
 
     def test_plainDataHasMoreRoom(self) -> None:
-        """What is plain is not bound by that, nor is a string in which there are such bytes."""
+        """That limit does not apply to plain data, or to a string that contains such bytes."""
         attacker, _ = self.user(ServerFactory)
         many = [b"list", *([b"list", 1] for _ in range(20_000))]
         self.assertEqual(attacker.call(attacker.avatar, b"length", many), [b"answer", 1, 20_000])
@@ -219,10 +219,10 @@ class TimeTests(Case):
 
 
 class MemoryTests(Case):
-    """What takes memory."""
+    """Attacks that use memory."""
 
     def test_callsInFlight(self) -> None:
-        """Stock: any number of calls is served at once, and each holds its arguments; here these weigh 16 MiB."""
+        """Stock serves any number of calls at once, with all their arguments. pbkit limits these to 16 MiB."""
         sets = [b"list", *([b"set"] for _ in range(8_000))]
 
         def atOnce(server: Any, most: int) -> tuple[int, int]:
@@ -233,7 +233,7 @@ class MemoryTests(Case):
                 sent += 1
             first = len(avatar.waiting)
             for _ in range(sent):
-                # When one is through it is the next one's turn.
+                # When a call is answered, the next one is served.
                 avatar.waiting.pop(0).callback(None)
             self.assertEqual((len(avatar.waiting), len(attacker.heard())), (0, sent))
             self.assertNotEqual(attacker.transport.producerState, "paused")
@@ -245,7 +245,7 @@ class MemoryTests(Case):
         self.assertLess(sent, 150)
 
     def test_theirOwnClientIsHeard(self) -> None:
-        """300 calls that each ask their own client do not wait for one another, though 256 are served at once."""
+        """300 calls that each call their client do not block each other, although 256 are served at once."""
         attacker, _ = self.user(ServerFactory, mind=(b"remote", 5))
         attacker.send(*[called(attacker.avatar, b"ask", requestID=i) for i in range(300)])
         answered: set[int] = set()
@@ -259,10 +259,10 @@ class MemoryTests(Case):
 
 
 class OddTests(Case):
-    """What is no message."""
+    """Invalid messages."""
 
     def test_whatNobodyWaitsFor(self) -> None:
-        """Stock: an answer, an error or a letting go of what is not there escapes; here it is passed over."""
+        """Stock raises for an answer, an error or a release with an unknown id. pbkit ignores it."""
         for odd in ([b"answer", 77, 1], [b"error", 77, 1], [b"decref", 77], [b"decache", 77], [b"answer", [77], 1]):
             attacker, _ = self.user(STOCK)
             attacker.send(odd)
@@ -272,7 +272,7 @@ class OddTests(Case):
             self.assertEqual(attacker.call(attacker.avatar, b"nothing"), [b"answer", 1, [b"None"]])
 
     def test_commandThatIsAList(self) -> None:
-        """What is no command closes the connection, with a line, while calls wait as well."""
+        """An invalid command closes the connection, with a line in the log, even while calls are queued."""
         for waiting in (0, 300):
             attacker, _ = self.user(ServerFactory)
             attacker.send(*[called(attacker.avatar, b"wait")] * waiting)
@@ -282,8 +282,8 @@ class OddTests(Case):
             self.assertFalse(attacker.open)
             self.assertIn("closed connection from", text().partition("\n")[0])
 
-    def test_namesThatAreNone(self) -> None:
-        """Stock: the name of a method, or an id, that is none escapes or is logged at length; here it is an error."""
+    def test_invalidNames(self) -> None:
+        """Stock raises for an invalid method name or id, or logs it at length. In pbkit it is an error."""
         for luid, name in ((None, b"\xff\x1b"), (None, [b"x"]), (None, 7), ([1, [2]], b"nothing")):
             attacker, _ = self.user(STOCK)
             with logged() as text:
@@ -294,8 +294,8 @@ class OddTests(Case):
                 said = attacker.call(attacker.avatar if luid is None else luid, name)
             self.assertEqual((said[0], text()), (b"error", ""))
 
-    def test_errorsThatAreNone(self) -> None:
-        """Stock: an error whose class is a number is told to nobody; here whoever passed it on is answered."""
+    def test_invalidErrors(self) -> None:
+        """Stock loses an error whose class is a number. In pbkit the caller is answered."""
 
         def answer(server: Any, error: Any) -> Any:
             attacker, _ = self.user(server, mind=(b"remote", 5))
@@ -313,10 +313,10 @@ class OddTests(Case):
 
 
 class LogTests(Case):
-    """What comes to stand in the log."""
+    """Text in the log."""
 
     def test_textOfExceptions(self) -> None:
-        """Stock: what a method says of its arguments when it fails is written as it came; here escaped, and cut."""
+        """Stock logs the text of an exception unchanged. pbkit escapes and shortens it."""
 
         def written(server: Any, text: bytes) -> str:
             attacker, _ = self.user(server)
@@ -331,7 +331,7 @@ class LogTests(Case):
         self.assertLess(len(written(ServerFactory, b"x" * 100_000)), 4000)
 
     def test_errorsThatNobodyTakes(self) -> None:
-        """Stock: a client's error that nobody takes is written as it came; here escaped."""
+        """Stock logs an unhandled error of a client unchanged. pbkit escapes it."""
         fields = {b"type": b"some.Error", b"value": [b"unicode", EVIL], b"traceback": b"", b"parents": [b"list"]}
         error = [FAILURE, [b"dictionary", *([[b"unicode", name], value] for name, value in fields.items())]]
 
@@ -348,7 +348,7 @@ class LogTests(Case):
         self.assertNotIn("\x1b", written(ServerFactory))
 
     def test_namesOfClasses(self) -> None:
-        """Ten refused classes are written in a second, escaped, and not each of five hundred."""
+        """Of 500 refused classes, ten per second are logged, escaped."""
         attacker, _ = self.user(ServerFactory)
         with logged() as out:
             attacker.send(*[called(attacker.avatar, b"nothing", [EVIL + b".Class", [b"dictionary"]])] * 500)
@@ -356,7 +356,7 @@ class LogTests(Case):
         self.assertNotIn("\x1b", out())
 
     def test_loggedLessThanSent(self) -> None:
-        """Stock: a message of 2 kB, nested 400 deep, is an entry of more than 20 kB; here it is one line."""
+        """In stock, a message of 2 kB, nested 400 deep, causes over 20 kB of log. In pbkit it causes one line."""
         deep: Any = [b"list"]
         for _ in range(400):
             deep = [b"list", deep]
