@@ -970,6 +970,8 @@ def _write(
     :raises Exception: something is not plain, or too large.
     """
     words = dialect.words
+    # Of up to three digits.
+    small = min(0x20_0000, 1 << bits)
     # Without the remembered keys, if one of them could exceed the limit on strings.
     known = _NO_KEYS if keys is None or string < 4 * _KEY else dialect.keys
     for value in values:
@@ -991,10 +993,11 @@ def _write(
         elif kind is int:
             if 0 <= value < 0x80:
                 add(_LAST[value])
-            elif 0 < value < 0x4000:
-                add(_FIRST[value & 0x7F] + _LAST[value >> 7])
-            elif 0 < value < 0x20_0000:
-                add(_FIRST[value & 0x7F] + _FIRST[value >> 7 & 0x7F] + _LAST[value >> 14])
+            elif 0 < value < small:
+                if value < 0x4000:
+                    add(_FIRST[value & 0x7F] + _LAST[value >> 7])
+                else:
+                    add(_FIRST[value & 0x7F] + _FIRST[value >> 7 & 0x7F] + _LAST[value >> 14])
             elif value.bit_length() > bits:
                 raise _NotPlain
             else:
@@ -1101,9 +1104,12 @@ def _writeRaw(value: Any, dialect: _Dialect, string: int, bits: int) -> bytes:
         if number.bit_length() > bits:
             raise _NotPlain
         return _encodeInt(number)
-    if kind is not bytes or len(value) > string:
+    if kind is not bytes:
         raise _NotPlain
-    return dialect.words.get(value) or _encodeNumber(len(value), STRING) + value
+    word = dialect.words.get(value)
+    if word is None and len(value) > string:
+        raise _NotPlain
+    return word or _encodeNumber(len(value), STRING) + value
 
 
 def _joined(

@@ -206,7 +206,7 @@ class PreloginState:
         """Give a plain answer to the caller. Another one is not read: it is an error for the caller, and never None."""
         connection, plain = self._connection, None
         if connection.plain and not answer.isError:
-            plain = decodePlain(connection.message, connection.vocabulary)
+            plain = decodePlain(connection.message, connection.vocabulary, connection.profile.limits.items)
         if plain is not None:
             connection.answerReceived(answer.requestID, plain[2])
             return
