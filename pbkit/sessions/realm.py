@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from twisted.cred.checkers import ANONYMOUS
 from twisted.cred.portal import IRealm
@@ -37,6 +37,7 @@ from pbkit.sessions.login.arbitration import Arbitration
 from pbkit.sessions.login.entrance import Entrance
 from pbkit.sessions.messaging.delivery import Answers, Summary
 from pbkit.sessions.messaging.hub import Hub
+from pbkit.sessions.messaging.mind import notPickled
 from pbkit.sessions.messaging.presence import Presence
 from pbkit.sessions.messaging.slowpolicy import Policy as SlowPolicy
 from pbkit.sessions.messaging.topics import Topic
@@ -132,6 +133,14 @@ class Realm:
         self._entrance = Entrance(self, Arbitration(self.roster, allOf(self.makePolicy(), *self._admission)))
         self.operations = Operations(self, self._entrance.refuse)
         self._expiry = Expiry(self)
+
+    def __reduce__(self) -> NoReturn:
+        """
+        Refuse to be pickled or copied.
+
+        :raises TypeError: always.
+        """
+        raise TypeError(notPickled("Realm"))
 
     # For subclasses.
 

@@ -267,8 +267,9 @@ class PickleTests(SynchronousTestCase):
             (session, "Session"),
             (session.mind, "Mind"),
             (realm.topic("x"), "Topic"),
+            (realm, "Realm"),
         ):
             for attempt in (pickle.dumps, copy.deepcopy):
                 error = self.assertRaises(TypeError, attempt, what)
-                self.assertIn(f"a {name} cannot be pickled or copied, because it belongs to a live", str(error))
+                self.assertIn(f"a {name} cannot be pickled or copied, because it belongs to live conn", str(error))
                 self.assertIn("__getstate__", str(error))

@@ -196,7 +196,7 @@ class Mind:
 def notPickled(name: str) -> str:
     """Return the text of the error for an object that cannot be pickled or copied, because it is part of a session."""
     return (
-        f"a {name} cannot be pickled or copied, because it belongs to a live connection. "
+        f"a {name} cannot be pickled or copied, because it belongs to live connections. "
         "Leave it out in __getstate__ of the object that refers to it; an Avatar leaves out its own sessions"
     )
 
