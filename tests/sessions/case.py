@@ -1,5 +1,6 @@
 """
-What the tests of realms share: realms that build when told to, avatars whose hooks do as told, and "nothing is left".
+What the tests of realms share: realms that build when a test tells them to, avatars whose hooks do what a test says,
+and a check that nothing is left.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from tests.support import Recorder, Wire, serve, timers
 
 class Slow(CachingRealm):
     """
-    Builds when the test says so.
+    A realm that builds an avatar when the test says so.
 
-    :ivar builds: by order, the Deferred of each build.
+    :ivar builds: the Deferred of each build, in order.
     """
 
     def __init__(self, *args: Any, kind: type[Deferred[Any]] = Deferred, **kw: Any) -> None:
@@ -28,7 +29,7 @@ class Slow(CachingRealm):
         super().__init__(*args, **kw)
 
     def buildAvatar(self, avatarId: str) -> Any:
-        """Wait."""
+        """Return a Deferred that the test fires."""
         self.builds.append(self._kind())
         return self.builds[-1]
 
@@ -39,39 +40,39 @@ class SlowSingle(Slow, SingleClientRealm):
 
 class Hooked(Recorder):
     """
-    Its hooks do what the realm's test says.
+    An avatar whose hooks do what the test says.
 
-    :cvar onAttached: called with the session; what it returns is what `attached` returns.
+    :cvar onAttached: called with the session; `attached` returns its result.
     """
 
     onAttached: Callable[[Session], Any] = staticmethod(lambda session: None)
     onDetached: Callable[[Session], Any] = staticmethod(lambda session: None)
 
     def attached(self, session: Session) -> Any:
-        """Write it down, and do it."""
+        """Note it, and call `onAttached`."""
         super().attached(session)
         return self.onAttached(session)
 
     def detached(self, session: Session) -> Any:
-        """Write it down, and do it."""
+        """Note it, and call `onDetached`."""
         super().detached(session)
         return self.onDetached(session)
 
 
 class RealmTestCase(SynchronousTestCase):
-    """What the tests below share."""
+    """The base of the tests of realms."""
 
     def setUp(self) -> None:
-        """A clock."""
+        """Make a clock."""
         self.clock = Clock()
 
     def hooked(self, attached: Callable[[Session], Any], detached: Callable[[Session], Any] = lambda s: None) -> Any:
-        """A class of avatars whose hooks do this."""
+        """Return a class of avatars with these hooks."""
         self.made: list[Hooked] = []
         made = self.made
 
         class Made(Hooked):
-            """Is remembered."""
+            """An avatar that the test can look at."""
 
             onAttached = staticmethod(attached)
             onDetached = staticmethod(detached)
@@ -83,11 +84,11 @@ class RealmTestCase(SynchronousTestCase):
         return Made
 
     def events(self) -> list[str]:
-        """What the hooks of all avatars were told."""
+        """Return the events of all avatars."""
         return [what for avatar in self.made for what, _ in avatar.events]
 
     def assertNothingLeft(self, realm: Realm, wires: tuple[Wire, ...] = ()) -> None:
-        """Nothing is left in any table."""
+        """Assert that no table holds anything."""
         roster = realm.roster
         self.assertEqual((len(roster), roster.pending, len(roster.view.everyone())), (0, 0, 0))
         self.assertEqual((roster._byAvatar, roster._byPeer, roster._sessions), ({}, {}, {}))
@@ -99,5 +100,5 @@ class RealmTestCase(SynchronousTestCase):
             self.assertEqual((wire.server.owners, wire.server.callers), ({}, {}))
 
     def wire(self, realm: Realm) -> Wire:
-        """A new connection."""
+        """Return a new connection."""
         return Wire(serve(realm, clock=self.clock))

@@ -1,4 +1,4 @@
-"""What users subclass, and how a call reaches it."""
+"""The base class of avatars, and how a call reaches a method."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support import Recorder, Wire, enter, serve
 
 
 class Player(Recorder):
-    """One method of each kind."""
+    """An avatar with one method of each kind."""
 
     def perspective_plain(self, a: int, b: int = 2) -> list[int]:
         """Answer at once."""
@@ -37,15 +37,15 @@ class Player(Recorder):
         raise pb.Error("no, because")
 
     def perspective_secret(self, *, key: str) -> None:
-        """Fail with what it was given."""
+        """Fail, with a secret among the arguments."""
         raise pb.Error("no")
 
 
 class DispatchTests(SynchronousTestCase):
-    """Calls on an avatar over a wire."""
+    """Calls on an avatar over a connection."""
 
     def setUp(self) -> None:
-        """A client that is logged in."""
+        """Log a client in."""
         realm = CachingRealm(Player, clock=Clock())
         self.wire = Wire(serve(realm, clock=Clock()))
         self.avatar = self.successResultOf(self.wire.login())
@@ -56,11 +56,11 @@ class DispatchTests(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, observer)
 
     def call(self, method: str, *args: Any, **kw: Any) -> Deferred[Any]:
-        """A call of the client's."""
+        """Call a method as the client."""
         return self.wire.call(self.avatar, method, *args, **kw)
 
     def test_plain(self) -> None:
-        """A plain method, with positional and named arguments."""
+        """A plain method is called with positional and keyword arguments."""
         self.assertEqual(self.successResultOf(self.call("plain", 1)), [1, 2])
         self.assertEqual(self.successResultOf(self.call("plain", 1, b=5)), [1, 5])
 
@@ -74,7 +74,7 @@ class DispatchTests(SynchronousTestCase):
             self.assertEqual(self.successResultOf(answer), [1, 7])
 
     def test_errorOfACoroutine(self) -> None:
-        """What an ``async def`` method raises reaches the caller."""
+        """An exception in an ``async def`` method reaches the caller."""
         answer = self.call("failing")
         self.player.waiting.pop().callback(None)
         self.wire.flush()
@@ -83,19 +83,19 @@ class DispatchTests(SynchronousTestCase):
         self.assertEqual(failure.getErrorMessage(), "no, because")
 
     def test_noSuchMethod(self) -> None:
-        """A method that is not there is `pb.NoSuchMethod` to a stock client, with nothing logged as an error."""
+        """For a method that does not exist, a stock client gets `pb.NoSuchMethod`, and no error is logged."""
         failure = self.failureResultOf(self.call("nothing"))
         self.assertTrue(failure.check("pbkit.errors.NoSuchMethod"))
         self.assertIn("perspective_nothing", failure.getErrorMessage())
         self.assertEqual([event for event in self.logged if "log_failure" in event], [])
 
     def test_onlyPerspectiveMethods(self) -> None:
-        """What is not called ``perspective_`` is out of reach."""
+        """A method whose name does not begin with ``perspective_`` cannot be called."""
         for method in ("told", "attached", "__init__", "sessionId", "_live"):
             self.assertTrue(self.failureResultOf(self.call(method)).check("pbkit.errors.NoSuchMethod"))
 
     def test_wrongArgumentsAreNotLogged(self) -> None:
-        """A call that does not fit is a TypeError for the caller; its arguments do not go into the log."""
+        """For arguments that do not fit, the caller gets a TypeError. The arguments are not logged."""
         for args, kw in ((("swordfish", "swordfish", "swordfish"), {}), ((), {"colour": "swordfish"})):
             failure = self.failureResultOf(self.call("plain", *args, **kw))
             self.assertTrue(failure.check(TypeError))
@@ -104,17 +104,20 @@ class DispatchTests(SynchronousTestCase):
         self.assertEqual([text for text in told if "swordfish" in text], [])
 
     def test_ownMessageReceived(self) -> None:
-        """An avatar that serves messages in its own way is asked to; a stock `pb.Avatar` is served as ours."""
+        """
+        An avatar with its own `perspectiveMessageReceived` is called with stock's arguments; a stock `pb.Avatar` is
+        served.
+        """
 
         class Own(Avatar):
-            """Serves whatever is asked."""
+            """An avatar that serves every message itself."""
 
             def perspectiveMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
                 """Answer the name of the method."""
                 return broker.serialize(f"own {message}")
 
         class Stock(pb.Avatar):
-            """Knows nothing of pbkit."""
+            """An avatar of stock's."""
 
             def __init__(self, avatarId: str) -> None:
                 pass
@@ -133,14 +136,16 @@ class AvatarTests(SynchronousTestCase):
     """`Avatar` itself."""
 
     def test_interface(self) -> None:
-        """It is a perspective."""
+        """It provides `pb.IPerspective`."""
         verifyObject(pb.IPerspective, Avatar("alice"))
 
     def test_sessions(self) -> None:
-        """Its live sessions, oldest login first, as a tuple; a subclass need not call our constructor for that."""
+        """
+        `sessions` is a tuple of the live sessions, oldest login first. A subclass need not call `Avatar.__init__`.
+        """
 
         class Careless(Avatar):
-            """Has a constructor of its own."""
+            """An avatar with a constructor of its own."""
 
             def __init__(self, avatarId: str) -> None:
                 pass
@@ -159,11 +164,11 @@ class AvatarTests(SynchronousTestCase):
             self.assertEqual(avatar.sessions, ())
 
     def test_sessionsAreTheOthersInTheHooks(self) -> None:
-        """While a hook runs its session is not among them."""
+        """While a hook runs, its session is not in `sessions`."""
         seen: list[tuple[str, int]] = []
 
         class Watching(Avatar):
-            """Counts the others."""
+            """An avatar that counts its other sessions."""
 
             def attached(self, session: Session) -> None:
                 """Count."""

@@ -1,4 +1,4 @@
-"""Who is not let in for some time."""
+"""Users and addresses that may not log in for some time."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from pbkit.sessions.bans import Ban, Bans, hostOf, networkOf
 
 
 def tcp(host: str) -> Any:
-    """The address of a client."""
+    """Return the address of a client."""
     return (IPv6Address if ":" in host else IPv4Address)("TCP", host, 4711)
 
 
 class AddressTests(SynchronousTestCase):
-    """What is an address, and what is not."""
+    """Which values are addresses."""
 
     def test_networks(self) -> None:
-        """A host, a network and an `IAddress` are networks; one that came by IPv4 to an IPv6 port is IPv4."""
+        """A host, a network and an `IAddress` are networks. An IPv4 address that came to an IPv6 port is IPv4."""
         for address, network in (
             ("192.0.2.7", "192.0.2.7/32"),
             ("192.0.2.0/24", "192.0.2.0/24"),
@@ -42,13 +42,13 @@ class AddressTests(SynchronousTestCase):
             self.assertEqual(networkOf(address), ip_network(network), address)
 
     def test_noNetworks(self) -> None:
-        """A name, a Unix socket, a host with the bits of a network, and nothing, are none."""
+        """A name, a Unix socket, a host with the bits of a network, and None are not networks."""
         for address in ("localhost", "", "192.0.2.7/24", "192.0.2", UNIXAddress(b"/x"), None, 7, b"192.0.2.7"):
             error = self.assertRaises(ConfigError, networkOf, address)
             self.assertIn("such as 192.0.2.7", str(error))
 
     def test_hosts(self) -> None:
-        """The host of an `IAddress`, if it has one."""
+        """The host of an `IAddress` is found, if it has one."""
         for address, host in (
             (tcp("192.0.2.7"), "192.0.2.7"),
             (tcp("::ffff:192.0.2.7"), "192.0.2.7"),
@@ -63,12 +63,12 @@ class BansTests(SynchronousTestCase):
     """`Bans`."""
 
     def setUp(self) -> None:
-        """None so far."""
+        """Make an empty table."""
         self.clock = Clock()
         self.bans = Bans(self.clock.seconds)
 
     def banned(self, avatarId: str | None = None, address: Any = None) -> str:
-        """What somebody is refused with, or ""."""
+        """Return the text with which a login is refused, or ""."""
         try:
             self.bans.check(avatarId, address)
         except LoginBanned as error:
@@ -76,7 +76,9 @@ class BansTests(SynchronousTestCase):
         return ""
 
     def test_user(self) -> None:
-        """A user is banned until the time is up, and told the time left and the reason; others are not."""
+        """
+        A user is banned until the time is up, and is told the time left and the reason. Other users are not banned.
+        """
         self.bans.add("alice", 60, "spam")
         self.clock.advance(25.5)
         self.assertEqual(self.banned("alice"), "banned for another 35 s: spam")
@@ -87,7 +89,7 @@ class BansTests(SynchronousTestCase):
         self.assertEqual(self.bans._bans, {})
 
     def test_address(self) -> None:
-        """So is a host, a network, and whoever comes from there; a host in two networks as long as either is."""
+        """A host or a network is banned. A host in two networks is banned as long as either of them is."""
         self.bans.add(networkOf("192.0.2.0/24"), 60, "")
         self.bans.add(networkOf("192.0.2.7"), 90, "")
         self.assertTrue(self.banned("alice", tcp("192.0.2.8")))
@@ -100,7 +102,7 @@ class BansTests(SynchronousTestCase):
         self.assertEqual(self.banned(None, tcp("192.0.2.7")), "banned for another 29 s")
 
     def test_anewAndBack(self) -> None:
-        """A ban is replaced by another of the same, longer or shorter, and can be taken back."""
+        """A new ban replaces an earlier one of the same user or network, and a ban can be lifted."""
         for who in ("alice", networkOf("192.0.2.0/24")):
             self.bans.add(who, 60, "one")
             self.bans.add(who, 5, "two")
@@ -113,7 +115,7 @@ class BansTests(SynchronousTestCase):
         self.assertFalse(self.bans.remove("alice"))
 
     def test_listed(self) -> None:
-        """Those that hold are listed, with the time left; those that are over are not."""
+        """Bans that are in force are listed with the time left; those that are over are not."""
         self.bans.add("alice", 60, "spam")
         self.bans.add("bob", 5, "")
         self.bans.add(networkOf("192.0.2.7"), 90, "")
@@ -123,13 +125,13 @@ class BansTests(SynchronousTestCase):
         )
 
     def test_noTime(self) -> None:
-        """A time that is none is an error, and nobody is banned."""
+        """An invalid time is an error, and nobody is banned."""
         for seconds in (0, -1, math.inf, math.nan, "60", None, True):
             self.assertRaises(ConfigError, self.bans.add, "alice", seconds, "")
         self.assertEqual(tuple(self.bans), ())
 
     def test_thoseThatAreOverAreForgotten(self) -> None:
-        """However many are over, and nobody asks for them, few are kept; and no timer is made."""
+        """Bans that are over are forgotten when there are many, even if nobody asks for them, and no timer is used."""
         for number in range(5_000):
             self.bans.add(f"user{number}", 1, "")
             self.bans.add(networkOf(f"10.{number >> 8}.{number & 255}.0/24"), 1, "")
@@ -139,7 +141,7 @@ class BansTests(SynchronousTestCase):
         self.assertEqual((tuple(self.bans), self.bans._bans, self.bans._prefixes), ((), {}, {}))
 
     def test_bounded(self) -> None:
-        """Beyond the bound the one that is over soonest goes, with a line in the log."""
+        """Above the limit, the ban that ends soonest is forgotten, and a line is logged."""
         self.patch(module, "MOST", 100)
         self.bans.add("soonest", 10, "")
         with capturedLogs() as events:
@@ -168,7 +170,7 @@ class BansTests(SynchronousTestCase):
         st.integers(0, 255),
     )
     def test_asAListWould(self, steps: Any, last: int) -> None:
-        """Whatever is banned, taken back and waited for, who is let in is who a plain list of bans lets in."""
+        """After any sequence of bans, lifted bans and waiting, the table decides as a plain list of bans does."""
         clock = Clock()
         bans = Bans(clock.seconds)
         plain: dict[Any, float] = {}

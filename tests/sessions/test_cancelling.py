@@ -15,7 +15,7 @@ from tests.support import Recorder, Wire, serve
 
 
 class Thing(pb.Referenceable):
-    """Waits as well."""
+    """An object whose method waits."""
 
     def __init__(self, wait: Callable[[], Any]) -> None:
         self._wait = wait
@@ -27,7 +27,7 @@ class Thing(pb.Referenceable):
 
 
 class View(pb.Viewable):
-    """Waits as well, and knows for whom."""
+    """A view whose method waits."""
 
     def __init__(self, wait: Callable[[], Any]) -> None:
         self._wait = wait
@@ -40,9 +40,9 @@ class View(pb.Viewable):
 
 class Reader(Recorder):
     """
-    Its methods wait.
+    An avatar whose methods wait.
 
-    :ivar said: what became of each.
+    :ivar said: what became of each call.
     """
 
     def __init__(self, avatarId: str) -> None:
@@ -50,18 +50,18 @@ class Reader(Recorder):
         self.said: list[str] = []
 
     def detached(self, session: Any) -> None:
-        """Write it down."""
+        """Note it."""
         self.said.append("detached")
 
     def wait(self) -> Deferred[Any]:
-        """One more."""
+        """Return a new Deferred, and note it."""
         d: Deferred[Any] = Deferred()
         self.waiting.append(d)
         return d
 
     @cancelWithSession
     async def perspective_read(self, kind: str = "") -> Any:
-        """Wait, and clear up."""
+        """Wait, and clean up."""
         try:
             return await self.wait()
         except CancelledError:
@@ -91,31 +91,31 @@ class Reader(Recorder):
 
     @cancelWithSession
     async def perspective_quit(self) -> Any:
-        """End the session of this very call, and then wait."""
+        """End the session of this call, and then wait."""
         currentSession().end(errors.Kicked)
         return await self.wait()
 
     @cancelWithSession
     def perspective_now(self) -> str:
-        """Wait for nothing."""
+        """Answer at once."""
         return "now"
 
     async def perspective_work(self) -> Any:
-        """Is not to be left half done."""
+        """Wait, without being cancelled."""
         done = await self.wait()
         self.said.append("worked")
         return done
 
     def perspective_things(self) -> tuple[Any, Any]:
-        """An object, and a view of it."""
+        """Return an object and a view of it."""
         return Thing(self.wait), View(self.wait)
 
 
 class RunningTests(SynchronousTestCase):
-    """Calls that are running when their session ends."""
+    """Calls that are being served when their session ends."""
 
     def setUp(self) -> None:
-        """A server and a client."""
+        """Make a server and a client."""
         self.serve()
 
     def serve(self, factory: Any = None) -> None:
@@ -127,12 +127,12 @@ class RunningTests(SynchronousTestCase):
         (self.session,) = self.realm.roster
 
     def assertEnded(self, call: Deferred[Any]) -> None:
-        """The caller was told so."""
+        """Assert that the caller was answered with the reason."""
         self.wire.flush()
         self.assertTrue(self.failureResultOf(call).check(errors.Kicked, "pbkit.errors.Kicked"))
 
     def test_cancelled(self) -> None:
-        """A coroutine has CancelledError thrown into it, once its caller is told and before `detached`."""
+        """CancelledError is thrown into a coroutine after its caller was answered and before `detached` runs."""
         call = self.wire.call(self.avatar, "read")
         self.session.end(errors.Kicked)
         self.assertEqual(self.session.avatar.said, ["cancelled in the session of alice", "detached"])
@@ -140,7 +140,7 @@ class RunningTests(SynchronousTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_eachKind(self) -> None:
-        """A Deferred, a method of an object, and of a view, are cancelled too."""
+        """A call that returned a Deferred, a call on another object and a call on a view are cancelled too."""
         thing, view = self.successResultOf(self.wire.call(self.avatar, "things"))
         calls = [
             self.wire.call(self.avatar, "readLater"),
@@ -155,7 +155,7 @@ class RunningTests(SynchronousTestCase):
             self.assertEnded(call)
 
     def test_othersRunOn(self) -> None:
-        """One whose author did not ask for it goes on to its end; nobody gets its answer."""
+        """A method without the decorator runs on to its end, and its result is dropped."""
         call = self.wire.call(self.avatar, "work")
         self.session.end(errors.Kicked)
         self.assertEnded(call)
@@ -163,7 +163,7 @@ class RunningTests(SynchronousTestCase):
         self.assertEqual(self.session.avatar.said, ["detached", "worked"])
 
     def test_answeredInTime(self) -> None:
-        """What is answered is answered, and nothing of it is kept."""
+        """A call that is answered in time leaves nothing behind."""
         for method in ("read", "readLater"):
             call = self.wire.call(self.avatar, method)
             self.session.avatar.waiting.pop().callback("done")
@@ -174,7 +174,7 @@ class RunningTests(SynchronousTestCase):
         self.session.end()
 
     def test_connectionLost(self) -> None:
-        """The loss of the connection ends the session, and so the call."""
+        """The loss of the connection ends the session and cancels the call."""
         call = self.wire.call(self.avatar, "read")
         self.wire.cut()
         self.wire.flush()
@@ -190,7 +190,7 @@ class RunningTests(SynchronousTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_stubborn(self) -> None:
-        """One that goes on all the same does, and its answer is dropped."""
+        """A method that ignores the cancellation runs on, and its result is dropped."""
         call = self.wire.call(self.avatar, "read", "stubborn")
         self.session.end(errors.Kicked)
         self.assertEnded(call)
@@ -199,7 +199,7 @@ class RunningTests(SynchronousTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_broken(self) -> None:
-        """What goes wrong while it is cancelled is logged, and is in nobody's way."""
+        """An exception while a call is cancelled is logged, and the other calls are cancelled all the same."""
         calls = [self.wire.call(self.avatar, "read", "broken"), self.wire.call(self.avatar, "readBroken")]
         calls.append(self.wire.call(self.avatar, "read"))
         self.session.end(errors.Kicked)
@@ -209,7 +209,7 @@ class RunningTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(LookupError)), 2)
 
     def test_anotherSessionsCallRunsOn(self) -> None:
-        """Of one avatar only the call of the session that ended is cancelled."""
+        """Of several sessions of one avatar, only the calls of the one that ended are cancelled."""
         other = Wire(self.wire.server.factory)
         avatar = self.successResultOf(other.login())
         call = other.call(avatar, "read")
@@ -219,7 +219,7 @@ class RunningTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(call), "done")
 
     def test_underAStockFactory(self) -> None:
-        """There too, for calls on the avatar."""
+        """Under a stock factory, calls on the avatar are cancelled."""
         self.serve(pb.PBServerFactory)
         call = self.wire.call(self.avatar, "read")
         self.session.end(errors.Kicked)

@@ -15,27 +15,27 @@ from tests.support import Client, Wire, serve, timers
 
 
 class ClockTests(SynchronousTestCase):
-    """`ClockRealm`, over a wire."""
+    """`ClockRealm`, over a connection."""
 
     def setUp(self) -> None:
-        """A server with a clock each second."""
+        """Serve a clock with a period of a second."""
         self.clock = Clock()
         self.realm = ClockRealm(clock=self.clock)
         self.server = serve(self.realm, clock=self.clock)
 
     def enter(self, client: Client | None) -> tuple[Wire, Any]:
-        """A login of alice's: the wire and her reference."""
+        """Log in as alice, and return the connection and her reference."""
         wire = Wire(self.server)
         return wire, self.successResultOf(wire.login("alice", client))
 
     def tick(self, wire: Wire, seconds: float) -> None:
-        """Time passes, in steps of 0.25 s."""
+        """Let time pass in steps of 0.25 s."""
         for _ in range(int(seconds / 0.25)):
             self.clock.advance(0.25)
         wire.flush()
 
     def rhythms(self) -> list[float]:
-        """The periods in which the realm's sessions are told the time."""
+        """Return the periods in which the realm's sessions are told the time."""
         return [period for telling, period in module._rhythms if telling is self.realm.hub.telling]
 
     def test_ticks(self) -> None:
@@ -46,7 +46,7 @@ class ClockTests(SynchronousTestCase):
         self.assertEqual(client.told, [("notifyTime", float(n)) for n in range(4)])
 
     def test_setperiod(self) -> None:
-        """The client sets how often, for itself only, from then on."""
+        """A client sets its own period, and not that of others."""
         client, other = Client(), Client()
         wire, avatar = self.enter(client)
         wire2, avatar2 = self.enter(other)
@@ -57,7 +57,7 @@ class ClockTests(SynchronousTestCase):
         self.assertEqual([seconds for _, seconds in other.told], [0, 1, 2])
 
     def test_badPeriods(self) -> None:
-        """A period that no clock can have is refused, and nothing changes."""
+        """An invalid period is refused, and nothing changes."""
         client = Client()
         wire, avatar = self.enter(client)
         for period in (0, -1, 0.009, 86401, 1e300, float("inf"), float("nan"), "1", None, True, [1]):
@@ -67,7 +67,7 @@ class ClockTests(SynchronousTestCase):
         self.assertEqual([seconds for _, seconds in client.told], [0, 1])
 
     def test_stopsAtTheEnd(self) -> None:
-        """It stops at logout, loss and kick, and leaves no timer."""
+        """The clock stops at logout, at a loss and at a kick, and leaves no timer."""
         for way in ("logout", "loss", "kick"):
             client = Client()
             wire, avatar = self.enter(client)
@@ -85,20 +85,20 @@ class ClockTests(SynchronousTestCase):
             self.assertEqual(len(client.told), told)
 
     def test_setperiodAfterTheEnd(self) -> None:
-        """After its end a client cannot set it going again."""
+        """After the end of its session a client cannot start the clock again."""
         wire, avatar = self.enter(Client())
         next(iter(self.realm.roster)).end()
         self.failureResultOf(wire.call(avatar, "setperiod", 1))
         self.assertEqual(timers(self.clock), [])
 
     def test_withoutAMind(self) -> None:
-        """A client without a mind is let in and told nothing."""
+        """A client without a mind can log in, and is told nothing."""
         wire, avatar = self.enter(None)
         self.successResultOf(wire.call(avatar, "setperiod", 2))
         self.assertEqual(timers(self.clock), [])
 
     def test_periodOfTheRealm(self) -> None:
-        """The realm's period is the first one; one that no clock can have is refused when the realm is made."""
+        """The realm's period is the first one. An invalid period is refused when the realm is made."""
         self.realm = ClockRealm(clock=self.clock, period=2)
         self.server = serve(self.realm, clock=self.clock)
         client = Client()
@@ -181,7 +181,7 @@ class ClockTests(SynchronousTestCase):
         self.assertEqual(len(timers(self.clock)), 1)
 
     def test_noDrift(self) -> None:
-        """After a thousand seconds that were each noticed a little late, the ticks are where they were."""
+        """After a thousand ticks that were each a little late, the ticks are still in step."""
         client = Client()
         wire, _ = self.enter(client)
         for n in range(1, 1001):
@@ -191,7 +191,7 @@ class ClockTests(SynchronousTestCase):
         self.assertAlmostEqual(client.told[-1][1], 1000.004)
 
     def test_theLatestForWhoLags(self) -> None:
-        """A client that does not keep up has the latest tick waiting, and no other."""
+        """A slow consumer has the latest tick queued, and no other."""
         client = Client()
         wire = SlowWire(self.server)
         avatar = self.successResultOf(wire.login("alice", client))
@@ -205,7 +205,10 @@ class ClockTests(SynchronousTestCase):
         del avatar
 
     def test_severalClientsOfOneAvatar(self) -> None:
-        """A clock that several clients share, in a caching realm say, tells each of them, and stops for each alone."""
+        """
+        A clock with several clients, for example in a caching realm, tells each of them, and stops for each of them
+        alone.
+        """
         avatar = ClockAvatar("alice", 1)
         self.server = serve(CachingRealm(lambda name: avatar, clock=self.clock), clock=self.clock)
         one, two = Client(), Client()

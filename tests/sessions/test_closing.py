@@ -14,10 +14,10 @@ from tests.support import Recorder, Stubborn, collect, enter, timers
 
 
 class CloseTests(RealmTestCase):
-    """The end of a realm."""
+    """`Realm.close`."""
 
     def test_endsAll(self) -> None:
-        """Every session ends with `Shutdown`, its `detached` runs, and newcomers are refused."""
+        """Every session ends with `Shutdown`, its `detached` runs, and new logins are refused."""
         realm = CachingRealm(self.hooked(lambda s: None), clock=self.clock)
         sessions = [self.successResultOf(enter(realm, name)) for name in ("alice", "alice", "bob")]
         self.successResultOf(realm.close())
@@ -29,7 +29,7 @@ class CloseTests(RealmTestCase):
         self.successResultOf(realm.close())
 
     def test_waitsForDetached(self) -> None:
-        """It waits for asynchronous `detached` hooks."""
+        """Closing waits for asynchronous `detached` hooks."""
         gates: list[Deferred[Any]] = []
 
         def detached(session: Session) -> Deferred[Any]:
@@ -47,7 +47,7 @@ class CloseTests(RealmTestCase):
         self.assertNothingLeft(realm)
 
     def test_waitsForDetachedOfSessionsThatEndedBefore(self) -> None:
-        """Also for those of sessions that had ended already."""
+        """Closing waits for the `detached` hooks of sessions that had ended before."""
         gate: Deferred[Any] = Deferred()
         realm = CachingRealm(self.hooked(lambda s: None, lambda s: gate), clock=self.clock)
         self.successResultOf(enter(realm)).end()
@@ -57,7 +57,7 @@ class CloseTests(RealmTestCase):
         self.successResultOf(closing)
 
     def test_waitsForCoroutines(self) -> None:
-        """Also for those that are ``async def``, after an ``async def`` `attached`."""
+        """Closing waits for ``async def`` hooks."""
         gate: Deferred[Any] = Deferred()
 
         async def attached(session: Session) -> None:
@@ -74,7 +74,7 @@ class CloseTests(RealmTestCase):
         self.successResultOf(closing)
 
     def test_waitsForFiveSecondsAtMost(self) -> None:
-        """It does not wait for longer than 5 s, or the time given; nothing is logged for that."""
+        """Closing waits for 5 s at most, or for the time that was passed, and logs nothing about it."""
         for seconds, kw in ((5.0, {}), (2.0, {"timeout": 2.0})):
             realm = CachingRealm(self.hooked(lambda s: None, lambda s: Stubborn()), clock=self.clock)
             self.successResultOf(enter(realm))
@@ -89,7 +89,7 @@ class CloseTests(RealmTestCase):
             self.assertEqual(timers(self.clock), [])
 
     def test_pendingLoginsAreRefused(self) -> None:
-        """Whoever is being built, attached, decided upon or probed for is refused as the server stops."""
+        """A login that waits for a build, for `attached`, for a decision or for a probe is refused."""
         realm = SlowSingle(conflict="kick", clock=self.clock)
         logins = [enter(realm), enter(realm), enter(realm, "bob")]
         realm.builds[1].callback(self.hooked(lambda s: Deferred())("bob"))
@@ -103,7 +103,7 @@ class CloseTests(RealmTestCase):
         self.assertNothingLeft(realm)
 
     def test_waitsForAttachedThatIsUnderWay(self) -> None:
-        """A session whose `attached` is under way has its `detached` within the time of closing."""
+        """A session whose `attached` is still running gets its `detached` within the time of closing."""
         gate: Deferred[Any] = Deferred()
         realm = CachingRealm(self.hooked(lambda s: gate), clock=self.clock)
         login = enter(realm)
@@ -116,7 +116,7 @@ class CloseTests(RealmTestCase):
         self.assertIsInstance(self.made[0].events[0][1].endedWith, errors.Shutdown)
 
     def test_fromWithin(self) -> None:
-        """A realm may be closed from anybody's hook or listener: sessions end once, log-ins are refused."""
+        """A realm can be closed from any hook or listener: each session ends once, and logins are refused."""
         for where in ("attached", "detached", "begin", "end", "build"):
             realms: list[CachingRealm] = []
             closing: list[Deferred[Any]] = []
@@ -128,7 +128,7 @@ class CloseTests(RealmTestCase):
             avatarClass = self.hooked(attached, detached)
 
             class Closing(Slow):
-                """May be closed while it builds."""
+                """A realm that can be closed while it builds."""
 
                 def buildAvatar(self, avatarId: str, where: str = where, close: Callable[..., None] = close) -> Any:
                     """Build."""
@@ -160,13 +160,13 @@ class CloseTests(RealmTestCase):
             self.assertNothingLeft(realm)
 
     def test_raisingCancellerIsInNobodysWay(self) -> None:
-        """A pending build that raises when it is cancelled keeps neither sessions nor other log-ins from ending."""
+        """A pending build that raises when it is cancelled does not keep sessions or other logins from ending."""
 
         def canceller(d: Deferred[Any]) -> None:
             raise LookupError("while cancelling")
 
         class Mixed(CachingRealm):
-            """Builds alice at once."""
+            """A realm that builds alice at once."""
 
             def buildAvatar(self, avatarId: str) -> Any:
                 """Build."""
@@ -183,7 +183,7 @@ class CloseTests(RealmTestCase):
         self.assertNothingLeft(realm)
 
     def test_anonymousOnesToo(self) -> None:
-        """The anonymous realm within closes with it."""
+        """The anonymous realm is closed too."""
         guests = AnonymousRealm(self.hooked(lambda s: None), clock=self.clock)
         realm = CachingRealm(Recorder, anonymous=guests, clock=self.clock)
         session = self.successResultOf(enter(realm, ANONYMOUS))
@@ -192,7 +192,7 @@ class CloseTests(RealmTestCase):
         self.failureResultOf(enter(realm, ANONYMOUS), errors.ServerStopping)
 
     def test_leavesNoTimers(self) -> None:
-        """No lingering avatar's timer is left, also if its session's `detached` ends later."""
+        """No timer of a lingering avatar is left, even if the `detached` of a session returns later."""
         gate: Deferred[Any] = Deferred()
         realm = CachingRealm(self.hooked(lambda s: None, lambda s: gate), linger=300, clock=self.clock)
         self.successResultOf(enter(realm))
@@ -203,7 +203,7 @@ class CloseTests(RealmTestCase):
         self.assertNothingLeft(realm)
 
     def test_overAWire(self) -> None:
-        """A client whose server stops is told so at its next call."""
+        """A client learns of the end at its next call."""
         realm = CachingRealm(Recorder, clock=self.clock)
         wire = self.wire(realm)
         avatar = self.successResultOf(wire.login())

@@ -1,4 +1,4 @@
-"""The end of sessions that are idle, or too old."""
+"""The end of sessions that have been idle or live for too long."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class SweepTests(SynchronousTestCase):
         self.addCleanup(self.server.close)
 
     def names(self) -> list[str]:
-        """Who is in."""
+        """Return the avatar ids that are logged in."""
         return [session.avatarId for session in self.realm.roster]
 
     def test_none(self) -> None:
-        """Without a limit there is no timer, and nobody goes."""
+        """Without a limit there is no timer, and no session ends."""
         self.serve()
         self.server.login("alice")
         self.assertEqual(timers(self.server.clock), [])
@@ -34,7 +34,7 @@ class SweepTests(SynchronousTestCase):
         self.assertEqual(self.names(), ["alice"])
 
     def test_idle(self) -> None:
-        """One that makes no call for so long is told goodbye, with the reason, and is out; one that calls stays."""
+        """A session without a call for so long is kicked, with the reason; one with a call in time stays."""
         self.serve(idleTimeout=60)
         mind = RecordingMind()
         silent = self.server.login("alice", mind)
@@ -52,7 +52,7 @@ class SweepTests(SynchronousTestCase):
         self.assertEqual(self.realm.counters.ends, {"Idle": 2})
 
     def test_pingsAreNoCalls(self) -> None:
-        """What the server asks, and an answer to it, keeps nobody in."""
+        """Calls by the server, and the answers to them, do not count."""
         self.serve(idleTimeout=10)
         self.server.login("alice", RecordingMind(ask=lambda: 1))
         (session,) = self.realm.roster
@@ -64,7 +64,7 @@ class SweepTests(SynchronousTestCase):
         self.assertEqual(self.names(), [])
 
     def test_whoWaitsForAnAnswerIsNotIdle(self) -> None:
-        """A call that is being served keeps its session, however long it takes, and for the time-out after it."""
+        """A call that is being served keeps its session, however long it takes, and for the timeout after it."""
         self.serve(idleTimeout=10)
         client = self.server.login("alice")
         waiting = client.callRemote("wait", pbtimeout=None)
@@ -79,7 +79,7 @@ class SweepTests(SynchronousTestCase):
         self.assertEqual(self.names(), [])
 
     def test_age(self) -> None:
-        """One that has lasted for so long goes, though it calls all the time."""
+        """A session that has lasted for so long is kicked, even if its client calls all the time."""
         self.serve(maxSessionAge=3600, idleTimeout=600)
         client = self.server.login("alice")
         for _ in range(71):
@@ -90,7 +90,7 @@ class SweepTests(SynchronousTestCase):
         self.assertIn("it began 3600 s ago", str(error))
 
     def test_oneTimer(self) -> None:
-        """There is one timer for all sessions, while there are any, and it does not fire all the time."""
+        """One timer serves all sessions while there are any, and it does not fire more often than needed."""
         self.serve(idleTimeout=600, maxSessionAge=86400)
         clients = [self.server.login(f"user{number}") for number in range(30)]
         looks: list[float] = []
@@ -107,7 +107,7 @@ class SweepTests(SynchronousTestCase):
         self.assertEqual(timers(self.server.clock), [])
 
     def counting(self, looks: list[float]) -> Any:
-        """`timeLeft`, that writes down when it is asked."""
+        """Return `timeLeft`, which notes when it is called."""
         left = self.realm._expiry.timeLeft
 
         def counted(session: Any, now: float) -> Any:
@@ -117,7 +117,7 @@ class SweepTests(SynchronousTestCase):
         return counted
 
     def test_changed(self) -> None:
-        """Other limits hold at once, for who is in too; none any more is none."""
+        """Changed limits apply at once to existing sessions. A limit of 0 removes it."""
         self.serve()
         self.server.login("alice")
         self.server.advance(100)
@@ -143,7 +143,7 @@ class SweepTests(SynchronousTestCase):
         self.assertEqual(self.realm.idleTimeout, 5)
 
     def test_hooksThatReturnLate(self) -> None:
-        """A `detached` that takes its time is in nobody's way."""
+        """A `detached` that returns late delays nothing."""
         gate: Deferred[None] = Deferred()
 
         class Slow(Recorder):

@@ -1,4 +1,4 @@
-"""How the server takes its leave of a client: `Session.kick`."""
+"""How the server says goodbye to a client: `Session.kick`."""
 
 from __future__ import annotations
 
@@ -22,40 +22,40 @@ from tests.support import Part, Recorder, Wire, serve, timers
 
 
 class Mind(pb.Referenceable):
-    """Is told goodbye, and answers when the test says so."""
+    """A mind that is told goodbye, and answers when the test says so."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, ...]] = []
         self.answer: Deferred[None] | None = None
 
     def remote_goodbye(self, *args: str) -> Any:
-        """Write it down."""
+        """Note it."""
         self.told.append(args)
         return self.answer
 
 
 class Hooks(Recorder):
-    """Kicks, or waits, in its hooks, as the test says."""
+    """An avatar that kicks or waits in its hooks, as the test says."""
 
     onAttached: Any = staticmethod(lambda session: None)
     onDetached: Any = staticmethod(lambda session: None)
 
     def attached(self, session: Session) -> Any:
-        """Write it down and do so."""
+        """Note it, and do what the test says."""
         super().attached(session)
         return self.onAttached(session)
 
     def detached(self, session: Session) -> Any:
-        """Write it down and do so."""
+        """Note it, and do what the test says."""
         super().detached(session)
         return self.onDetached(session)
 
 
 class KickCase(SynchronousTestCase):
-    """What the tests below share."""
+    """The base of the tests below."""
 
     def setUp(self) -> None:
-        """A server."""
+        """Make a server."""
         self.avatarClass: Any = type("Hooks", (Hooks,), {})
         self.serve()
 
@@ -66,7 +66,7 @@ class KickCase(SynchronousTestCase):
         self.addCleanup(self.server.close)
 
     def session(self, name: str = "alice") -> Session:
-        """The newest session of a user."""
+        """Return the newest session of a user."""
         return self.realm.roster.ofAvatar(name)[-1]
 
     def connect(self, name: str = "alice", mind: Any = None, **kw: Any) -> Any:
@@ -77,16 +77,18 @@ class KickCase(SynchronousTestCase):
         return self.successResultOf(d)
 
     def failure(self, d: Deferred[Any], kind: type[Exception]) -> Any:
-        """What a call fails with."""
+        """Return the error of a call."""
         self.server.flush()
         return self.failureResultOf(d, kind).value
 
 
 class GoodbyeTests(KickCase):
-    """One client is kicked."""
+    """One client that is kicked."""
 
     def test_told(self) -> None:
-        """The mind is told the class and the detail, once, when the session has ended; then the connection closes."""
+        """
+        The mind is told the class and the detail, once, when the session has ended; then the connection is closed.
+        """
         mind = Mind()
         client = self.server.login("alice", mind, stock=True)
         session = self.session()
@@ -100,7 +102,7 @@ class GoodbyeTests(KickCase):
         self.assertEqual(timers(self.server.clock), [])
 
     def test_waitsForTheAnswer(self) -> None:
-        """The connection stays until the client has answered, and no call is served meanwhile."""
+        """The connection stays open until the client has answered. Meanwhile no call is served."""
         mind = Mind()
         mind.answer = Deferred()
         client = self.server.login("alice", mind, stock=True)
@@ -115,7 +117,7 @@ class GoodbyeTests(KickCase):
         self.successResultOf(out)
 
     def test_graceIsUp(self) -> None:
-        """One that does not answer in time is out after 2 s, or what the caller gives it."""
+        """A client that does not answer in time is out after 2 s, or after the time that was passed."""
         for grace in (GRACE, 0.5):
             mind = Mind()
             mind.answer = Deferred()
@@ -128,7 +130,7 @@ class GoodbyeTests(KickCase):
             self.assertFalse(client.connection.link.connected)
 
     def test_oneThatReadsNothing(self) -> None:
-        """One that reads nothing, for whom more waits than there is room for, is cut off 5 s after its grace."""
+        """A client that reads nothing and whose connection is full is disconnected 5 s after its grace."""
         client = self.server.login("alice", Mind())
         client.connection.stall()
         self.session().mind.tell("tell", "x" * 2 * WINDOW)
@@ -141,7 +143,7 @@ class GoodbyeTests(KickCase):
         self.assertEqual(timers(self.server.clock), [])
 
     def test_withoutMind(self) -> None:
-        """One without a mind cannot be told, and its connection is closed; what is on its way to it arrives before."""
+        """A client without a mind is not told, and its connection is closed after everything that was sent to it."""
         client = self.server.login("alice", stock=True)
         waiting = client.callRemote("wait")
         out = self.session().kick(errors.Kicked, "go home")
@@ -150,18 +152,18 @@ class GoodbyeTests(KickCase):
         self.assertFalse(client.connection.link.connected)
 
     def test_mindWithoutTheMethod(self) -> None:
-        """A mind that does not know goodbye answers with an error, which is an answer, and nothing is logged here."""
+        """A mind without `remote_goodbye` answers with an error, which counts as an answer. The server logs nothing."""
         client = self.server.login("alice", pb.Referenceable(), stock=True)
         out = self.session().kick()
         self.server.flush()
         self.successResultOf(out)
         self.assertFalse(client.connection.link.connected)
-        # That is the client's own log.
+        # The client logs it.
         self.assertEqual(len(self.server.flushLoggedErrors(pb.NoSuchMethod)), 1)
         self.assertEqual(len(self.flushLoggedErrors(pb.NoSuchMethod)), 1)
 
     def test_bySomebodyElse(self) -> None:
-        """What is wrong with the reason or the detail is told, and nobody is ended."""
+        """An invalid reason or detail is an error, and no session ends."""
         self.server.login("alice")
         for reason, detail in ((errors.LoginRefused, ""), (None, ""), (errors.Kicked, None), (errors.Kicked, b"x")):
             self.assertRaises(TypeError, self.session().kick, reason, detail)
@@ -169,7 +171,7 @@ class GoodbyeTests(KickCase):
         self.assertEqual(len(self.realm.roster), 1)
 
     def test_lostMeanwhile(self) -> None:
-        """A client that is gone before it answers is out."""
+        """A client whose connection is lost before it answers is out."""
         client = self.server.login("alice", Mind())
         client.connection.stall()
         out = self.session().kick()
@@ -179,7 +181,7 @@ class GoodbyeTests(KickCase):
         self.assertEqual(timers(self.server.clock), [])
 
     def test_clientThatHangsUpAtOnce(self) -> None:
-        """One that closes the connection when it is told is out."""
+        """A client that closes the connection when it is told is out."""
         mind = Mind()
         client = self.server.login("alice", mind)
         mind.remote_goodbye = lambda *args: client.connection.link.loseConnection()  # type: ignore[method-assign]
@@ -188,7 +190,7 @@ class GoodbyeTests(KickCase):
         self.successResultOf(out)
 
     def test_repliesAreNotKept(self) -> None:
-        """An answer that comes too late is dropped, with what came with it; nothing is left in any table."""
+        """An answer that comes too late is dropped, with the references in it. Nothing is left in any table."""
         mind = Mind()
         mind.answer = Deferred()
         client = self.server.login("alice", mind, stock=True)
@@ -203,10 +205,10 @@ class GoodbyeTests(KickCase):
 
 
 class TwiceTests(KickCase):
-    """Kicking those who are kicked already, or who leave, or who are not in yet."""
+    """Clients that are kicked again, that leave, or whose login has not succeeded."""
 
     def test_twice(self) -> None:
-        """Kicked again it is told nothing more, the first reason stays, and all wait for the same."""
+        """A second kick tells the client nothing, keeps the first reason, and waits for the same end."""
         mind = Mind()
         self.server.login("alice", mind)
         session = self.session()
@@ -219,7 +221,7 @@ class TwiceTests(KickCase):
         self.assertEqual(mind.told, [("Replaced", "")])
 
     def test_fromWithin(self) -> None:
-        """Kicked again from `detached`, or from a listener, it goes on as it was going."""
+        """A kick from `detached` or from a listener changes nothing."""
         outs: list[Deferred[None]] = []
         self.avatarClass.onDetached = staticmethod(lambda session: outs.append(session.kick(errors.Banned)))
         self.realm.roster.onEnd(lambda session: outs.append(session.kick(errors.Banned)))
@@ -237,7 +239,7 @@ class TwiceTests(KickCase):
         self.assertEqual(session.avatar.told("detached", session), 1)
 
     def test_waiterThatGivesUp(self) -> None:
-        """Whoever waits may give up, and takes nothing from the others."""
+        """A caller that cancels its Deferred changes nothing for the others."""
         self.server.login("alice", Mind())
         session = self.session()
         one, other = session.kick(), session.kick()
@@ -247,7 +249,7 @@ class TwiceTests(KickCase):
         self.successResultOf(other)
 
     def test_oneWhoIsGone(self) -> None:
-        """One that has logged out, hung up or been ended is out already, and told nothing."""
+        """A session that has logged out, was lost or was ended is out already, and is told nothing."""
         for leave in ("logout", "hang up", "end"):
             mind = Mind()
             client = self.server.login("alice", mind, stock=True)
@@ -266,7 +268,7 @@ class TwiceTests(KickCase):
 
     def test_whileAttaching(self) -> None:
         """
-        Kicked while `attached` waits: the login is refused with the reason, at once, and that is the goodbye; then the
+        A kick while `attached` waits: the login is refused at once with the reason, which is its goodbye; then the
         connection is closed. `detached` runs when `attached` returns.
         """
         gate: Deferred[None] = Deferred()
@@ -289,7 +291,10 @@ class TwiceTests(KickCase):
         self.assertEqual(sessions[0].avatar.told("detached", sessions[0]), 1)
 
     def test_fromAttachedItself(self) -> None:
-        """Kicked by its own `attached`, or by a listener as it begins: refused, and then the connection is closed."""
+        """
+        A kick by the session's own `attached`, or by a listener when it begins: the login is refused, and then the
+        connection is closed.
+        """
         for where in ("attached", "begin"):
             outs: list[Deferred[None]] = []
 
@@ -307,10 +312,13 @@ class TwiceTests(KickCase):
 
 
 class SharedConnectionTests(KickCase):
-    """Several log-ins ride on one connection."""
+    """Several sessions on one connection."""
 
     def test_othersAreLeftAlone(self) -> None:
-        """With another session on the connection that stays open, its running calls go on, and the kick is over."""
+        """
+        With another session on the connection, the connection stays open, the calls of that session go on, and the kick
+        is over.
+        """
         mind = Mind()
         hers = self.server.login("alice", mind, stock=True)
         his = self.successResultOf(hers.connection.login("bob"))
@@ -326,7 +334,7 @@ class SharedConnectionTests(KickCase):
         self.assertEqual(self.successResultOf(waiting), "done")
 
     def test_pendingLoginToo(self) -> None:
-        """Nor is it closed on one whose login is being served."""
+        """The connection stays open for a login that is being served."""
         mind = Mind()
         hers = self.server.login("alice", mind)
         gate: Deferred[None] = Deferred()
@@ -340,7 +348,9 @@ class SharedConnectionTests(KickCase):
         self.assertEqual(self.successResultOf(his).call("whoami"), "bob")
 
     def test_bothAreKicked(self) -> None:
-        """Each is told, and the connection is closed when the last has answered."""
+        """
+        When both sessions of a connection are kicked, each is told, and the connection is closed after the last answer.
+        """
         minds = [Mind(), Mind()]
         minds[1].answer = Deferred()
         hers = self.server.login("alice", minds[0])
@@ -357,7 +367,7 @@ class SharedConnectionTests(KickCase):
         self.assertFalse(hers.connection.link.connected)
 
     def test_comesBackAtOnce(self) -> None:
-        """One that logs in again, on the same connection, while it is told goodbye keeps the connection."""
+        """A client that logs in again on the same connection while it is told goodbye keeps the connection."""
         mind = Mind()
         mind.answer = Deferred()
         client = self.server.login("alice", mind)
@@ -370,7 +380,7 @@ class SharedConnectionTests(KickCase):
         self.assertEqual(again.call("whoami"), "alice")
 
     def test_tooLate(self) -> None:
-        """A login on a connection that is about to be closed is refused: it would be lost in a moment."""
+        """A login on a connection that is about to be closed is refused, because it would be lost in a moment."""
         for server in (pbkit.ServerFactory, pb.PBServerFactory):
             wire = Wire(serve(self.realm, server))
             login = StockLogin(None, IPeer(wire.server))
@@ -384,10 +394,10 @@ class SharedConnectionTests(KickCase):
 
 
 class ModeTests(KickCase):
-    """Which clients are told: the realm's `goodbye`."""
+    """The realm's parameter `goodbye`: which clients are told."""
 
     def kicked(self, mode: str, *, stock: bool, hello: bool) -> list[tuple[str, ...]]:
-        """What a client's mind is told under this mode."""
+        """Return what the mind of a kicked client is told in this mode."""
         self.serve(goodbye=mode)
         mind = Mind()
         connection = self.server.connect(stock=stock)
@@ -402,7 +412,7 @@ class ModeTests(KickCase):
         return mind.told
 
     def test_modes(self) -> None:
-        """All, those that declared it, or none; each is out all the same."""
+        """All clients are told, or those that declared it, or none; each of them is out."""
         told = [("Kicked", "")]
         for mode, hello, expected in (
             ("always", False, told),
@@ -415,16 +425,16 @@ class ModeTests(KickCase):
             self.assertEqual(self.kicked(mode, stock=True, hello=hello), expected, (mode, hello))
 
     def test_noSuchMode(self) -> None:
-        """Another value is an error that names those there are."""
+        """An invalid value is an error that names the valid ones."""
         error = self.assertRaises(errors.ConfigError, CachingRealm, Hooks, goodbye="sometimes")
         self.assertIn("always, declared, never", str(error))
 
 
 class ConnectTests(KickCase):
-    """A client that came by `pbkit.connect` remembers."""
+    """A client of `pbkit.connect`, which remembers the reason."""
 
     def test_reasonOfEveryLaterCall(self) -> None:
-        """The reason, as its class and with the detail, is what every later call raises, at any reference."""
+        """Every later call, on any reference, raises the class of the reason with the detail."""
         for mind, mode in ((None, "always"), (None, "declared"), (Mind(), "declared"), (pb.Referenceable(), "always")):
             self.serve(goodbye=mode)
             me = self.connect(mind=mind)
@@ -441,7 +451,7 @@ class ConnectTests(KickCase):
             self.assertEqual(getattr(mind, "told", []), [("Banned", "for cheating")] if isinstance(mind, Mind) else [])
 
     def test_clientlessRealm(self) -> None:
-        """Also where the realm keeps no mind."""
+        """This holds in a realm that keeps no minds, too."""
         self.realm = pbkit.ClientlessRealm(Recorder)
         self.server = MemoryServer(self.realm)
         self.addCleanup(self.server.close)
@@ -450,7 +460,7 @@ class ConnectTests(KickCase):
         self.assertIsInstance(self.failure(me.callRemote("whoami"), errors.Idle), errors.Idle)
 
     def test_recordingMind(self) -> None:
-        """A `RecordingMind` writes it down, whether it was declared or not."""
+        """A `RecordingMind` records its goodbye, declared or not."""
         for stock in (True, False):
             mind = RecordingMind(tell=lambda text: None)
             self.server.login("alice", mind, stock=stock)

@@ -15,24 +15,24 @@ from tests.support import Stubborn, timers
 
 
 class LifecycleTests(SynchronousTestCase):
-    """The four lifecycles, asked directly."""
+    """The four lifecycles, called directly."""
 
     def setUp(self) -> None:
-        """A clock, and builds that are counted."""
+        """Make a clock, and count builds."""
         self.clock = Clock()
         self.built: list[object] = []
 
     def build(self, avatarId: str) -> object:
-        """Something new each time."""
+        """Build a new object."""
         self.built.append(object())
         return self.built[-1]
 
     def acquire(self, lifecycle: Any, build: Any = None, avatarId: str = "alice", clock: Any = None) -> Deferred[Lease]:
-        """A login's request."""
+        """Acquire an avatar."""
         return maybeDeferred(lifecycle.acquire, avatarId, build or self.build, clock or self.clock)
 
     def lease(self, lifecycle: Any, build: Any = None, avatarId: str = "alice") -> Lease:
-        """A login's request, that is served at once."""
+        """Acquire an avatar that is there at once."""
         return self.successResultOf(self.acquire(lifecycle, build, avatarId))
 
     def test_perLoginBuildsEachTime(self) -> None:
@@ -41,7 +41,7 @@ class LifecycleTests(SynchronousTestCase):
         self.assertIsNot(self.lease(lifecycle).avatar, self.lease(lifecycle).avatar)
 
     def test_everyBuildHasThirtySeconds(self) -> None:
-        """A build that hangs, and one that pays no heed to being cancelled, fail the login after 30 s."""
+        """A build that hangs, and one that ignores its cancellation, fail the login after 30 s."""
         for lifecycle in (PerLogin(), Disposable(), Cached(), Lingering(5)):
             for kind in (Deferred, Stubborn):
                 login = self.acquire(lifecycle, lambda _, kind=kind: kind())
@@ -52,7 +52,7 @@ class LifecycleTests(SynchronousTestCase):
                 self.assertEqual(timers(self.clock), [])
 
     def test_disposableNeverUsesANumberAgain(self) -> None:
-        """Numbers rise from 1; what has come of the earlier ones does not matter."""
+        """Numbers rise from 1, and none is used again."""
         lifecycle = Disposable()
         self.assertEqual([lifecycle.nextId() for _ in range(3)], ["anonymous#1", "anonymous#2", "anonymous#3"])
         self.lease(lifecycle, avatarId="anonymous#3").release()
@@ -60,7 +60,7 @@ class LifecycleTests(SynchronousTestCase):
         self.assertEqual(Disposable("guest").nextId(), "guest#1")
 
     def test_cachedKeeps(self) -> None:
-        """Same id, same avatar, for as long as the server lives; another id has another."""
+        """An avatar id keeps its avatar as long as the server lives; another id has another avatar."""
         lifecycle = Cached()
         first = self.lease(lifecycle)
         first.release()
@@ -70,7 +70,7 @@ class LifecycleTests(SynchronousTestCase):
         self.assertEqual(len(self.built), 2)
 
     def test_tenAtOnceBuildOne(self) -> None:
-        """Ten concurrent first log-ins of one id build one avatar."""
+        """Ten concurrent first logins of one id build one avatar."""
         for lifecycle in (Cached(), Lingering(5)):
             gate: Deferred[object] = Deferred()
             builds: list[str] = []
@@ -85,7 +85,7 @@ class LifecycleTests(SynchronousTestCase):
             self.assertEqual(builds, ["alice"])
 
     def test_failedBuildFailsThemAllAndIsTriedAnew(self) -> None:
-        """A failed build fails those who waited for it, and the next login builds again."""
+        """A failed build fails all logins that wait for it, and the next login builds again."""
         for lifecycle in (Cached(), Lingering(5)):
             gate: Deferred[object] = Deferred()
             logins = [self.acquire(lifecycle, lambda _, gate=gate: gate) for _ in range(3)]
@@ -96,14 +96,14 @@ class LifecycleTests(SynchronousTestCase):
             self.assertIs(self.lease(lifecycle).avatar, self.built[-1])
 
     def test_synchronousFailureIsTriedAnew(self) -> None:
-        """So does one that raises at once."""
+        """A build that raises at once fails the login, and the next login builds again."""
         lifecycle = Cached()
         self.failureResultOf(self.acquire(lifecycle, lambda _: 1 / 0), ZeroDivisionError)
         self.assertEqual(len(lifecycle), 0)
         self.lease(lifecycle)
 
     def test_triedAnewFromWithinTheFailure(self) -> None:
-        """One who tries again in the very moment when he hears of the failure starts a new build."""
+        """A login from within the failure starts a new build."""
         lifecycle = Cached()
         gate: Deferred[object] = Deferred()
         login = self.acquire(lifecycle, lambda _: gate)
@@ -112,7 +112,7 @@ class LifecycleTests(SynchronousTestCase):
         self.assertIs(self.successResultOf(login).avatar, self.built[0])
 
     def test_hungBuildIsTriedAnew(self) -> None:
-        """A build whose time was up is not in the way of the next, also if it comes up with an avatar later."""
+        """A build whose time was up does not delay the next one, even if it returns an avatar later."""
         lifecycle = Cached()
         late: Deferred[object] = Stubborn()
         login = self.acquire(lifecycle, lambda _: late)
@@ -123,7 +123,7 @@ class LifecycleTests(SynchronousTestCase):
         self.assertIs(self.lease(lifecycle).avatar, again.avatar)
 
     def test_oneWhoLeavesCancelsNothing(self) -> None:
-        """A waiter that gives up cancels no build that others wait for, not even the one who started it."""
+        """A login that gives up does not cancel a build that others wait for, even if it started that build."""
         lifecycle = Cached()
         cancelled: list[object] = []
         gate: Deferred[object] = Deferred(cancelled.append)
@@ -134,7 +134,7 @@ class LifecycleTests(SynchronousTestCase):
         self.assertEqual((cancelled, self.successResultOf(second).avatar), ([], "avatar"))
 
     def test_whenAllHaveLeft(self) -> None:
-        """When nobody waits any more the build is cancelled and forgotten; the next login builds anew."""
+        """When no login waits any more, the build is cancelled and forgotten; the next login builds again."""
         lifecycle = Cached()
         cancelled: list[object] = []
         first, second = (self.acquire(lifecycle, lambda _: Deferred(cancelled.append)) for _ in range(2))
@@ -146,14 +146,14 @@ class LifecycleTests(SynchronousTestCase):
         self.lease(lifecycle)
 
     def test_buildThatNeedsItself(self) -> None:
-        """A build that asks for the avatar that it builds is an error at once, not a wait for ever."""
+        """A build that needs the avatar that it builds is an error at once, instead of a wait for ever."""
         lifecycle = Cached()
         inner = self.acquire(lifecycle, lambda _: self.acquire(lifecycle))
         self.failureResultOf(inner, RuntimeError)
         self.assertEqual(len(lifecycle), 0)
 
     def test_lingersAfterTheLastOne(self) -> None:
-        """An avatar is dropped so many seconds after the last session ended, and not before."""
+        """An avatar is dropped after the time since its last session ended, and not before."""
         lifecycle = Lingering(5)
         first, second = self.lease(lifecycle), self.lease(lifecycle)
         first.release()
@@ -172,7 +172,7 @@ class LifecycleTests(SynchronousTestCase):
         self.assertIsNot(self.lease(lifecycle).avatar, first.avatar)
 
     def test_loginWhileItLingers(self) -> None:
-        """A login in time keeps the avatar, and the time starts anew after it."""
+        """A login in time keeps the avatar, and the time starts again after it."""
         lifecycle = Lingering(5)
         first = self.lease(lifecycle)
         for _ in range(3):
@@ -186,7 +186,7 @@ class LifecycleTests(SynchronousTestCase):
         self.assertEqual(len(lifecycle), 0)
 
     def test_releaseIsIdempotent(self) -> None:
-        """A hold that is let go twice counts once."""
+        """A lease that is released twice counts once."""
         lifecycle = Lingering(5)
         first, second = self.lease(lifecycle), self.lease(lifecycle)
         first.release()
@@ -196,15 +196,15 @@ class LifecycleTests(SynchronousTestCase):
         self.assertEqual(len(timers(self.clock)), 1)
 
     def test_lingersForNoTime(self) -> None:
-        """0 seconds drops it at once."""
+        """With 0 seconds, an avatar is dropped at once."""
         lifecycle = Lingering(0)
         self.lease(lifecycle).release()
         self.assertEqual((len(lifecycle), timers(self.clock)), (0, []))
 
     def test_droppedWhileOthersAreToldOfIt(self) -> None:
         """
-        Of two who waited for one build the first lets go at once, before the second is told. There is still one
-        avatar: the third gets the second's.
+        Of two logins that wait for one build, the first releases its lease at once, before the second is told. There is
+        still one avatar: a third login gets that of the second.
         """
         lifecycle = Lingering(0)
         gate: Deferred[object] = Deferred()
@@ -215,7 +215,7 @@ class LifecycleTests(SynchronousTestCase):
         self.assertEqual(self.lease(lifecycle).avatar, "avatar")
 
     def test_whoGaveUpHoldsNothing(self) -> None:
-        """A login that gave up while the avatar was being built does not keep it from being dropped."""
+        """A login that gave up during the build does not keep the avatar from being dropped."""
         lifecycle = Lingering(5)
         gate: Deferred[object] = Deferred()
         first, second = (self.acquire(lifecycle, lambda _: gate) for _ in range(2))
@@ -227,12 +227,12 @@ class LifecycleTests(SynchronousTestCase):
         self.assertEqual((len(lifecycle), timers(self.clock)), (0, []))
 
     def test_badTimes(self) -> None:
-        """A time below 0 is a ConfigError."""
+        """A negative time is a ConfigError."""
         for seconds in (-1, float("nan")):
             self.assertRaises(ConfigError, Lingering, seconds)
 
     def test_closeStopsTimers(self) -> None:
-        """After close no timer is left, and none comes from holds that are let go later."""
+        """After `close` no timer is left, and none is started by leases that are released later."""
         lifecycle = Lingering(5)
         self.lease(lifecycle).release()
         held = self.lease(lifecycle, avatarId="bob")

@@ -1,4 +1,4 @@
-"""What the operator of a realm does: kick, ban, drain, and look who is here."""
+"""What the operator of a realm can do: kick, ban, drain, and look at the sessions."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.support import Recorder, Wire, enter, serve, timers
 
 
 class Host(Recorder):
-    """Hands out a part that waits, too."""
+    """An avatar that also hands out an object with a method that waits."""
 
     def attached(self, session: Session) -> Any:
-        """Wait, if a test says so."""
+        """Wait, if the test says so."""
         super().attached(session)
         return type(self).gate
 
@@ -29,10 +29,10 @@ class Host(Recorder):
 
 
 class OperationsCase(SynchronousTestCase):
-    """What the tests below share."""
+    """The base of the tests below."""
 
     def setUp(self) -> None:
-        """A server with users and guests."""
+        """Make a server with users and guests."""
         self.avatarClass: Any = type("Host", (Host,), {})
         self.guests = AnonymousRealm(self.avatarClass)
         self.realm = CachingRealm(self.avatarClass, anonymous=self.guests)
@@ -40,12 +40,12 @@ class OperationsCase(SynchronousTestCase):
         self.addCleanup(self.server.close)
 
     def login(self, name: str | None, host: str = "192.0.2.1", mind: Any = None) -> Any:
-        """Log in from somewhere."""
+        """Log in from an address."""
         connection = self.server.connect(address=IPv4Address("TCP", host, 4711))
         return self.successResultOf(connection.login(name, mind))
 
     def refused(self, name: str | None, host: str = "192.0.2.1") -> Any:
-        """What a login is refused with."""
+        """Return the reason with which a login is refused."""
         connection = self.server.connect(address=IPv4Address("TCP", host, 4711))
         login = connection.login(name)
         self.server.flush()
@@ -54,12 +54,12 @@ class OperationsCase(SynchronousTestCase):
         return error
 
     def out(self, d: Deferred[Any]) -> Any:
-        """What it comes to once the bytes have moved."""
+        """Return the result of a Deferred once the bytes have moved."""
         self.server.flush()
         return self.successResultOf(d)
 
     def names(self) -> list[str]:
-        """Who is in."""
+        """Return the avatar ids that are logged in."""
         return sorted(session.avatarId for session in self.server.sessions)
 
 
@@ -67,7 +67,9 @@ class KickTests(OperationsCase):
     """`Realm.kick`."""
 
     def test_whom(self) -> None:
-        """By session id, user, host, network or test; several of these together mean those for whom all hold."""
+        """
+        Sessions are kicked by session id, user, host, network or function; with several of these, if all of them match.
+        """
         for kw, gone in (
             ({"avatarId": "alice"}, ["alice", "alice"]),
             ({"address": "192.0.2.1"}, ["alice", "bob"]),
@@ -92,7 +94,7 @@ class KickTests(OperationsCase):
         self.assertEqual(self.names(), [])
 
     def test_bySessionId(self) -> None:
-        """One session of several, with the reason."""
+        """One session of several is kicked, with the reason."""
         first, second = self.login("alice"), self.login("alice")
         self.assertEqual(
             self.out(self.realm.kick(errors.Idle, "tea", sessionId=first.session.sessionId)), [first.session.sessionId]
@@ -101,14 +103,16 @@ class KickTests(OperationsCase):
         self.assertEqual(second.call("whoami"), "alice")
 
     def test_guestsToo(self) -> None:
-        """Guests are found as well, in the realm that serves them."""
+        """Guests are kicked too, in the realm that serves them."""
         guest = self.login(None)
         self.assertEqual(self.out(self.realm.kick(address="192.0.2.1")), [guest.session.sessionId])
         guest = self.login(None)
         self.assertEqual(self.out(self.realm.kick(avatarId=guest.session.avatarId)), [guest.session.sessionId])
 
     def test_whatCannotBe(self) -> None:
-        """Nobody named, no such address, no such reason, or a test that raises: an error, and nobody is ended."""
+        """
+        No keyword, an invalid address, an invalid reason, or a function that raises is an error, and no session ends.
+        """
         self.login("alice")
         self.login("bob")
         self.assertRaises(TypeError, self.realm.kick)
@@ -121,13 +125,16 @@ class KickTests(OperationsCase):
         self.assertEqual(self.names(), ["alice", "bob"])
 
     def test_withoutPeer(self) -> None:
-        """A session of which no connection is known ends, and that is all."""
+        """A session without a known connection ends."""
         session = self.successResultOf(enter(self.realm))
         self.assertEqual(self.successResultOf(self.realm.kick(avatarId="alice")), [session.sessionId])
         self.assertIsInstance(session.endedWith, errors.Kicked)
 
     def test_underAStockFactory(self) -> None:
-        """One that sent a mind is told, and its connection closed; with another on that, which is known, it stays."""
+        """
+        Under a stock factory, a client with a mind is told, and its connection is closed, unless another known session
+        uses it.
+        """
         realm = CachingRealm(Recorder, clock=Clock())
         wire = Wire(serve(realm, pb.PBServerFactory))
         minds = [RecordingMind(), RecordingMind()]
@@ -149,7 +156,10 @@ class BanTests(OperationsCase):
     """`Realm.ban` and `unban`."""
 
     def test_user(self) -> None:
-        """Whoever is in goes with `Banned`; he is refused with the time left and the reason until that is over."""
+        """
+        A user's sessions end with `Banned`. New logins are refused with the time left and the reason, until the ban is
+        over.
+        """
         mind = RecordingMind()
         hers = self.login("alice", mind=mind)
         self.login("bob")
@@ -166,7 +176,7 @@ class BanTests(OperationsCase):
         self.assertEqual(self.realm.counters.refusals, {"LoginBanned": 1})
 
     def test_address(self) -> None:
-        """A network is banned for users and for guests, and nobody else is."""
+        """A network is banned for users and for guests, and for no other address."""
         for name in ("alice", None):
             self.login(name)
         self.login("bob", "198.51.100.1")
@@ -181,7 +191,7 @@ class BanTests(OperationsCase):
             self.login(name)
 
     def test_pendingLogin(self) -> None:
-        """One whose login is under way when he is banned does not come in."""
+        """A login that is pending when its user is banned is refused."""
         for kw in ({"avatarId": "alice"}, {"address": "192.0.2.1"}):
             self.avatarClass.gate = Deferred()
             connection = self.server.connect(address=IPv4Address("TCP", "192.0.2.1", 4711))
@@ -194,7 +204,9 @@ class BanTests(OperationsCase):
             self.realm.unban(**kw)
 
     def test_whatCannotBe(self) -> None:
-        """Both, neither, nobody, a guest, no address, no time: an error that says what would be right."""
+        """
+        Both keywords, neither, an empty avatar id, a guest, an invalid address or time: an error says what is right.
+        """
         for kw in ({}, {"avatarId": "alice", "address": "192.0.2.1"}, {"avatarId": ""}, {"avatarId": b"alice"}):
             self.assertRaises(TypeError, self.realm.ban, 60, **kw)
             self.assertRaises(TypeError, self.realm.unban, **kw)
@@ -207,7 +219,7 @@ class BanTests(OperationsCase):
         self.assertEqual((self.realm.bans, self.guests.bans), ((), ()))
 
     def test_holderIsNotEndedForOneWhoIsBanned(self) -> None:
-        """A newcomer from a banned address takes nobody's place, and has nobody asked."""
+        """A new login from a banned address replaces no session, and probes none."""
         realm = SingleClientRealm(Recorder, conflict="kick")
         server = MemoryServer(realm)
         self.addCleanup(server.close)
@@ -223,7 +235,7 @@ class DrainTests(OperationsCase):
     """`Realm.drain`."""
 
     def test_idleOnesGoAtOnce(self) -> None:
-        """Users and guests are told, and out; newcomers are refused, for good."""
+        """Users and guests without a running call are told, and out. New logins are refused for good."""
         mind = RecordingMind()
         clients = [self.login("alice", mind=mind), self.login("bob"), self.login(None)]
         draining = self.realm.drain(5, detail="upgrade")
@@ -237,7 +249,7 @@ class DrainTests(OperationsCase):
         self.assertEqual(timers(self.server.clock), [])
 
     def test_runningCallsMayFinish(self) -> None:
-        """A call that is being served is answered; new ones are not; then that session ends."""
+        """A call that is being served is answered, new calls are not, and then that session ends."""
         mind = RecordingMind()
         client = self.login("alice", mind=mind)
         waiting = client.callRemote("wait")
@@ -261,7 +273,7 @@ class DrainTests(OperationsCase):
         self.assertEqual(timers(self.server.clock), [])
 
     def test_serverMayStillCall(self) -> None:
-        """A method that is running may call its client, and is answered."""
+        """A method that is running may call its client, and gets an answer."""
 
         class Asking(Recorder):
             async def perspective_ask(self) -> Any:
@@ -282,7 +294,9 @@ class DrainTests(OperationsCase):
         self.assertEqual(self.successResultOf(answer), 42)
 
     def test_timeIsUp(self) -> None:
-        """When the time is up what is left ends: its calls are answered with the reason, and it is out."""
+        """
+        When the time is up, the remaining sessions end: their calls are answered with the reason, and they are out.
+        """
         client = self.login("alice")
         waiting = client.callRemote("wait")
         draining = self.realm.drain(5)
@@ -295,7 +309,9 @@ class DrainTests(OperationsCase):
         self.assertFalse(client.connection.link.connected)
 
     def test_frozenClients(self) -> None:
-        """One that does not answer is out after its grace; one that reads nothing, half a second after the time."""
+        """
+        A client that does not answer is out after its grace; one that reads nothing, half a second after the time.
+        """
         minds = [RecordingMind(tell=lambda text: None) for _ in range(3)]
         clients = [self.login(name, mind=mind) for name, mind in zip(("alice", "bob", "carol"), minds, strict=True)]
         clients[1].connection.stall()
@@ -315,7 +331,10 @@ class DrainTests(OperationsCase):
         self.assertEqual(timers(self.server.clock), [])
 
     def test_lessTimeThanAGoodbye(self) -> None:
-        """With less time than a goodbye has, nobody waits for its answer; one who reads nothing is cut off as well."""
+        """
+        With less time than a goodbye has, no answer is waited for, and a client that reads nothing is disconnected as
+        well.
+        """
         for large in (False, True):
             self.setUp()
             client = self.login("alice", mind=RecordingMind(tell=lambda text: None))
@@ -333,7 +352,7 @@ class DrainTests(OperationsCase):
             self.successResultOf(draining)
 
     def test_pendingLogins(self) -> None:
-        """Those who are coming in are refused, and hold nothing up."""
+        """Pending logins are refused, and delay nothing."""
         gate: Deferred[None] = Deferred()
         self.avatarClass.gate = gate
         logins = [self.server.connect().login(name) for name in ("alice", "bob", None)]
@@ -344,7 +363,7 @@ class DrainTests(OperationsCase):
         self.assertEqual(self.names(), [])
 
     def test_whoLeavesMeanwhile(self) -> None:
-        """One that logs out, hangs up or is kicked while its call is served is out by that; nobody is told twice."""
+        """A session that logs out, is lost or is kicked during its call is out; no client is told twice."""
         minds = [RecordingMind() for _ in range(3)]
         clients = [self.login(name, mind=mind) for name, mind in zip(("alice", "bob", "carol"), minds, strict=True)]
         for client in clients:
@@ -359,7 +378,7 @@ class DrainTests(OperationsCase):
         self.assertEqual(timers(self.server.clock), [])
 
     def test_twice(self) -> None:
-        """Draining again makes it shorter, not longer; both are over when all are out."""
+        """A second drain shortens the time, and does not lengthen it; both end when all clients are out."""
         client = self.login("alice")
         waiting = client.callRemote("wait")
         first, second = self.realm.drain(60), self.realm.drain(5)
@@ -371,7 +390,7 @@ class DrainTests(OperationsCase):
         self.assertEqual(timers(self.server.clock), [])
 
     def test_atOnce(self) -> None:
-        """With no time at all, all are cut off now."""
+        """With no time at all, all sessions end now."""
         client = self.login("alice")
         waiting = client.callRemote("wait").addErrback(lambda _: None)
         draining = self.realm.drain(0)
@@ -381,7 +400,7 @@ class DrainTests(OperationsCase):
         self.assertFalse(client.connection.link.connected)
 
     def test_otherReason(self) -> None:
-        """With another reason that is what clients are told; what cannot be is an error, and nobody goes."""
+        """Clients are told another reason. An invalid one is an error, and no session ends."""
         mind = RecordingMind()
         self.login("alice", mind=mind)
         for arguments in ((-1,), (float("inf"),), ("5",), (True,)):
@@ -392,7 +411,7 @@ class DrainTests(OperationsCase):
         self.assertEqual(mind.told, [("goodbye", "Shutdown", "")])
 
     def test_thenClosed(self) -> None:
-        """A realm that is closed refuses as one that stops, and draining it then changes nothing of that."""
+        """A closed realm refuses logins because it stops, and draining it does not change that."""
         self.login("alice")
         self.out(self.realm.drain(5))
         self.assertFalse(self.realm.closed)
@@ -403,7 +422,7 @@ class DrainTests(OperationsCase):
         self.assertIsInstance(self.refused("alice"), errors.ServerStopping)
 
     def test_underAStockFactory(self) -> None:
-        """There a call on the avatar may finish too, and is answered before the connection is closed."""
+        """Under a stock factory, a call on the avatar is answered before the connection is closed."""
         clock = Clock()
         realm = CachingRealm(Recorder, clock=clock)
         wire = Wire(serve(realm, pb.PBServerFactory))
@@ -425,7 +444,7 @@ class DrainTests(OperationsCase):
         self.assertFalse(wire.connected)
 
     def test_withoutClock(self) -> None:
-        """Without a clock nobody is waited for."""
+        """Without a clock there is no waiting."""
         realm = CachingRealm(Recorder)
         session = self.successResultOf(enter(realm))
         self.successResultOf(realm.drain(5))
@@ -433,10 +452,10 @@ class DrainTests(OperationsCase):
 
 
 class RosterTests(OperationsCase):
-    """Who is here, for operators."""
+    """The roster, for operators."""
 
     def test_look(self) -> None:
-        """Counted, listed, asked for, and looked up by session, user, and connection."""
+        """Sessions are counted, listed, and found by session id, user and connection."""
         roster = self.realm.roster
         self.assertFalse(roster)
         clients = [self.login(name) for name in ("alice", "bob", "alice")]

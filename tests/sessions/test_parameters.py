@@ -1,4 +1,4 @@
-"""What a realm can be told."""
+"""The parameters of realms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support import Recorder
 
 
 class Sample:
-    """Declares one parameter of each kind."""
+    """A class with one parameter of each kind."""
 
     count: int = param(3, "how many", minimum=1)
     wait: float = param(1.5, "how long, in seconds", minimum=0)
@@ -23,21 +23,21 @@ class Sample:
 
 
 class Derived(Sample):
-    """Has another default, and a parameter more."""
+    """A subclass with another default and one more parameter."""
 
     count = 5
     extra: int = param(0, "something more")
 
 
 class ParseTests(SynchronousTestCase):
-    """From the text of a command line to a value."""
+    """From the text on a command line to a value."""
 
     def parse(self, name: str, text: str) -> object:
-        """The value, by `Sample`'s parameter."""
+        """Parse a text as `Sample`'s parameter."""
         return parametersOf(Sample)[name].parse(text)
 
     def test_eachTypeIsParsed(self) -> None:
-        """A text becomes a value of the default's type."""
+        """A text becomes a value of the type of the default."""
         self.assertEqual(self.parse("count", "7"), 7)
         self.assertEqual(self.parse("wait", "0"), 0.0)
         self.assertIsInstance(self.parse("wait", "0"), float)
@@ -45,7 +45,7 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(self.parse("title", ""), "")
 
     def test_wrongTypeSaysWhatIsRight(self) -> None:
-        """A text of the wrong kind is a ConfigError with the key, the text, and what would be right."""
+        """A text of the wrong type is a ConfigError with the key, the text, and what is expected."""
         error = self.assertRaises(errors.ConfigError, self.parse, "count", "many")
         self.assertEqual(
             str(error), "invalid count: got 'many', expected an integer of at least 1, for example count=3"
@@ -53,25 +53,25 @@ class ParseTests(SynchronousTestCase):
         self.assertRaises(errors.ConfigError, self.parse, "count", "2.5")
 
     def test_tooLittleSaysTheLeast(self) -> None:
-        """A number below the minimum is a ConfigError that says the minimum."""
+        """A number below the minimum is a ConfigError with the minimum."""
         error = self.assertRaises(errors.ConfigError, self.parse, "count", "0")
         self.assertIn("at least 1", str(error))
         self.assertRaises(errors.ConfigError, self.parse, "wait", "-0.1")
 
     def test_notAFiniteNumber(self) -> None:
-        """Neither "nan" nor "inf" is a time to wait."""
+        """ "nan" and "inf" are not accepted as a time."""
         for text in ("nan", "inf", "-inf", "1e999"):
             self.assertRaises(errors.ConfigError, self.parse, "wait", text)
 
     def test_choicesAreNamed(self) -> None:
-        """A value that is no choice is a ConfigError that names the choices."""
+        """A value that is not among the choices is a ConfigError with the choices."""
         error = self.assertRaises(errors.ConfigError, self.parse, "mode", "medium")
         self.assertEqual(
             str(error), "invalid mode: got 'medium' (string), expected one of slow, fast, for example mode = \"slow\""
         )
 
     def test_hugeNumberIsNoCrash(self) -> None:
-        """A number of 400 digits is a value or a ConfigError, as it may be, and nothing else."""
+        """A number of 400 digits is a value or a ConfigError."""
         for name in ("count", "wait"):
             try:
                 self.parse(name, "9" * 400)
@@ -81,7 +81,7 @@ class ParseTests(SynchronousTestCase):
     @settings(derandomize=True, database=None, deadline=None, max_examples=200)
     @given(st.sampled_from(["count", "wait", "mode", "title"]), st.text())
     def test_anyTextIsAValueOrAConfigError(self, name: str, text: str) -> None:
-        """Whatever is typed gives a value that the parameter itself accepts, or a ConfigError."""
+        """Any text is a value that the parameter accepts, or a ConfigError."""
         parameter = parametersOf(Sample)[name]
         try:
             value = parameter.parse(text)
@@ -96,7 +96,7 @@ class ParametersOfTests(SynchronousTestCase):
     """The parameters of a class."""
 
     def test_inOrderOfDeclaration(self) -> None:
-        """The base class' come first, each in order of declaration."""
+        """The parameters of the base class come first, in order of declaration."""
         self.assertEqual(list(parametersOf(Derived)), ["count", "wait", "mode", "title", "extra"])
 
     def test_subclassGivesAnotherDefault(self) -> None:
@@ -106,36 +106,36 @@ class ParametersOfTests(SynchronousTestCase):
         self.assertEqual(parametersOf(Derived)["count"].doc, "how many")
 
     def test_subclassGivesAWrongDefault(self) -> None:
-        """A default that cannot be is a ConfigError."""
+        """An invalid default is a ConfigError."""
 
         class Wrong(Sample):
-            """Has too small a default."""
+            """A class with too small a default."""
 
             count = 0
 
         self.assertRaises(errors.ConfigError, parametersOf, Wrong)
 
     def test_classWithoutAny(self) -> None:
-        """A class that declares none has none; what every realm has is declared by the base of all."""
+        """A class without declarations has no parameters; what every realm has is declared by the base class of all."""
 
         class Plain:
-            """Declares none."""
+            """A class without parameters."""
 
         self.assertEqual(parametersOf(Plain), {})
         self.assertEqual(list(parametersOf(Realm)), ["goodbye", "idleTimeout", "maxSessionAge"])
 
     def test_redeclared(self) -> None:
-        """A subclass that declares a parameter anew has that one."""
+        """A parameter that a subclass declares again replaces that of the base class."""
 
         class Again(Sample):
-            """Takes text for a count."""
+            """A class that declares a string in place of an integer."""
 
             count: str = param("few", "how many")  # type: ignore[assignment]
 
         self.assertIs(parametersOf(Again)["count"].type, str)
 
     def test_itIsAParameter(self) -> None:
-        """What `param` leaves in the class is a `Parameter` that knows its name."""
+        """What `param` leaves in the class is a `Parameter` with its name."""
         self.assertEqual(Sample.__dict__["wait"].name, "wait")
         self.assertIsInstance(Sample.__dict__["wait"], Parameter)
 
@@ -144,13 +144,13 @@ class BindTests(SynchronousTestCase):
     """From values to attributes of a realm."""
 
     def test_givenOrDefault(self) -> None:
-        """What is given is set; what is not has its default."""
+        """A value that is given is set; the others get their defaults."""
         sample = Derived()
         bind(sample, {"wait": 2, "mode": "fast"})
         self.assertEqual((sample.count, sample.wait, sample.mode, sample.title, sample.extra), (5, 2.0, "fast", "x", 0))
 
     def test_unknownNameNamesThoseThereAre(self) -> None:
-        """An unknown name is a ConfigError with the names that there are."""
+        """An unknown name is a ConfigError with the known names."""
         error = self.assertRaises(errors.ConfigError, LimitedRealm, Recorder, maximum=3)
         self.assertEqual(
             str(error),
@@ -159,12 +159,14 @@ class BindTests(SynchronousTestCase):
         )
 
         class Plain:
-            """Declares none."""
+            """A class without parameters."""
 
         self.assertIn("Parameters: none", str(self.assertRaises(errors.ConfigError, bind, Plain(), {"max": 3})))
 
     def test_byUser(self) -> None:
-        """One that may differ by user takes a table, in which the default holds for who is not named, or a function."""
+        """
+        A parameter that may depend on the user takes a table, whose default is for all other users, or a function.
+        """
         realm = LimitedRealm(Recorder, max={"alice": 5}, conflict={"default": "kick", "bob": "probe"})
         self.assertEqual(realm.max, {"default": 3, "alice": 5})
         self.assertEqual([forUser(realm.max, name) for name in ("alice", "bob")], [5, 3])
@@ -173,10 +175,10 @@ class BindTests(SynchronousTestCase):
         self.assertEqual(forUser(7, "alice"), 7)
 
     def test_byUserInASubclass(self) -> None:
-        """A subclass may have a table for its default, which what is given is added to."""
+        """The default of a subclass may be a table, to which a table that is given is added."""
 
         class StaffRealm(LimitedRealm):
-            """Five for staff."""
+            """A realm with a limit of five for staff."""
 
             max = {"default": 1, "alice": 5}
 
@@ -186,7 +188,7 @@ class BindTests(SynchronousTestCase):
         self.assertEqual(parametersOf(StaffRealm)["max"].parse("4"), 4)
 
     def test_byUserThatCannotBe(self) -> None:
-        """Each value of a table is looked at, and others take none."""
+        """Each value of a table is checked, and other parameters take no table."""
         odd: Any
         for odd in ({"alice": 0}, {"default": "3"}, {1: 1}, {"alice": None}):
             self.assertRaises(errors.ConfigError, LimitedRealm, Recorder, max=odd)
@@ -198,7 +200,9 @@ class BindTests(SynchronousTestCase):
             self.assertRaises(errors.ConfigError, LimitedRealm, Recorder, linger=odd)
 
     def test_valuesOfTheWrongType(self) -> None:
-        """A bool is no number, a float no count, a text no number: ConfigError, not a surprise later."""
+        """
+        A boolean is not an integer, a float is not an integer, and a string is not a number: each is a ConfigError.
+        """
         for value in (True, 2.0, "2", None, 0):
             self.assertRaises(errors.ConfigError, LimitedRealm, Recorder, max=value)
         for wait in (True, "1", None, -1.0, float("nan")):

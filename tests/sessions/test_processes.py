@@ -1,4 +1,4 @@
-"""Broadcasts to clients in processes of their own: frozen, killed, raising, and well."""
+"""Broadcasts to clients in processes of their own: frozen, killed, raising, and healthy."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pbkit import CachingRealm, Session, Summary, dropOldest, errors
 from tests.support import Recorder, serve
 from tests.transcripts import environment
 
-#: Where the clients' program is.
+#: The program of the clients.
 AUDIENCE = Path(__file__).parent / "messaging" / "audience.py"
-#: How often they are told, and how much each time: 40 MB in all, far more than systems take off a server's hands.
+#: The number of messages, and the size of each: 40 MB in all, far more than the buffers of the system take.
 TIMES, TEXT = 4000, "x" * 10_000
 
 
@@ -30,20 +30,20 @@ class BroadcastTests(TestCase):
     timeout = 120
 
     def setUp(self) -> None:
-        """With the reactor that is installed."""
+        """Use the installed reactor."""
         from twisted.internet import reactor
 
         self.reactor: Any = reactor
         self.realm = CachingRealm(Recorder, clock=self.reactor, slow=dropOldest(50))
 
     async def sleep(self, seconds: float) -> None:
-        """Let the reactor go on."""
+        """Let the reactor run."""
         waiting: Deferred[None] = Deferred()
         self.reactor.callLater(seconds, waiting.callback, None)
         await waiting
 
     async def start(self, port: int, kind: str) -> tuple[subprocess.Popen[str], Session]:
-        """One client, which is in."""
+        """Start one client, and wait until it has logged in."""
         process = subprocess.Popen(
             [sys.executable, str(AUDIENCE), str(port), kind],
             env=environment(),
@@ -62,8 +62,8 @@ class BroadcastTests(TestCase):
 
     async def test_whateverBecomesOfThem(self) -> None:
         """
-        Those who are well hear all of it in order, whatever becomes of the others; the summaries are true; and a frozen
-        one has, when it goes on, what was left for it, in order.
+        The healthy clients hear everything in order, whatever becomes of the others. The summaries are true. A frozen
+        client hears, when it continues, what was queued for it, in order.
         """
         port = await TCP4ServerEndpoint(self.reactor, 0, interface="127.0.0.1").listen(
             serve(self.realm, clock=self.reactor)
@@ -82,7 +82,7 @@ class BroadcastTests(TestCase):
             summary = await self.realm.tell("number", n, TEXT)
             self.assertEqual(sum(summary), present)
             total = Summary(*(a + b for a, b in zip(total, summary, strict=True)))
-            # No faster than they read who are well: on a busy machine they would be slow as well.
+            # Send no faster than the healthy clients read: on a busy machine they would be slow consumers as well.
             while any(clients[kind][1].outbox for kind in ("reader", "stock", "raiser")):
                 await self.sleep(0)
             if n % 20 == 0:
@@ -109,6 +109,6 @@ class BroadcastTests(TestCase):
             await self.sleep(0.01)
 
     async def heard(self, process: subprocess.Popen[str]) -> list[int]:
-        """What a client says in the end that it was told."""
+        """Return what a client reports that it was told."""
         output, _ = await deferToThread(process.communicate, None, 60)
         return [int(word) for word in output.split()[1:]]

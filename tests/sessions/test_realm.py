@@ -1,4 +1,4 @@
-"""A login at a realm, that goes well or is refused."""
+"""Logins at a realm."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.support import Client, Recorder, enter
 
 
 class LoginTests(RealmTestCase):
-    """A login that goes well, and one that is refused."""
+    """Logins that succeed, and logins that are refused."""
 
     def test_interfaces(self) -> None:
-        """A realm is a cred realm that wants an `ILogin`; it gets a whole one."""
+        """A realm is a cred realm that takes an `ILogin`, and it receives a complete one."""
         seen: list[Any] = []
 
         class Looking(CachingRealm):
-            """Looks at its log-ins."""
+            """A realm that looks at its logins."""
 
             def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Deferred[Any]:
                 """Look."""
@@ -45,11 +45,11 @@ class LoginTests(RealmTestCase):
         self.assertFalse(seen[0].lost)
 
     def test_otherInterfaces(self) -> None:
-        """A realm serves perspectives and nothing else."""
+        """A realm serves `pb.IPerspective` and nothing else."""
         self.assertRaises(NotImplementedError, Realm(Recorder).requestAvatar, "alice", None, IRealm)
 
     def test_begins(self) -> None:
-        """A login makes a session: counted, told of, and in the roster before anybody hears of it."""
+        """A login makes a session, which is counted, announced, and in the roster before it is announced."""
         realm = CachingRealm(Recorder, clock=self.clock)
         begun: list[tuple[Session, bool, int]] = []
         realm.roster.onBegin(lambda s: begun.append((s, s in tuple(realm.roster), len(s.avatar.sessions))))
@@ -59,7 +59,7 @@ class LoginTests(RealmTestCase):
         self.assertEqual(session.avatar.events, [("attached", session)])
 
     def test_endIsTold(self) -> None:
-        """At its end listeners find it out of the roster and dead; then `detached` runs."""
+        """At the end of a session, listeners find it ended and not in the roster; then `detached` runs."""
         realm = CachingRealm(Recorder, clock=self.clock)
         session = self.successResultOf(enter(realm))
         ended: list[Any] = []
@@ -73,7 +73,7 @@ class LoginTests(RealmTestCase):
         self.assertNothingLeft(realm)
 
     def test_avatarIds(self) -> None:
-        """An avatar id is a text, whatever the checker gave: bytes are UTF-8."""
+        """An avatar id is a str, whatever the checker returned: bytes are decoded as UTF-8."""
         realm = CachingRealm(Recorder)
         for given, avatarId in ((b"alice", "alice"), ("alice", "alice"), ("zoë".encode(), "zoë"), ("zoë", "zoë")):
             session = self.successResultOf(enter(realm, given))
@@ -83,7 +83,7 @@ class LoginTests(RealmTestCase):
             self.successResultOf(enter(realm, given))
 
     def test_badAvatarIds(self) -> None:
-        """What is no text, nothing, not UTF-8, or of the form kept for guests is refused."""
+        """An avatar id that is not text, is empty, is not UTF-8, or is reserved for guests is refused."""
         realm = CachingRealm(Recorder, anonymous=AnonymousRealm(Recorder))
         bad: tuple[object, ...] = ("", b"", b"\xff\xfe", 7, None, ["alice"], ("alice",), "anonymous#7", b"anonymous#7")
         for avatarId in bad:
@@ -93,7 +93,7 @@ class LoginTests(RealmTestCase):
         self.assertNothingLeft(realm)
 
     def test_anonymous(self) -> None:
-        """Who has no name is refused, unless there is an anonymous realm for him, which then has his session."""
+        """An anonymous login is refused, unless there is an anonymous realm, which then has the session."""
         self.failureResultOf(enter(CachingRealm(Recorder), ANONYMOUS), errors.AnonymousRefused)
         guests = AnonymousRealm(Recorder)
         realm = CachingRealm(Recorder, anonymous=guests)
@@ -109,16 +109,19 @@ class LoginTests(RealmTestCase):
             self.assertRaises(errors.ConfigError, CachingRealm, Recorder, anonymous=other)
 
     def test_needsAnAvatar(self) -> None:
-        """A realm that could build nothing is a ConfigError at once; three ways of saying what to build are right."""
+        """
+        A realm that cannot build avatars is a ConfigError when it is made. There are three ways to tell it what to
+        build.
+        """
         self.assertRaises(errors.ConfigError, CachingRealm)
 
         class ByAttribute(CachingRealm):
-            """Names its class."""
+            """A realm with the class as an attribute."""
 
             avatarClass = Recorder
 
         class ByMethod(CachingRealm):
-            """Builds itself."""
+            """A realm that builds avatars itself."""
 
             async def buildAvatar(self, avatarId: str) -> Recorder:
                 """Build."""
@@ -128,7 +131,7 @@ class LoginTests(RealmTestCase):
             self.assertIsInstance(self.successResultOf(enter(realm)).avatar, Recorder)
 
     def test_badMind(self) -> None:
-        """A mind that is neither None nor a reference is refused before anything is built."""
+        """A mind that is neither None nor a reference is refused before the avatar is built."""
         realm = Slow(clock=self.clock)
         failure = self.failureResultOf(realm.requestAvatar("alice", StockLogin(5, None), pb.IPerspective))
         self.assertIs(failure.type, errors.BadMind)
@@ -136,11 +139,11 @@ class LoginTests(RealmTestCase):
         self.assertNothingLeft(realm)
 
     def test_refusalsAreOfThreeKinds(self) -> None:
-        """Whatever refuses a login is an `UnauthorizedLogin`, a `LoginDenied` and a `pb.Error`, with a text."""
+        """Every refusal is an `UnauthorizedLogin`, a `LoginDenied` and a `pb.Error`, with a text."""
         for kind in (LookupError("the secret"), pb.Error("told"), LoginDenied("told"), errors.TooManySessions("told")):
 
             class Failing(CachingRealm):
-                """Fails."""
+                """A realm that fails."""
 
                 async def buildAvatar(self, avatarId: str, kind: Exception = kind) -> None:
                     """Fail."""
@@ -159,10 +162,10 @@ class LoginTests(RealmTestCase):
             self.assertNothingLeft(realm)
 
     def test_buildThatIsCancelledByItself(self) -> None:
-        """A build that fails with CancelledError while the connection lives is the server's failure, and logged."""
+        """A build that fails with CancelledError while the connection lives is a failure of the server, and logged."""
 
         class Failing(CachingRealm):
-            """Something of its own was cancelled."""
+            """A realm in which something of its own is cancelled."""
 
             def buildAvatar(self, avatarId: str) -> None:
                 """Fail."""
@@ -173,11 +176,11 @@ class LoginTests(RealmTestCase):
         self.assertEqual(len(self.flushLoggedErrors(CancelledError)), 1)
 
     def test_buildThatGivesNoAvatar(self) -> None:
-        """A build that returns something else has failed: that is logged, and the next login builds anew."""
+        """A build that returns something else has failed: this is logged, and the next login builds again."""
         results: list[object] = [None, object()]
 
         class Careless(CachingRealm):
-            """Forgets to return one, twice."""
+            """A realm that returns no avatar, twice."""
 
             def buildAvatar(self, avatarId: str) -> object:
                 """Build."""
@@ -191,7 +194,7 @@ class LoginTests(RealmTestCase):
         self.successResultOf(enter(realm))
 
     def test_ownPolicy(self) -> None:
-        """A user's own policy is a function, asked after the realm's."""
+        """A user's own policy is a function, which is asked after the realm's."""
 
         def closed(view: Any, candidate: Any) -> Any:
             return Admit() if candidate.avatarId == "alice" else Refuse(errors.LoginRefused("come back at eight"))
@@ -203,7 +206,7 @@ class LoginTests(RealmTestCase):
         self.assertEqual(realm.counters.refusals, {"LoginRefused": 1})
 
     def test_refusalThatIsAConstant(self) -> None:
-        """A policy may return the same `Refuse` each time: it gathers nothing of the log-ins that it refused."""
+        """A policy may return the same `Refuse` each time; it accumulates nothing of the logins that it refused."""
         closed = Refuse(errors.LoginRefused("come back at eight"))
         realm = CachingRealm(Recorder, admission=lambda view, candidate: closed, clock=self.clock)
         frames: list[int] = []
@@ -214,7 +217,7 @@ class LoginTests(RealmTestCase):
         self.assertEqual(len(set(frames)), 1, frames)
 
     def test_policyThatRaises(self) -> None:
-        """A policy that raises, or forgets to decide, refuses the login, and is logged."""
+        """A policy that raises, or returns no decision, refuses the login, and is logged."""
         policy: Any
         for policy in (lambda view, candidate: 1 / 0, lambda view, candidate: None):
             realm = CachingRealm(Recorder, admission=policy)
@@ -223,7 +226,7 @@ class LoginTests(RealmTestCase):
             self.assertNothingLeft(realm)
 
     def test_clockOfTheConnection(self) -> None:
-        """A realm that was given no clock has that of the first connection that logs in."""
+        """A realm without a clock takes that of the first connection that logs in."""
         realm = Slow()
         wire = self.wire(realm)
         login = wire.login()
@@ -237,6 +240,6 @@ class LifecycleChoiceTests(RealmTestCase):
     """What a realm's parameters choose."""
 
     def test_linger(self) -> None:
-        """``linger=0`` keeps avatars; more than 0 drops them."""
+        """``linger=0`` keeps avatars; above 0 they are dropped."""
         self.assertIs(type(CachingRealm(Recorder).lifecycle), Cached)
         self.assertIs(type(CachingRealm(Recorder, linger=5).lifecycle), Lingering)

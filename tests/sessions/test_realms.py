@@ -1,4 +1,4 @@
-"""The named realms: for each, what the howto says that a client would see."""
+"""The named realms: for each, what the howto says a client sees."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support import Client, Recorder, Wire, enter, serve, timers
 
 
 class Greeter(Avatar):
-    """The howto's: an avatar for each client over a shared model."""
+    """The howto's Greeter: an avatar for each client over a shared model."""
 
     def __init__(self, avatarId: str, model: Any) -> None:
         super().__init__(avatarId)
@@ -42,21 +42,21 @@ class Greeter(Avatar):
 
 
 class RealmsTestCase(SynchronousTestCase):
-    """What the tests below share."""
+    """The base of the tests below."""
 
     def setUp(self) -> None:
-        """A clock."""
+        """Make a clock."""
         self.clock = Clock()
         self._servers: dict[Realm, Any] = {}
 
     def login(self, realm: Realm, name: str | None = "alice", mind: Any = None) -> tuple[Wire, Deferred[Any]]:
-        """A login on a connection of its own: (the wire, a Deferred of the reference)."""
+        """Log in on a new connection, and return it with the Deferred of the reference."""
         server = self._servers.setdefault(realm, serve(realm, clock=self.clock))
         wire = Wire(server)
         return wire, wire.login(name, mind)
 
     def enter(self, realm: Realm, name: str | None = "alice", mind: Any = None) -> tuple[Wire, Any]:
-        """The same, of one that succeeds: (the wire, the reference)."""
+        """Log in on a new connection, and return it with the reference."""
         wire, login = self.login(realm, name, mind)
         return wire, self.successResultOf(login)
 
@@ -65,11 +65,11 @@ class NamedTests(RealmsTestCase):
     """The table of names."""
 
     def test_names(self) -> None:
-        """The names are the ones that the command line knows."""
+        """The names are those of the command line."""
         self.assertEqual(list(NAMED), "clientless caching per-connection limited single multi anonymous clock".split())
 
     def test_everyParameterSaysWhatItDoes(self) -> None:
-        """Each parameter of each has a line that says what it does, and a default that it would accept."""
+        """Each parameter has a line of documentation, and a default that it accepts."""
         for realm in NAMED.values():
             for name, parameter in parametersOf(realm).items():
                 self.assertEqual(name, parameter.name)
@@ -78,7 +78,7 @@ class NamedTests(RealmsTestCase):
                 self.assertEqual(parameter.parse(str(parameter.default)), parameter.default)
 
     def test_everyRealmServes(self) -> None:
-        """Each lets a stock client in, and out again, and nothing is left of him."""
+        """Each realm lets a stock client log in and out, and nothing is left of it."""
         for name, realmClass in NAMED.items():
             realm = (
                 realmClass(clock=self.clock) if name == "clock" else realmClass(self.avatarOf(name), clock=self.clock)
@@ -92,11 +92,11 @@ class NamedTests(RealmsTestCase):
             self.assertEqual((wire.server.owners, timers(self.clock)), ({}, []))
 
     def avatarOf(self, name: str) -> Any:
-        """The avatar class for a realm."""
+        """Return an avatar class for a realm."""
         return Greeter if name == "per-connection" else Recorder
 
     def test_onlyAnonymousTakesAnonymous(self) -> None:
-        """Of the named realms only `anonymous` takes log-ins without a name."""
+        """Of the named realms only `anonymous` serves anonymous logins."""
         for name, realmClass in NAMED.items():
             realm = realmClass() if name == "clock" else realmClass(self.avatarOf(name))
             self.assertEqual(realm.takesAnonymous, name == "anonymous")
@@ -106,7 +106,7 @@ class ClientlessTests(RealmsTestCase):
     """`ClientlessRealm`."""
 
     def test_oblivious(self) -> None:
-        """The same avatar serves all, no hook is called, no mind is kept."""
+        """One avatar serves all sessions, no hook is called, and no mind is kept."""
         realm = ClientlessRealm(Recorder, clock=self.clock)
         first, _one = self.enter(realm, "alice", Client())
         second, two = self.enter(realm, "alice", Client())
@@ -119,7 +119,7 @@ class ClientlessTests(RealmsTestCase):
         self.assertEqual((sessions[0].avatar.events, len(realm.roster)), ([], 0))
 
     def test_badMindIsStillRefused(self) -> None:
-        """A mind that is no reference is refused here too."""
+        """A mind that is not a reference is refused."""
         _, login = self.login(ClientlessRealm(Recorder), "alice", 5)
         self.assertTrue(self.failureResultOf(login).check("pbkit.errors.BadMind"))
 
@@ -128,7 +128,7 @@ class CachingTests(RealmsTestCase):
     """`CachingRealm`."""
 
     def test_samePlayerSameAvatar(self) -> None:
-        """Whoever logs in again, at once or later, has the same avatar; another user has another."""
+        """A second login of a user, concurrent or later, gets the same avatar; another user gets another."""
         realm = CachingRealm(Recorder, clock=self.clock)
         wire, _one = self.enter(realm)
         _, _two = self.enter(realm)
@@ -142,7 +142,7 @@ class CachingTests(RealmsTestCase):
         self.assertIs(realm.roster.ofAvatar("alice")[-1].avatar, avatars[0])
 
     def test_linger(self) -> None:
-        """With ``linger`` an avatar goes that long after its last client."""
+        """With ``linger`` an avatar is dropped that long after its last session."""
         realm = CachingRealm(Recorder, linger=5, clock=self.clock)
         wire, _one = self.enter(realm)
         avatar = next(iter(realm.roster)).avatar
@@ -160,7 +160,7 @@ class PerConnectionTests(RealmsTestCase):
     """`PerConnectionRealm`."""
 
     def test_sharedModel(self) -> None:
-        """Each login has an avatar of its own over one model of the user's."""
+        """Each login has an avatar of its own over the user's one model."""
         realm = PerConnectionRealm(Greeter, clock=self.clock)
         clients = [self.enter(realm) for _ in range(2)]
         clients.append(self.enter(realm, "bob"))
@@ -174,7 +174,7 @@ class PerConnectionTests(RealmsTestCase):
         models: list[str] = []
 
         class Own(PerConnectionRealm):
-            """Builds both in its own way."""
+            """A realm that builds both in its own way."""
 
             async def buildModel(self, avatarId: str) -> list[str]:
                 """Wait."""
@@ -194,7 +194,7 @@ class PerConnectionTests(RealmsTestCase):
         self.assertIs(sessions[0].avatar.model, models)
 
         class Model:
-            """Made by its class."""
+            """A model class."""
 
             def __init__(self, avatarId: str) -> None:
                 self.avatarId = avatarId
@@ -203,11 +203,11 @@ class PerConnectionTests(RealmsTestCase):
         self.assertIsInstance(session.avatar.model, Model)
 
     def test_failuresOfEither(self) -> None:
-        """A model that fails is tried anew; an avatar that fails, hangs, or is given up lets go of its model."""
+        """A model that fails is built again; an avatar that fails, hangs or is given up releases its model."""
         avatars: list[Any] = []
 
         class Failing(PerConnectionRealm):
-            """Does what the test says."""
+            """A realm that does what the test says."""
 
             def buildModel(self, avatarId: str) -> Any:
                 """Build."""
@@ -240,7 +240,7 @@ class PerConnectionTests(RealmsTestCase):
         self.assertEqual((len(realm.models), timers(self.clock)), (0, []))
 
     def test_linger(self) -> None:
-        """With ``linger`` a model goes that long after its last client, and not while one is there."""
+        """With ``linger`` a model is dropped that long after its last session, and not before."""
         realm = PerConnectionRealm(Greeter, linger=5, clock=self.clock)
         first, second = (self.successResultOf(enter(realm)) for _ in range(2))
         first.end()
@@ -255,7 +255,7 @@ class PerConnectionTests(RealmsTestCase):
         self.assertEqual(len(realm.models), 0)
 
     def test_closeLeavesNoTimers(self) -> None:
-        """When the realm is closed no model lingers on."""
+        """When the realm is closed no model's timer is left."""
         realm = PerConnectionRealm(Greeter, linger=300, clock=self.clock)
         for name in ("alice", "bob"):
             self.successResultOf(enter(realm, name))
@@ -267,7 +267,10 @@ class LimitedTests(RealmsTestCase):
     """`LimitedRealm`."""
 
     def test_refusesOneTooMany(self) -> None:
-        """One too many is refused, in words that stand alone; another user is not; when one goes there is room."""
+        """
+        A login above the limit is refused with a complete sentence; another user's is not; when a session ends there is
+        room.
+        """
         realm = LimitedRealm(Recorder, max=2, clock=self.clock)
         wire, _one = self.enter(realm)
         _, _two = self.enter(realm)
@@ -281,7 +284,7 @@ class LimitedTests(RealmsTestCase):
         self.assertEqual(realm.counters.refusals, {"TooManySessions": 1})
 
     def test_kicksTheOldest(self) -> None:
-        """Under kick the oldest goes."""
+        """With ``kick`` the oldest session ends."""
         realm = LimitedRealm(Recorder, max=2, conflict="kick", clock=self.clock)
         clients = [self.enter(realm) for _ in range(3)]
         answers = [wire.call(avatar, "whoami") for wire, avatar in clients]
@@ -289,7 +292,7 @@ class LimitedTests(RealmsTestCase):
         self.assertEqual([self.successResultOf(each) for each in answers[1:]], ["alice", "alice"])
 
     def test_dropsOfSubObjectsDoNotCheat(self) -> None:
-        """A client that drops its avatar but keeps what it got through it still has its place."""
+        """A client that drops its avatar but keeps another object of the session still counts."""
         realm = LimitedRealm(Recorder, max=1, clock=self.clock)
         wire, avatar = self.enter(realm)
         part = self.successResultOf(wire.call(avatar, "part"))
@@ -308,7 +311,7 @@ class LimitedTests(RealmsTestCase):
         self.assertIn("refuse, kick, probe", str(error))
 
     def test_byUser(self) -> None:
-        """Five for staff, one for guests: the limit and what happens beyond it depend on the user."""
+        """The limit, and what happens above it, may depend on the user."""
         staff = {"alice"}
         realms = [
             LimitedRealm(Recorder, max={"default": 1, "alice": 2}, conflict={"alice": "kick"}, clock=self.clock),
@@ -328,7 +331,7 @@ class LimitedTests(RealmsTestCase):
             del kept
 
     def test_byUserThatCannotBe(self) -> None:
-        """A function that returns no limit is the server's own mistake: nobody is let in on it, and it is logged."""
+        """A function that returns no limit is a mistake of the server: the login is refused, and it is logged."""
         realm = LimitedRealm(Recorder, max=lambda name: "many", clock=self.clock)
         failure = self.failureResultOf(self.login(realm)[1])
         self.assertTrue(failure.check("pbkit.errors.LoginUnavailable"))
@@ -339,7 +342,7 @@ class SingleTests(RealmsTestCase):
     """`SingleClientRealm`."""
 
     def test_refuse(self) -> None:
-        """A second client is refused; the first is not disturbed."""
+        """A second client is refused; the first is not affected."""
         realm = SingleClientRealm(Recorder, clock=self.clock)
         wire, avatar = self.enter(realm)
         failure = self.failureResultOf(self.login(realm)[1])
@@ -347,7 +350,7 @@ class SingleTests(RealmsTestCase):
         self.assertEqual(self.successResultOf(wire.call(avatar, "whoami")), "alice")
 
     def test_kick(self) -> None:
-        """A second client is let in; the first one's next call fails; the avatar is the same."""
+        """A second client is admitted, the next call of the first fails, and the avatar is the same."""
         realm = SingleClientRealm(Recorder, conflict="kick", clock=self.clock)
         wire, avatar = self.enter(realm)
         (old,) = realm.roster
@@ -361,7 +364,7 @@ class SingleTests(RealmsTestCase):
         self.assertEqual([what for what, _ in new.avatar.events], ["attached", "attached", "detached"])
 
     def test_kickOnOneConnection(self) -> None:
-        """So it is when both log-ins come on one connection."""
+        """This holds for two logins on one connection."""
         realm = SingleClientRealm(Recorder, conflict="kick", clock=self.clock)
         wire, avatar = self.enter(realm)
         avatar2 = self.successResultOf(wire.login())
@@ -372,7 +375,7 @@ class SingleTests(RealmsTestCase):
         self.assertEqual(len(realm.roster), 1)
 
     def test_probe(self) -> None:
-        """A first client that is alive keeps the second out; one that does not answer makes way."""
+        """A first client that answers keeps the second out; one that does not is replaced."""
         realm = SingleClientRealm(Recorder, conflict="probe", clock=self.clock)
         wire, avatar = self.enter(realm)
         second, login = self.login(realm)
@@ -392,7 +395,7 @@ class MultiTests(RealmsTestCase):
     """`MultiClientRealm`."""
 
     def test_allAreTold(self) -> None:
-        """One avatar tells all its clients, those without a mind aside; who goes is no longer told."""
+        """An avatar tells all its clients that sent a mind, and none whose session has ended."""
         realm = MultiClientRealm(Recorder, clock=self.clock)
         minds = [Client(), Client(), None]
         clients = [self.enter(realm, "alice", mind) for mind in minds]
@@ -415,7 +418,7 @@ class AnonymousTests(RealmsTestCase):
     """`AnonymousRealm`."""
 
     def test_numbered(self) -> None:
-        """Each login has a new avatar under a number that is never used again; none is kept."""
+        """Each login has a new avatar with a number that is never used again; no avatar is kept."""
         realm = AnonymousRealm(Recorder, clock=self.clock)
         for n in (1, 2):
             wire, avatar = self.enter(realm, None)
@@ -425,7 +428,7 @@ class AnonymousTests(RealmsTestCase):
         self.assertEqual([session.avatarId for session in realm.roster], ["anonymous#3"])
 
     def test_wholeService(self) -> None:
-        """As the realm of a whole service it serves log-ins with a name too, all disposable."""
+        """As the realm of a whole service it serves named logins too, with disposable avatars."""
         realm = AnonymousRealm(Recorder, clock=self.clock)
         wire, avatar = self.enter(realm, "alice")
         wire2, avatar2 = self.enter(realm, "alice")
@@ -433,14 +436,14 @@ class AnonymousTests(RealmsTestCase):
         self.assertEqual(self.successResultOf(wire2.call(avatar2, "whoami")), "anonymous#2")
 
     def test_nobodyAffectsAnother(self) -> None:
-        """One guest's end is nothing to another."""
+        """The end of one guest's session does not affect another."""
         realm = AnonymousRealm(Recorder, clock=self.clock)
         (wire, _one), (wire2, two) = self.enter(realm, None), self.enter(realm, None)
         wire.lose()
         self.assertEqual(self.successResultOf(wire2.call(two, "whoami")), "anonymous#2")
 
     def test_cap(self) -> None:
-        """With ``max`` there are so many guests at a time, and pending ones count."""
+        """With ``max`` there is a limit on the number of guests, and pending logins count."""
         realm = AnonymousRealm(Recorder, max=2, clock=self.clock)
         for _ in range(2):
             self.enter(realm, None)
@@ -448,7 +451,7 @@ class AnonymousTests(RealmsTestCase):
         self.assertEqual(failure.getErrorMessage(), "the server has 2 of 2 connections")
 
     def test_onlySomeLogins(self) -> None:
-        """Given to another realm, it serves those who come without a name; the others are that realm's."""
+        """Passed to another realm, it serves anonymous logins; that realm serves the others."""
         guests = AnonymousRealm(Recorder, max=1, clock=self.clock)
         realm = SingleClientRealm(Recorder, anonymous=guests, clock=self.clock)
         wire, avatar = self.enter(realm, None)
@@ -459,7 +462,7 @@ class AnonymousTests(RealmsTestCase):
         self.assertEqual((len(guests.roster), len(realm.roster)), (1, 1))
 
     def test_refusedElsewhere(self) -> None:
-        """Any other realm refuses those who come without a name, in words that say what to do."""
+        """Any other realm refuses anonymous logins, with a text that says what to do."""
         failure = self.failureResultOf(self.login(CachingRealm(Recorder), None)[1])
         self.assertTrue(failure.check("pbkit.errors.AnonymousRefused"))
         self.assertIn("log in with a user name and password", failure.getErrorMessage())
@@ -469,10 +472,10 @@ class SubclassTests(RealmsTestCase):
     """A user's own realm."""
 
     def test_ofFiveLines(self) -> None:
-        """A realm of a user's own is a few lines: a default, a class, a hook."""
+        """A user's own realm is a few lines: a default, a class, a hook."""
 
         class GameRealm(LimitedRealm):
-            """Two for each player."""
+            """A realm with two sessions for each player."""
 
             max = 2
             avatarClass = Recorder
@@ -484,17 +487,17 @@ class SubclassTests(RealmsTestCase):
         self.assertEqual(GameRealm(max=5).max, 5)
 
     def test_sessionsAreCounted(self) -> None:
-        """The howto's connection count is the length of ``avatar.sessions``."""
+        """The number of connections in the howto is the length of ``avatar.sessions``."""
 
         class Counting(Avatar):
-            """Says how many there are."""
+            """An avatar that returns the number of its sessions."""
 
             def perspective_count(self) -> int:
                 """Count."""
                 return len(self.sessions)
 
             def attached(self, session: Session) -> None:
-                """Nothing to do."""
+                """Do nothing."""
 
         realm = CachingRealm(Counting, clock=self.clock)
         wire, avatar = self.enter(realm)

@@ -1,4 +1,4 @@
-"""`Realm.reconfigure`: other parameters for a realm that is at work."""
+"""`Realm.reconfigure`: new parameters for a running realm."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.support import Recorder, Wire, enter, serve
 
 
 class FailingRealm(LimitedRealm):
-    """A realm that can make no policy of some parameters."""
+    """A realm that cannot make a policy of some parameters."""
 
     motto: str = param("none", "what it is about")
 
     def makePolicy(self) -> Any:
-        """Not of everything."""
+        """Fail for some of them."""
         if self.motto == "chaos":
             raise ValueError("no policy for chaos")
         return super().makePolicy()
@@ -29,17 +29,17 @@ class ReconfigureTests(SynchronousTestCase):
     """`Realm.reconfigure`."""
 
     def enter(self, realm: Any, name: str = "alice") -> Wire:
-        """Log in, over a connection of its own."""
+        """Log in on a new connection."""
         wire = Wire(serve(realm))
         self.successResultOf(wire.login(name))
         return wire
 
     def refused(self, realm: Any) -> str:
-        """The reason for which a login is refused."""
+        """Return the reason with which a login is refused."""
         return str(self.failureResultOf(Wire(serve(realm)).login("alice")).type)
 
     def test_newcomersMeetTheNewLimit(self) -> None:
-        """A limit that is raised lets in one more; one that is lowered refuses the next and ends nobody."""
+        """A higher limit admits one more; a lower one refuses the next login and ends no session."""
         realm = LimitedRealm(Recorder, max=1, clock=Clock())
         self.enter(realm)
         self.assertIn(TooManySessions.__name__, self.refused(realm))
@@ -51,7 +51,7 @@ class ReconfigureTests(SynchronousTestCase):
         self.assertEqual((len(realm.roster), realm.max), (2, 1))
 
     def test_newcomersMeetTheNewConflictRule(self) -> None:
-        """What becomes of a second client is decided by the rule of now."""
+        """The present rule decides about a second client."""
         realm = SingleClientRealm(Recorder, clock=Clock())
         self.enter(realm)
         self.refused(realm)
@@ -60,7 +60,7 @@ class ReconfigureTests(SynchronousTestCase):
         self.assertEqual((len(realm.roster), realm.counters.ends["Replaced"]), (1, 1))
 
     def test_aLimitComesAndGoes(self) -> None:
-        """A cap on guests can be put on and taken off."""
+        """A limit on guests can be set and removed."""
         realm = AnonymousRealm(Recorder, clock=Clock())
         self.enter(realm)
         realm.reconfigure(max=1)
@@ -69,7 +69,7 @@ class ReconfigureTests(SynchronousTestCase):
         self.enter(realm)
 
     def test_theUsersOwnPolicyStays(self) -> None:
-        """A policy that was given to the realm is asked after the new one, as after the old."""
+        """A policy that was passed to the realm is asked after the new one."""
 
         def noBob(view: Any, candidate: Any) -> Any:
             return Refuse(LoginRefused("no bob")) if candidate.avatarId == "bob" else Admit()
@@ -81,7 +81,7 @@ class ReconfigureTests(SynchronousTestCase):
         self.assertEqual(self.failureResultOf(Wire(serve(realm)).login("bob")).getErrorMessage(), "no bob")
 
     def test_whatIsNotGivenStays(self) -> None:
-        """Only what is named is changed."""
+        """A parameter that is not named keeps its value."""
         realm = LimitedRealm(Recorder, max=7, conflict="kick")
         realm.reconfigure(max=8)
         self.assertEqual((realm.max, realm.conflict), (8, "kick"))
@@ -90,7 +90,7 @@ class ReconfigureTests(SynchronousTestCase):
         self.assertEqual(clock.period, 3.0)
 
     def test_nothingIsChangedByWhatIsWrong(self) -> None:
-        """An unknown name, a value that cannot be, a policy that cannot be made: all is as it was."""
+        """An unknown name, an invalid value or a policy that cannot be made changes nothing."""
         realm = FailingRealm(Recorder, max=1, clock=Clock())
         cases: list[tuple[type[Exception], dict[str, Any]]] = [
             (ConfigError, {"max": 5, "maximum": 1}),
@@ -105,7 +105,7 @@ class ReconfigureTests(SynchronousTestCase):
         self.assertIn(TooManySessions.__name__, self.refused(realm))
 
     def test_now(self) -> None:
-        """When told to, those who are too many go at once: the oldest, as many as it takes, and nobody else."""
+        """With ``now=True``, the oldest sessions above the limit end at once, and no others."""
         realm = LimitedRealm(Recorder, max=3, clock=Clock())
         wires = [self.enter(realm, name) for name in ("alice", "alice", "bob", "alice")]
         alices = realm.roster.ofAvatar("alice")
@@ -120,7 +120,7 @@ class ReconfigureTests(SynchronousTestCase):
         del wires
 
     def test_nowByAnyPolicy(self) -> None:
-        """A user's own policy is enforced too, whatever it looks at, a probe or a kick is not done for it."""
+        """A user's own policy is enforced too. A session for which it would probe or kick another ends."""
         closed: list[str] = []
 
         def policy(view: Any, candidate: Any) -> Any:
@@ -138,10 +138,10 @@ class ReconfigureTests(SynchronousTestCase):
             del wires, closed[:]
 
     def test_nowReachesThePending(self) -> None:
-        """A login that is under way and has no place any more is refused when it is through, and never begins."""
+        """A pending login that does not pass any more is refused when it completes, and never begins."""
 
         class SlowLimited(Slow, LimitedRealm):
-            """So many at a time, and slow."""
+            """A slow realm with a limit."""
 
         realm = SlowLimited(clock=Clock())
         logins = [enter(realm) for _ in range(3)]
@@ -153,7 +153,7 @@ class ReconfigureTests(SynchronousTestCase):
         self.assertEqual(realm.counters.logins, 1)
 
     def test_nowEndsNobodyIfThePolicyRaises(self) -> None:
-        """All is decided before anybody goes."""
+        """All decisions are made before the first session ends."""
         broken: list[bool] = []
 
         def policy(view: Any, candidate: Any) -> Any:
@@ -169,7 +169,7 @@ class ReconfigureTests(SynchronousTestCase):
         del wires
 
     def test_whatIsFixedMayBeGivenAsItIs(self) -> None:
-        """A parameter that is looked at only once does not stand in the way when it does not change."""
+        """A parameter that cannot be changed may be passed with its present value."""
         realm = LimitedRealm(Recorder, linger=3.0)
         realm.reconfigure(linger=3.0, max=9)
         self.assertEqual(realm.max, 9)

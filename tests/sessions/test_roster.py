@@ -1,4 +1,4 @@
-"""The index of live sessions and of the places that pending log-ins hold."""
+"""The registry of live sessions and of the places that pending logins hold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pbkit.sessions.roster import Place
 
 
 def session(avatarId: str = "alice") -> Session:
-    """A live session that no realm knows of."""
+    """Return a live session that is in no realm."""
     return Session(avatarId, Avatar(avatarId), None, None, None, lambda _: None)
 
 
@@ -19,13 +19,13 @@ class RosterTests(SynchronousTestCase):
     """`Roster`."""
 
     def setUp(self) -> None:
-        """An empty one."""
+        """Make an empty roster."""
         self.roster: Roster[Session] = Roster()
 
     def begin(
         self, avatarId: str = "alice", peerId: str = "p1", ending: tuple[Place, ...] = ()
     ) -> tuple[Place, Session]:
-        """A login that succeeds at once."""
+        """Begin a session at once."""
         place = self.roster.reserve(avatarId, peerId, ending)
         live = session(avatarId)
         self.roster.begin(place, live)
@@ -33,13 +33,13 @@ class RosterTests(SynchronousTestCase):
         return place, live
 
     def assertEmpty(self) -> None:
-        """Nothing is left in any table."""
+        """Assert that no table holds anything."""
         self.assertEqual((len(self.roster), self.roster.pending, len(self.roster.view.everyone())), (0, 0, 0))
         self.assertEqual((self.roster._byAvatar, self.roster._byPeer, self.roster._sessions), ({}, {}, {}))
         self.assertEqual(self.roster._all._places, {})
 
     def test_everyLookUp(self) -> None:
-        """A live session is found by its id, its avatar id and its peer, in the order of the log-ins."""
+        """A live session is found by its id, its avatar id and its peer, in the order of login."""
         (_, one), (_, two), (_, three) = self.begin(), self.begin("bob", "p2"), self.begin("alice", "p2")
         self.assertEqual(list(self.roster), [one, two, three])
         self.assertEqual(len(self.roster), 3)
@@ -49,13 +49,13 @@ class RosterTests(SynchronousTestCase):
         self.assertEqual(len(self.roster.view.avatar("alice")), 2)
 
     def test_unknownIsNothing(self) -> None:
-        """What is not there is None or an empty tuple, and asking leaves no trace."""
+        """An unknown key gives None or an empty tuple, and the look-up leaves no trace."""
         self.assertIsNone(self.roster.get("x"))
         self.assertEqual((self.roster.ofAvatar("x"), self.roster.ofPeer("x"), self.roster.ofPeer("")), ((), (), ()))
         self.assertEmpty()
 
     def test_pendingHoldsAPlace(self) -> None:
-        """A pending login counts for every limit, but is no session."""
+        """A pending login counts for every limit, but is not a session."""
         place = self.roster.reserve("alice", "p1")
         self.assertTrue(place.pending)
         view = self.roster.view
@@ -65,7 +65,7 @@ class RosterTests(SynchronousTestCase):
         self.assertEmpty()
 
     def test_releaseIsIdempotent(self) -> None:
-        """A place that is released again takes nothing from anybody."""
+        """A place that is released again changes nothing."""
         place, _ = self.begin()
         _, other = self.begin()
         self.roster.release(place)
@@ -74,7 +74,7 @@ class RosterTests(SynchronousTestCase):
         self.assertEqual(len(self.roster.view.avatar("alice")), 1)
 
     def test_nothingIsLeft(self) -> None:
-        """When all are gone nothing is left in any table."""
+        """When all sessions have ended nothing is left in any table."""
         places = [self.begin(f"user{n % 3}", f"p{n % 2}")[0] for n in range(10)]
         places.append(self.roster.reserve("late", "p9"))
         for place in places:
@@ -82,7 +82,7 @@ class RosterTests(SynchronousTestCase):
         self.assertEmpty()
 
     def test_withoutAPeer(self) -> None:
-        """A login whose connection is not known is in no peer's group."""
+        """A login without a known connection is in no peer's group."""
         place, one = self.begin(peerId="")
         self.assertEqual(self.roster.ofPeer(""), ())
         self.assertEqual(list(self.roster), [one])
@@ -90,7 +90,7 @@ class RosterTests(SynchronousTestCase):
         self.assertEmpty()
 
     def test_takenOverDoesNotCount(self) -> None:
-        """A session that a pending newcomer takes over lives on, but does not count and is not listed for policies."""
+        """A session that a pending login will replace lives on, but is not counted or listed for policies."""
         old, one = self.begin()
         self.roster.reserve("alice", "p2", (old,))
         group = self.roster.view.avatar("alice")
@@ -98,7 +98,7 @@ class RosterTests(SynchronousTestCase):
         self.assertEqual(self.roster.ofAvatar("alice"), (one,))
 
     def test_failedTakeoverCountsAgain(self) -> None:
-        """When the newcomer fails, the session that he would have replaced counts as before."""
+        """When the new login fails, the session that it would have replaced counts again."""
         old, one = self.begin()
         place = self.roster.reserve("alice", "p2", (old,))
         self.roster.release(place)
@@ -107,7 +107,7 @@ class RosterTests(SynchronousTestCase):
         self.assertEqual(list(self.roster), [one])
 
     def test_takeover(self) -> None:
-        """When the newcomer succeeds the old session is out in the same step."""
+        """When the new login succeeds, the replaced session is out in the same step."""
         old, _ = self.begin()
         _, new = self.begin("alice", "p2", (old,))
         self.assertEqual(list(self.roster), [new])
@@ -116,7 +116,7 @@ class RosterTests(SynchronousTestCase):
         self.assertEqual(len(self.roster.view.everyone()), 1)
 
     def test_takenOverThatEndsByItself(self) -> None:
-        """A session that ends while a newcomer is about to replace it is gone once, whatever the newcomer does."""
+        """A session that ends while a new login is about to replace it is removed once, whatever that login does."""
         for succeeds in (True, False):
             old, _ = self.begin()
             place = self.roster.reserve("alice", "p2", (old,))
@@ -135,7 +135,7 @@ class RosterTests(SynchronousTestCase):
         self.assertEmpty()
 
     def test_settled(self) -> None:
-        """Who waits for a pending login is told when it is decided; who asks later is told at once."""
+        """`settled` fires when a pending login is decided; afterwards it has fired already."""
         place = self.roster.reserve("alice", "p1")
         waiting = place.settled()
         self.assertNoResult(waiting)
@@ -145,7 +145,7 @@ class RosterTests(SynchronousTestCase):
         self.successResultOf(place.settled())
 
     def test_settledGivenUp(self) -> None:
-        """A waiter may give up, also because of what an earlier waiter does."""
+        """A caller may cancel its Deferred, also because of what an earlier callback does."""
         place = self.roster.reserve("alice", "p1")
         first, second, third = place.settled(), place.settled(), place.settled()
         third.cancel()
@@ -156,7 +156,7 @@ class RosterTests(SynchronousTestCase):
         self.successResultOf(first)
 
     def test_listeners(self) -> None:
-        """Listeners hear of their event, in the order in which they came, until they are taken off."""
+        """Listeners are called for their event, in the order of registration, until they are removed."""
         heard: list[tuple[str, Session]] = []
         stop = self.roster.onBegin(lambda s: heard.append(("begin", s)))
         self.roster.onEnd(lambda s: heard.append(("end", s)))
@@ -170,7 +170,7 @@ class RosterTests(SynchronousTestCase):
         self.assertEqual(heard, [("begin", one), ("end", one), ("end too", one)])
 
     def test_listenerThatRaises(self) -> None:
-        """What a listener raises is logged and reaches neither the others nor the session."""
+        """An exception in a listener is logged, and reaches neither the other listeners nor the session."""
         heard: list[Session] = []
         self.roster.onEnd(lambda s: 1 / 0)
         self.roster.onEnd(heard.append)
@@ -180,7 +180,7 @@ class RosterTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_sameIdIsNeverUsedAgain(self) -> None:
-        """Session ids are distinct texts, also of sessions that have ended."""
+        """Session ids are distinct texts, and no id of an ended session is used again."""
         ids = set()
         for _ in range(100):
             one = session()

@@ -1,4 +1,4 @@
-"""The perspective handed out. It ends once, from anywhere."""
+"""`Session`: the client's reference points at it, and it ends once."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from tests.support import Client, Recorder, Wire, enter, serve
 
 
 class Player(Recorder):
-    """Ends its own session, and knows whose call it serves."""
+    """An avatar that ends its own session, and returns the session of a call."""
 
     def perspective_quit(self) -> str:
-        """End the session that calls."""
+        """End the session of this call."""
         currentSession().end(errors.LoggedOut, "as you wish")
         return "never seen"
 
     def perspective_session(self) -> str:
-        """Whose call this is."""
+        """Return the session id of this call."""
         return str(currentSession().sessionId)
 
     async def perspective_sessionLater(self) -> str:
-        """Whose call this is, after an await."""
+        """Return the session id of this call, after an await."""
         await self.perspective_wait()
         return str(currentSession().sessionId)
 
 
 class SessionTests(SynchronousTestCase):
-    """`Session`, by itself."""
+    """`Session`, without a connection."""
 
     def setUp(self) -> None:
-        """A session that writes down its end."""
+        """Make a session that notes its end."""
         self.clock = Clock()
         self.clock.advance(100)
         self.ended: list[Session] = []
         self.session = Session("alice", Avatar("alice"), None, None, self.clock, self.ended.append)
 
     def test_whatItHas(self) -> None:
-        """All that it promises of itself."""
+        """A session has the documented attributes."""
         session = self.session
         self.assertEqual((session.avatarId, session.avatar.avatarId), ("alice", "alice"))
         self.assertEqual((session.startedAt, session.lastActive), (100, 100))
@@ -55,12 +55,12 @@ class SessionTests(SynchronousTestCase):
         self.assertIn("'alice', live", repr(session))
 
     def test_withoutAClock(self) -> None:
-        """Without a clock its times are those of the wall."""
+        """Without a clock it uses the time of the system."""
         session = Session("alice", Avatar("alice"), None, None, None, self.ended.append)
         self.assertGreater(session.startedAt, 10**9)
 
     def test_endsOnce(self) -> None:
-        """It ends once; the first reason stays."""
+        """A session ends once, and the first reason stays."""
         self.session.end(errors.Kicked, "spam")
         self.session.end(errors.Shutdown)
         self.session.end()
@@ -70,13 +70,13 @@ class SessionTests(SynchronousTestCase):
         self.assertIn("Kicked", repr(self.session))
 
     def test_endedWhenTold(self) -> None:
-        """Whoever hears of its end finds it ended, and may end it again."""
+        """A callback for the end finds the session ended, and may end it again."""
         session = Session("alice", Avatar("alice"), None, None, None, lambda s: s.end(errors.Shutdown))
         session.end(errors.Kicked)
         self.assertIsInstance(session.endedWith, errors.Kicked)
 
     def test_reasonIsAClass(self) -> None:
-        """A reason that is no such class is a TypeError, and the session lives on."""
+        """A reason that is not a subclass of `SessionEnded` is a TypeError, and the session lives on."""
         reason: Any
         for reason in (errors.Kicked(), "because", None, ValueError, errors.LoginRefused):
             self.assertRaises(TypeError, self.session.end, reason)
@@ -84,9 +84,9 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(self.ended, [])
 
     def test_endedExecutesNothing(self) -> None:
-        """After its end each call raises a new exception that says the same, and nothing is executed."""
+        """After the end each call raises a new exception with the same text, and nothing is executed."""
         self.session.end(errors.Kicked)
-        broker: Any = None  # Not even asked to read the arguments.
+        broker: Any = None  # The arguments are not even read.
         raised = [
             self.assertRaises(errors.Kicked, self.session.perspectiveMessageReceived, broker, "whoami", [], {})
             for _ in range(2)
@@ -95,15 +95,15 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(self.session.lastActive, 100)
 
     def test_badMind(self) -> None:
-        """What is no mind makes no session."""
+        """A value that is not a mind makes no session."""
         self.assertRaises(errors.BadMind, Session, "alice", Avatar("alice"), 5, None, None, self.ended.append)
 
 
 class WiredSessionTests(SynchronousTestCase):
-    """`Session`, over a wire."""
+    """`Session`, over a connection."""
 
     def setUp(self) -> None:
-        """A server, and alice logged in."""
+        """Make a server, and log alice in."""
         self.clock = Clock()
         self.realm = CachingRealm(Player, clock=self.clock)
         self.server = serve(self.realm, clock=self.clock)
@@ -112,7 +112,7 @@ class WiredSessionTests(SynchronousTestCase):
         (self.session,) = self.realm.roster
 
     def test_interfaces(self) -> None:
-        """What the realm, the session and its connection claim to provide they do."""
+        """The realm, the session and its connection provide what they claim."""
         verifyObject(ISession, self.session)
         verifyObject(pb.IPerspective, self.session)
         verifyObject(IPeer, self.session.peer)
@@ -121,11 +121,11 @@ class WiredSessionTests(SynchronousTestCase):
         self.assertIs(channel.session, self.session)
 
     def test_address(self) -> None:
-        """Its address is the connection's other end."""
+        """Its address is that of the client."""
         self.assertIs(self.session.address, self.wire.server.transport.getPeer())
 
     def test_lastActive(self) -> None:
-        """A call of the client's counts as activity; what the server asks, and pings, do not."""
+        """A call of the client counts as activity; calls by the server and pings do not."""
         self.clock.advance(5)
         assert self.session.peer is not None
         ping = self.session.peer.ping(10)
@@ -138,20 +138,22 @@ class WiredSessionTests(SynchronousTestCase):
         self.assertEqual(self.session.lastActive, 5)
 
     def test_deadAtOnce(self) -> None:
-        """After its end its reference, and what was got through it, answer with the reason; the avatar lives on."""
+        """
+        After the end its reference, and what was obtained through it, answer with the reason; the avatar lives on.
+        """
         part = self.successResultOf(self.wire.call(self.avatar, "part"))
         self.session.end(errors.Kicked, "spam")
         for reference, method in ((self.avatar, "whoami"), (part, "hi")):
             failure = self.failureResultOf(self.wire.call(reference, method))
             self.assertTrue(failure.check("pbkit.errors.Kicked"))
             self.assertEqual(failure.getErrorMessage(), "this session was ended by the server: spam")
-        # On the same connection, to the same avatar.
+        # Log in on the same connection, to the same avatar.
         again = self.successResultOf(self.wire.login())
         self.assertEqual(self.successResultOf(self.wire.call(again, "whoami")), "alice")
         self.assertIs(self.realm.roster.ofAvatar("alice")[0].avatar, self.session.avatar)
 
     def test_endsWithinItsOwnCall(self) -> None:
-        """A method may end the session that calls it: that call is answered with the reason."""
+        """A method may end the session of its own call, which is answered with the reason."""
         failure = self.failureResultOf(self.wire.call(self.avatar, "quit"))
         self.assertTrue(failure.check("pbkit.errors.LoggedOut"))
         self.assertEqual(len(self.realm.roster), 0)
@@ -167,14 +169,14 @@ class WiredSessionTests(SynchronousTestCase):
         self.assertFalse(self.wire.client.transport.disconnecting)
 
     def test_logoutAndDisconnectTogether(self) -> None:
-        """A client that lets go and hangs up in one breath has logged out once."""
+        """A client that releases its reference and disconnects at once has logged out once."""
         self.avatar = None
         self.wire.lose()
         self.assertEqual(self.realm.counters.ends, {"LoggedOut": 1})
         self.assertEqual([what for what, _ in self.session.avatar.events], ["attached", "detached"])
 
     def test_kickAndDisconnectTogether(self) -> None:
-        """A session that is ended when its connection is already lost, or is lost after its end, has ended once."""
+        """A session that is ended after its connection was lost, or lost after its end, has ended once."""
         self.session.avatar.detached = lambda session: self.wire.cut()
         self.session.end(errors.Kicked)
         self.wire.cut()
@@ -182,14 +184,14 @@ class WiredSessionTests(SynchronousTestCase):
         self.assertEqual((self.realm.counters.ends, len(self.realm.roster)), ({"Kicked": 1}, 0))
 
     def test_endsWithinTheLoss(self) -> None:
-        """A listener to the loss that ends the session does so once, in whatever order they come."""
+        """A listener for the loss that ends the session does so once, in any order of the listeners."""
         self.wire.server.peer.onLost(lambda: self.session.end(errors.Kicked))
         self.wire.cut()
         self.assertEqual(sum(self.realm.counters.ends.values()), 1)
         self.assertEqual([what for what, _ in self.session.avatar.events], ["attached", "detached"])
 
     def test_dataDiesWithIt(self) -> None:
-        """What users put into `data` is there until `detached` has run, and then no longer."""
+        """What users put into `data` is there until `detached` has run, and not afterwards."""
         seen: list[Any] = []
         gate: Deferred[None] = Deferred()
 
@@ -218,7 +220,7 @@ class WiredSessionTests(SynchronousTestCase):
         self.assertIsNone(currentSession())
 
     def test_nothingHoldsItAfterTheEnd(self) -> None:
-        """When a session has ended and its connection lives on, nothing of the realm's holds it any more."""
+        """When a session has ended and its connection lives on, the realm holds no reference to it."""
         gone = weakref.ref(self.session)
         self.session.end()
         self.session.avatar.events.clear()
@@ -235,7 +237,7 @@ class EndTests(SynchronousTestCase):
         """`detached` may end its session again; it runs once."""
 
         class Ending(Recorder):
-            """Ends what has ended."""
+            """An avatar that ends its session again."""
 
             def detached(self, session: Session) -> None:
                 """End it again."""
@@ -249,7 +251,7 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(realm.counters.ends, {"Kicked": 1})
 
     def test_listenersMayEndIt(self) -> None:
-        """A listener to the end may end it, and others, again."""
+        """A listener for the end may end the session and others again."""
         realm = CachingRealm(Recorder)
         sessions = [self.successResultOf(enter(realm)) for _ in range(5)]
         realm.roster.onEnd(lambda ended: [each.end(errors.Shutdown) for each in sessions])

@@ -22,14 +22,14 @@ from pbkit import CachingRealm, Session, Told
 from tests.support import PASSWORD, Client, Recorder, serve
 from tests.test_process import selfSigned
 
-#: So much is told at a time, in bytes, and so often: 400 MiB.
+#: The size of each message in bytes, and their number: 400 MiB.
 PIECE, TIMES = 65536, 6400
-#: What the server may grow by: the outbox's 1 MiB, what the wire and the system's transport hold, and other garbage.
+#: What the server may grow by: 1 MiB in the outbox, the buffers of the wire and the system, and other garbage.
 GROWTH = 32 * 1024 * 1024
 
 
 def resident() -> int:
-    """The memory of this process, in bytes; 0 where it is not known."""
+    """Return the memory of this process in bytes, or 0 where it is not known."""
     path = Path("/proc/self/statm")
     return int(path.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if path.exists() else 0
 
@@ -40,7 +40,7 @@ class SocketTests(TestCase):
     timeout = 120
 
     def setUp(self) -> None:
-        """With the reactor that is installed."""
+        """Use the installed reactor."""
         from twisted.internet import reactor
 
         self.reactor: Any = reactor
@@ -48,13 +48,13 @@ class SocketTests(TestCase):
         self.kept: list[Any] = []
 
     async def sleep(self, seconds: float) -> None:
-        """Let the reactor go on."""
+        """Let the reactor run."""
         waiting: Deferred[None] = Deferred()
         self.reactor.callLater(seconds, waiting.callback, None)
         await waiting
 
     async def enter(self, endpoint: Any, name: str) -> tuple[Client, Any, Session]:
-        """Log in: the client's object, its transport, the session."""
+        """Log in, and return the client's object, its transport and the session."""
         factory, client = pb.PBClientFactory(), Client()
         broker = await endpoint.connect(factory)
         self.addCleanup(self.hangUp, broker)
@@ -70,8 +70,9 @@ class SocketTests(TestCase):
 
     async def frozen(self, server: Any, client: Any) -> None:
         """
-        400 MiB are told to one that does not read, and a notice now and then to both: the server grows by the bound,
-        the other is told all of it at once, and the first, once it reads, has what was left, in order, and the last.
+        Tell 400 MiB to a client that does not read, and a notice now and then to both clients. The server grows by the
+        limit only, and the other client hears every notice at once. When the first client reads again, it hears what
+        was queued, in order, and the last message.
         """
         port = await server(0).listen(serve(self.realm, clock=self.reactor))
         self.addCleanup(port.stopListening)
@@ -117,6 +118,6 @@ class SocketTests(TestCase):
             lambda port: SSL4ServerEndpoint(self.reactor, port, certificate.options(), interface="127.0.0.1"),
             lambda port: SSL4ClientEndpoint(self.reactor, "127.0.0.1", port, trusting),
         )
-        # Twisted's own affair.
+        # Twisted's own warning.
         others = [each for each in self.flushWarnings() if not str(each["message"]).startswith("Passing pyOpenSSL")]
         self.assertEqual(others, [])

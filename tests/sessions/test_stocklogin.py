@@ -1,4 +1,4 @@
-"""Our realms under stock's `pb.PBServerFactory`: all there is to go by is the raw mind."""
+"""Our realms under stock's `pb.PBServerFactory`, which passes the raw mind and nothing else."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tests.support import Client, Recorder, Wire, serve, timers
 
 
 class Player(Recorder):
-    """Knows whose call it serves."""
+    """An avatar that returns the session of a call."""
 
     def perspective_session(self) -> str:
-        """Whose call this is."""
+        """Return the session id of this call."""
         return str(currentSession().sessionId)
 
 
@@ -28,7 +28,7 @@ class LoginOfTests(SynchronousTestCase):
     """`loginOf`."""
 
     def test_interface(self) -> None:
-        """A raw mind becomes a whole `ILogin`; one that is there already stays."""
+        """A raw mind becomes a complete `ILogin`; an `ILogin` stays as it is."""
         login = loginOf(None)
         verifyObject(ILogin, login)
         verifyObject(IChannel, login.channel)
@@ -36,7 +36,7 @@ class LoginOfTests(SynchronousTestCase):
         self.assertIs(loginOf(login), login)
 
     def test_anyMindIsKeptForTheRealmToJudge(self) -> None:
-        """What is no reference has no peer, and is handed on as it is."""
+        """A value that is not a reference has no peer, and is passed on for the realm to refuse."""
         mind: object
         for mind in (5, "x", [], {}):
             self.assertEqual(loginOf(mind), StockLogin(mind, None))
@@ -46,7 +46,7 @@ class StockServerTests(SynchronousTestCase):
     """Sessions under stock's server factory."""
 
     def setUp(self) -> None:
-        """A stock server."""
+        """Make a stock server."""
         self.clock = Clock()
         self.serve(CachingRealm(Player, clock=self.clock))
 
@@ -56,7 +56,7 @@ class StockServerTests(SynchronousTestCase):
         self.server = serve(realm, pb.PBServerFactory)
 
     def test_callsAndLogout(self) -> None:
-        """Calls work, with and without a mind, `currentSession` is right, and dropping the reference logs out."""
+        """Calls work with and without a mind, `currentSession` is right, and releasing the reference logs out."""
         for mind in (None, Client()):
             wire = Wire(self.server)
             avatar = self.successResultOf(wire.login("alice", mind))
@@ -72,7 +72,7 @@ class StockServerTests(SynchronousTestCase):
         self.assertEqual(self.realm.counters.ends, {"LoggedOut": 2})
 
     def test_peer(self) -> None:
-        """With a mind there is a real peer: the same for each session of the connection."""
+        """With a mind there is a real peer, the same for each session of the connection."""
         wire = Wire(self.server)
         kept = [self.successResultOf(wire.login(name, Client())) for name in ("alice", "bob")]
         one, two = self.realm.roster
@@ -86,7 +86,10 @@ class StockServerTests(SynchronousTestCase):
         del kept
 
     def test_disconnect(self) -> None:
-        """The loss of the connection ends the session; with a mind it says so, without one stock only logs out."""
+        """
+        The loss of the connection ends the session with `Disconnected` if there is a mind; without one, with
+        `LoggedOut`.
+        """
         for mind, reason in ((Client(), "Disconnected"), (None, "LoggedOut")):
             self.serve(CachingRealm(Player, clock=self.clock))
             wire = Wire(self.server)
@@ -98,7 +101,7 @@ class StockServerTests(SynchronousTestCase):
             del kept
 
     def test_endedIsDead(self) -> None:
-        """The session's own reference is dead after its end."""
+        """The session's own reference is invalid after its end."""
         wire = Wire(self.server)
         avatar = self.successResultOf(wire.login())
         next(iter(self.realm.roster)).end()
@@ -106,7 +109,7 @@ class StockServerTests(SynchronousTestCase):
         self.assertTrue(failure.check("pbkit.errors.Kicked"))
 
     def test_mindAfterTheEnd(self) -> None:
-        """After the end of a session its mind is not called, though here nothing else would stop that."""
+        """After the end of a session its mind is not called, although nothing else would prevent that here."""
         wire = Wire(self.server)
         client = Client()
         kept = self.successResultOf(wire.login("alice", client))
@@ -119,7 +122,7 @@ class StockServerTests(SynchronousTestCase):
         del kept
 
     def test_mindInsideTheLoss(self) -> None:
-        """A call in the very moment of the loss, where stock's own raises, fails its Deferred."""
+        """A call in the moment of the loss, where stock raises, fails its Deferred."""
         wire = Wire(self.server)
         kept = self.successResultOf(wire.login("alice", Client()))
         (session,) = self.realm.roster
@@ -139,22 +142,22 @@ class StockServerTests(SynchronousTestCase):
         del kept
 
     def test_kick(self) -> None:
-        """Takeover works under stock too."""
+        """A takeover works under stock."""
         self.serve(SingleClientRealm(Player, conflict="kick", clock=self.clock))
         first, second = Wire(self.server), Wire(self.server)
         old = self.successResultOf(first.login("alice", Client()))
         new = self.successResultOf(second.login("alice", Client()))
         self.assertTrue(self.failureResultOf(first.call(old, "whoami")).check("pbkit.errors.Replaced"))
         self.assertEqual(self.successResultOf(second.call(new, "whoami")), "alice")
-        # The stock client logs that its mind cannot be told goodbye.
+        # The stock client logs that its mind has no `remote_goodbye`.
         self.flushLoggedErrors(pb.NoSuchMethod)
 
     def test_lossDuringTheLogin(self) -> None:
-        """A login whose connection is lost while it is pending leaves nothing, where a mind gave us the connection."""
+        """A login whose connection is lost while it is pending leaves nothing, if a mind made the connection known."""
         gate: Deferred[Player] = Deferred()
 
         class Slow(CachingRealm):
-            """Takes its time."""
+            """A realm that builds slowly."""
 
             def buildAvatar(self, avatarId: str) -> Deferred[Player]:
                 """Wait."""
@@ -169,7 +172,7 @@ class StockServerTests(SynchronousTestCase):
         self.flushLoggedErrors(pb.Error)
 
     def test_badMind(self) -> None:
-        """A mind that is no reference is refused."""
+        """A mind that is not a reference is refused."""
         wire = Wire(self.server)
         failure = self.failureResultOf(wire.login("alice", 5))
         self.assertTrue(failure.check("pbkit.errors.BadMind"))
@@ -177,7 +180,7 @@ class StockServerTests(SynchronousTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_twoLoginsOnOneConnection(self) -> None:
-        """Two log-ins of one user on one connection end each by itself."""
+        """Two logins of one user on one connection end separately."""
         wire = Wire(self.server)
         first, second = (self.successResultOf(wire.login("alice", Client())) for _ in range(2))
         one, two = self.realm.roster

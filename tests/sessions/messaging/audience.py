@@ -1,8 +1,7 @@
 """
-One client in a process of its own: ``python audience.py PORT KIND``. It logs in as alice, with a mind.
-
-A "reader" says in the end, when the server tells it so, which numbers it was told; a "raiser" raises at each; others
-stand for what is done to them from outside.
+A client in a process of its own: ``python audience.py PORT KIND``. It logs in as alice, with a mind. A "reader" prints,
+when the server tells it to, which numbers it was told. A "raiser" raises at each. Other kinds stand for what the test
+does to the process.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from pbkit import ClientFactory
 
 
 class Mind(pb.Referenceable):
-    """What the server calls."""
+    """The client's object."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -27,7 +26,7 @@ class Mind(pb.Referenceable):
         self.done: Deferred[None] = Deferred()
 
     def remote_number(self, number: int, text: str) -> None:
-        """One more."""
+        """Note a number."""
         if self.kind == "raiser":
             raise LookupError("each time")
         self.numbers.append(number)
@@ -37,7 +36,7 @@ class Mind(pb.Referenceable):
         return self.kind
 
     def remote_over(self) -> None:
-        """That is all."""
+        """Stop."""
         self.done.callback(None)
 
 

@@ -1,6 +1,4 @@
-"""
-Connections in memory whose clients can be made not to keep up.
-"""
+"""Connections in memory whose clients can become slow consumers."""
 
 from __future__ import annotations
 
@@ -9,36 +7,36 @@ from typing import Any
 from pbkit import Session
 from tests.support import Wire
 
-#: What fills a connection: more than the transport is given, and then more than may wait behind that.
+#: A text that fills a connection: more than the transport takes at once, and more than the outbound buffer's window.
 MUCH = "x" * 100_000
 
 
 class SlowWire(Wire):
-    """A connection whose client can be made not to keep up."""
+    """A connection whose client can become a slow consumer."""
 
     @property
     def peer(self) -> Any:
-        """As the sessions see it."""
+        """The connection as its sessions see it."""
         return self.server.peer
 
     @property
     def waiters(self) -> int:
-        """How many wait for room."""
+        """How many callbacks wait for the connection to become writable."""
         return len(self.peer._onWritable or ())
 
     def fill(self, session: Session) -> None:
-        """The client stops, and is told so much that the connection is full."""
+        """Stop the client, and tell it so much that the connection is full."""
         self.stall()
         while self.peer.writable:
             session.mind.tell("tell", MUCH)
 
     def read(self) -> None:
-        """The client reads what is there for it at this moment, and stops again."""
+        """Let the client read what has arrived, and stop it again."""
         self.resume()
         self.pump()
         self.stall()
 
     def drain(self) -> None:
-        """The client goes on, and reads all that there is for it."""
+        """Let the client read everything."""
         self.resume()
         self.flush()

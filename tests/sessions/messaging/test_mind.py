@@ -1,4 +1,4 @@
-"""A safe hold on a client."""
+"""`Mind`: the client's own object, as the server calls it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support import Client, Recorder, Wire, collect, serve, timers
 
 
 class Broken(pb.Copyable):
-    """Cannot be sent."""
+    """An object that cannot be sent."""
 
     def getStateToCopy(self) -> Any:
         """Fail."""
@@ -24,10 +24,10 @@ class Broken(pb.Copyable):
 
 
 class CheckReferenceTests(SynchronousTestCase):
-    """What may be a mind."""
+    """Which values can be a mind."""
 
     def test_noneOrAReference(self) -> None:
-        """None and a reference are; anything else is refused."""
+        """None and a reference are accepted, and anything else is refused."""
         reference = pb.RemoteReference(None, None, 1, 0)
         self.addCleanup(setattr, reference, "broker", None)
         reference.doRefCount = 0
@@ -38,10 +38,10 @@ class CheckReferenceTests(SynchronousTestCase):
 
 
 class MindTests(SynchronousTestCase):
-    """`Mind`, over a wire."""
+    """`Mind`, over a connection."""
 
     def setUp(self) -> None:
-        """A client with a mind, logged in."""
+        """Log in a client with a mind."""
         self.clock = Clock()
         self.realm = CachingRealm(Recorder, clock=self.clock)
         self.server = serve(self.realm, clock=self.clock)
@@ -50,13 +50,13 @@ class MindTests(SynchronousTestCase):
         self.mind: Mind = self.session.mind
 
     def enter(self, client: Client | None, factory: Any = None) -> tuple[Wire, Session, Any]:
-        """A new login of alice's: (the wire, her session, the reference she got)."""
+        """Log in as alice again, and return the connection, her session and her reference."""
         wire = Wire(self.server, factory)
         avatar = self.successResultOf(wire.login("alice", client))
         return wire, self.realm.roster.ofAvatar("alice")[-1], avatar
 
     def test_answer(self) -> None:
-        """A call reaches the client's object, and its answer comes back; at a stock client and at pbkit's."""
+        """A call reaches the client's object, and its answer comes back, from a stock client and from pbkit's."""
         for factory in (None, ClientFactory(clock=self.clock)):
             client = Client()
             client.answer = ["an", "answer"]
@@ -68,14 +68,16 @@ class MindTests(SynchronousTestCase):
         self.assertEqual(timers(self.clock), [])
 
     def test_truth(self) -> None:
-        """It is true if the client sent one."""
+        """A mind is true if the client sent one."""
         _, session, _ = self.enter(None)
         self.assertTrue(self.mind)
         self.assertFalse(session.mind)
         self.assertIn("no mind", repr(session.mind))
 
     def test_equalToItselfOnly(self) -> None:
-        """Minds of different connections can be compared, put into sets and removed from lists; stock's cannot."""
+        """
+        Minds of different connections can be compared, put into sets and removed from lists; stock's references cannot.
+        """
         _, other, _ = self.enter(Client())
         minds = [self.mind, other.mind]
         self.assertEqual(len({*minds}), 2)
@@ -85,20 +87,20 @@ class MindTests(SynchronousTestCase):
         self.assertEqual(minds, [self.mind])
 
     def test_withoutAMind(self) -> None:
-        """Without a mind a call fails with `NoMind`, and what is told goes nowhere."""
+        """Without a mind, a call fails with `NoMind` and a message is `Told.GONE`."""
         _, session, _ = self.enter(None)
         self.failureResultOf(session.mind.callRemote("ask"), errors.NoMind)
         self.assertIs(session.mind.tell("tell", 1), Told.GONE)
 
     def test_clientRaises(self) -> None:
-        """What the client raises fails the call."""
+        """An exception of the client fails the call."""
         answer = self.mind.callRemote("fail")
         self.wire.flush()
         self.assertIn("the client's own affair", self.failureResultOf(answer).getErrorMessage())
         self.flushLoggedErrors(LookupError)
 
     def test_deadline(self) -> None:
-        """A client that does not answer within 30 s, or the time given, fails the call with `CallTimedOut`."""
+        """Without an answer within 30 s, or within the time that was passed, a call fails with `CallTimedOut`."""
         self.client.answer = Deferred()
         usual, short = self.mind.callRemote("ask"), self.mind.callRemote("ask", pbtimeout=2)
         self.wire.flush()
@@ -109,7 +111,7 @@ class MindTests(SynchronousTestCase):
         self.assertNoResult(usual)
         self.clock.advance(0.2)
         self.failureResultOf(usual, errors.CallTimedOut)
-        # The late answer harms nobody.
+        # The late answer is ignored.
         self.client.answer.callback("late")
         self.wire.flush()
         self.client.answer = 5
@@ -127,7 +129,7 @@ class MindTests(SynchronousTestCase):
         self.assertEqual(timers(self.clock), [])
 
     def test_sessionEndedDuringACall(self) -> None:
-        """A call in flight fails when the session is ended, with the reason."""
+        """A call in flight fails when the session ends, with the reason."""
         self.client.answer = Deferred()
         answer = self.mind.callRemote("ask")
         self.wire.flush()
@@ -138,7 +140,7 @@ class MindTests(SynchronousTestCase):
         self.assertEqual(timers(self.clock), [])
 
     def test_afterTheEnd(self) -> None:
-        """After the end of its session a call fails with the reason and is not sent, though the connection lives."""
+        """After the end of its session a call fails with the reason and is not sent, although the connection lives."""
         self.session.end(errors.Kicked)
         self.failureResultOf(self.mind.callRemote("ask"), errors.Kicked)
         self.assertIs(self.mind.tell("tell"), Told.GONE)
@@ -146,13 +148,13 @@ class MindTests(SynchronousTestCase):
         self.assertEqual(self.client.told, [])
 
     def test_afterTheLoss(self) -> None:
-        """After the loss of the connection too."""
+        """After the loss of the connection a call fails."""
         self.wire.cut()
         self.failureResultOf(self.mind.callRemote("ask"), errors.Disconnected)
         self.assertIs(self.mind.tell("tell"), Told.GONE)
 
     def test_insideTheLoss(self) -> None:
-        """In the very moment of the loss, when the session does not know of it yet, nothing raises either."""
+        """In the moment of the loss, before the session knows of it, nothing raises."""
         got: list[Any] = []
 
         def lost() -> None:
@@ -167,10 +169,13 @@ class MindTests(SynchronousTestCase):
             self.failureResultOf(answer)
 
     def test_argumentsThatCannotBeSent(self) -> None:
-        """What cannot be sent fails the call's Deferred; `tell`, which has none, raises. The connection lives on."""
+        """
+        Arguments that cannot be sent fail the Deferred of a call; `tell`, which has none, raises. The connection lives
+        on.
+        """
         self.failureResultOf(self.mind.callRemote("ask", Broken()), LookupError)
         self.assertRaises(LookupError, self.mind.tell, "tell", Broken())
-        # Too large for Banana.
+        # This is too large for Banana.
         self.failureResultOf(self.mind.callRemote("ask", "x" * 700_000), BananaError)
         self.assertRaises(BananaError, self.mind.tell, "tell", "x" * 700_000)
         self.assertEqual((self.wire.server.callers, self.wire.server.waitingForAnswers), ({}, {}))
@@ -189,10 +194,10 @@ class MindTests(SynchronousTestCase):
         self.failureResultOf(answer, errors.Kicked)
 
     def test_deadlineThatIsOver(self) -> None:
-        """A deadline that has passed, as the rest of a budget may have, fails the call and does not raise out of it."""
+        """A deadline that has passed fails the call, and does not raise."""
 
         class ReactorsClock(Clock):
-            """As particular about its delays as a reactor is."""
+            """A clock that refuses negative delays, as a reactor does."""
 
             def callLater(self, delay: Any, callable: Any, *args: Any, **kw: Any) -> Any:
                 """As `Clock.callLater`."""
@@ -214,19 +219,19 @@ class MindTests(SynchronousTestCase):
         self.assertEqual(self.client.told, [("tell", 1)])
 
     def test_tell(self) -> None:
-        """What is told arrives, in order."""
+        """Messages arrive in order."""
         self.assertEqual([self.mind.tell("tell", n) for n in range(3)], [Told.SENT] * 3)
         self.wire.flush()
         self.assertEqual(self.client.told, [("tell", 0), ("tell", 1), ("tell", 2)])
 
     def assertNothingKept(self) -> None:
-        """Neither the tables of the connection nor the clock know of a call."""
+        """Assert that neither the tables of the connection nor the clock hold anything of a call."""
         self.assertEqual(len(self.wire.server.callers), 0)
         self.assertEqual(len(self.wire.server.waitingForAnswers), 0)
         self.assertEqual(timers(self.clock), [])
 
     def test_whatWasToldLeavesNothing(self) -> None:
-        """What was told is kept nowhere: nobody will ever answer it. A remote clock tells for years."""
+        """Messages leave nothing behind, since they are never answered."""
         for _ in range(100):
             self.mind.tell("tell")
             self.successResultOf(self.mind.callRemote("tell", pbanswer=False))
@@ -234,7 +239,7 @@ class MindTests(SynchronousTestCase):
         self.assertNothingKept()
 
     def test_whatTimedOutLeavesNothing(self) -> None:
-        """Calls that were answered, or whose time was up, are kept nowhere."""
+        """Calls that were answered, or whose time was up, leave nothing behind."""
         answer: Any
         for answer in (5, Deferred()):
             self.client.answer = answer
@@ -245,7 +250,7 @@ class MindTests(SynchronousTestCase):
             self.assertNothingKept()
 
     def test_mindIsGivenBack(self) -> None:
-        """When a session is over the client gets its object back: the server holds on to it no longer."""
+        """When a session has ended, the server releases its reference to the client's object."""
         del self.avatar
         self.wire.flush()
         self.assertEqual(len(self.realm.roster), 0)

@@ -1,4 +1,4 @@
-"""The one queue of a session: what is told while its client does not keep up."""
+"""The queue of a session whose client is a slow consumer."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from tests.support import Client, Recorder, serve, timers
 
 
 class Careful(Recorder):
-    """Writes down who lags."""
+    """An avatar that notes which sessions lag."""
 
     def lagging(self, session: Session) -> Any:
-        """Write it down."""
+        """Note it."""
         self.events.append(("lagging", session))
 
 
 class SlowTestCase(SynchronousTestCase):
-    """A client that can be made not to keep up."""
+    """A client that can become a slow consumer."""
 
     def setUp(self) -> None:
-        """Alice is in, with a mind."""
+        """Log alice in, with a mind."""
         self.clock = Clock()
         self.begin()
 
     def begin(self, **kw: Any) -> None:
-        """A realm, and alice in it."""
+        """Make a realm, and log alice in."""
         self.realm = CachingRealm(Careful, clock=self.clock, **kw)
         self.client = Client()
         self.wire = SlowWire(serve(self.realm, clock=self.clock))
@@ -46,15 +46,15 @@ class SlowTestCase(SynchronousTestCase):
         self.mind = self.session.mind
 
     def heard(self) -> list[Any]:
-        """What the client was told, short."""
+        """Return what the client was told."""
         return [told[1] if told[0] == "tell" else told[0] for told in self.client.told if "x" * 999 not in str(told)]
 
 
 class OutboxTests(SlowTestCase):
-    """`Outbox`, over a wire."""
+    """`Outbox`, over a connection."""
 
     def test_noneForWhoKeepsUp(self) -> None:
-        """A client that keeps up has no outbox, and all is sent at once."""
+        """A client that keeps up has no outbox, and every message is sent at once."""
         for n in range(100):
             self.assertIs(self.mind.tell("tell", n), Told.SENT)
             self.wire.flush()
@@ -62,7 +62,7 @@ class OutboxTests(SlowTestCase):
         self.assertEqual((self.heard(), self.session.backlog), (list(range(100)), Backlog(0, 0, 0)))
 
     def test_waitsInOrder(self) -> None:
-        """What is told to one that does not keep up waits, and arrives in order; then there is no outbox."""
+        """Messages to a slow consumer are queued, and arrive in order; then there is no outbox."""
         self.wire.fill(self.session)
         self.assertEqual([self.mind.tell("tell", n) for n in range(10)], [Told.QUEUED] * 10)
         self.assertEqual(self.session.backlog.messages, 10)
@@ -72,7 +72,7 @@ class OutboxTests(SlowTestCase):
         self.assertIs(self.mind.tell("tell", 10), Told.SENT)
 
     def test_roomButOthersWait(self) -> None:
-        """As long as something waits nothing is sent past it, though there be room on the wire."""
+        """While a message is queued no other is sent before it, even if the connection is writable."""
         self.wire.fill(self.session)
         self.mind.tell("tell", 1)
         self.wire.read()
@@ -82,7 +82,9 @@ class OutboxTests(SlowTestCase):
         self.assertEqual(self.heard(), [1, 2])
 
     def test_bounded(self) -> None:
-        """400 MiB told to a client that does not read: what waits is within the bounds, and so is what was sent."""
+        """
+        400 MiB are told to a client that does not read: what is queued, and what was sent, stays within the limits.
+        """
         self.wire.fill(self.session)
         text = "x" * 100_000
         told = [self.mind.tell("tell", text) for _ in range(4194)]
@@ -98,14 +100,14 @@ class OutboxTests(SlowTestCase):
         self.assertEqual(self.heard(), list(range(1000, 2000)))
 
     def test_tooLargeToWait(self) -> None:
-        """What is larger than all the room is dropped at once, and says so."""
+        """A message that is larger than the limit is dropped at once, and `tell` says so."""
         self.wire.fill(self.session)
         self.assertIs(self.mind.tell("tell", 1, pbslow=dropOldest(5, 1000)), Told.QUEUED)
         self.assertIs(self.mind.tell("tell", "x" * 1000, pbslow=dropOldest(5, 1000)), Told.DROPPED)
         self.assertEqual((self.session.backlog.messages, self.session.backlog.dropped), (1, 1))
 
     def test_coalesce(self) -> None:
-        """Of each key the latest arrives, where it was told: the order of telling holds."""
+        """The latest message of each key arrives, in the order of telling."""
         self.wire.fill(self.session)
         for n in range(3):
             self.mind.tell("tell", f"a{n}", pbslow=coalesce("a"))
@@ -115,7 +117,7 @@ class OutboxTests(SlowTestCase):
         self.assertEqual(self.heard(), [0, 1, "a2", "b2", 2])
 
     def test_policyOfTheRealm(self) -> None:
-        """A realm has a policy of its own, given to it or to its class."""
+        """A realm has a policy of its own, passed to it or set in its class."""
         self.begin(slow=dropOldest(2))
         self.wire.fill(self.session)
         for n in range(5):
@@ -124,7 +126,7 @@ class OutboxTests(SlowTestCase):
         self.assertEqual(self.heard(), [3, 4])
 
     def test_kickedInTime(self) -> None:
-        """One that has not caught up in time is ended with `SlowConsumer`, and what waited is gone."""
+        """A session that has not caught up in time ends with `SlowConsumer`, and what was queued is dropped."""
         self.begin(slow=kickAfter(30))
         self.wire.fill(self.session)
         self.assertIs(self.mind.tell("tell", 1), Told.QUEUED)
@@ -141,7 +143,7 @@ class OutboxTests(SlowTestCase):
         self.assertEqual(self.heard(), [])
 
     def test_caughtUpInTime(self) -> None:
-        """One that has caught up is let be, and the time begins anew the next time."""
+        """A session that has caught up lives on, and the time starts again the next time."""
         self.begin(slow=kickAfter(30))
         self.wire.fill(self.session)
         self.mind.tell("tell", 1)
@@ -156,7 +158,7 @@ class OutboxTests(SlowTestCase):
         self.assertEqual(self.heard(), [1, 2])
 
     def test_theShortestPatienceCounts(self) -> None:
-        """What was told with less patience ends the session sooner."""
+        """The shortest time of all queued messages counts."""
         self.wire.fill(self.session)
         self.mind.tell("tell", 1, pbslow=kickAfter(30))
         self.clock.advance(5)
@@ -166,7 +168,7 @@ class OutboxTests(SlowTestCase):
         self.assertIsInstance(self.session.endedWith, errors.SlowConsumer)
 
     def test_kickedForTooMuch(self) -> None:
-        """Where nothing may be dropped, and there is no room, the session is ended; telling it does not raise."""
+        """If nothing may be dropped and there is no room, the session ends; telling it does not raise."""
         self.begin(slow=kickAfter(30, messages=3))
         self.wire.fill(self.session)
         self.assertEqual([self.mind.tell("tell", n) for n in range(4)], [Told.QUEUED] * 3 + [Told.GONE])
@@ -174,7 +176,7 @@ class OutboxTests(SlowTestCase):
         self.assertEqual(timers(self.clock), [])
 
     def test_keptOnesAreNotDropped(self) -> None:
-        """What waits under `kickAfter` does not go for what may be dropped."""
+        """What is queued by `kickAfter` is not dropped for other messages."""
         self.wire.fill(self.session)
         policy = dropOldest(3)
         self.mind.tell("tell", "kept", pbslow=kickAfter(30))
@@ -184,7 +186,7 @@ class OutboxTests(SlowTestCase):
         self.assertEqual(self.heard(), ["kept", 3, 4])
 
     def test_askKeepsItsPlace(self) -> None:
-        """A call that is asked for an answer waits its turn among what is told, and is not dropped for it."""
+        """A call that wants an answer is queued among the messages, and is not dropped for them."""
         self.wire.fill(self.session)
         self.client.answer = 7
         self.mind.tell("tell", 1)
@@ -199,7 +201,7 @@ class OutboxTests(SlowTestCase):
         self.assertEqual(timers(self.clock), [])
 
     def test_askInTime(self) -> None:
-        """The deadline of a call counts from when it was asked; then it is forgotten, and is not made any more."""
+        """The deadline of a call counts from when it was made; then it is forgotten, and not sent any more."""
         self.wire.fill(self.session)
         answer = self.mind.ask("ask", pbtimeout=5)
         self.mind.tell("tell", 1)
@@ -210,7 +212,7 @@ class OutboxTests(SlowTestCase):
         self.assertEqual(self.heard(), [1])
 
     def test_askedForEver(self) -> None:
-        """A client that never reads, asked over and over, leaves nothing behind."""
+        """A client that never reads and is asked over and over leaves nothing behind."""
         self.wire.fill(self.session)
         for _ in range(100):
             answer = self.mind.ask("ask", pbtimeout=1)
@@ -221,7 +223,7 @@ class OutboxTests(SlowTestCase):
         self.assertEqual((self.wire.waiters, timers(self.clock)), (0, []))
 
     def test_askIsCancelledOnItsWay(self) -> None:
-        """A call that had waited and was sent is forgotten when its time is up, like any other."""
+        """A call that was queued and then sent is forgotten when its time is up."""
         self.client.answer = Deferred()
         self.wire.fill(self.session)
         answer = self.mind.ask("ask", pbtimeout=5)
@@ -232,7 +234,7 @@ class OutboxTests(SlowTestCase):
         self.assertEqual(len(self.wire.server.callers), 0)
 
     def test_askDropped(self) -> None:
-        """A call for which there is no room fails at once, as the policy has it."""
+        """A call for which there is no room fails at once, as the policy decides."""
         self.wire.fill(self.session)
         keep = [self.mind.ask("ask", pbslow=dropOldest(2)) for _ in range(2)]
         self.failureResultOf(self.mind.ask("ask", pbslow=dropOldest(2)), errors.CallDropped)
@@ -242,7 +244,7 @@ class OutboxTests(SlowTestCase):
         self.assertEqual(timers(self.clock), [])
 
     def test_askedWhenItEnds(self) -> None:
-        """Calls that wait fail with the reason when the session ends, or the connection is lost."""
+        """Queued calls fail with the reason when the session ends or the connection is lost."""
         self.wire.fill(self.session)
         answer = self.mind.ask("ask")
         self.session.end(errors.Kicked, "spam")
@@ -256,7 +258,7 @@ class OutboxTests(SlowTestCase):
         self.assertEqual((self.wire.waiters, timers(self.clock)), (0, []))
 
     def test_lagging(self) -> None:
-        """The avatar is told once each time that a client begins to lag, when the backlog is there to be seen."""
+        """The avatar is told once each time that a client falls behind, when `backlog` already shows it."""
         for _ in range(2):
             self.wire.fill(self.session)
             self.mind.tell("tell", 1)
@@ -266,7 +268,7 @@ class OutboxTests(SlowTestCase):
         self.assertEqual(avatar.told("lagging", self.session), 2)
 
     def test_laggingRaises(self) -> None:
-        """A hook that raises is logged, and what is told waits all the same; what it tells waits too."""
+        """An exception in the hook is logged, and the message is queued all the same; so is what the hook tells."""
 
         def lagging(session: Session) -> None:
             seen.append(session.backlog.messages)
@@ -282,7 +284,7 @@ class OutboxTests(SlowTestCase):
         self.assertEqual((seen, self.heard()), ([1], [1, "you lag"]))
 
     def test_policyRaises(self) -> None:
-        """A policy that raises, or answers nonsense, is logged, and the usual one is asked instead."""
+        """A policy that raises or returns something else is logged, and the default policy is used."""
 
         def fail(waiting: Any, message: Any) -> Any:
             raise LookupError("its own affair")
@@ -296,7 +298,7 @@ class OutboxTests(SlowTestCase):
         self.assertEqual(self.session.backlog.messages, 3)
 
     def test_copiedWhenTold(self) -> None:
-        """What the caller does with its list after telling it is not told."""
+        """A later change of the caller's list is not sent."""
         self.wire.fill(self.session)
         moves: list[Any] = [1, {"a": [2]}]
         self.mind.tell("tell", moves)
@@ -306,10 +308,10 @@ class OutboxTests(SlowTestCase):
         self.assertEqual(self.heard(), [[1, {"a": [2]}]])
 
     def test_whatCannotBeSentLater(self) -> None:
-        """What waited and then cannot be sent is logged; what waits behind it is sent."""
+        """A queued message that cannot be sent is logged; those behind it are sent."""
 
         class Broken(pb.Copyable):
-            """Cannot be sent."""
+            """An object that cannot be sent."""
 
             def getStateToCopy(self) -> Any:
                 """Fail."""
@@ -325,7 +327,7 @@ class OutboxTests(SlowTestCase):
         self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
 
     def test_twoOfOneConnection(self) -> None:
-        """Two sessions on one connection wait each for itself; the end of one leaves what waits for the other."""
+        """Two sessions of one connection have separate outboxes, and the end of one does not affect the other."""
         other = Client()
         reference = self.successResultOf(self.wire.login("bob", other))
         (bob,) = self.realm.roster.ofAvatar("bob")
@@ -338,7 +340,7 @@ class OutboxTests(SlowTestCase):
         del reference
 
 
-#: What may be told, in the model: the policy's name, the key, and how long the text is.
+#: The messages of the model: the name of the policy, the key, and the length of the text.
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.sampled_from(["oldest", "kept", "ask"]), st.none(), st.integers(0, 300)),
@@ -351,14 +353,14 @@ MESSAGES, BYTES = 4, 1000
 
 
 class Model:
-    """What waits and what arrives, as the docs have it, in the plainest way."""
+    """What is queued and what arrives, as the documentation says, in the simplest form."""
 
     def __init__(self) -> None:
         self.waits: list[tuple[str, Any, int, Any]] = []
         self.sent: list[Any] = []
 
     def put(self, kind: str, key: Any, size: int, what: Any) -> bool:
-        """Have it wait, or not."""
+        """Queue a message, or not."""
         waits = [one for one in self.waits if key is None or one[1] != key]
         while len(waits) >= MESSAGES or sum(one[2] for one in waits) + size > BYTES:
             droppable = [one for one in waits if one[0] in ("oldest", "latest")]
@@ -370,12 +372,12 @@ class Model:
 
 
 class ModelTests(SlowTestCase):
-    """The policies together, against a model."""
+    """The policies together, compared with a model."""
 
     @settings(deadline=None, max_examples=300)
     @given(STEPS)
     def test_asTheModelHasIt(self, steps: list[tuple[str, Any, int]]) -> None:
-        """Order and bounds are kept, what `tell` says is true, and what arrives is what the model says, to the last."""
+        """Order and limits are kept, the result of `tell` is true, and exactly what the model says arrives."""
         self.begin()
         self.wire.server.outbound.window = 300
         self.wire.stall()
@@ -404,7 +406,7 @@ class ModelTests(SlowTestCase):
         self.assertEqual(timers(self.clock), [])
 
     def tellOne(self, model: Model, kind: str, key: Any, what: Any, answers: list[Any]) -> None:
-        """Tell it, and the model."""
+        """Tell a message, and the model."""
         ready = self.session.ready
         size = weighed(((what,), {}))[1] + len("tell") + 32
         if kind == "ask":
@@ -428,6 +430,6 @@ class ModelTests(SlowTestCase):
 
 
 def keep(waiting: Any, message: Any) -> Any:
-    """A policy of one's own: as `dropOldest`, but what waits under it does not go for others."""
+    """A policy like `dropOldest`, whose messages are not dropped for others."""
     verdict = dropOldest(MESSAGES, BYTES)(waiting, message)
     return Wait(verdict.oldest, None, True) if isinstance(verdict, Wait) else verdict

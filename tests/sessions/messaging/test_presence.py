@@ -1,4 +1,4 @@
-"""Who is here, as state and as changes."""
+"""Who is logged in, as a state and as changes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from pbkit.sessions.messaging import watchers
 from tests.sessions.messaging.slowness import SlowWire
 from tests.support import USERS, Client, Recorder, enter, serve, timers
 
-#: For assertions of the machine.
+#: For the assertions of the state machine.
 check = SynchronousTestCase()
 
 
 class Watch(pb.Referenceable):
     """
-    What a client's program does with what it is told, and whether that makes sense.
+    A client's program that watches, and checks that what it is told makes sense.
 
-    :ivar here: by number, (avatar id, what it says of itself).
+    :ivar here: by number, the avatar id and what the client declared.
     :ivar log: every change that is not part of a state, in order.
     """
 
@@ -36,10 +36,10 @@ class Watch(pb.Referenceable):
         self.messages: list[tuple[str, int, bool]] = []
 
     def remote_tell(self, text: str) -> None:
-        """What fills its connection."""
+        """Accept what fills the connection."""
 
     def remote_presence(self, version: str, changes: list[Any], fresh: bool) -> None:
-        """Take it down; nothing may come twice, and nothing may be unknown."""
+        """Note the changes. Nothing may come twice, and nothing may be unknown."""
         self.messages.append((version, len(changes), fresh))
         self.version = version
         if fresh:
@@ -61,21 +61,21 @@ class PresenceTestCase(SynchronousTestCase):
     """A realm whose presence can be watched."""
 
     def setUp(self) -> None:
-        """Nobody is in."""
+        """Make a realm without sessions."""
         self.clock = Clock()
         self.realm = CachingRealm(Recorder, clock=self.clock)
         self.server = serve(self.realm, clock=self.clock)
         self.kept: list[Any] = []
 
     def come(self, name: str = "alice") -> Session:
-        """A session without a client."""
+        """Begin a session without a client."""
         session: Session = self.successResultOf(enter(self.realm, name))
         return session
 
     def watcher(
         self, version: str = "", watch: Watch | None = None, name: str = "carol"
     ) -> tuple[SlowWire, Watch, Session]:
-        """A client that watches."""
+        """Log in a client that watches."""
         wire, watch = SlowWire(self.server), watch or Watch()
         before = {*self.realm.roster}
         self.kept.append(self.successResultOf(wire.login(name, watch)))
@@ -85,28 +85,28 @@ class PresenceTestCase(SynchronousTestCase):
         return wire, watch, session
 
     def soon(self, *wires: SlowWire) -> None:
-        """What has changed is told."""
+        """Let the changes be told."""
         self.clock.advance(watchers.BATCH)
         for wire in wires:
             wire.flush()
 
     def truth(self) -> list[tuple[str, dict[str, Any]]]:
-        """Who is here, by the roster, oldest first."""
+        """Return who is logged in by the roster, oldest first."""
         return [(session.avatarId, session.declared) for session in self.realm.roster]
 
 
 class EventTests(PresenceTestCase):
-    """What the server itself may know."""
+    """Events for the server itself."""
 
     seen: list[module.Change]
 
     def changes(self) -> list[tuple[Any, ...]]:
-        """What has changed since the last time."""
+        """Return what has changed since the last time."""
         seen, self.seen = self.seen, []
         return [(change.kind, change.avatarId, change.detail, change.edge) for change in seen]
 
     def test_events(self) -> None:
-        """Each begin and end is told with its reason, and whether it is a user's first or last."""
+        """Each begin and end is an event, with the reason, and whether it is a user's first or last session."""
         self.seen = []
         stop = self.realm.presence.onChange(lambda change: self.seen.append(change))
         one, two = self.come(), self.come()
@@ -123,14 +123,14 @@ class EventTests(PresenceTestCase):
         self.assertEqual((self.changes(), self.realm.presence.avatarIds), ([], ("alice",)))
 
     def test_whoWasHereBefore(self) -> None:
-        """Presence costs nothing until it is asked for; who is here by then is known."""
+        """Presence costs nothing until its first use; sessions that are live by then are known."""
         self.come("alice")
         self.come("bob")
         self.assertIsNone(self.realm.hub._presence)
         self.assertEqual(self.realm.presence.avatarIds, ("alice", "bob"))
 
     def test_listenerRaises(self) -> None:
-        """A listener that raises is logged, and the others are told."""
+        """An exception in a listener is logged, and the others are called."""
         self.seen = []
 
         def fail(change: Any) -> None:
@@ -142,7 +142,7 @@ class EventTests(PresenceTestCase):
         self.assertEqual((len(self.seen), len(self.flushLoggedErrors(LookupError))), (1, 1))
 
     def test_declared(self) -> None:
-        """What a client says in its hello is there at its beginning, but for what is between it and pbkit."""
+        """What a client declares in its hello is there at its beginning, except for what only pbkit itself uses."""
         wire = SlowWire(
             self.server, ClientFactory(clock=self.clock, hello={"name": "Al", "pbkit": 1, "pbkit.x": 2, "program": "x"})
         )
@@ -161,7 +161,7 @@ class EventTests(PresenceTestCase):
         self.assertEqual(session.declared, {"name": "Bo"})
 
     def test_guests(self) -> None:
-        """Guests are here, too."""
+        """Guests are included."""
         self.realm = CachingRealm(Recorder, clock=self.clock, anonymous=AnonymousRealm(Recorder, clock=self.clock))
         presence = self.realm.presence
         guest = self.successResultOf(enter(self.realm, ()))
@@ -174,7 +174,7 @@ class WatchTests(PresenceTestCase):
     """What a client is told."""
 
     def test_stateThenChanges(self) -> None:
-        """A watcher is told the whole state at once, and from then on what changes, ten times a second."""
+        """A watcher is told the whole state at once, and from then on the changes, ten times a second."""
         one = self.come("alice")
         wire, watch, carol = self.watcher()
         self.assertEqual(watch.log, [("began", 1, "alice", {}, True), ("began", 2, "carol", {}, True)])
@@ -200,7 +200,7 @@ class WatchTests(PresenceTestCase):
         self.assertEqual(timers(self.clock), [])
 
     def test_comesBack(self) -> None:
-        """Who comes back and names his version is told what has changed since, and nothing twice."""
+        """A watcher that comes back with its version is told what has changed since, and nothing twice."""
         self.come("alice")
         wire, watch, session = self.watcher()
         wire.lose()
@@ -213,7 +213,7 @@ class WatchTests(PresenceTestCase):
         self.assertEqual(watch.messages[-1], (watch.messages[-2][0], 0, False))
 
     def test_tooLongAway(self) -> None:
-        """Who was away for more than 1,000 changes is told the state anew."""
+        """A watcher that missed more than 1,000 changes is told the whole state."""
         wire, watch, session = self.watcher()
         old = watch.version
         for more in (watchers.SOON, module.RING - watchers.SOON, 1):
@@ -226,7 +226,7 @@ class WatchTests(PresenceTestCase):
         self.assertEqual([*watch.here.values()], self.truth())
 
     def test_otherVersions(self) -> None:
-        """A version of another run of the server, of the future, or that is none, brings the state."""
+        """With a version of another run of the server, of the future, or an invalid one, the whole state is told."""
         wire, watch, session = self.watcher()
         epoch = watch.version.partition(".")[0]
         bad: Any
@@ -250,7 +250,7 @@ class WatchTests(PresenceTestCase):
             self.assertEqual(watch.messages[-1][1:], (1, True), bad)
 
     def test_unwatch(self) -> None:
-        """Who is taken off is told nothing more; who has ended, or has no mind, is not told at all. Nothing is kept."""
+        """After `unwatch` nothing is told. An ended session and one without a mind cannot watch. Nothing is kept."""
         wire, watch, session = self.watcher()
         self.come("alice")
         unwatch = self.realm.presence.unwatch
@@ -295,8 +295,10 @@ class WatchTests(PresenceTestCase):
         self.assertIn(escaped, [who for who, *_ in watch.here.values()])
 
     def test_largeState(self) -> None:
-        """A large state comes in parts of bounded size, of which only the last names a version; what changes meanwhile
-        comes in its place."""
+        """
+        A large state comes in messages of limited size, of which only the last has a version; changes meanwhile come in
+        order.
+        """
         sessions = [self.come(f"user{n}") for n in range(450)]
         for session in sessions[:20]:
             session.declare({f"key{n}": "x" * 256 for n in range(32)})
@@ -308,8 +310,10 @@ class WatchTests(PresenceTestCase):
         self.assertNotEqual(watch.version, "")
 
     def test_slowWatcher(self) -> None:
-        """To one that does not keep up nothing is sent, and nothing is kept for it; then it is told what has changed,
-        or if that is too much the state anew."""
+        """
+        A slow consumer is sent nothing, and nothing is kept for it; then it is told what has changed, or if that is too
+        much the whole state.
+        """
         wire, watch, session = self.watcher()
         for number in (10, 2000):
             wire.fill(session)
@@ -325,7 +329,7 @@ class WatchTests(PresenceTestCase):
         self.assertEqual([message[2] for message in watch.messages if message[2]], [True, True])
 
     def test_slowInTheMiddle(self) -> None:
-        """One that does not keep up in the middle of a large state is told the rest of it when it does."""
+        """A client that becomes slow in the middle of a large state is told the rest when it catches up."""
         sessions = [self.come(f"user{n}") for n in range(500)]
         wire, watch = SlowWire(self.server), Watch()
         self.kept.append(self.successResultOf(wire.login("carol", watch)))
@@ -349,7 +353,9 @@ class WatchTests(PresenceTestCase):
         self.assertEqual(sum(fresh for *_, fresh in watch.messages), 1)
 
     def test_manyWatch(self) -> None:
-        """However many watch, changes are gathered, and one timer serves them all; a server that stops leaves none."""
+        """
+        Changes are collected for any number of watchers, with one timer for all; a realm that is closed leaves none.
+        """
         watchers = [self.watcher(name=name) for name in USERS for _ in range(10)]
         wires = [wire for wire, *_ in watchers]
         self.soon(*wires)
@@ -368,8 +374,8 @@ class WatchTests(PresenceTestCase):
 
 class Coming(RuleBasedStateMachine):
     """
-    Sessions come, say something, and go; watchers come, do not keep up, lose their connection, and come back with what
-    they had. In the end each knows what the roster knows.
+    Sessions begin, change what they declare, and end; watchers come, are slow, lose their connection, and come back
+    with what they had. In the end each knows what the roster knows.
     """
 
     def __init__(self) -> None:
@@ -381,12 +387,12 @@ class Coming(RuleBasedStateMachine):
         self.wires: list[tuple[SlowWire, Session] | None] = [None, None]
         self.others: list[Session] = []
         self.patched = watchers.CHANGES, module.RING, watchers.SOON
-        # So that a few dozen steps are a long time. The presence is made at first access.
+        # With these limits a few dozen steps are a long time. The presence is made at first access.
         watchers.CHANGES, module.RING, watchers.SOON = 3, 10, 5
         assert self.realm.presence.version == 0
 
     def teardown(self) -> None:
-        """All watchers come back, and are told."""
+        """Let all watchers come back and be told."""
         try:
             for index in range(2):
                 if self.wires[index] is None:
@@ -402,29 +408,29 @@ class Coming(RuleBasedStateMachine):
             watchers.CHANGES, module.RING, watchers.SOON = self.patched
 
     def knows(self, index: int) -> None:
-        """A watcher knows what the roster knows."""
+        """Assert that a watcher knows what the roster knows."""
         check.assertEqual([*self.watches[index].here.values()], self.case.truth())
 
     @rule(name=st.sampled_from(["alice", "bob"]))
     def come(self, name: str) -> None:
-        """One comes."""
+        """Begin a session."""
         self.others.append(self.case.come(name))
 
     @precondition(lambda self: self.others)
     @rule(index=st.integers(0, 99), reason=st.sampled_from([errors.Kicked, errors.LoggedOut]))
     def go(self, index: int, reason: Any) -> None:
-        """One goes."""
+        """End a session."""
         self.others.pop(index % len(self.others)).end(reason)
 
     @precondition(lambda self: self.others)
     @rule(index=st.integers(0, 99), n=st.integers(0, 3))
     def declare(self, index: int, n: int) -> None:
-        """One says something else of itself."""
+        """Change what a session declares."""
         self.others[index % len(self.others)].declare({"n": n})
 
     @rule(index=st.integers(0, 1))
     def watch(self, index: int) -> None:
-        """A watcher comes back, with what it has; or asks anew."""
+        """Let a watcher come back with what it has, or start again."""
         watch, wire = self.watches[index], self.wires[index]
         if wire is None:
             link, _, session = self.case.watcher(watch.version, watch)
@@ -435,7 +441,7 @@ class Coming(RuleBasedStateMachine):
 
     @rule(index=st.integers(0, 1))
     def lose(self, index: int) -> None:
-        """A watcher loses its connection, with all that is on its way."""
+        """Lose a watcher's connection, with everything that was on its way."""
         wire = self.wires[index]
         if wire is not None:
             wire[0].cut()
@@ -444,35 +450,35 @@ class Coming(RuleBasedStateMachine):
 
     @rule(index=st.integers(0, 1))
     def stop(self, index: int) -> None:
-        """A watcher's program stops, and its connection is full."""
+        """Stop a watcher's program, until its connection is full."""
         wire = self.wires[index]
         if wire is not None and not wire[0].stalled:
             wire[0].fill(wire[1])
 
     @rule(index=st.integers(0, 1))
     def goOn(self, index: int) -> None:
-        """It goes on."""
+        """Let it continue."""
         wire = self.wires[index]
         if wire is not None:
             wire[0].drain()
 
     @rule()
     def turn(self) -> None:
-        """A tenth of a second."""
+        """Let a tenth of a second pass."""
         self.case.soon(*(wire[0] for wire in self.wires if wire is not None))
 
     @invariant()
     def nothingIsKept(self) -> None:
-        """Of those who are not there nothing is kept, and there is one timer at most."""
+        """Nothing is kept of watchers that are not there, and there is one timer at most."""
         check.assertEqual(len(self.realm.presence._watchers), sum(wire is not None for wire in self.wires))
         check.assertLessEqual(len(timers(self.case.clock)), 1)
 
 
 class StatefulTests(SynchronousTestCase):
-    """Everything at once."""
+    """All of it together."""
 
     def test_noGapNoDouble(self) -> None:
-        """Whatever happens in whatever order: no watcher misses a change or is told it twice."""
+        """In any order of events, no watcher misses a change or is told it twice."""
         run_state_machine_as_test(
             Coming,
             settings=settings(

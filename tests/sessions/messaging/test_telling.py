@@ -1,4 +1,4 @@
-"""Telling many clients the same thing, in order, without holding the reactor."""
+"""Messages to many clients, in order, without blocking the reactor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support import Client, Recorder, Wire, enter, serve, timers
 
 
 class Broken(pb.Copyable):
-    """Cannot be sent."""
+    """An object that cannot be sent."""
 
     def getStateToCopy(self) -> Any:
         """Fail."""
@@ -31,16 +31,16 @@ class Broken(pb.Copyable):
 
 class ToilingClock(Clock):
     """
-    Each look at it takes as much time as a group of notices does.
+    A clock on which each look takes as much time as a group of messages.
 
-    :ivar turns: when `callLater` was called with 0.
+    :ivar turns: how often `callLater` was called with 0.
     """
 
     toil = 0.0
     turns = 0
 
     def seconds(self) -> float:
-        """As `Clock`, and later each time."""
+        """Return the time, which is later each time."""
         self.rightNow += self.toil
         return self.rightNow
 
@@ -51,17 +51,17 @@ class ToilingClock(Clock):
 
 
 class Everybody(SynchronousTestCase):
-    """A realm, and clients in it."""
+    """A realm with several clients."""
 
     realm: Realm
 
     def setUp(self) -> None:
-        """A realm with nobody in it."""
+        """Make a realm without sessions."""
         self.clock = ToilingClock()
         self.begin(CachingRealm(Recorder, clock=self.clock))
 
     def begin(self, realm: Realm) -> None:
-        """Another realm."""
+        """Serve another realm."""
         self.realm = realm
         self.server = serve(realm, clock=self.clock)
         self.clients: list[Client] = []
@@ -69,7 +69,7 @@ class Everybody(SynchronousTestCase):
         self.references: list[Any] = []
 
     def enter(self, name: str | None = "alice", mind: bool = True) -> Session:
-        """One more client."""
+        """Log in one more client."""
         wire, client = SlowWire(self.server), Client()
         before = {*self.realm.hub.everyone().sessions}
         self.references.append(self.successResultOf(wire.login(name, client if mind else None)))
@@ -81,17 +81,17 @@ class Everybody(SynchronousTestCase):
         return session
 
     def heard(self) -> list[list[Any]]:
-        """What each client has been told, short."""
+        """Return what each client has been told."""
         for wire in self.wires:
             wire.flush()
         return [[what[1] for what in client.told if what[0] == "tell" and what[1] != MUCH] for client in self.clients]
 
 
 class TellTests(Everybody):
-    """`Realm.tell` and its like."""
+    """`Realm.tell` and its relatives."""
 
     def test_everybody(self) -> None:
-        """All are told, guests too, and the summary says so; who sent no mind is gone."""
+        """All clients are told, guests included, and the summary says so; a client without a mind counts as gone."""
         self.begin(CachingRealm(Recorder, clock=self.clock, anonymous=AnonymousRealm(Recorder)))
         for name in ("alice", "bob", None):
             self.enter(name)
@@ -100,7 +100,7 @@ class TellTests(Everybody):
         self.assertEqual(self.heard(), [[1], [1], [1], []])
 
     def test_nobody(self) -> None:
-        """Where nobody is, nobody is told, and that is no error."""
+        """Without sessions nobody is told, and that is not an error."""
         self.assertEqual(self.successResultOf(self.realm.tell("tell", 1)), Summary())
         self.assertEqual(self.successResultOf(self.realm.ask("ask")), {})
         avatar = Recorder("alice")
@@ -108,7 +108,7 @@ class TellTests(Everybody):
         self.assertEqual(self.successResultOf(avatar.ask("ask")), {})
 
     def test_avatarAndSession(self) -> None:
-        """An avatar tells its own clients, a session its own."""
+        """An avatar tells its own clients, and a session its own."""
         one, _, bob = self.enter(), self.enter(), self.enter("bob")
         self.assertEqual(self.successResultOf(one.avatar.tell("tell", 1)), Summary(sent=2))
         self.assertEqual(self.successResultOf(one.tell("tell", 2)), Summary(sent=1))
@@ -117,7 +117,7 @@ class TellTests(Everybody):
         self.assertEqual(self.heard(), [[1, 2], [1], []])
 
     def test_except(self) -> None:
-        """Some can be left out: one, or any collection; they are not counted."""
+        """One session or any collection can be left out; these are not counted."""
         one, two, three = self.enter(), self.enter("bob"), self.enter("carol")
         for excepted in (one, [one], {one}, (one,), iter([one])):
             self.assertEqual(self.successResultOf(self.realm.tell("tell", 1, except_=excepted)), Summary(sent=2))
@@ -127,7 +127,7 @@ class TellTests(Everybody):
             self.assertRaises(TypeError, self.realm.tell, "tell", except_=bad)
 
     def test_slowOnes(self) -> None:
-        """Nobody waits for one who does not keep up; the summary says that it waits for him, or was dropped."""
+        """A slow consumer delays nobody. The summary says whether its message is queued or was dropped."""
         self.enter()
         slow = self.enter("bob")
         self.wires[1].fill(slow)
@@ -140,7 +140,7 @@ class TellTests(Everybody):
         self.assertEqual(self.heard(), [[1, 2, 3], []])
 
     def test_whatCannotBeSent(self) -> None:
-        """Arguments that cannot be sent fail it, and nobody else is tried; the next one is told as usual."""
+        """Arguments that cannot be sent fail the message for all clients; the next message is sent as usual."""
         self.enter()
         self.enter("bob")
         self.failureResultOf(self.realm.tell("tell", Broken()), LookupError)
@@ -148,7 +148,7 @@ class TellTests(Everybody):
         self.assertEqual(self.heard(), [[1], [1]])
 
     def test_underStock(self) -> None:
-        """Under a stock factory, and without a clock, all are told at once."""
+        """Under a stock factory, and without a clock, all clients are told at once."""
         self.realm = Realm(Recorder)
         self.server = serve(self.realm, pb.PBServerFactory)
         wire, client = Wire(self.server), Client()
@@ -162,7 +162,7 @@ class TellTests(Everybody):
         del reference
 
     def test_vanishedOnes(self) -> None:
-        """One whose connection breaks in the middle of it all harms nobody."""
+        """A connection that breaks meanwhile affects no other client."""
         for name in ("alice", "bob", "carol"):
             self.enter(name)
         self.wires[1].vanish()
@@ -173,14 +173,14 @@ class TellTests(Everybody):
 
 
 class SliceTests(Everybody):
-    """Large audiences: in slices, in order."""
+    """Large audiences: told in slices, in order."""
 
     def crowd(self, number: int) -> list[Session]:
-        """So many sessions, without a mind of their own: what matters is whose turn it is."""
+        """Begin many sessions without minds: only their turns matter here."""
         return [self.successResultOf(enter(self.realm, f"user{n}")) for n in range(number)]
 
     def order(self) -> list[str]:
-        """From now on who is told what, as it is told."""
+        """Return a list of which session is told what, from now on."""
         order: list[str] = []
 
         def put(mind: Any, method: str, args: Any, kw: Any, policy: Any = None) -> Told:
@@ -191,7 +191,7 @@ class SliceTests(Everybody):
         return order
 
     def test_slices(self) -> None:
-        """However many there are, it goes on for 5 ms at a time, and fires when all have had their turn."""
+        """Any number of sessions is told for 5 ms at a time, and the Deferred fires when all have had their turn."""
         self.crowd(20 * GROUP)
         order = self.order()
         self.clock.advance(1)
@@ -208,7 +208,7 @@ class SliceTests(Everybody):
         self.assertEqual(timers(self.clock), [])
 
     def test_manyInOneTurn(self) -> None:
-        """Many small ones that are told in one turn of the reactor share its 5 ms, too."""
+        """Many small messages that are told in one turn of the reactor share its 5 ms."""
         self.crowd(1)
         order = self.order()
         self.clock.advance(1)
@@ -220,7 +220,9 @@ class SliceTests(Everybody):
         self.assertEqual(order, [f"user0:{n}" for n in range(100)])
 
     def test_whoIsToldMoreInBetween(self) -> None:
-        """Who is told something else, before it is its turn, gets what is due to it first; and not once more after."""
+        """
+        A client that is told something else before its turn gets the pending messages first, and not again afterwards.
+        """
         sessions = self.crowd(10 * GROUP)
         order = self.order()
         self.clock.advance(1)
@@ -238,7 +240,9 @@ class SliceTests(Everybody):
         self.assertEqual(Counter(order), Counter({*order}))
 
     def test_whoLeavesInBetween(self) -> None:
-        """Who ends before it is its turn is not told, and counted as gone; who comes meanwhile is not meant."""
+        """
+        A session without a mind that ends before its turn is counted as gone; one that begins meanwhile is not told.
+        """
         sessions = self.crowd(10 * GROUP)
         order = self.order()
         self.clock.advance(1)
@@ -252,7 +256,7 @@ class SliceTests(Everybody):
         self.assertNotIn("late:1", order)
 
     def test_copiedWhenTold(self) -> None:
-        """What the caller does with its list after telling it is not told to those whose turn comes later."""
+        """A later change of the caller's list is not sent to the sessions of later turns."""
         self.crowd(10 * GROUP)
         order = self.order()
         self.clock.toil = 0.006
@@ -264,7 +268,7 @@ class SliceTests(Everybody):
         self.assertEqual({one.partition(":")[2] for one in order}, {"[1]"})
 
     def test_tooMuchToTell(self) -> None:
-        """Who tells more than can be told, in one turn, has the rest dropped, and is told so."""
+        """Above the limit on pending messages, the rest is dropped, and the summary says so."""
         self.crowd(2)
         self.order()
         self.patch(module, "WAITING", 5)
@@ -286,7 +290,7 @@ class SliceTests(Everybody):
         self.assertEqual(self.realm.hub.telling._waiting, 0)
 
     def test_tellingFromWithin(self) -> None:
-        """What is told by who hears of a summary, or of one that lags, comes after what is being told."""
+        """What is told from a callback or from `lagging` comes after the message that is being told."""
         names = ("alice", "bob", "carol")
         for name in names:
             self.enter(name)
@@ -318,8 +322,10 @@ class SliceTests(Everybody):
         )
     )
     def test_eachOrderIsThatOfTelling(self, steps: list[tuple[str, int]]) -> None:
-        """Whatever is told to whom, and whoever leaves or lags: each hears what he was told, in that order, once; and
-        the summaries add up to what was sent."""
+        """
+        Whatever is told, and whichever sessions end or lag: each client hears what it was told, in order, once. The
+        summaries add up to what was sent.
+        """
         self.clock = ToilingClock()
         self.begin(CachingRealm(Recorder, clock=self.clock, slow=dropOldest(10_000)))
         sessions = [self.enter(name) for name in ("alice", "bob", "carol")]
@@ -367,16 +373,16 @@ class SliceTests(Everybody):
             if session.endedWith is None:
                 self.assertEqual(heard, all_)
             else:
-                # Of what was told it has heard the beginning, or all but what had not had its turn.
+                # It has heard the beginning of what it was told, or everything that was not pending.
                 self.assertEqual(heard, [one for one in all_ if one in {*heard}])
                 self.assertEqual(heard, all_[: len(heard)])
 
 
 class AskTests(Everybody):
-    """`Realm.ask` and its like."""
+    """`Realm.ask` and its relatives."""
 
     def answers(self, asked: Deferred[Any]) -> dict[str, Any]:
-        """By avatar id: the answer, or the class of the error."""
+        """Return, by avatar id, the answer or the class of the error."""
         names = {session.sessionId: session.avatarId for session in self.sessions}
         return {
             names[sessionId]: result.type if isinstance(result, Failure) else result
@@ -384,7 +390,7 @@ class AskTests(Everybody):
         }
 
     def test_answers(self) -> None:
-        """The answers of all are gathered, one that raises and one without a mind among them."""
+        """The answers of all clients are collected, with one that raises and one without a mind among them."""
         self.sessions = [self.enter("alice"), self.enter("bob"), self.enter("carol", mind=False)]
         self.clients[0].answer = 1
         self.clients[1].answer = Deferred()
@@ -399,7 +405,9 @@ class AskTests(Everybody):
         self.assertEqual(timers(self.clock), [])
 
     def test_oneDeadline(self) -> None:
-        """Who has not answered by the deadline has failed, and one timer serves for all; a late answer harms nobody."""
+        """
+        A client that has not answered by the deadline has failed. One timer serves all, and a late answer is ignored.
+        """
         self.sessions = [self.enter("alice"), self.enter("bob"), self.enter("carol")]
         self.clients[0].answer = 1
         late: Deferred[Any] = Deferred()
@@ -421,7 +429,7 @@ class AskTests(Everybody):
             self.assertEqual(len(wire.server.callers), 0)
 
     def test_endsAndTopics(self) -> None:
-        """A session that ends has failed with its reason; ``except_`` and topics say who is asked."""
+        """A session that ends has failed with the reason; ``except_`` and topics choose the sessions."""
         self.sessions = [self.enter("alice"), self.enter("bob"), self.enter("carol")]
         for client in self.clients:
             client.answer = Deferred()
@@ -439,7 +447,7 @@ class AskTests(Everybody):
         self.assertEqual(timers(self.clock), [])
 
     def test_notYetAsked(self) -> None:
-        """The deadline holds for those whose turn has not come, too; and who leaves before it has failed."""
+        """The deadline also counts for sessions before their turn, and a session that ends before it has failed."""
         self.sessions = [self.enter("alice"), self.enter("bob"), self.enter("carol")]
         topic = self.realm.topic("room")
         for session in self.sessions:
@@ -457,7 +465,7 @@ class AskTests(Everybody):
         self.assertEqual(self.answers(left), {"alice": errors.CallDropped, "bob": errors.Kicked, "carol": None})
 
     def test_givenUp(self) -> None:
-        """Who gives up waiting for the answers has all of the calls forgotten."""
+        """Cancelling the Deferred forgets all calls."""
         self.sessions = [self.enter("alice"), self.enter("bob")]
         for client in self.clients:
             client.answer = Deferred()

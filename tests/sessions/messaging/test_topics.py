@@ -19,7 +19,9 @@ class TopicTests(Everybody):
     """`Realm.topic`."""
 
     def test_joinAndLeave(self) -> None:
-        """Who has joined is told, who has left is not; joining twice or leaving twice does nothing, and says so."""
+        """
+        Members are told, and sessions that have left are not. A second join or leave does nothing, and returns False.
+        """
         one, two = self.enter(), self.enter("bob")
         room = self.realm.topic("room/7")
         self.assertEqual([room.join(one), room.join(two), room.join(one)], [True, True, False])
@@ -32,7 +34,7 @@ class TopicTests(Everybody):
         self.assertEqual((one.topics, two.topics), ((), ("room/7",)))
 
     def test_endLeavesAll(self) -> None:
-        """A session that ends leaves all of its topics, before its avatar is told; one that has ended joins none."""
+        """A session that ends leaves all of its topics before its avatar is told; an ended session joins none."""
         session, other = self.enter(), self.enter("bob")
         for n in range(5):
             self.realm.topic(f"room/{n}").join(session)
@@ -46,10 +48,10 @@ class TopicTests(Everybody):
         self.assertEqual([*self.realm.hub.topics], ["room/3"])
 
     def test_refusedLoginLeaves(self) -> None:
-        """A session that joins as it is attached, and whose login then fails, is in no topic."""
+        """A session that joins in `attached`, and whose login then fails, is in no topic."""
 
         class Shy(Recorder):
-            """Joins, and refuses."""
+            """An avatar that joins, and refuses."""
 
             def attached(avatar, session: Any) -> None:
                 """Join, and refuse."""
@@ -62,7 +64,7 @@ class TopicTests(Everybody):
         self.assertEqual(len(self.realm.hub.topics), 0)
 
     def test_emptyOnesAreForgotten(self) -> None:
-        """Of a topic that nobody is in nothing is kept, however many names were asked for; who holds it can go on."""
+        """Nothing is kept of a topic without members, however many names were used; an old object can still be used."""
         session = self.enter()
         room = self.realm.topic("room")
         room.join(session)
@@ -76,14 +78,16 @@ class TopicTests(Everybody):
         self.assertEqual(room.members, (session,))
 
     def test_badNames(self) -> None:
-        """A name is a text of 1 to 256 characters: clients often choose it. They are told, in one line."""
+        """
+        A name is a str of 1 to 256 characters. As clients often choose it, the error is sent to them, in one line.
+        """
         bad: Any
         for bad in ("", "x" * 257, b"room", None, 7, ["room"]):
             self.assertRaises(errors.Error, self.realm.topic, bad)
         self.assertEqual(self.realm.topic("x" * 256).name, "x" * 256)
 
     def test_aThousandEach(self) -> None:
-        """One session is in a thousand topics at most, whatever its client asks for; others are not touched by that."""
+        """One session can be in a thousand topics, whatever its client asks for; other sessions are not affected."""
         session = self.enter()
         for n in range(TOPICS):
             self.realm.topic(f"room/{n}").join(session)
@@ -104,7 +108,9 @@ class TopicTests(Everybody):
     @settings(deadline=None, max_examples=200)
     @given(st.lists(st.tuples(st.sampled_from(["join", "leave", "end", "tell"]), st.integers(0, 4), st.integers(0, 2))))
     def test_likeSets(self, steps: list[tuple[str, int, int]]) -> None:
-        """Whoever joins, leaves and ends: each topic has the members of a plain dict, and nothing else is kept."""
+        """
+        Whatever sessions join, leave and end: each topic has the members of a plain dict, and nothing else is kept.
+        """
         realm = CachingRealm(Recorder, clock=Clock())
         sessions = [self.successResultOf(enter(realm, f"user{n}")) for n in range(5)]
         model: list[dict[Any, None]] = [{}, {}, {}]
