@@ -59,6 +59,9 @@ class PriorityMap(Generic[Item]):
         return None
 
     def _compact(self) -> None:
-        if len(self._heap) > 2 * len(self._priorities) + 16:
+        if not self._priorities:
+            # Nobody would ask for the lowest soon, and what was removed would be kept.
+            self._heap.clear()
+        elif len(self._heap) > 2 * len(self._priorities) + 16:
             self._heap = [(priority, item) for item, priority in self._priorities.items()]
             heapify(self._heap)
