@@ -11,6 +11,7 @@ avatar and begins the session, and the client is granted a reference to the sess
     arguments.py    the arguments of a login, read by hand
     loginflow.py    one login: from credentials to a session, or to a refusal
     attempts.py     the password logins of one connection, and what failed ones cost
+    refusallog.py   the log lines about refused logins
     throttle.py     the failed logins of the server, and how long they delay the next
 """
 

@@ -14,11 +14,13 @@ from twisted.spread import pb
 from twisted.spread.jelly import globalSecurity
 from zope.interface import implementer
 
+from pbkit.server.refusallog import RefusalLog
 from pbkit.server.root import LoginRoot
 from pbkit.server.throttle import LoginThrottle
 from pbkit.wire.broker import Broker
 from pbkit.wire.jelly.registry import registryOf
 from pbkit.wire.keepalive import ConnectionMonitor
+from pbkit.wire.prelogin.state import PreloginState
 from pbkit.wire.profile import STRICT, Gate, Profile
 
 
@@ -56,8 +58,9 @@ class ServerFactory(pb.PBServerFactory):
         self.registry = registryOf(allow)
         if profile is not None:
             self.profile = profile
+        self._refusalLog = RefusalLog(self.profile.log)
         if isinstance(root, Portal):
-            self.root = PortalRoot(root, self.profile, LoginThrottle(self.profile.door))
+            self.root = PortalRoot(root, self.profile, LoginThrottle(self.profile.door), self._refusalLog)
         #: Whether only a login is served before login. With a root of the program's own there is no login.
         self.gated = isinstance(root, Portal) and self.profile.gate.closed
         self._monitor: ConnectionMonitor | None = None
@@ -94,10 +97,20 @@ class ServerFactory(pb.PBServerFactory):
                 profile = attrs.evolve(profile, gate=Gate(closed=False, timeout=None, again=None, connections=None))
             # Drop-in use has no such limit, and no timer for it.
             bounded = profile.output.lasting < profile.output.most
-            self._monitor = ConnectionMonitor(
-                profile, clock, [lambda state: state.check(clock.seconds())] if bounded else ()
-            )
+            self._monitor = ConnectionMonitor(profile, clock, [self._check] if bounded else ())
         return self._monitor
+
+    def _check(self, connection: PreloginState) -> str | None:
+        """Check a connection, for its monitor. The refusals have no timer of their own, which would outlast a test."""
+        assert self._monitor is not None
+        now = self._monitor.seconds()
+        self._refusalLog.report(now)
+        return connection.check(now)
+
+    def stopFactory(self) -> None:
+        """Log what was counted: the server no longer listens."""
+        super().stopFactory()
+        self._refusalLog.close()
 
 
 def classesOf(realm: Any) -> frozenset[type | str | bytes]:
@@ -118,13 +131,15 @@ class PortalRoot:
     :param portal: checks credentials, and asks the realm.
     :param profile: the limits of the server.
     :param throttle: the failed logins of the server.
+    :param refusalLog: the log of refused logins of the server.
     """
 
-    def __init__(self, portal: Portal, profile: Profile, throttle: LoginThrottle) -> None:
+    def __init__(self, portal: Portal, profile: Profile, throttle: LoginThrottle, refusalLog: RefusalLog) -> None:
         self.portal = portal
         self._profile = profile
         self._throttle = throttle
+        self._refusalLog = refusalLog
 
     def rootObject(self, broker: Any) -> LoginRoot:
         """As `pb.IPBRoot.rootObject`."""
-        return LoginRoot(self.portal, self._profile, broker, self._throttle)
+        return LoginRoot(self.portal, self._profile, broker, self._throttle, self._refusalLog)

@@ -19,7 +19,8 @@ from zope.interface import implementer
 from pbkit.errors import LoggedOut, LoginInterrupted, LoginRefused, SessionEnded, TooManySessions
 from pbkit.interfaces import ILogin, IPeer, ISession, ISessionRealm
 from pbkit.server.arguments import LoginArguments, StockArguments
-from pbkit.server.attempts import LoginAttempt
+from pbkit.server.attempts import LoginAttempt, sourceOf
+from pbkit.server.refusallog import RefusalLog
 from pbkit.sessions.login.refusals import refusalFor
 from pbkit.wire.broker import Broker
 from pbkit.wire.channel import Channel, SharedTables
@@ -36,12 +37,14 @@ class LoginFlow:
     :param portal: checks credentials, and asks the realm.
     :param profile: the limits of the server.
     :param connection: the connection.
+    :param refusalLog: that of the server.
     """
 
-    def __init__(self, portal: Portal, profile: Profile, connection: Broker) -> None:
+    def __init__(self, portal: Portal, profile: Profile, connection: Broker, refusalLog: RefusalLog) -> None:
         self.portal = portal
         self.profile = profile
         self.connection = connection
+        self._refusalLog = refusalLog
 
     @property
     def forSessions(self) -> bool:
@@ -74,22 +77,15 @@ class LoginFlow:
 
     def refuse(self, refusal: LoginRefused, counted: bool = False) -> LoginRefused:
         """
-        Count a refusal, and log it in one line.
+        Count a refusal, and log it.
 
         :param counted: whether the realm has counted it.
         """
         if self.forSessions and not counted:
             realm: Any = self.portal.realm
             realm.loginRefused(refusal)
-        peerLog = self.connection.peerLog
-        if peerLog.admits():
-            # Do not log the name that was tried: people sometimes type their password into it.
-            log.info(
-                "login refused: {reason} from {peer}: {text}",
-                reason=type(refusal).__name__,
-                peer=str(self.connection.peer),
-                text=peerLog.escaped(str(refusal)),
-            )
+        peer = self.connection.peer
+        self._refusalLog.refused(peer, sourceOf(peer), refusal)
         return refusal
 
 

@@ -26,6 +26,7 @@ from pbkit.errors import (
 from pbkit.server.arguments import LoginArguments, StockArguments, fitting, plainUsername
 from pbkit.server.attempts import LoginAttempt, LoginAttempts
 from pbkit.server.loginflow import LoginFlow
+from pbkit.server.refusallog import RefusalLog
 from pbkit.server.throttle import LoginThrottle
 from pbkit.wire.broker import Broker
 from pbkit.wire.profile import Profile
@@ -39,15 +40,18 @@ class LoginRoot(pb.Referenceable):
     :param profile: the limits of the server.
     :param broker: the connection.
     :param throttle: the failed logins of the server.
+    :param refusalLog: the log of refused logins of the server.
     """
 
-    def __init__(self, portal: Portal, profile: Profile, broker: Broker, throttle: LoginThrottle) -> None:
+    def __init__(
+        self, portal: Portal, profile: Profile, broker: Broker, throttle: LoginThrottle, refusalLog: RefusalLog
+    ) -> None:
         self.portal = portal
         self._profile = profile
         self._broker = broker
         self._attempts = LoginAttempts(profile.door, throttle, broker)
         self._challenges = Challenges(broker)
-        self._flow = LoginFlow(portal, profile, broker)
+        self._flow = LoginFlow(portal, profile, broker, refusalLog)
 
     @property
     def idle(self) -> bool:

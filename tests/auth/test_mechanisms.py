@@ -61,7 +61,8 @@ class OnceTests(ChallengeCase):
         first = self.answer(challenge, challenger, b"wrong")
         self.lines()
         for password in (b"wrong", PASSWORD):
-            self.assertRefused(self.answer(challenge, challenger, password), errors.ChallengeExpired, "log in again")
+            answer = self.answer(challenge, challenger, password)
+            self.assertRefused(answer, errors.ChallengeExpired, "log in again", logged=False)
         self.clock.advance(1)
         self.wire.flush()
         self.assertTrue(self.failureResultOf(first).check(errors.BadCredentials))

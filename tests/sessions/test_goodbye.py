@@ -14,10 +14,12 @@ import pbkit
 from pbkit import CachingRealm, Session, errors
 from pbkit.interfaces import IPeer
 from pbkit.server.loginflow import Login, LoginFlow
+from pbkit.server.refusallog import RefusalLog
 from pbkit.sessions.goodbye import ABORT, GRACE
 from pbkit.sessions.stocklogin import StockLogin
 from pbkit.testing import MemoryServer, RecordingMind
 from pbkit.testing.link import WINDOW
+from pbkit.wire.profile import Log
 from tests.support import Part, Recorder, Wire, serve, timers
 
 
@@ -388,7 +390,7 @@ class SharedConnectionTests(KickCase):
             self.failureResultOf(self.realm.requestAvatar("alice", login, pb.IPerspective), errors.LoginInterrupted)
             self.assertEqual((len(self.realm.roster), self.realm.roster.pending, login.peer.riders), (0, 0, 0))
             if server is pbkit.ServerFactory:
-                flow = LoginFlow(Portal(self.realm), pbkit.ServerFactory.profile, wire.server)
+                flow = LoginFlow(Portal(self.realm), pbkit.ServerFactory.profile, wire.server, RefusalLog(Log()))
                 self.assertTrue(Login(flow, wire.server.openChannel()).lost)
             wire.lose(server=True)
 
