@@ -8,5 +8,5 @@ What takes longer than a test may: `.ci/soak --seconds N`, or `python -m tests.s
     faults.py       clients whose connections break in every way, against each realm
     load.py         a mixed load on a server, whose memory and pauses are watched
 
-The codec's fuzzer under sanitizers is the part "codec", where `tests.fuzzcodec` can be run.
+The part "codec" is `tests.fuzzcodec`, the fuzzer of the codecs under sanitizers.
 """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import random
@@ -108,9 +107,8 @@ PARTS: dict[str, Callable[[float, int], str]] = {
     "properties": properties,
     "faults": faults,
     "load": load,
+    "codec": codec,
 }
-if importlib.util.find_spec("tests.fuzzcodec") is not None:
-    PARTS["codec"] = codec
 
 
 def main(arguments: Sequence[str]) -> int:
