@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
+from functools import lru_cache
+from typing import cast
 
 from twisted.cred import error as cred
 from twisted.python.failure import Failure
-from twisted.spread import pb
+from twisted.spread import jelly, pb
 
 from pbkit.errors import (
     BY_NAME,
@@ -36,6 +38,7 @@ _STOCK: tuple[type[Exception], ...] = (
     cred.UnauthorizedLogin,
     cred.LoginDenied,
     cred.UnhandledCredentials,
+    jelly.InsecureJelly,
 )
 
 #: A class that derives from no other known class than these becomes a `RemoteError`, which says more.
@@ -115,21 +118,55 @@ def _made(kind: type[Exception], text: str) -> Exception | None:
         text = text[len(kind.text) + 2 :]
     elif issubclass(kind, Error) and text == kind.text:
         text = ""
-    elif issubclass(kind, KeyError):
-        text = _unquoted(text)
+    # The text of a KeyError is the repr of the key.
+    keyed = issubclass(kind, KeyError) and kind.__str__ is KeyError.__str__
     try:
-        made = kind(text)
-        str(made)
-        return made
+        made = kind(_unquoted(text) if issubclass(kind, KeyError) else text)
+        # An exception of pbkit's, or of the user's, may add something to its argument.
+        if str(made) == text or not (keyed or kind.__module__ == "builtins"):
+            return made
     except Exception:
         # The constructor takes something else than one text.
         pass
     try:
         made = kind.__new__(kind)
         made.args = (text,)
-        return made if str(made) == text else None
+        if str(made) == text:
+            return made
+    except Exception:
+        pass  # As that of UnicodeDecodeError and ExceptionGroup.
+    if not (keyed or kind.__module__ == "builtins"):
+        return None
+    try:
+        return _remade(kind, text)
     except Exception:
         return None
+
+
+@lru_cache(maxsize=64)
+def _texted(kind: type[Exception]) -> type[Exception]:
+    """Return a subclass whose text is its last argument, for a class that makes its text of other arguments."""
+
+    def __str__(self: Exception) -> str:
+        return str(vars(self)["_remoteText"])
+
+    def __reduce__(self: Exception) -> tuple[object, ...]:
+        return _remade, (kind, str(self))
+
+    namespace = {"__str__": __str__, "__reduce__": __reduce__, "__module__": kind.__module__}
+    return type(kind.__name__, (kind,), {**namespace, "__qualname__": kind.__qualname__})
+
+
+def _remade(kind: type[Exception], text: str) -> Exception:
+    made: Exception
+    texted: type[Exception] = _texted(cast(Hashable, kind))
+    if issubclass(kind, ExceptionGroup):
+        made = texted(text, [RemoteError(_named(Exception), "servers send no exceptions of a group")])
+    else:
+        made = kind.__new__(texted)
+        made.args = (text,)
+    vars(made)["_remoteText"] = text
+    return made
 
 
 def _unquoted(text: str) -> str:

@@ -1,5 +1,5 @@
 """
-What a connection and a channel need for calls: deadlines, and results that several callers wait for.
+What a connection and a channel need for calls: deadlines, results that several callers wait for, and errors to send.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from collections.abc import Callable, Container, Coroutine
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
+from twisted.python.reflect import qual
+from twisted.spread import pb
 
-from pbkit.errors import NoSuchMethod
+from pbkit.errors import BY_NAME, NoSuchMethod, RemoteError
+from pbkit.plain import TEXT, sendable
 
 
 class CallDeadlines:
@@ -129,6 +132,93 @@ def shared(result: Deferred[object] | Coroutine[Deferred[object], object, object
         known = _SharedResult(result)
         result._pbkitShared = known  # type: ignore[attr-defined]
     return known.wait()
+
+
+class SentFailure(pb.CopyableFailure):
+    """
+    An exception as it is sent to the caller: its class, the classes that it derives from, and its text.
+
+    Stock's has more in it: in Twisted 26 the files and functions of the traceback. Stock's cannot be sent if the text
+    is not UTF-8, or cannot be made, or if the exception is no `Exception`: of SystemExit the class itself is sent,
+    which no peer accepts.
+
+    :param failure: of the exception; or one that another server has sent, which is passed on.
+    :param most: the most bytes of the text.
+    """
+
+    def __init__(self, failure: Failure, most: int) -> None:
+        super().__init__(failure)
+        self._most = most
+
+    def getTypeToCopy(self) -> bytes:
+        """As stock's own."""
+        return qual(pb.CopyableFailure).encode("ascii")
+
+    def getStateToCopy(self) -> dict[str, object]:
+        """Return what stock's has, but for what is the server's affair."""
+        kind: object = self.type
+        if isinstance(kind, type):
+            name, parents = qual(kind), [qual(each) for each in kind.__mro__]
+        else:
+            name, parents = _text(kind), list(map(_text, self.parents))
+        traceback = "Traceback unavailable\n"
+        if self.unsafeTracebacks:
+            try:
+                traceback = sendable(self.getTraceback(), self._most)
+            except Exception:
+                pass  # The text of the exception, or of one that it was raised from, cannot be made.
+        return {
+            "type": name.encode("utf-8", "backslashreplace"),
+            "value": textOf(self.value, self._most),
+            "parents": parents,
+            "traceback": traceback,
+            "tb": None,
+            "frames": [],
+            "stack": [],
+            "captureVars": False,
+            "count": 0,
+            "pickled": 1,
+            "unsafeTracebacks": 0,
+        }
+
+
+def textOf(error: object, most: int) -> str:
+    """
+    Return the text of an exception as it can be sent: what is not UTF-8 is escaped, and a long text is cut.
+
+    :param most: the most bytes.
+    """
+    try:
+        return sendable(str(error), most)
+    except Exception:
+        # As Python's own tracebacks say it.
+        return "<exception str() failed>"
+
+
+def passedOn(failure: Failure) -> Failure:
+    """
+    Return the failure to send for an error of another server, which a method awaited and did not catch.
+
+    An ``await`` raises it as a RemoteError, and the caller is told the class that the other server told. Stock's error
+    does not have the names of the classes that this one derives from: they are known of pbkit's own errors.
+    """
+    error = failure.value
+    if not isinstance(error, pb.RemoteError):
+        return failure
+    kind = _text(error.remoteType)
+    if isinstance(error, RemoteError):
+        text, parents = error.remoteText, [kind, *error.remoteParents]
+    else:
+        known = BY_NAME.get(kind)
+        text, parents = textOf(error, TEXT), [kind] if known is None else [qual(each) for each in known.__mro__]
+    told = Failure(error)
+    vars(told).update(type=kind, value=text)
+    told.parents = parents
+    return told
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def methodName(message: object) -> str:

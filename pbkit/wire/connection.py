@@ -77,6 +77,10 @@ class PreloginPart(Protocol):
     """What others ask of the part that decides before login: see `pbkit.wire.prelogin.state.PreloginState`."""
 
     @property
+    def closed(self) -> bool:
+        """True while no session exists, so that only what a login needs is served."""
+
+    @property
     def outputLimit(self) -> int:
         """How many bytes may be buffered now."""
 

@@ -18,16 +18,17 @@ from twisted.spread import banana, pb
 
 from pbkit.dispatch import receive
 from pbkit.errors import BadArguments, CallTimedOut, CannotSend, Error, InternalError, NoSuchMethod, SessionEnded
+from pbkit.plain import TEXT
 from pbkit.wire import codec
-from pbkit.wire.calls import methodName, shared
+from pbkit.wire.calls import SentFailure, methodName, passedOn, shared
 from pbkit.wire.compact import LazyTable
 from pbkit.wire.connection import Connection, References, Waiting
 from pbkit.wire.jelly.expressions import handles
-from pbkit.wire.jelly.failures import receivedFailure
+from pbkit.wire.jelly.failures import ReceivedFailure, receivedFailure
 from pbkit.wire.jelly.jellier import CacheObserver, Jellier
 from pbkit.wire.jelly.unjellier import Unjellier
 
-#: How many characters are sent of an error that cannot be sent as it is.
+#: The most bytes of an error's text before login, and of an error that says why an answer cannot be sent.
 CUT = 1000
 
 #: How stock makes jelly of an object that is sent by reference.
@@ -35,6 +36,9 @@ _BY_REFERENCE: Any = pb.Referenceable.jellyFor
 
 #: Finds the object that a call is on, by the id that was sent.
 Find: TypeAlias = Callable[[Any], object]
+
+#: What may be replaced by a SentFailure: not a subclass of a program's own, which may have state of its own.
+_FAILURES = frozenset((Failure, pb.CopyableFailure, pb.CopiedFailure, ReceivedFailure))
 
 log = Logger()
 
@@ -383,6 +387,7 @@ class Invoker(pb.Broker):
             stock = pb.NoSuchMethod if isinstance(failure.value, NoSuchMethod) else TypeError
             text = str(failure.value)
             failure = Failure(stock(text[:1].upper() + text[1:]))
+        failure = passedOn(failure)
         if answerRequired:
             self._sendFailureOrError(failure, requestID)
         elif not failure.check(pb.Error, pb.PBConnectionLost):
@@ -436,17 +441,33 @@ class Invoker(pb.Broker):
         self._sendError(Failure(InternalError(f"internal error {number}")), requestID)
 
     def _sendError(self, fail: object, requestID: object) -> None:
-        """As stock's, but an error that is too large is cut."""
+        """As stock's, but each error can be sent, and nothing of the server's is in it."""
+        if isinstance(fail, Failure) and type(fail) in _FAILURES:
+            value = fail.value
+            if not (isinstance(value, pb.Jellyable) or self.security.isClassAllowed(type(value))):
+                self._sendText(fail, requestID)
+                return
         try:
             super()._sendError(fail, requestID)
-        except Exception as error:
-            value = fail.value if isinstance(fail, Failure) else fail
-            kept = f"{safe_str(value):.{CUT}} ({type(value).__name__}; it cannot be sent whole: {safe_str(error):.100})"
-            super()._sendError(Failure(Error(kept)), requestID)
+        except Exception:
+            # An exception that is sent as an object, or a CopyableFailure of the program's own, with its own state.
+            self._sendText(fail if isinstance(fail, Failure) else Failure(cast(BaseException, fail)), requestID)
+
+    def _sendText(self, failure: Failure, requestID: object) -> None:
+        """Answer a call with the class and the text of an exception."""
+        connection = self.connection
+        if not connection.profile.hideErrors:
+            most = banana.SIZE_LIMIT
+        else:
+            # Before login a client accepts small messages only.
+            most = CUT if connection.prelogin.closed else TEXT
+        sent = SentFailure(failure, most)
+        sent.unsafeTracebacks = cast(Any, self.factory).unsafeTracebacks
+        self.sendCall(b"error", requestID, self.serialize(sent))
 
     def sendError(self, error: Exception, requestID: object) -> None:
         """Answer a call with an error of pbkit's own, which is not logged."""
-        self._sendError(pb.CopyableFailure(error), requestID)
+        self._sendError(Failure(error), requestID)
 
     # Calls out.
 

@@ -617,14 +617,14 @@ class RaisedTests(MemoryTestCase):
             self.flushLoggedErrors()
 
     def test_dangerousClasses(self) -> None:
-        """What would end a program or mean something to a coroutine stays remote, as does what cannot be remade."""
+        """Exceptions that would end a program, or mean something to a coroutine, stay remote."""
         error = self.error("stop")
         self.assertIs(type(error), errors.RemoteError)
         self.assertTrue(error.isA(StopIteration))
-        error = self.error("unicode")
-        self.assertEqual((type(error), error.remoteType), (UnicodeError, "builtins.UnicodeDecodeError"))
-        # Of this a Twisted server sends something that no client can read.
-        self.assertIsInstance(self.error("exit"), InsecureJelly)
+        # The arguments of this one are not its text.
+        self.assertIsInstance(self.error("unicode"), UnicodeDecodeError)
+        error = self.error("exit")
+        self.assertEqual((type(error), error.remoteType), (errors.RemoteError, "builtins.SystemExit"))
 
     def test_allow(self) -> None:
         """Classes that the user names come back as what they were, even if they are not made of a text."""

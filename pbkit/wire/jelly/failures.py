@@ -4,13 +4,14 @@ The errors that a peer sends.
 
 from __future__ import annotations
 
-from typing import IO, cast
+from collections.abc import Generator
+from typing import IO, NoReturn, cast
 
 from twisted.python import log as oldlog
 from twisted.python.failure import Failure
 from twisted.spread import pb
 
-from pbkit.errors import BadValue
+from pbkit.errors import BadValue, RemoteError
 from pbkit.wire.peerlog import escaped
 
 #: How many characters of a peer's error text are shown.
@@ -28,6 +29,20 @@ class ReceivedFailure(pb.CopiedFailure):
         """As stock's."""
         write = cast("IO[str]", oldlog.logfile if file is None else file).write
         write(f"Traceback from remote host -- {escaped(self.type, TEXT)}: {escaped(str(self.value), TEXT)}\n")  # type: ignore[arg-type]
+
+    def raiseException(self) -> NoReturn:
+        """Raise a `RemoteError`, where stock's raises AttributeError."""
+        raise self._error()
+
+    def throwExceptionIntoGenerator(self, g: Generator[object, object, object]) -> object:
+        """As stock's, but the exception has the classes that the peer's derives from: a gateway may pass it on."""
+        return g.throw(self._error())
+
+    def _error(self) -> RemoteError:
+        parents = tuple(map(_decoded, cast("list[object]", self.parents)))
+        return RemoteError(
+            _decoded(self.type), _decoded(self.value), parents, _decoded(vars(self).get("traceback", ""))
+        )
 
     printBriefTraceback = printTraceback
     printDetailedTraceback = printTraceback
@@ -64,6 +79,10 @@ def _checked(failure: pb.CopiedFailure) -> Failure:
         # Servers on Python 2 send bytes.
         vars(found)["value"] = found.value.decode("utf-8", "backslashreplace")
     return found
+
+
+def _decoded(text: object) -> str:
+    return text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else str(text)
 
 
 def _isText(value: object) -> bool:
