@@ -78,10 +78,8 @@ KNOWN: dict[str, set[str]] = {
     "bases": {"Caching", "Tables", "Routes", "Containers", "Jellying"},
     "names": {
         "Calls",
-        "Door",
         "Mind",
         "Patience",
-        "Terminal",
         "Waiting",
     },
     "maps": {"*"},
