@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 
 from twisted.cred.portal import IRealm
@@ -27,8 +28,19 @@ from pbkit.sessions.realms import NAMED
 from pbkit.wire.jelly.registry import namesOf
 from pbkit.wire.profile import DROPIN, STRICT, Profile
 
-#: Where code lives that is not the user's. Errors cite the last line outside of these. Importing runs frozen code.
-_NOT_THE_USERS = (*(os.path.join(path, "") for one in (pbkit, twisted) for path in one.__path__), "<frozen ")
+
+def _inside(paths: Iterable[str]) -> tuple[str, ...]:
+    return tuple(os.path.join(path, "") for path in paths)
+
+
+#: Where code lives that is never the user's. Importing runs frozen code.
+_NOT_THE_USERS = (*_inside([*pbkit.__path__, *twisted.__path__]), "<frozen ")
+
+#: Where installed packages live. They are the user's only if no other code is.
+_INSTALLED = _inside([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
+
+#: The standard library. Its directory often contains that of installed packages.
+_LIBRARY = _inside([sysconfig.get_path("stdlib")])
 
 #: The profiles by their ``--profile`` names.
 PROFILES: dict[str, Profile] = {profile.name: profile for profile in (STRICT, DROPIN)}
@@ -77,10 +89,15 @@ def _described(error: Exception) -> str:
     # The text of a SyntaxError has the line already; the traceback ends where the module is imported.
     if isinstance(error, SyntaxError):
         return text
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith(_NOT_THE_USERS):
-            return f"{text} ({os.path.basename(frame.filename)}, line {frame.lineno})"
-    return text
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _mayBeTheUsers(frame.filename)]
+    frames = [frame for frame in frames if not frame.filename.startswith(_INSTALLED)] or frames
+    return f"{text} ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else text
+
+
+def _mayBeTheUsers(filename: str) -> bool:
+    if filename.startswith(_NOT_THE_USERS):
+        return False
+    return filename.startswith(_INSTALLED) or not filename.startswith(_LIBRARY)
 
 
 def makeRealm(config: ServerConfig, problems: Problems | None = None) -> IRealm | None:

@@ -203,21 +203,22 @@ class MakeRealmTests(SynchronousTestCase):
             ),
             ("1 / 0\n", r"ZeroDivisionError: division by zero \(@, line 1\)$"),
             ("\nimport cited1\n", r"ZeroDivisionError: division by zero \(cited1.py, line 1\)$"),
+            ("\nimport json\njson.loads('x')\n", r"JSONDecodeError: .*\(@, line 3\)$"),
             ("import nosuchmodule\n", r"No module named 'nosuchmodule' \(@, line 1\)$"),
             ("\nx = (\n", r"SyntaxError: .*\(@, line 2\)$"),
             ("raise ValueError\n", r"ValueError \(@, line 1\)$"),
             (
                 "Realm = 3\n",
-                r"cannot find realm cited6.realm: module cited6 has no attribute 'realm', did you mean 'Realm'\?$",
+                r"cannot find realm @m.realm: module @m has no attribute 'realm', did you mean 'Realm'\?$",
             ),
             (
                 "\nfrom pbkit import LimitedRealm\nclass realm(LimitedRealm):\n    max = 'x'\n",
-                r"realm cited7.realm \(@\): invalid max",
+                r"realm @m.realm \(@\): invalid max",
             ),
             (
                 "\nfrom pbkit import LimitedRealm\nclass realm(LimitedRealm):\n"
                 "    def __init__(self):\n        super().__init__(max=0)\n",
-                r"realm cited8.realm: invalid max: got 0 .*\(@, line 5\)$",
+                r"realm @m.realm: invalid max: got 0 .*\(@, line 5\)$",
             ),
         ]
         for number, (code, expected) in enumerate(cases):
@@ -226,7 +227,7 @@ class MakeRealmTests(SynchronousTestCase):
             with open(os.path.join(directory, f"{name}.py"), "w", encoding="utf-8") as file:
                 file.write(code)
             importlib.invalidate_caches()
-            self.assertRegex(self.refusal(f"{name}.realm"), expected.replace("@", f"{name}.py"))
+            self.assertRegex(self.refusal(f"{name}.realm"), expected.replace("@m", name).replace("@", f"{name}.py"))
 
     def test_whatIsNoRealmIsRefused(self) -> None:
         """A class or object that is not a realm is an error."""
