@@ -15,7 +15,7 @@ from benchmarks.contenders import CONTENDERS
 from benchmarks.rounds import measure
 from benchmarks.works import WORKS, matches
 
-#: A quick run shows only that everything runs.
+#: A quick run only shows that everything works.
 QUICK_ROUNDS, QUICK_SECONDS = 1, 0.05
 
 
@@ -25,7 +25,7 @@ def _names(text: str) -> list[str]:
 
 def parser() -> argparse.ArgumentParser:
     """
-    :return: of the options.
+    Return the parser of the options.
     """
     options = argparse.ArgumentParser(
         prog="python -m benchmarks",
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
 
 def spoken(chosen: argparse.Namespace, rounds: int, seconds: float) -> str:
     """
-    :return: the command for the page: what decides on the figures, and no path.
+    Return the command for the page: the options that affect the figures, without paths.
     """
     lists = [f" --{name} {','.join(names)}" for name in ("peers", "work") if (names := getattr(chosen, name))]
     quick = " --quick" if chosen.quick else ""
@@ -57,7 +57,7 @@ def spoken(chosen: argparse.Namespace, rounds: int, seconds: float) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """
-    :return: the exit status: 1 when nothing could be measured.
+    Run the benchmarks. Return the exit status: 1 if nothing could be measured.
     """
     options = parser()
     chosen = options.parse_args(arguments)

@@ -1,20 +1,20 @@
 """
-A realm with thousands of stock clients: whether anybody waits while all are told, and whether memory grows in time.
+A realm with thousands of stock clients: does a client wait while all are told, and does memory grow with time?
 
     python -m benchmarks.audience [--clients 5000] [--minutes 10] [--only bystander|topics]
 
-The server is a process of its own, with all that is default; two others hold the clients, a fourth is the bystander.
-They meet over TCP on this machine. The clients log in and answer as stock's do, and are that; but what is plainly a
-notice they count and do not parse, or it would be their CPU that is waited for.
+The server is a process with default settings. Two processes hold the clients, and a fourth is the bystander. They
+communicate over TCP on this machine. The clients are stock clients, except that they count plain notices without
+parsing them; otherwise the bystander would wait for their CPU time.
 
-The bystander calls a small method 100 times a second, in turns: while nobody is told anything, which shows what the
-machine itself does to such a call; while all are told a small notice ten times a second; and while they are told it one
-time after another. How long its calls take is counted from call to answer. All figures are those of the rounds' median,
-behind it the least and the most: on a machine that has other things to do, some rounds tell of these.
+The bystander calls a small method 100 times a second, in three situations: while nobody is told anything, which shows
+the effect of the machine; while all clients are told a small notice ten times a second; and while they are told it
+continuously. The time of a call is measured from call to answer. Figures are the median of the rounds with the minimum
+and maximum: on a busy machine, some rounds show other load.
 
-Then, with a new server, each client is in three of 200 topics, and 100 times a second one of these is told. The
-server's memory is looked at each minute, after three to warm up, and in the end all clients must be there and have
-heard exactly what was told.
+Then, with a new server, each client joins three of 200 topics, and 100 messages a second are sent to one topic each.
+The server's memory is measured each minute, after three minutes to warm up. At the end all clients must still be
+connected and must have received exactly what was sent.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from typing import Any
 from benchmarks import machine
 from benchmarks.process import PATIENCE, Peer, PeerFailed
 
-#: How many processes hold the clients.
+#: The number of processes that hold the clients.
 CROWDS = 2
-#: The bystander's calls, the broadcasts, and the tells to topics, a second.
+#: The bystander's calls, the broadcasts, and the messages to topics, per second.
 CALLS, BROADCASTS, TELLS = 100, 10, 100
-#: How many topics there are, and in how many each client is.
+#: The number of topics, and how many each client joins.
 TOPICS, EACH = 200, 3
-#: For how many minutes topics are told before memory is looked at. Clients that only listen are asked whether they are
-#: there once a minute, in the first minutes all at once; what that takes at its height Python keeps.
+#: How many minutes messages are sent before memory is measured. Clients that only listen are pinged once a minute, in
+#: the first minutes all at once, and Python keeps the memory of that peak.
 WARM = 3
-#: With --quick, the seconds of a round and of a minute.
+#: With --quick, the lengths of a round and of a minute, in seconds.
 QUICK_SECONDS = 0.3
-#: What the bystander meets: a name, and broadcasts a second; 0 is one after another, None is none.
+#: The bystander's situations: a name, and broadcasts per second; 0: continuous, None: no broadcasts.
 MEETS: tuple[tuple[str, float | None], ...] = (
     ("nothing is told", None),
     (f"{BROADCASTS} broadcasts a second", BROADCASTS),
@@ -53,10 +53,10 @@ class House:
     """
     A server and its clients, logged in.
 
-    :param clients: how many.
-    :param meek: whether they have a lower priority: for so much work that else all would wait for them.
-    :ivar codec: which of pbkit's the server runs.
-    :raises PeerFailed: a process does not start, or the clients do not come in.
+    :param clients: the number of clients.
+    :param meek: True to run the clients with a lower priority, so that other processes do not wait for them.
+    :ivar codec: the codec of the server.
+    :raises PeerFailed: if a process does not start, or the clients cannot log in.
     """
 
     def __init__(self, clients: int, meek: bool) -> None:
@@ -83,14 +83,14 @@ class House:
         return self.peers[-1]
 
     def bystander(self) -> Peer:
-        """:return: one more client, in a process of its own."""
+        """Start the bystander, a client in a process of its own."""
         peer = self._start("bystander")
         peer.ask("open", address=self.server.hello["address"])
         return peer
 
     def heard(self, wanted: int) -> int:
         """
-        :return: how many notices have come in, once these are so many, or no more come for half a minute.
+        Wait for a number of notices, or until none arrive for half a minute. Return how many have arrived.
         """
         heard, still = -1, 0
         while still < 300:
@@ -102,28 +102,28 @@ class House:
         return heard
 
     def close(self) -> None:
-        """End all of its processes."""
+        """End all processes."""
         for peer in self.peers:
             peer.close()
 
 
 def total(answers: list[dict[str, Any]]) -> dict[str, Any]:
     """
-    :return: the sums of what was counted in some answers.
+    Return the sums of the counts in some answers.
     """
     return {name: sum(answer[name] for answer in answers) for name in answers[0] if name not in ("longest", "live")}
 
 
 def told(answer: dict[str, Any]) -> str:
     """
-    :return: a sum of summaries, in words.
+    Return a text for a sum of summaries.
     """
     return ", ".join(f"{answer[name]:,} {name}" for name in ("sent", "queued", "dropped", "gone"))
 
 
 def turns(answers: list[dict[str, Any]]) -> str:
     """
-    :return: the longest turns of the server's reactor, of each answer's time, in words.
+    Return a text for the longest turns of the server's reactor.
     """
     if any("longest" not in answer for answer in answers):
         return "how long the server's turns were is not known with this reactor"
@@ -136,16 +136,18 @@ def turns(answers: list[dict[str, Any]]) -> str:
 
 def among(found: list[float], digits: int) -> str:
     """
-    :param found: one of each round.
-    :return: the median, with the least and the most.
+    Return a text: the median, with the minimum and maximum.
+
+    :param found: a figure of each round.
     """
     return f"{statistics.median(found):.{digits}f} ({min(found):.{digits}f} to {max(found):.{digits}f})"
 
 
 def spread(rounds: list[list[float]]) -> str:
     """
-    :param rounds: what the calls of each took, in ms.
-    :return: how they are spread, in words.
+    Return a text for the distribution of some times.
+
+    :param rounds: the times of the calls of each round, in ms.
     """
     ordered = [sorted(took) for took in rounds]
     p50, p99, most = ([took[int(len(took) * part)] for took in ordered] for part in (0.5, 0.99, 0.999999))
@@ -154,11 +156,11 @@ def spread(rounds: list[list[float]]) -> str:
 
 class Bystanding:
     """
-    The first part, as it goes.
+    The state of the first part.
 
-    :param house: with nobody told anything yet.
-    :ivar wanted: how many notices are to be heard.
-    :ivar live: how many clients are still there.
+    :param house: the server and its clients.
+    :ivar wanted: how many notices must arrive.
+    :ivar live: how many clients are still connected.
     """
 
     def __init__(self, house: House) -> None:
@@ -169,7 +171,7 @@ class Bystanding:
         self._answers: dict[str, list[dict[str, Any]]] = {name: [] for name, _ in MEETS}
 
     def meet(self, name: str, rate: float | None, seconds: float, noted: bool) -> None:
-        """The bystander calls, and meets one thing of `MEETS`, for so long."""
+        """Let the bystander call in one of the situations in `MEETS` for some seconds."""
         server = self._house.server
         before = server.ask("usage")["cpu"]
         if rate is not None:
@@ -179,7 +181,7 @@ class Bystanding:
             answer = server.answer(PATIENCE + seconds)
             self.wanted += answer["sent"] + answer["queued"]
             self.live = answer["live"]
-            # Else the next would meet what is left of this.
+            # Otherwise the next situation would include the rest of this one.
             self._house.heard(self.wanted)
             if noted:
                 self._answers[name].append({**answer, "cpu": server.ask("usage")["cpu"] - before})
@@ -187,7 +189,7 @@ class Bystanding:
             self._took[name].append(took)
 
     def show(self) -> None:
-        """Print what was found."""
+        """Print the results."""
         for name, _ in MEETS:
             print(f"  {name}: {spread(self._took[name])}")
             if answers := self._answers[name]:
@@ -200,14 +202,14 @@ class Bystanding:
 
 def bystander(clients: int, rounds: int, seconds: float, meek: bool) -> bool:
     """
-    The first part.
+    Run the first part: the bystander.
 
     :param meek: as `House`.
-    :return: whether all that was told was heard, and all clients are still there.
+    :return: True if every notice arrived and all clients are still connected.
     """
     with closing(House(clients, meek)) as house:
         part = Bystanding(house)
-        # One round warms up, and shows the clients what a notice looks like.
+        # One round warms up, and shows the clients the form of a notice.
         for number in range(rounds + 1):
             for name, rate in MEETS if number % 2 else MEETS[::-1]:
                 part.meet(name, rate, seconds if number else min(seconds, 2.0), number > 0)
@@ -222,10 +224,10 @@ def bystander(clients: int, rounds: int, seconds: float, meek: bool) -> bool:
 
 def topics(clients: int, minutes: int, minute: float = 60.0) -> bool:
     """
-    The second part. It begins with minutes in which what grows once, grows.
+    Run the second part: topics. It begins with minutes to warm up.
 
-    :param minute: how many seconds it is.
-    :return: whether all that was told was heard, and all clients are still there.
+    :param minute: the length of a minute in seconds.
+    :return: True if every notice arrived and all clients are still connected.
     """
     with closing(House(clients, meek=False)) as house:
         sizes = house.server.ask("join", topics=TOPICS, each=EACH)
@@ -254,7 +256,7 @@ def topics(clients: int, minutes: int, minute: float = 60.0) -> bool:
 
 def main(arguments: Sequence[str]) -> int:
     """
-    :return: the exit status: 1 when something told was not heard, or a process failed.
+    Run the benchmark. Return the exit status: 1 if a notice was lost or a process failed.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.audience", description=__doc__.strip().splitlines()[0])
     parser.add_argument("--clients", type=int, default=5000, help="how many (default: 5000)")

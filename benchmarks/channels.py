@@ -1,9 +1,9 @@
 """
-What it costs that a session can end: one small call on tables of a session's own, and on the connection's.
+The cost of being able to end a session: one small call with the session's own tables, and with the connection's.
 
-The same realm, not pbkit's, is served twice in memory: with a channel for each login, and with the tables of the
-connection, as in stock, where no reference can be marked as dead. The bytes of 100 calls are received at once, as they
-come with 100 in flight. In turns; the figure is the median of the rounds, behind it the least and the most.
+The same stock realm is served twice in memory: with a channel for each login, and with the tables of the connection, as
+in stock, where a reference cannot be invalidated. The bytes of 100 calls are received at once, as with 100 in flight.
+The two are measured in turn. The figure is the median of the rounds, with the minimum and maximum.
 
     python -m benchmarks.channels
 """
@@ -30,24 +30,24 @@ CALLS, REPEATS, ROUNDS = 100, 200, 15
 
 
 class Echo(pb.Avatar):
-    """Answers what it is given."""
+    """An avatar that echoes."""
 
     def perspective_echo(self, value: Any) -> Any:
-        """One small thing there and back."""
+        """Return the argument."""
         return value
 
 
 @implementer(IRealm)
 class EchoRealm:
-    """One of somebody's, as for stock PB."""
+    """A realm as for stock PB."""
 
     def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
-        """`IRealm`."""
+        """As `IRealm.requestAvatar`."""
         return pb.IPerspective, Echo(), lambda: None
 
 
 class Server:
-    """One connection, logged in."""
+    """One connection that is logged in."""
 
     def __init__(self, ownChannels: bool) -> None:
         portal = Portal(EchoRealm(), [InMemoryUsernamePasswordDatabaseDontUse(alice=b"sesame")])
@@ -64,12 +64,12 @@ class Server:
         self.answers = 0
 
     def written(self, data: bytes) -> None:
-        """Away with it, once it was counted."""
+        """Count the answers, and discard the output."""
         self.answers += data.count(b"\x03\x80\x1b\x87")
 
     def run(self) -> float:
         """
-        :return: microseconds of CPU for one call.
+        Return the microseconds of CPU for one call.
         """
         received, chunk, self.answers = self.link.server.dataReceived, self.chunk, 0
         asked = self.link.server.outbound.resumeProducing
@@ -83,7 +83,7 @@ class Server:
 
 
 def main() -> None:
-    """Measure, and say so."""
+    """Measure, and print the result."""
     servers = {"the connection's tables": Server(False), "a channel": Server(True)}
     taken: dict[str, list[float]] = {name: [] for name in servers}
     for server in servers.values():

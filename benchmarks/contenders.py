@@ -1,5 +1,5 @@
 """
-Who is measured.
+The contenders.
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ import attrs
 
 from benchmarks.works import Work, matches
 
-#: Works that are made of calls.
+#: The works that consist of calls.
 CALLS = ("sequential", "small", "structure", "blob", "ints")
-#: Those with many connections.
+#: The works with many connections.
 MANY = ("fanout", "memory")
 
 
 @attrs.frozen(eq=False)
 class Contender:
     """
-    One that is measured: a server and a client, each a process of its own.
+    A contender: a server and a client, each a process of its own.
 
-    :ivar name: for ``--peers``; what it begins with, up to a dash or slash, names the family.
-    :ivar title: for people.
-    :ivar server: the module in `benchmarks.peers`, and what it is told.
-    :ivar client: the same.
-    :ivar works: those that it can do, as for ``--work``.
-    :ivar needs: the distributions that it needs, by the name of the module that is imported.
-    :ivar pure: whether pbkit's compiled core is to be left out; None where there is no pbkit.
-    :ivar baseline: the contender that it is compared with, where there is no login.
-    :ivar cannot: why a work is left out, for those where one may wonder.
-    :ivar remark: what is to be known of it.
+    :ivar name: the name for ``--peers``. The part before a dash or slash names the family.
+    :ivar title: the name on the page.
+    :ivar server: the module in `benchmarks.peers`, and its arguments.
+    :ivar client: the same for the client.
+    :ivar works: the works that it can do, as for ``--work``.
+    :ivar needs: the required distributions, by the name of the imported module.
+    :ivar pure: True to use pbkit's pure Python codec; None if the contender does not use pbkit.
+    :ivar baseline: the contender that it is compared with, for works without a login.
+    :ivar cannot: the reasons why it cannot do some works, for the page.
+    :ivar remark: a remark for the page.
     """
 
     name: str
@@ -46,25 +46,25 @@ class Contender:
 
     @property
     def missing(self) -> str:
-        """What it needs and is not installed, or nothing."""
+        """Return the names of the required distributions that are not installed, or an empty string."""
         lacking = [package for module, package in self.needs.items() if find_spec(module) is None]
         return f"{', '.join(lacking)} not installed: pip install -e '.[bench]'" if lacking else ""
 
     def comparedAt(self, work: Work) -> str:
         """
-        :return: the name of the contender that it is compared with.
+        Return the name of the contender that it is compared with.
         """
         return "stock/realm" if work.kind == "login" else self.baseline
 
     def can(self, work: Work) -> bool:
         """
-        :return: whether this work makes sense for it.
+        Return True if the contender can do a work.
         """
         return matches(work.name, self.works) and not self.whyNot(work)
 
     def whyNot(self, work: Work) -> str:
         """
-        :return: why not, where one may wonder; or nothing.
+        Return the reason why the contender cannot do a work, or an empty string.
         """
         return next((why for name, why in self.cannot.items() if matches(work.name, [name])), "")
 

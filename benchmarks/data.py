@@ -1,5 +1,5 @@
 """
-What is sent, to all peers the same.
+The data that is sent, the same to all contenders.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-#: The small call's argument.
+#: The argument of the small call.
 SMALL = "hello world"
 
 #: Twenty records of ints, floats, strings and nested lists: 4 kB, or a little less, in most formats.
@@ -23,16 +23,16 @@ STRUCTURE: list[dict[str, Any]] = [
     for n in range(20)
 ]
 
-#: 64 KiB of every byte there is.
+#: 64 KiB of all byte values.
 BLOB = bytes(range(256)) * 256
 
-#: A notice, as it goes to every client: a str and a dict of five.
+#: A notice that is sent to every client: a str and a dict of five.
 NOTICE: tuple[str, dict[str, int]] = ("moved", {"id": 4711, "x": 120, "y": 64, "z": 3, "speed": 15})
 
 
 def ints(number: int) -> list[int]:
     """
-    :return: so many ints below a million, the same each time.
+    Return a list of ints below a million, the same each time.
     """
     drawn = random.Random(number)
     return [drawn.randrange(1_000_000) for _ in range(number)]
@@ -40,8 +40,9 @@ def ints(number: int) -> list[int]:
 
 def value(payload: str) -> Any:
     """
-    :param payload: what a `benchmarks.works.Work` names: ``small``, ``structure``, ``blob``, or ``ints-1000``.
-    :return: what is sent, and expected back.
+    Return the value that is sent, and expected back.
+
+    :param payload: as in a `benchmarks.works.Work`: ``small``, ``structure``, ``blob``, or ``ints-1000``.
     """
     kind, _, number = payload.partition("-")
     if kind == "ints":
@@ -51,7 +52,7 @@ def value(payload: str) -> Any:
 
 def frozen(value: Any) -> Any:
     """
-    The same of tuples only, dicts as tuples of pairs: for a peer that sends nothing else by value.
+    Convert lists to tuples and dicts to tuples of pairs, for a peer that sends nothing else by value.
     """
     if isinstance(value, dict):
         return tuple((key, frozen(item)) for key, item in value.items())

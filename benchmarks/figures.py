@@ -1,5 +1,5 @@
 """
-What was found.
+The results.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import attrs
 from benchmarks.contenders import Contender
 from benchmarks.works import Work
 
-#: Of each figure, whether less is better.
+#: For each figure, True if less is better.
 LESS_IS_BETTER = {"cpu": True, "rate": False, "memory": True}
 
 
 @attrs.frozen
 class Spread:
-    """The samples of one figure: the median, and the least and the most."""
+    """The samples of one figure: median, minimum and maximum."""
 
     median: float
     least: float
@@ -26,17 +26,17 @@ class Spread:
 
     @classmethod
     def of(cls, samples: list[float]) -> Spread:
-        """:param samples: one or more."""
+        """Summarize one or more samples."""
         return cls(statistics.median(samples), min(samples), max(samples))
 
 
 class Figures:
     """
-    By work and contender: the samples, or why there are none.
+    The samples by work and contender, or the reason why there are none.
 
-    :ivar samples: in the order of the rounds.
-    :ivar why: why a contender, or with a work's name that work of his, was left out.
-    :ivar about: what each contender's processes said of themselves.
+    :ivar samples: the samples, in the order of the rounds.
+    :ivar why: the reason why a contender, or one of its works, was left out.
+    :ivar about: what each contender's processes reported about themselves.
     """
 
     def __init__(self) -> None:
@@ -45,34 +45,35 @@ class Figures:
         self.about: dict[str, dict[str, Any]] = {}
 
     def add(self, contender: Contender, work: Work, sample: dict[str, float]) -> None:
-        """One round's."""
+        """Add the sample of a round."""
         self.samples.setdefault((work.name, contender.name), []).append(sample)
 
     def leftOut(self, contender: Contender, work: Work | None, why: str) -> None:
-        """It was not measured, or could not go on: what was found before that says nothing then."""
+        """Record that a contender was not measured, or failed. Discard its earlier samples."""
         self.why[work.name if work is not None else "", contender.name] = why
         if work is not None:
             self.samples.pop((work.name, contender.name), None)
 
     def met(self, contender: Contender, hello: dict[str, Any]) -> None:
-        """What a process of its said."""
+        """Record what a contender's process reported about itself."""
         about = {key: said for key, said in hello.items() if key != "address"}
         self.about.setdefault(contender.name, {}).update(about)
 
     def spread(self, work: Work, contender: str, figure: str) -> Spread | None:
         """
-        :param contender: its name.
+        Return the spread of a figure, or None if it was not measured.
+
+        :param contender: the name of the contender.
         :param figure: ``cpu``, ``rate`` or ``memory``.
-        :return: None where it was not measured.
         """
         samples = [sample[figure] for sample in self.samples.get((work.name, contender), ()) if figure in sample]
         return Spread.of(samples) if samples else None
 
     def ratio(self, work: Work, contender: Contender, figure: str) -> float | None:
         """
-        How many times better than its baseline a contender is, by the medians: above 1 is better.
+        Return how many times better than its baseline a contender is, by the medians: above 1 is better.
 
-        :return: None where one of them was not measured.
+        :return: None if one of them was not measured.
         """
         mine, stock = (self.spread(work, name, figure) for name in (contender.name, contender.comparedAt(work)))
         if mine is None or stock is None or not (mine.median > 0 and stock.median > 0):

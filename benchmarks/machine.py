@@ -1,5 +1,5 @@
 """
-Where a run was made.
+The machine of a run.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-#: What is named beside Python, if it is installed.
+#: The packages whose versions are listed, if they are installed.
 PACKAGES = ("Twisted", "foolscap", "rpyc", "autobahn", "grpcio", "msgpack", "msgspec")
 
 
 def processor() -> str:
     """
-    :return: the processor's own name where the system tells, else its architecture.
+    Return the name of the processor if the system knows it, and otherwise its architecture.
     """
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as info:
@@ -27,7 +27,7 @@ def processor() -> str:
 
 def versions() -> dict[str, str]:
     """
-    :return: of Python, and of each package that is installed.
+    Return the versions of Python and of the installed packages.
     """
     found = {platform.python_implementation(): platform.python_version()}
     for package in PACKAGES:
@@ -40,7 +40,7 @@ def versions() -> dict[str, str]:
 
 def description() -> dict[str, str]:
     """
-    :return: the machine, the system, the versions and the date, each by its name.
+    Return the machine, the system, the versions and the date, by name.
     """
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),

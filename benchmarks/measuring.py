@@ -1,8 +1,8 @@
 """
-One measurement: of one contender, at one work, in one round.
+One measurement of one contender with one work in one round.
 
-A sample is a dict of figures: ``cpu``, the server's CPU time in seconds for one operation; ``rate``, operations in a
-second; ``memory``, the server's growth for one client in bytes.
+A sample is a dict of figures: ``cpu``, the server's CPU time per operation in seconds; ``rate``, operations per second;
+``memory``, the server's growth per client in bytes.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from benchmarks.works import Work
 
 Sample = dict[str, float]
 
-#: Client processes at a fan-out: one could not read as fast as a server writes.
+#: The client processes of a fan-out. One could not read as fast as a server writes.
 READERS = 2
-#: Broadcasts in one measurement, at most. More could fill what the kernel takes for a client that waits for a core.
+#: The maximum number of broadcasts in one measurement. More could fill the socket buffer of a busy client.
 BROADCASTS = 200
-#: Connections that come before memory is measured: what is imported at the first login is no part of any.
+#: The connections made before memory is measured, so that modules imported at the first login do not count.
 FIRST = 20
 
 
 class Running:
     """
-    A measurement whose processes live from one sample to the next.
+    A measurement that keeps its processes between samples.
 
-    :param clients: how many processes of clients.
+    :param clients: the number of client processes.
     """
 
     def __init__(self, contender: Contender, clients: int) -> None:
@@ -36,15 +36,17 @@ class Running:
 
     @property
     def peers(self) -> tuple[Peer, ...]:
-        """The processes."""
+        """Return the processes, started if necessary."""
         return (self.team.server, *self.team.clients)
 
     def close(self) -> None:
-        """End them."""
+        """End the processes."""
         self.team.close()
 
     def open(self, number: int) -> None:
-        """:raises PeerFailed: so many connections cannot be made; the processes are gone then."""
+        """Start the processes and open the connections.
+
+        :raises PeerFailed: if the connections cannot be made. The processes have ended then."""
         try:
             self.team.open(number)
         except PeerFailed:
@@ -54,7 +56,7 @@ class Running:
 
 class Calls(Running):
     """
-    Calls over one connection: so many under way at a time, for a while, and until the last is answered.
+    Calls over one connection: a number in flight, for some time, until the last is answered.
     """
 
     def __init__(self, contender: Contender, work: Work) -> None:
@@ -63,7 +65,7 @@ class Calls(Running):
         self.open(1)
 
     def measure(self, seconds: float) -> Sample:
-        """:raises PeerFailed: it cannot go on."""
+        """:raises PeerFailed: if it fails."""
         work, team = self._work, self.team
         before = team.server.ask("usage")["cpu"]
         done = team.clients[0].ask(
@@ -80,8 +82,8 @@ class Calls(Running):
 
 class FanOut(Running):
     """
-    One notice to each of many clients, again and again: each time in a turn of the server's own, and each is counted
-    where it comes in. With answers, the next time is when all have answered.
+    One notice to each of many clients, repeatedly. Each broadcast has a turn of the server's reactor to itself, and the
+    clients count the notices. With answers, the next broadcast follows when all have answered.
     """
 
     def __init__(self, contender: Contender, work: Work) -> None:
@@ -104,7 +106,7 @@ class FanOut(Running):
         return {"cpu": used / times / work.size, "rate": times * work.size / elapsed}
 
     def measure(self, seconds: float) -> Sample:
-        """:raises PeerFailed: it cannot go on, or somebody was not told, or twice."""
+        """:raises PeerFailed: if it fails, or a notice is missing or duplicated."""
         if not self._one:
             self._broadcast(2)
         return self._broadcast(max(1, min(BROADCASTS, round(seconds / self._one))))
@@ -112,8 +114,8 @@ class FanOut(Running):
 
 class Memory:
     """
-    What the server grows by when so many clients come and stay: each time in a new process, as no process gives back
-    all that it had.
+    The growth of the server when clients connect and stay. Each sample uses a new process, because processes do not
+    return all their memory.
     """
 
     def __init__(self, contender: Contender, work: Work) -> None:
@@ -122,10 +124,10 @@ class Memory:
         self.peers: tuple[Peer, ...] = ()
 
     def close(self) -> None:
-        """Nothing lives from one sample to the next."""
+        """Do nothing: no process is kept between samples."""
 
     def measure(self, seconds: float) -> Sample:
-        """:raises PeerFailed: it cannot go on."""
+        """:raises PeerFailed: if it fails."""
         team = Team(self._contender, READERS)
         self.peers = (team.server, *team.clients)
         try:

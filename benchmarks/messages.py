@@ -1,7 +1,7 @@
 """
-The part that the peers share which only send messages: who is connected, and whose answer comes next.
+Common code of the peers that only send messages: the connections, and the order of answers.
 
-Answers come in the order of the calls, so nothing needs an id; that is part of what makes these a floor.
+Answers arrive in the order of the calls, so no ids are needed. This is one reason why these peers are a lower bound.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from twisted.internet.protocol import Factory
 
 from benchmarks.onreactor import HOST, Plain
 
-#: The kinds of messages, where a message can tell its kind.
+#: The kinds of messages.
 CALL, NOTICE, NOTICE_TO_ANSWER, ANSWER = range(4)
 
 
@@ -24,7 +24,7 @@ class Hub:
     """
     The connections of a server.
 
-    :ivar members: they.
+    :ivar members: the connections.
     """
 
     def __init__(self) -> None:
@@ -34,9 +34,9 @@ class Hub:
 
     def broadcast(self, send: Callable[[Any], object], answered: bool) -> Deferred[None] | None:
         """
-        Have something sent to each.
+        Send something to each connection.
 
-        :return: with answers, a Deferred of them all.
+        :return: with answers, a Deferred that fires when all have answered.
         """
         members = tuple(self.members)
         self._awaited = len(members)
@@ -48,7 +48,7 @@ class Hub:
         return self._done
 
     def answered(self) -> None:
-        """One has answered."""
+        """Count an answer."""
         self._awaited -= 1
         if not self._awaited and self._done is not None:
             self._done.callback(None)
@@ -76,7 +76,7 @@ class Caller:
         return answer
 
     def answer(self, value: Any) -> None:
-        """What was called longest ago is answered."""
+        """Answer the oldest call."""
         self._waiting.popleft().callback(value)
 
     def close(self) -> Deferred[None]:
@@ -85,7 +85,7 @@ class Caller:
         return self._left
 
     def lost(self, reason: Any) -> None:
-        """The connection is."""
+        """Fail the calls that have no answer: the connection is lost."""
         while self._waiting:
             self._waiting.popleft().errback(reason)
         self._left.callback(None)
@@ -95,7 +95,7 @@ class Client(Plain):
     """
     A client of such a peer.
 
-    :param makeProtocol: called with what to call at each notice; makes a protocol that has a `Caller` as ``caller``.
+    :param makeProtocol: called with a callback for notices; returns a protocol that has a `Caller` as ``caller``.
     """
 
     def __init__(self, makeProtocol: Callable[[Callable[[], None]], Any]) -> None:
@@ -111,6 +111,6 @@ class Client(Plain):
         protocol: Any = await TCP4ClientEndpoint(reactor, HOST, address).connect(factory)
         protocol.transport.setTcpNoDelay(True)
         caller: Caller = protocol.caller
-        # Only then is it sure that the server has taken it.
+        # Wait for the answer: before it, the server may not have accepted the connection.
         await caller.call(self.value("small"))
         return caller

@@ -1,5 +1,5 @@
 """
-The part that all peers on Twisted share: a server that is told to broadcast, a client that calls, logs in, and listens.
+Common code of the peers on Twisted: a server that broadcasts on request, and a client that calls, logs in and listens.
 """
 
 from __future__ import annotations
@@ -22,74 +22,74 @@ from benchmarks import data
 from benchmarks.station import Action, Answer, Station
 
 HOST = "127.0.0.1"
-#: Connections that are on their way at a time.
+#: How many connections are opened at the same time.
 AT_A_TIME = 50
-#: How long a notice may be on its way, in seconds.
+#: How long a notice may take to arrive, in seconds.
 NOTICE_TIMEOUT = 30.0
 
 
 class Server(Protocol):
-    """What a peer's server is to the benchmark."""
+    """The interface of a peer's server."""
 
     about: dict[str, Any]
 
     def start(self, reactor: Any) -> Any:
-        """:return: the address for its clients, or a Deferred of it. It has to go through JSON."""
+        """Start the server. Return the address for its clients, or a Deferred of it, as JSON data."""
 
     def broadcast(self, answered: bool) -> Deferred[Any] | None:
         """
         Send `data.NOTICE` to each client.
 
-        :return: a Deferred, if there is something to wait for: all the answers, or that all have been told.
+        :return: a Deferred if there is something to wait for: all answers, or the end of sending.
         """
 
 
 class Connection(Protocol):
-    """One connection of a client's."""
+    """The interface of a client's connection."""
 
     def call(self, value: Any) -> Deferred[Any]:
-        """Have a value echoed."""
+        """Send a value, and return a Deferred of the echo."""
 
     def close(self) -> Deferred[Any]:
-        """Leave; it fires when the connection is lost."""
+        """Close the connection. Return a Deferred that fires when it is closed."""
 
 
 class Client(Protocol):
-    """What a peer's client is to the benchmark."""
+    """The interface of a peer's client."""
 
     def connect(self, reactor: Any, address: Any, number: int, heard: Callable[[], None]) -> Deferred[Any]:
         """
-        Connect, and log in if it is a peer where one does.
+        Connect, and log in if the peer has logins.
 
-        :param number: a different one for each.
-        :param heard: to be called at each notice.
+        :param number: a number that is different for each connection.
+        :param heard: called for each notice.
         :return: a Deferred of a `Connection`.
         """
 
     def value(self, payload: str) -> Any:
-        """As `data.value`, in the form that it is sent in."""
+        """As `data.value`, in the form in which the peer sends it."""
 
     def pump(self, connection: Any, value: Any, inFlight: int, seconds: float) -> Awaitable[dict[str, Any]]:
-        """As `Pump`, over one connection."""
+        """Run a `Pump` over one connection."""
 
 
 def listen(reactor: Any, factory: Any) -> int:
     """
-    Listen at some port, without Nagle's delay.
+    Listen on a free port, with TCP_NODELAY.
 
     :return: the port.
     """
     port = reactor.listenTCP(0, factory, backlog=4096, interface=HOST)
-    # Connections inherit it, and no peer's own code has to be touched for it.
+    # Connections inherit the option, so no code of a peer has to change.
     port.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return int(port.getHost().port)
 
 
 class Pump:
     """
-    Keeps so many calls under way until the time is up, then waits for the last.
+    Keeps a number of calls in flight until the time is over, then waits for the last.
 
-    :ivar done: a Deferred of how many, and how long it took.
+    :ivar done: a Deferred of the number of calls and the seconds that they took.
     """
 
     def __init__(self, call: Callable[[], Deferred[Any]], inFlight: int, seconds: float) -> None:
@@ -122,7 +122,7 @@ class Pump:
 
 
 class Plain:
-    """What most clients are."""
+    """The common base of most clients."""
 
     def value(self, payload: str) -> Any:
         """As `Client.value`."""
@@ -134,7 +134,7 @@ class Plain:
 
 
 class Crowd:
-    """The connections of one client process, and what they have heard."""
+    """The connections of one client process, and the notices that they received."""
 
     def __init__(self, reactor: Any, client: Client) -> None:
         self._reactor = reactor
@@ -144,7 +144,7 @@ class Crowd:
         self._waiting: Deferred[None] | None = None
 
     async def open(self, order: dict[str, Any]) -> None:
-        """Connect so many."""
+        """Open a number of connections."""
         numbers = iter(range(order["first"], order["first"] + order["count"]))
 
         async def some() -> None:
@@ -155,13 +155,13 @@ class Crowd:
         await gatherResults([Deferred.fromCoroutine(some()) for _ in range(AT_A_TIME)], consumeErrors=True)
 
     async def calls(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Call, for a while."""
+        """Make calls for some seconds."""
         value, connection = self._client.value(order["payload"]), self.connections[0]
         checked(await connection.call(value), value)
         return await self._client.pump(connection, value, order["inFlight"], order["seconds"])
 
     async def login(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Log in and leave, for a while."""
+        """Log in and disconnect repeatedly for some seconds."""
         numbers = iter(range(10**9))
 
         async def once() -> None:
@@ -171,14 +171,14 @@ class Crowd:
         return await Pump(lambda: Deferred.fromCoroutine(once()), order["inFlight"], order["seconds"]).done
 
     def notice(self) -> None:
-        """One connection has heard one."""
+        """Count a notice of one connection."""
         self._heard += 1
         if self._waiting is not None and self._heard >= self._wanted:
             waiting, self._waiting = self._waiting, None
             waiting.callback(None)
 
     async def heard(self, order: dict[str, Any]) -> None:
-        """Wait until each connection has heard so many more, and no more than that."""
+        """Wait until each connection has received exactly this many more notices."""
         self._wanted += order["times"] * len(self.connections)
         if self._heard < self._wanted:
             self._waiting = Deferred()
@@ -191,7 +191,11 @@ class Crowd:
 
 
 def checked(answer: Any, value: Any) -> None:
-    """:raises ValueError: an echo is not what was called."""
+    """
+    Check an echo.
+
+    :raises ValueError: if it differs from what was sent.
+    """
     if answer != value:
         raise ValueError(f"the echo of {value!r:.100} is {answer!r:.100}")
 
@@ -210,9 +214,9 @@ async def broadcasting(
     broadcast: Callable[[bool], Deferred[Any] | None], turn: Callable[[], Awaitable[Any]], order: dict[str, Any]
 ) -> None:
     """
-    Broadcast so many times.
+    Broadcast a number of times.
 
-    :param turn: to be awaited for a new turn of the reactor, in which what was written is sent.
+    :param turn: returns a Deferred that fires in a later turn of the reactor, after the output has been sent.
     """
     for _ in range(order["count"]):
         answers = broadcast(order["answered"])
@@ -223,21 +227,21 @@ async def broadcasting(
 
 @provider(ILogObserver)
 def _unexpected(event: LogEvent) -> None:
-    """Errors are to be seen when something fails; what writing a log costs depends on the log, and is left out."""
+    """Print errors only. The cost of writing other log messages depends on the log, so it is left out."""
     if event["log_level"] >= LogLevel.error:
         print(eventAsText(event), file=sys.stderr, flush=True)
 
 
 def run(start: Callable[[Any], Any], orders: Callable[[Any], dict[str, Callable[[dict[str, Any]], Any]]]) -> None:
     """
-    The main program of a process that takes orders: it runs until there are no more.
+    Run a process that handles orders, until the input ends.
 
-    :param start: called with the reactor once it runs; gives what is said first, a dict, or a Deferred of it.
-    :param orders: called with the reactor before; gives coroutine functions by name, each of an order.
+    :param start: called with the running reactor; returns the first message, a dict, or a Deferred of it.
+    :param orders: called with the reactor before that; returns the coroutine functions of the orders, by name.
     """
     from twisted.internet import reactor as installed
 
-    # A log that nobody has begun keeps its last 65,536 events, and all that they are about.
+    # A log that is not started keeps its last 65,536 events, with everything they refer to.
     globalLogBeginner.beginLoggingTo([_unexpected], discardBuffer=True, redirectStandardIO=False)
     reactor: Any = IReactorCore(installed)
     station = Station({name: _onReactor(reactor, f) for name, f in orders(reactor).items()})
@@ -256,7 +260,7 @@ def run(start: Callable[[Any], Any], orders: Callable[[Any], dict[str, Callable[
 
 def main(server: Callable[..., Server], client: Callable[..., Client]) -> None:
     """
-    A peer's main program: ``server`` or ``client``, and what else it is told.
+    Run a peer's program. Its arguments are ``server`` or ``client``, and those of the peer.
     """
     role, *words = sys.argv[1:]
     if role == "server":

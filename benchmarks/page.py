@@ -1,5 +1,5 @@
 """
-The table: one page of Markdown.
+The page of results, in Markdown.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ off. Log messages are created but not written."""
 
 def number(figure: float) -> str:
     """
-    :return: three digits or so, for people.
+    Return a figure with about three digits.
     """
     digits = 0 if figure >= 100 else 1 if figure >= 10 else 2
     return f"{figure:,.{digits}f}"
@@ -35,7 +35,9 @@ def number(figure: float) -> str:
 
 def spread(found: Spread | None, scale: float) -> str:
     """
-    :param scale: what to multiply by, for the unit.
+    Return a median with minimum and maximum.
+
+    :param scale: the factor for the unit.
     """
     if found is None:
         return ""
@@ -45,14 +47,14 @@ def spread(found: Spread | None, scale: float) -> str:
 
 def times(ratio: float | None) -> str:
     """
-    :return: a ratio, or nothing.
+    Return the text of a ratio, or an empty string.
     """
     return "" if ratio is None else f"{number(ratio)}×"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """
-    :return: the lines of a table, the first column to the left, the others to the right.
+    Return the lines of a table whose first column is left-aligned and whose others are right-aligned.
     """
     lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
     lines.insert(1, "| --- |" + " ---: |" * (len(head) - 1))
@@ -65,7 +67,7 @@ def _measured(figures: Figures, work: Work) -> list[Contender]:
 
 def overview(figures: Figures, works: Sequence[Work]) -> list[str]:
     """
-    Server CPU in times stock, all works beside each other.
+    Return the table of server CPU in times stock, with all works side by side.
     """
     measured = [work for work in works if work.kind != "memory" and _measured(figures, work)]
     everyone = [c for c in CONTENDERS if any((work.name, c.name) in figures.samples for work in measured)]
@@ -97,7 +99,7 @@ def _oneWork(figures: Figures, work: Work) -> list[str]:
 
 def growth(figures: Figures, works: Sequence[Work]) -> list[str]:
     """
-    Server CPU for one int, by the length of the list: the same everywhere, if it grows in proportion.
+    Return the table of server CPU per int by the length of the list. It is constant if the cost is proportional.
     """
     lists = [work for work in works if work.payload.startswith("ints") and _measured(figures, work)]
     if len(lists) < 2:
@@ -119,7 +121,7 @@ def growth(figures: Figures, works: Sequence[Work]) -> list[str]:
 
 def notMeasured(figures: Figures) -> list[str]:
     """
-    Who or what was left out, and why.
+    Return the list of what was left out, with the reasons.
     """
     titles = {contender.name: contender.title for contender in CONTENDERS}
     reasons: dict[tuple[str, str], list[str]] = {}
@@ -134,7 +136,7 @@ def notMeasured(figures: Figures) -> list[str]:
 
 def remarks(figures: Figures) -> list[str]:
     """
-    What is to be known of some.
+    Return the remarks about contenders.
     """
     here = {name for _, name in figures.samples}
     lines = [f"- {c.title}: {c.remark}" for c in CONTENDERS if c.remark and c.name in here]
@@ -143,12 +145,12 @@ def remarks(figures: Figures) -> list[str]:
 
 def codecs(figures: Figures) -> str:
     """
-    :return: what pbkit's servers said of their codec.
+    Return which codec each pbkit server reported.
     """
     said: dict[str, str] = {}
     for contender in CONTENDERS:
         if "codec" in figures.about.get(contender.name, {}):
-            # "pbkit, compiled, stock client": the middle.
+            # The middle of a title such as "pbkit, compiled, stock client".
             _, kind, _ = contender.title.split(", ")
             said[kind] = figures.about[contender.name]["codec"]
     return "; ".join(f"{title}: {codec}" for title, codec in said.items())
@@ -156,11 +158,11 @@ def codecs(figures: Figures) -> str:
 
 def page(figures: Figures, works: Sequence[Work], description: dict[str, str], command: str, plotted: bool) -> str:
     """
-    The whole page.
+    Return the whole page.
 
     :param description: as `benchmarks.machine.description`.
-    :param command: what made it.
-    :param plotted: whether the picture lies beside it.
+    :param command: the command that made the page.
+    :param plotted: True if the picture exists.
     """
     facts = description | {"pbkit's codec": codecs(figures) or "not measured", "command": f"`{command}`"}
     lines = ["# Benchmarks", "", INTRODUCTION, ""]

@@ -1,5 +1,5 @@
 """
-The part that stock PB and pbkit share: what is served, and the client's side of it.
+Common code of stock PB and pbkit: the served objects, and the client.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from twisted.spread import pb
 from benchmarks.onreactor import HOST, Plain
 
 PASSWORD = b"sesame"
-#: There are so many users; the numbers of connections begin anew behind them.
+#: The number of users. Connections beyond that reuse the user names.
 USERS = 10_000
 
 
 class Minds:
-    """The clients' objects, as stock has them: bare references."""
+    """The clients' objects, as stock's bare references."""
 
     def __init__(self) -> None:
         self._live: dict[int, pb.RemoteReference] = {}
         self._next = 0
 
     def add(self, mind: pb.RemoteReference) -> int:
-        """:return: what to `remove` it by: references of different connections cannot be compared."""
+        """Add a reference. Return a key for `remove`: references of different connections cannot be compared."""
         self._next += 1
         self._live[self._next] = mind
         return self._next
 
     def remove(self, key: int) -> None:
-        """Forget one."""
+        """Remove a reference."""
         del self._live[key]
 
     def __iter__(self) -> Any:
@@ -41,24 +41,24 @@ class Minds:
 
 
 class Root(pb.Root):
-    """Served without a login: an echo, and a place to leave a reference at."""
+    """The root object, served without a login: an echo, and a method that registers a reference."""
 
     def __init__(self) -> None:
         self.minds = Minds()
 
     def remote_echo(self, value: Any) -> Any:
-        """The same again."""
+        """Return the argument."""
         return value
 
     def remote_listen(self, mind: pb.RemoteReference) -> None:
-        """Have its `remote_notice` called at each broadcast."""
+        """Register an object whose `remote_notice` is called for each broadcast."""
         key = self.minds.add(mind)
         mind.notifyOnDisconnect(lambda _: self.minds.remove(key))
 
 
 def checker() -> InMemoryUsernamePasswordDatabaseDontUse:
     """
-    :return: one that knows all the users.
+    Return a checker that knows all users.
     """
     users = InMemoryUsernamePasswordDatabaseDontUse()
     for number in range(USERS):
@@ -73,21 +73,21 @@ class Mind(pb.Referenceable):
         self._heard = heard
 
     def remote_notice(self, what: str, details: dict[str, int]) -> None:
-        """One broadcast."""
+        """Count a notice."""
         self._heard()
 
 
 class Connection:
     """
-    One connection of a client's.
+    A client's connection.
 
-    :ivar reference: of the root object, or of the avatar.
+    :ivar reference: the reference to the root object or the avatar.
     """
 
     def __init__(self, factory: Any, reference: pb.RemoteReference, mind: Mind) -> None:
         self._factory = factory
         self.reference = reference
-        # The server has a reference to it, and the connection would let go of it otherwise.
+        # Keep the mind alive: the server has a reference to it.
         self._mind = mind
 
     def call(self, value: Any) -> Deferred[Any]:
@@ -105,9 +105,9 @@ class Connection:
 
 class Client(Plain):
     """
-    Stock's client, or pbkit's.
+    A stock client or a pbkit client.
 
-    :param makeFactory: its factory.
+    :param makeFactory: makes the client factory.
     :param served: ``root`` or ``realm``.
     """
 
@@ -133,17 +133,17 @@ class Client(Plain):
 
 
 class WithoutDelay:
-    """To be mixed into a client factory: without Nagle's delay, as the servers are."""
+    """A mixin for client factories that sets TCP_NODELAY, as the servers do."""
 
     def clientConnectionMade(self, broker: Any) -> None:
-        """As stock's."""
+        """Set the option."""
         broker.transport.setTcpNoDelay(True)
         super().clientConnectionMade(broker)  # type: ignore[misc]
 
 
 def answersOf(calls: list[Deferred[Any]]) -> Deferred[Any]:
     """
-    :return: a Deferred that fires when all have answered, and fails when one does.
+    Return a Deferred that fires when all have answered, and fails if one fails.
     """
     done: Deferred[Any] = Deferred()
     waiting = len(calls)

@@ -1,5 +1,5 @@
 """
-The picture: server CPU for one operation, a panel for each work.
+The picture: server CPU per operation, with a panel for each work.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from benchmarks.figures import Figures
 from benchmarks.works import Work
 
 COLUMNS = 3
-#: By what a contender's name begins with.
+#: The colours, by the beginning of a contender's name.
 COLOURS = {
     "stock": "#999999",
     "pbkit-pure": "#4c9be8",
@@ -24,23 +24,23 @@ COLOURS = {
     "frames": "#d9d9d9",
 }
 OTHERS = "#e69f00"
-#: From which ratio on a panel's scale is logarithmic: on a linear one the least would not be seen any more.
+#: The ratio above which a panel is logarithmic. On a linear scale the smallest bar would be invisible.
 FAR_APART = 25
 
 
 def canPlot() -> bool:
     """
-    :return: whether what it takes is installed.
+    Return True if matplotlib is installed.
     """
     return find_spec("matplotlib") is not None
 
 
 def plot(figures: Figures, works: Sequence[Work], to: Path) -> bool:
     """
-    Draw it.
+    Draw the picture.
 
-    :param to: a PNG.
-    :return: whether there was anything to draw.
+    :param to: the PNG file.
+    :return: True if there was anything to draw.
     """
     import matplotlib
 
@@ -68,7 +68,7 @@ def _panel(panel: Any, figures: Figures, work: Work) -> None:
 
     what, scale, unit = ("memory", 1e-3, "KB each") if work.kind == "memory" else ("cpu", 1e6, "server CPU each, µs")
     spreads = [(c, figures.spread(work, c.name, what)) for c in reversed(CONTENDERS)]
-    # A logarithm needs more than nothing: a very short run may have measured none.
+    # A logarithm needs a value above 0, and a very short run may have measured 0.
     found = [(c, spread) for c, spread in spreads if spread is not None and spread.least > 0]
     if not found:
         return
@@ -83,7 +83,7 @@ def _panel(panel: Any, figures: Figures, work: Work) -> None:
         panel.set_xlim(0, None)
     else:
         panel.set_xscale("log")
-        # A whole power of ten: where a bar of logarithms begins is anybody's choice, so let it be no contender's.
+        # Start at a power of ten. The start of a logarithmic bar is arbitrary, so it should not favour a contender.
         panel.set_xlim(10 ** math.floor(math.log10(min(medians))), None)
         panel.xaxis.set_minor_formatter(NullFormatter())
     panel.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,g}"))

@@ -1,5 +1,5 @@
 """
-A contender's processes, as seen from the run: a server, and a client or a few.
+A contender's processes, seen from the run: a server, and one or more clients.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from benchmarks.contenders import Contender
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: Seconds for a process to say hello, and for it to answer an order that takes no time.
+#: The timeout in seconds for the first message of a process, and for an order that takes no time.
 PATIENCE = 60.0
 
 
 class PeerFailed(Exception):
-    """A contender cannot go on; the text says why."""
+    """A contender failed. The text is the reason."""
 
 
 class NotHere(PeerFailed):
-    """A contender cannot even begin, whatever the work."""
+    """A contender cannot start, for any work."""
 
 
 class Peer:
     """
-    One process of a contender's.
+    One process of a contender.
 
-    :param words: the module in `benchmarks.peers`, and what it is told.
+    :param words: the module in `benchmarks.peers`, and its arguments.
     :param role: ``server`` or ``client``.
     :param pure: as `Contender.pure`.
-    :ivar hello: what it said first.
+    :ivar hello: the first message of the process.
     """
 
     def __init__(self, words: tuple[str, ...], role: str, pure: bool | None) -> None:
@@ -66,7 +66,7 @@ class Peer:
             raise
 
     def order(self, do: str, **details: Any) -> None:
-        """Have it begin with something; what comes of it is the next `answer`."""
+        """Send an order. Its result is the next `answer`."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps({"do": do, **details}).encode() + b"\n")
@@ -75,8 +75,10 @@ class Peer:
 
     def answer(self, timeout: float) -> dict[str, Any]:
         """
-        :param timeout: in seconds.
-        :raises PeerFailed: it says that it could not, it ended, or it is silent.
+        Return the answer to an order.
+
+        :param timeout: the timeout in seconds.
+        :raises PeerFailed: if the order failed, the process ended, or the time is over.
         """
         assert self._process.stdout is not None
         until = time.monotonic() + timeout
@@ -94,7 +96,7 @@ class Peer:
         return answer
 
     def ask(self, do: str, timeout: float = PATIENCE, **details: Any) -> dict[str, Any]:
-        """`order`, and the `answer`."""
+        """Send an order, and return the answer."""
         self.order(do, **details)
         return self.answer(timeout)
 
@@ -105,7 +107,7 @@ class Peer:
         return next((line.strip() for line in reversed(lines) if line.strip()), f"exit {self._process.returncode}")
 
     def close(self) -> None:
-        """End it, whatever it is at."""
+        """Kill the process."""
         self._process.kill()
         self._process.wait()
         self._selector.close()
@@ -116,11 +118,11 @@ class Peer:
 
 class Team:
     """
-    A contender's server, and its clients.
+    A contender's server and its clients.
 
-    :param clients: how many processes of them.
-    :raises PeerFailed: one of them does not start.
-    :raises NotHere: pbkit's codec is not the one that is wanted.
+    :param clients: the number of client processes.
+    :raises PeerFailed: if a process does not start.
+    :raises NotHere: if pbkit does not use the requested codec.
     """
 
     def __init__(self, contender: Contender, clients: int = 1) -> None:
@@ -140,7 +142,7 @@ class Team:
         self.opened = 0
 
     def open(self, number: int) -> None:
-        """So many more connections, shared among the clients; returns when all are there, and logged in."""
+        """Open more connections, shared among the clients. Return when all are logged in."""
         share, more = divmod(number, len(self.clients))
         for n, client in enumerate(self.clients):
             count = share + (n < more)
@@ -150,6 +152,6 @@ class Team:
             client.answer(PATIENCE + number / 20)
 
     def close(self) -> None:
-        """End them all."""
+        """Kill all processes."""
         for peer in (*self.clients, self.server):
             peer.close()

@@ -1,17 +1,17 @@
 """
-Are look-up, login and logout O(1) in the number of live sessions?
+Are lookup, login and logout O(1) in the number of live sessions?
 
     python benchmarks/roster.py [--rounds N]
 
-Measures the same operations with 10, 1,000 and 100,000 sessions live, in one process and interleaved: each round
-measures every size in turn, so that whatever else the machine does meets all sizes alike. Prints the median of the
-rounds with the least and the most, and how the median at each size compares with that at the smallest.
+This measures the same operations with 10, 1,000 and 100,000 live sessions, in one process and interleaved: each round
+measures every size in turn, so that other load affects all sizes alike. It prints the median of the rounds with the
+minimum and maximum, and the ratio of each median to the one with 10 sessions.
 
-The subjects: the `Roster` by itself, and a whole realm (`requestAvatar` with a real `ILogin`, then `session.end`): a
-`CachingRealm`, and a `SingleClientRealm` under kick, where each login replaces a session.
+The subjects are the `Roster` alone, and a whole realm (`requestAvatar` with a real `ILogin`, then `session.end`): a
+`CachingRealm`, and a `SingleClientRealm` with ``conflict=kick``, where each login replaces a session.
 
-Look-ups are measured twice: of the same ten sessions at every size, which is what the algorithm costs; and of sessions
-picked at random, where with 100,000 of them each is out of the processor's caches. The difference is the memory's.
+Lookups are measured twice: for the same ten sessions at every size, which shows the cost of the algorithm; and for
+random sessions, which with 100,000 sessions are not in the processor's caches. The difference is the cost of memory.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from pbkit import Avatar, CachingRealm, Realm, Roster, Session, SingleClientReal
 from pbkit.sessions.roster import Place
 from pbkit.sessions.stocklogin import StockLogin
 
-#: How many sessions are live.
+#: The numbers of live sessions.
 SIZES = (10, 1_000, 100_000)
-#: How many operations one measurement is made of: long enough for the timer's resolution not to matter.
+#: The number of operations in one measurement: enough that the resolution of the timer does not matter.
 BATCH = 500
 
 
 class RosterSubject:
-    """A `Roster` with so many live sessions, ten on each connection, one for each user."""
+    """A `Roster` with a number of live sessions, ten on each connection, one for each user."""
 
     def __init__(self, size: int) -> None:
         self.roster: Roster[Session] = Roster()
@@ -53,7 +53,7 @@ class RosterSubject:
         return place, session
 
     def lookUp(self, among: int) -> float:
-        """By session id, by avatar id and by peer, among so many sessions: seconds for the three of one."""
+        """Look up by session id, by avatar id and by peer. Return the seconds for all three."""
         picked = [self._random.randrange(among) for _ in range(BATCH)]
         wanted = [(self.sessions[n].sessionId, f"user{n}", f"peer{n // 10}") for n in picked]
         roster = self.roster
@@ -65,7 +65,7 @@ class RosterSubject:
         return (time.perf_counter() - start) / BATCH
 
     def inAndOut(self) -> float:
-        """Reserve, begin and release: seconds for one."""
+        """Reserve, begin and release. Return the seconds for one session."""
         roster, sessions = self.roster, [Session("new", None, None, None, None, lambda _: None) for _ in range(BATCH)]
         start = time.perf_counter()
         for session in sessions:
@@ -77,7 +77,7 @@ class RosterSubject:
 
 
 class RealmSubject:
-    """A realm with so many live sessions, one for each user."""
+    """A realm with a number of live sessions, one for each user."""
 
     def __init__(self, make: Callable[[], Realm], size: int) -> None:
         self.realm = make()
@@ -90,7 +90,7 @@ class RealmSubject:
         return got[0][1]
 
     def inAndOut(self) -> tuple[float, float]:
-        """As many users come in, and go again: seconds for one login, seconds for one logout."""
+        """Log in new users, then log them out. Return the seconds for one login and for one logout."""
         login, names = self._login, [f"guest{n}" for n in range(BATCH)]
         start = time.perf_counter()
         sessions = [login(name) for name in names]
@@ -100,7 +100,7 @@ class RealmSubject:
         return (middle - start) / BATCH, (time.perf_counter() - middle) / BATCH
 
     def takeOver(self) -> float:
-        """One user logs in again and again, each time in the place of his last session: seconds for one."""
+        """Log in one user repeatedly, each time replacing the last session. Return the seconds for one login."""
         login = self._login
         start = time.perf_counter()
         for _ in range(BATCH):
@@ -109,11 +109,11 @@ class RealmSubject:
 
 
 def measure(rounds: int) -> dict[str, dict[int, list[float]]]:
-    """Seconds by subject, size and round."""
+    """Measure. Return the seconds by subject, size and round."""
     rosters = {size: RosterSubject(size) for size in SIZES}
     caching = {size: RealmSubject(lambda: CachingRealm(Avatar), size) for size in SIZES}
     single = {size: RealmSubject(lambda: SingleClientRealm(Avatar, conflict="kick"), size) for size in SIZES}
-    # What is live is live for long; without this the collector's walks through it would be what is measured.
+    # Sessions live long. Without this, the garbage collector's traversals of them would dominate.
     gc.collect()
     gc.freeze()
     found: dict[str, dict[int, list[float]]] = {}

@@ -1,8 +1,8 @@
 """
-All the measurements, interleaved: in each round every contender is measured once, in turn.
+All measurements, interleaved: each round measures every contender once, in turn.
 
-Whatever else the machine does in a minute, it does to all of them. Each work has processes of its own, which are warm
-when it is measured and gone before the next.
+So other load on the machine affects all contenders alike. Each work has processes of its own, which are warm before it
+is measured, and end before the next work.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.measuring import KINDS, Measurement
 from benchmarks.process import NotHere, PeerFailed
 from benchmarks.works import Work
 
-#: Memory is measured so many times at most.
+#: The maximum number of measurements of memory.
 MEMORY_ROUNDS = 3
 
 
@@ -24,12 +24,12 @@ def measure(
     works: Iterable[Work], contenders: Iterable[Contender], rounds: int, seconds: float, say: Callable[[str], None]
 ) -> Figures:
     """
-    Measure.
+    Measure everything.
 
-    :param rounds: how many samples of each; one more comes first, to warm up, and is thrown away.
-    :param seconds: how long one takes, about.
-    :param say: told how far it is.
-    :return: what was found.
+    :param rounds: the number of samples. One more is taken first, to warm up, and discarded.
+    :param seconds: the approximate length of a sample.
+    :param say: called with the progress.
+    :return: the results.
     """
     figures = Figures()
     going = []
@@ -78,12 +78,12 @@ def _measureOne(
                 attempt(contender, partial(begin, contender))
             elif why := contender.whyNot(work):
                 figures.leftOut(contender, work, why)
-        # For memory each sample has new processes: there is nothing to warm, and they hardly differ.
+        # Each sample of memory has new processes, so there is nothing to warm up, and the samples hardly differ.
         memory = work.kind == "memory"
         last = min(rounds, MEMORY_ROUNDS) if memory else rounds
         for number in range(1 if memory else 0, last + 1):
             say(f"{work.name}: round {number} of {last}" if number else f"{work.name}: warming up")
-            # The other way round each time: else the same one always comes after the same other.
+            # Reverse the order in each round. Otherwise each contender would always follow the same other one.
             for contender in list(running)[:: 1 if number % 2 else -1]:
                 attempt(contender, partial(sample, contender, number > 0))
     finally:

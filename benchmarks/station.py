@@ -1,9 +1,8 @@
 """
-A contender's process, from inside: orders come in on standard input, one line of JSON each, and each is answered so.
+A contender's process, from inside: it receives orders on standard input, one line of JSON each, and answers with JSON.
 
-What it costs to be asked is not measured: a thread that does nothing else waits for the orders, and what a process has
-used so far it tells without a look at the reactor. When the input ends, which is when the run is over or dead, so does
-the process.
+Receiving orders does not affect the measurement: a separate thread waits for them, and it reports the CPU time of the
+process without involving the reactor. When the input ends, because the run has finished or died, the process exits.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-#: Called with an order, and with what to call with the answer, or with an exception.
+#: Called with an order, and with a callback for the answer or an exception.
 Answer = Callable[[object], None]
 Action = Callable[[dict[str, Any], Answer], None]
 
 
 def residentBytes() -> int:
     """
-    :return: how much memory this process has, or 0 where ``/proc`` does not tell.
+    Return the memory of this process, or 0 on systems without ``/proc``.
     """
     try:
         with open("/proc/self/statm", encoding="ascii") as statm:
@@ -37,14 +36,14 @@ def residentBytes() -> int:
 
 class Station:
     """
-    Says hello, then serves orders until there are no more.
+    Sends the first message, then serves orders until the input ends.
 
-    :param actions: what can be ordered. They are called in the station's thread: to go over to a reactor is theirs.
+    :param actions: the orders. They are called in the station's thread, and switch to the reactor themselves.
     """
 
     def __init__(self, actions: dict[str, Action]) -> None:
         self._actions: dict[str, Action] = {"usage": self._usage, **actions}
-        # Nothing else may write there, whatever a library prints.
+        # Keep other output off the pipe, such as what a library prints.
         self._out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         self._writing = threading.Lock()
@@ -54,13 +53,15 @@ class Station:
 
     def start(self, **hello: Any) -> None:
         """
-        :param hello: what the other side has to know, such as the address.
+        Send the first message, and start the thread.
+
+        :param hello: what the run has to know, such as the address.
         """
         self._say(hello)
         self._thread.start()
 
     def wait(self) -> None:
-        """For a process that has nothing of its own to do."""
+        """Wait for the end, in a process that has nothing else to do."""
         self._thread.join()
 
     def _say(self, what: dict[str, Any]) -> None:

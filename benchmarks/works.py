@@ -1,5 +1,5 @@
 """
-What is measured.
+The works that are measured.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import attrs
 @attrs.frozen
 class Work:
     """
-    One thing that is measured, of each contender that can do it.
+    One work that is measured, for each contender that can do it.
 
-    :ivar name: for ``--work``; a prefix up to a dash names all that begin so.
-    :ivar title: for people.
+    :ivar name: the name for ``--work``. A prefix up to a dash names all works with that prefix.
+    :ivar title: the title on the page.
     :ivar kind: ``calls``, ``login``, ``fanout`` or ``memory``.
-    :ivar payload: of calls: what is sent and comes back.
-    :ivar inFlight: how many calls, or log-ins, are under way at a time.
-    :ivar size: how many connections; of lists, how many ints.
-    :ivar answered: of a fan-out: whether each client answers.
-    :ivar quick: whether it is part of a quick run.
+    :ivar payload: for calls: the value that is sent and returned.
+    :ivar inFlight: how many calls or logins are in progress at the same time.
+    :ivar size: the number of connections, or for lists of ints.
+    :ivar answered: for a fan-out: True if each client answers.
+    :ivar quick: True if the work is part of a quick run.
     """
 
     name: str
@@ -60,6 +60,6 @@ WORKS: tuple[Work, ...] = (
 
 def matches(name: str, wanted: Iterable[str]) -> bool:
     """
-    :return: whether a name, or what it begins with up to a dash or slash, is among those wanted.
+    Return True if a name, or its prefix up to a dash or slash, is requested.
     """
     return any(name == one or name.startswith((f"{one}-", f"{one}/")) for one in wanted)

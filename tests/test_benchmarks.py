@@ -1,4 +1,4 @@
-"""The benchmarks run, and their page says what was found; nothing here says how fast anything is."""
+"""The benchmarks run, and their page shows the results. These tests make no statement about speed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from pbkit.testing import Link
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: Far more than such a run ever takes, in seconds.
+#: The timeout of a run in seconds, far more than it takes.
 PATIENCE = 180.0
 
 SMALL, MEMORY = (next(work for work in WORKS if work.name == name) for name in ("small", "memory-1000"))
@@ -38,14 +38,14 @@ PEERS = {contender.name: contender for contender in CONTENDERS}
 
 
 class RunTests(SynchronousTestCase):
-    """A real run, a very short one, of the peers that need nothing but what the tests need."""
+    """A real but very short run of the peers that need no additional packages."""
 
     def run_(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "benchmarks", *arguments]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
 
     def test_quickRun(self) -> None:
-        """A quick run measures each peer, prints the page, and writes the same where it is told to."""
+        """A quick run measures each peer, prints the page, and writes it to the given directory."""
         out = Path(self.mktemp()).resolve()
         out.mkdir()
         done = self.run_("--quick", "--peers", "stock,pbkit,amp,line", "--work", "small", "--out", str(out))
@@ -55,7 +55,7 @@ class RunTests(SynchronousTestCase):
         for name in ("stock/root", "stock/realm", "pbkit-pure/root", "pbkit-pure/realm", "pbkit-pure/stock-client"):
             self.assertGreater(float(rows.pop(PEERS[name].title).replace(",", "")), 0)
         self.assertLessEqual({PEERS["amp"].title, PEERS["line"].title}, set(rows))
-        # Either it ran, or the page says that it did not.
+        # A peer was measured, or the page says that it was not.
         for name in ("pbkit-compiled/root", "pbkit-compiled/realm", "pbkit-compiled/stock-client"):
             title = PEERS[name].title
             self.assertTrue(title in rows or f"- {title}: pbkit has no compiled core here" in done.stdout, title)
@@ -63,7 +63,7 @@ class RunTests(SynchronousTestCase):
         self.assertNotIn(str(out), done.stdout)
 
     def test_fanOut(self) -> None:
-        """Notices to many are counted where they come in, with answers and without."""
+        """The clients count the notices of a fan-out, with and without answers."""
         done = self.run_("--quick", "--peers", "stock/realm,pbkit-pure/realm,amp,line", "--work", "fanout-100")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertNotIn("Not measured", done.stdout)
@@ -72,8 +72,8 @@ class RunTests(SynchronousTestCase):
             for name in ("stock/realm", "pbkit-pure/realm", "amp", "line"):
                 self.assertIn(f"| {PEERS[name].title} | ", section)
 
-    def test_namesThatThereAreNot(self) -> None:
-        """A peer or a work that there is not is an error that lists those there are."""
+    def test_unknownNames(self) -> None:
+        """An unknown peer or work is an error that lists the known ones."""
         for option, wrong, right in (("--peers", "sotck", "stock/root"), ("--work", "smal", "small")):
             done = self.run_(option, wrong)
             self.assertEqual(done.returncode, 2)
@@ -81,40 +81,40 @@ class RunTests(SynchronousTestCase):
             self.assertIn(right, done.stderr)
 
     def test_aPeerThatFails(self) -> None:
-        """A process that ends at once is a failure that says its last words."""
+        """If a process ends at once, the error contains the end of its output."""
         error = self.assertRaises(PeerFailed, Peer, ("stock", "nonsense", "too many"), "server", None)
         self.assertIn("the stock server ended: TypeError", str(error))
 
-    def test_nobodyIsLeftBehind(self) -> None:
-        """A contender's process ends by itself when the run that started it is gone."""
+    def test_noProcessIsLeftBehind(self) -> None:
+        """A contender's process exits when the run that started it has died."""
         peer = Peer(("line",), "server", None)
         self.addCleanup(peer.close)
         assert peer._process.stdin is not None
         peer._process.stdin.close()
         self.assertEqual(peer._process.wait(PATIENCE), 0)
 
-    def test_whatIsMissingIsSaid(self) -> None:
-        """A peer whose package is not installed is left out with the reason, and the others are measured."""
+    def test_missingPackage(self) -> None:
+        """A peer whose package is not installed is left out, with the reason; the others are measured."""
         missing = attrs.evolve(PEERS["line"], name="missing", needs={"no_such_module": "no-such-package"})
         figures = measure([SMALL], [missing, PEERS["line"]], 1, 0.01, lambda text: None)
         self.assertEqual(figures.why, {("", "missing"): "no-such-package not installed: pip install -e '.[bench]'"})
         self.assertEqual(set(figures.samples), {("small", "line")})
 
     def test_nothingMeasured(self) -> None:
-        """When nothing could be measured the command fails."""
+        """If nothing could be measured, the command fails."""
         self.patch(sys, "stdout", open(Path(self.mktemp()), "w+", encoding="utf-8"))
         self.addCleanup(sys.stdout.close)
         self.patch(sys, "stderr", sys.stdout)
         self.assertEqual(main(["--peers", "amp", "--work", "blob", "--rounds", "1", "--seconds", "0.01"]), 1)
         sys.stdout.seek(0)
-        self.assertIn("AMP: blob: a value of AMP's is at most 65,535 bytes", sys.stdout.read())
+        self.assertIn("AMP: blob: AMP limits a value to 65,535 bytes", sys.stdout.read())
 
 
 class AudienceTests(SynchronousTestCase):
-    """The benchmark of large audiences, a small one."""
+    """The benchmark of large audiences, with a small audience."""
 
     def test_quickRun(self) -> None:
-        """All that is told to everybody and to topics is heard, and the run says so."""
+        """All messages to everyone and to topics arrive, and the run says so."""
         command = [sys.executable, "-m", "benchmarks.audience", "--quick", "--clients", "30", "--minutes", "1"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
@@ -131,15 +131,15 @@ class AudienceTests(SynchronousTestCase):
         self.assertNotEqual(topics[1], "0")
         self.assertRegex(done.stdout, r"  minute 1: 30 live, the server has [\d.]+ MiB, [+-]\d+ KiB\n")
 
-    def test_whatCannotBe(self) -> None:
-        """So many clients there cannot be is an error, before anything is started."""
+    def test_tooManyClients(self) -> None:
+        """A number of clients that is impossible is an error before anything is started."""
         self.patch(sys, "stderr", open(Path(self.mktemp()), "w", encoding="utf-8"))
         self.addCleanup(sys.stderr.close)
         for wrong in (["--clients", "0"], ["--clients", "10000"], ["--minutes", "0"]):
             self.assertEqual(self.assertRaises(SystemExit, audience.main, wrong).code, 2)
 
-    def test_anEar(self) -> None:
-        """Each notice counts once, whether it came alone, with others or in pieces, and a call is answered as ever."""
+    def test_countedNotices(self) -> None:
+        """Each notice counts once, whether it arrives alone, with others or in pieces, and calls are still answered."""
         realm = pbkit.CachingRealm(pbkit.Avatar)
         factory, client = pbkit.ServerFactory(Portal(realm, [checker()])), pb.PBClientFactory()
         link = Link(factory.buildProtocol(None), client.buildProtocol(None))
@@ -163,7 +163,7 @@ class AudienceTests(SynchronousTestCase):
 
         ear(told(1))
         self.assertEqual((crowd.heardSoFar, crowd.counted), (1, 0))
-        # The number of the request grows by a byte at 128.
+        # From 128 on, the request id is one byte longer.
         ear(told(200))
         self.assertEqual((crowd.heardSoFar, crowd.counted), (201, 200))
         notices = told(3)
@@ -180,7 +180,7 @@ class AudienceTests(SynchronousTestCase):
 
 
 class PageTests(SynchronousTestCase):
-    """What stands on the page."""
+    """The content of the page."""
 
     def figures(self) -> Figures:
         figures = Figures()
@@ -190,7 +190,7 @@ class PageTests(SynchronousTestCase):
         return figures
 
     def test_medianAndRange(self) -> None:
-        """A figure is the median of the rounds, with the least and the most."""
+        """A figure is the median of the rounds, with the minimum and maximum."""
         self.assertEqual(Spread.of([3.0, 9.0, 4.0]), Spread(4.0, 3.0, 9.0))
         text = page.page(self.figures(), [SMALL], machine.description(), "python -m benchmarks", False)
         line = next(line for line in text.splitlines() if line.startswith("| stock PB, root object | 50"))
@@ -199,7 +199,7 @@ class PageTests(SynchronousTestCase):
         )
 
     def test_ratios(self) -> None:
-        """A ratio above 1 is better, of what should be small and of what should be large."""
+        """A ratio above 1 is better, for figures that should be small and for those that should be large."""
         figures = self.figures()
         self.assertAlmostEqual(figures.ratio(SMALL, PEERS["line"], "cpu") or 0, 20)
         self.assertAlmostEqual(figures.ratio(SMALL, PEERS["line"], "rate") or 0, 30)
@@ -207,15 +207,15 @@ class PageTests(SynchronousTestCase):
         self.assertIsNone(figures.ratio(SMALL, PEERS["stock/realm"], "cpu"))
 
     def test_growth(self) -> None:
-        """Of lists the page shows what one int costs, at each length, and how that grows."""
+        """For lists, the page shows the cost of one int at each length, and its growth."""
         figures, lists = Figures(), [work for work in WORKS if work.name.startswith("ints")]
         for work in lists:
             figures.add(PEERS["stock/root"], work, {"cpu": work.size**2 * 1e-9, "rate": 1.0})
         lines = page.growth(figures, lists)
         self.assertIn("| stock PB, root object | 1,000 | 10,000 | 100,000 | 100 |", lines)
 
-    def test_aFailureTakesTheSamplesBack(self) -> None:
-        """A contender that cannot go on is on the page with the reason and not with a half of its figures."""
+    def test_failureDiscardsSamples(self) -> None:
+        """A contender that fails is on the page with the reason, and without its earlier figures."""
         figures = self.figures()
         figures.leftOut(PEERS["line"], SMALL, "it fell over")
         text = page.page(figures, [SMALL], {}, "", False)
@@ -223,7 +223,7 @@ class PageTests(SynchronousTestCase):
         self.assertNotIn(f"| {PEERS['line'].title} |", text)
 
     def test_memoryInKilobytes(self) -> None:
-        """Memory is in kilobytes for each client, and less is better."""
+        """Memory is in kilobytes per client, and less is better."""
         figures = Figures()
         figures.add(PEERS["stock/root"], MEMORY, {"memory": 7000.0})
         figures.add(PEERS["pbkit-pure/root"], MEMORY, {"memory": 3500.0})
@@ -232,7 +232,7 @@ class PageTests(SynchronousTestCase):
         self.assertIn("(benchmarks.png)", text)
 
     def test_theMachineIsNamed(self) -> None:
-        """The page says on what machine, with which versions and on what day it was made."""
+        """The page names the machine, the versions and the date."""
         said = machine.description()
         self.assertRegex(said["date"], r"^\d{4}-\d\d-\d\d$")
         self.assertRegex(said["machine"], r".+, \d+ cores$")
@@ -240,29 +240,29 @@ class PageTests(SynchronousTestCase):
 
 
 class ChoiceTests(SynchronousTestCase):
-    """Who is measured, and at what."""
+    """The choice of contenders and works."""
 
     def test_families(self) -> None:
-        """A name stands for all that begin so, up to a dash or a slash, and for no other."""
+        """A prefix up to a dash or slash selects all names with that prefix, and no others."""
         self.assertEqual([n for n in PEERS if matches(n, ["stock"])], ["stock/root", "stock/realm"])
         self.assertEqual(len([n for n in PEERS if matches(n, ["pbkit"])]), 6)
         self.assertFalse(matches("small", ["s"]))
 
     def test_everyContenderHasABaseline(self) -> None:
-        """Each is compared with a contender that does the same work."""
+        """Each contender is compared with one that does the same work."""
         for contender in CONTENDERS:
             for work in WORKS:
                 if contender.can(work):
                     self.assertTrue(PEERS[contender.comparedAt(work)].can(work), (contender.name, work.name))
 
     def test_everyContenderIsAModule(self) -> None:
-        """Each has a server and a client to run."""
+        """Each contender has a server and a client to run."""
         for contender in CONTENDERS:
             for module, *_ in (contender.server, contender.client):
                 self.assertTrue((ROOT / "benchmarks" / "peers" / f"{module}.py").is_file(), module)
 
     def test_fourKilobytes(self) -> None:
-        """The structure is twenty records, and about 4 kB."""
+        """The structure has twenty records and about 4 kB."""
         self.assertEqual(len(data.STRUCTURE), 20)
         self.assertTrue(3000 < len(repr(data.STRUCTURE)) < 6000, len(repr(data.STRUCTURE)))
 
@@ -272,15 +272,15 @@ class ChoiceTests(SynchronousTestCase):
         self.assertEqual(len(data.value("ints-1000")), 1000)
 
     def test_tuplesOnly(self) -> None:
-        """For a peer that sends only tuples by value nothing else is left, at any depth."""
+        """For a peer that sends only tuples by value, everything is converted to tuples, at any depth."""
         self.assertEqual(data.frozen([{"a": [1, [2]]}]), ((("a", (1, (2,))),),))
 
 
 class InsideTests(SynchronousTestCase):
-    """What runs in the contenders' own processes."""
+    """The code in the contenders' processes."""
 
-    def test_soManyInFlight(self) -> None:
-        """Calls are kept under way until the time is up, and the last are waited for."""
+    def test_callsInFlight(self) -> None:
+        """Calls are kept in flight until the time is over, and the last ones are waited for."""
         waiting: list[Deferred[None]] = []
 
         def call() -> Deferred[None]:
@@ -298,7 +298,7 @@ class InsideTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(pump.done)["count"], 4)
 
     def test_aCallThatFails(self) -> None:
-        """One call that fails fails the measurement, once."""
+        """A call that fails makes the measurement fail, once."""
         waiting: list[Deferred[None]] = [Deferred(), Deferred()]
         left = iter(waiting)
         pump = Pump(lambda: next(left), 2, 3600)
@@ -307,12 +307,12 @@ class InsideTests(SynchronousTestCase):
         self.failureResultOf(pump.done, ValueError)
 
     def test_aWrongEcho(self) -> None:
-        """An echo that is something else is noticed before anything is measured."""
+        """A wrong echo is detected before anything is measured."""
         checked([1, 2], [1, 2])
         self.assertRaises(ValueError, checked, [1, 2], [1, 3])
 
-    def test_eachBroadcastHasItsTurn(self) -> None:
-        """The next broadcast comes after the answers to the last, and in a turn of its own."""
+    def test_eachBroadcastHasATurn(self) -> None:
+        """The next broadcast follows after the answers to the last, in a reactor turn of its own."""
         events: list[str] = []
         answers: Deferred[None] = Deferred()
 
@@ -331,7 +331,7 @@ class InsideTests(SynchronousTestCase):
         self.assertEqual(events, ["broadcast", "turn"] * 2)
 
     def test_everyAnswerIsAwaited(self) -> None:
-        """A broadcast with answers is over when each member has answered."""
+        """A broadcast with answers ends when each client has answered."""
         hub, told = Hub(), list[str]()
         hub.members = dict.fromkeys("abc")
         self.assertIsNone(hub.broadcast(told.append, False))

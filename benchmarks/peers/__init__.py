@@ -1,3 +1,3 @@
 """
-The peers: one module for each, with its server and its client, ``python -m benchmarks.peers.NAME server|client``.
+The peers: one module each, with a server and a client: ``python -m benchmarks.peers.NAME server|client``.
 """

@@ -29,28 +29,28 @@ RECORD = [
 
 
 class Small(amp.Command):
-    """The echo of a text."""
+    """Echo a text."""
 
     arguments = [(b"value", amp.Unicode())]
     response = arguments
 
 
 class Structure(amp.Command):
-    """The echo of records."""
+    """Echo records."""
 
     arguments = [(b"value", amp.AmpList(RECORD))]
     response = arguments
 
 
 class Ints(amp.Command):
-    """The echo of a list of ints."""
+    """Echo a list of ints."""
 
     arguments = [(b"value", amp.ListOf(amp.Integer()))]
     response = arguments
 
 
 class Notice(amp.Command):
-    """One notice. There are no dicts: a list of names and numbers."""
+    """A notice without an answer. AMP has no dicts, so it is a list of names and numbers."""
 
     arguments = [
         (b"what", amp.Unicode()),
@@ -60,30 +60,30 @@ class Notice(amp.Command):
 
 
 class NoticeToAnswer(Notice):
-    """One that each client answers."""
+    """A notice that each client answers."""
 
     requiresAnswer = True
 
 
 class Serving(amp.AMP):
-    """The server's end."""
+    """The server's end of a connection."""
 
     def __init__(self, members: dict[Serving, None]) -> None:
         super().__init__()
         self._members = members
 
     def connectionMade(self) -> None:
-        """One more."""
+        """Count the connection."""
         super().connectionMade()
         self._members[self] = None
 
     def connectionLost(self, reason: Any = None) -> None:
-        """One less."""
+        """Remove the connection."""
         del self._members[self]
         super().connectionLost(reason)
 
     def echo(self, value: Any) -> dict[str, Any]:
-        """The same again."""
+        """Return the argument."""
         return {"value": value}
 
     for _command in (Small, Structure, Ints):
@@ -117,7 +117,7 @@ class Server:
 
 
 class Calling(amp.AMP):
-    """The client's end."""
+    """The client's end of a connection."""
 
     transport: Any
 
@@ -127,7 +127,7 @@ class Calling(amp.AMP):
         self.left: Deferred[None] = Deferred()
 
     def notice(self, what: str, details: Any) -> dict[str, Any]:
-        """One broadcast."""
+        """Receive a notice."""
         self._heard()
         return {}
 
@@ -135,13 +135,13 @@ class Calling(amp.AMP):
     NoticeToAnswer.responder(notice)
 
     def connectionLost(self, reason: Any = None) -> None:
-        """It is over."""
+        """Fail the calls that have no answer."""
         super().connectionLost(reason)
         self.left.callback(None)
 
 
 class Connection:
-    """One connection."""
+    """A client's connection."""
 
     def __init__(self, protocol: Calling) -> None:
         self._protocol = protocol
@@ -171,7 +171,7 @@ class Client(Plain):
         protocol: Any = await TCP4ClientEndpoint(reactor, HOST, address).connect(factory)
         protocol.transport.setTcpNoDelay(True)
         connection = Connection(protocol)
-        # Only then is it sure that the server has taken it.
+        # Wait for the answer: before it, the server may not have accepted the connection.
         await connection.call(self.value("small"))
         return connection
 
@@ -179,7 +179,7 @@ class Client(Plain):
         """As `onreactor.Client.value`, with the command that takes it."""
         value = data.value(payload)
         if payload == "structure":
-            # Its lists are of one type each, so what is mixed has to have names.
+            # AMP's lists have one type each, so mixed data needs names.
             names = [name.decode() for name, _ in LEVEL]
             levels = [[dict(zip(names, level, strict=True)) for level in record["levels"]] for record in value]
             return Structure, [record | {"levels": its} for record, its in zip(value, levels, strict=True)]

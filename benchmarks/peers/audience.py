@@ -27,15 +27,15 @@ from benchmarks.perspective import PASSWORD, USERS, Client, checker
 
 Orders = dict[str, Callable[[dict[str, Any]], Awaitable[Any]]]
 
-#: One message of `data.NOTICE`: a list of seven, the number of the request, and the rest, which is the same each time.
+#: A message with `data.NOTICE`: a list of seven, the request id, and the rest, which is always the same.
 MESSAGE = re.compile(rb"(\x07\x80.\x87)[\x00-\x7f]+\x81(.+)", re.DOTALL)
 
 
 async def paced(reactor: Any, do: Callable[[], object], rate: float, seconds: float) -> int:
     """
-    Do something so many times a second, by the clock: when it is late, it makes up for it.
+    Do something a number of times a second, by the clock. If it falls behind, it catches up.
 
-    :return: how often it was done.
+    :return: how many times it was done.
     """
     begin, number = reactor.seconds(), 0
     while number / rate < seconds:
@@ -47,12 +47,12 @@ async def paced(reactor: Any, do: Callable[[], object], rate: float, seconds: fl
 
 class Turns:
     """
-    How long the turns of a reactor are: from when it has been told what there is to do, until it asks again. It takes
-    the place of the poll object of Twisted's reactor for Linux; of other reactors nothing is known.
+    Measures the turns of a reactor: from the end of one poll to the start of the next. It replaces the poll object of
+    Twisted's reactor for Linux. Other reactors are not measured.
 
-    :ivar longest: of these: ``all``, in seconds; ``cpu``, of CPU in the reactor's thread; ``waited``, how long others
-        had the processor that it wanted; ``garbage``, how much of its CPU Python's collector took. Each is the most
-        that there was in one turn, and not in the same.
+    :ivar longest: the maximum of each figure, not necessarily in the same turn, in seconds: ``all``, the length;
+        ``cpu``, the CPU time of the reactor's thread; ``waited``, how long it waited for a processor; ``garbage``, the
+        CPU time of Python's garbage collector.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -61,7 +61,7 @@ class Turns:
         self._poller: Any = getattr(reactor, "_poller", None)
         self._collecting = self._collected = 0.0
         try:
-            # Of the main thread, which the reactor's is.
+            # The figures of the main thread, in which the reactor runs.
             self._scheduled: int | None = os.open("/proc/self/schedstat", os.O_RDONLY)
         except OSError:
             self._scheduled = None
@@ -94,7 +94,7 @@ class Turns:
         }
 
     def poll(self, *timeouts: Any) -> Any:
-        """Note the turn that is over, and wait for the next."""
+        """Measure the turn that has ended, and wait for the next."""
         if self._began is not None:
             for name, now in self._now().items():
                 self.longest[name] = max(self.longest[name], now - self._began[name])
@@ -104,7 +104,7 @@ class Turns:
 
     def taken(self) -> dict[str, dict[str, float]]:
         """
-        :return: the longest, and they begin anew; nothing, if they are not known.
+        Return the maximums, and reset them. Return nothing if they are not known.
         """
         found = {"longest": self.longest} if self.known else {}
         self.longest = self._none()
@@ -113,7 +113,7 @@ class Turns:
 
 class Server:
     """
-    A `pbkit.CachingRealm` behind a `pbkit.ServerFactory`, with all that is default.
+    A `pbkit.CachingRealm` behind a `pbkit.ServerFactory`, with default settings.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -128,7 +128,7 @@ class Server:
         return {"address": address, "codec": codec()}
 
     async def broadcast(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Tell everybody, for some seconds, so many times a second; at a rate of 0 one after another."""
+        """Tell all clients a number of times a second, for some seconds; at a rate of 0, continuously."""
         without = [session for session in self._realm.roster if not session.mind]
         what, details = data.NOTICE
         seconds, counts = order["seconds"], _Counts()
@@ -150,7 +150,7 @@ class Server:
         return {"tells": number, "live": live, **counts.sums, **self._turns.taken()}
 
     async def join(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Each session joins so many of the topics."""
+        """Let each session join a number of topics."""
         topics = [self._realm.topic(f"room/{number}") for number in range(order["topics"])]
         for session in self._realm.roster:
             for topic in self._random.sample(topics, order["each"]):
@@ -159,7 +159,7 @@ class Server:
         return {"least": min(sizes), "most": max(sizes)}
 
     async def tell(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Tell a topic, any, so many times a second."""
+        """Tell a random topic a number of times a second."""
         what, details = data.NOTICE
         counts = _Counts()
 
@@ -175,7 +175,7 @@ class Server:
 
 
 class _Counts:
-    """The sums of summaries."""
+    """Sums of summaries."""
 
     def __init__(self) -> None:
         self.sums = dict.fromkeys(pbkit.Summary._fields, 0)
@@ -193,10 +193,10 @@ class _Counts:
 
 class Audience(Crowd):
     """
-    Stock clients, which count what they are told.
+    Stock clients that count notices.
 
-    :ivar counted: how many notices were told from their bytes alone.
-    :ivar looks: how some of them look, and how one ends, once that is known.
+    :ivar counted: how many notices were recognized by their bytes.
+    :ivar looks: the bytes of several notices, and of the end of one, once they are known.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -206,22 +206,22 @@ class Audience(Crowd):
 
     @property
     def heardSoFar(self) -> int:
-        """All of them."""
+        """Return the number of all notices received."""
         return self._heard + self.counted
 
     async def count(self, order: dict[str, Any]) -> dict[str, int]:
-        """How many notices have come in."""
+        """Return how many notices have arrived."""
         return {"heard": self.heardSoFar, "counted": self.counted}
 
     async def lighten(self, order: dict[str, Any]) -> None:
-        """From now on the clients do not parse what is plainly a notice, or there would be no CPU left to tell them."""
+        """Stop parsing plain notices. Otherwise the clients would leave no CPU time for the server."""
         for connection in self.connections:
             connection.reference.broker.dataReceived = Ear(self, connection.reference.broker)  # type: ignore[attr-defined]
 
 
 class Ear:
     """
-    Reads for a stock client, and hands it all that is not notices and nothing else, in whole.
+    Reads for a stock client: counts the notices, and passes everything else on.
     """
 
     def __init__(self, audience: Audience, broker: Any) -> None:
@@ -238,14 +238,14 @@ class Ear:
         before = audience.heardSoFar
         self._stock(chunk)
         if audience.looks is None and between and not broker.buffer and audience.heardSoFar == before + 1:
-            # This was one notice, as it looks.
+            # These bytes were a notice.
             if found := MESSAGE.fullmatch(chunk):
                 begin, rest = map(re.escape, found.groups())
                 audience.looks = re.compile(rb"(?:%s[\x00-\x7f]+\x81%s)+" % (begin, rest)), found[2]
 
 
 class Bystander:
-    """A stock client without a mind, which calls."""
+    """A stock client without a mind that makes calls."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -260,9 +260,9 @@ class Bystander:
 
     async def calls(self, order: dict[str, Any]) -> dict[str, Any]:
         """
-        Call so many times a second, for some seconds, whether the answers have come or not.
+        Call a number of times a second, for some seconds, without waiting for the answers.
 
-        :return: how long each took, in ms.
+        :return: the time of each call, in ms.
         """
         took: list[float] = []
         calls: list[Deferred[None]] = []
@@ -283,7 +283,7 @@ class Bystander:
 
 
 def main() -> None:
-    """``server``, ``audience``, which may be ``meek``, or ``bystander``."""
+    """Run a process: ``server``, ``audience``, which can be ``meek``, or ``bystander``."""
     role, *words = sys.argv[1:]
     if role == "server":
         servers: list[Server] = []
@@ -295,8 +295,8 @@ def main() -> None:
         run(lambda _: servers[0].start(), serving)
     elif role == "audience":
         if "meek" in words:
-            # It is to take nothing from the server and the bystander: on a network it has machines of its own.
-            # No lower: what does not get to answer for 20 s is taken for gone.
+            # Take no CPU time from the server and the bystander: on a network the clients have machines of their own.
+            # A lower priority does not work: a client that does not answer for 20 s is disconnected.
             os.nice(5)
 
         def listening(reactor: Any) -> Orders:

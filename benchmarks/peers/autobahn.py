@@ -25,18 +25,18 @@ PATH = "ws://127.0.0.1/"
 
 
 class Serving(WebSocketServerProtocol):
-    """The server's end."""
+    """The server's end of a connection."""
 
     def onOpen(self) -> None:
-        """One more."""
+        """Count the connection."""
         self.factory.hub.members[self] = None
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        """One less."""
+        """Remove the connection."""
         self.factory.hub.members.pop(self, None)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        """Echo it, or count it."""
+        """Echo a call, or count an answer."""
         kind, value = msgpack.unpackb(payload)
         if kind == CALL:
             self.sendMessage(msgpack.packb((CALL, value)), True)
@@ -61,24 +61,24 @@ class Server:
         return listen(reactor, self._factory)
 
     def broadcast(self, answered: bool) -> Deferred[Any] | None:
-        """As `onreactor.Server.broadcast`. Encoded and framed once for all."""
+        """As `onreactor.Server.broadcast`. Encoded and framed once."""
         payload = msgpack.packb((NOTICE_TO_ANSWER if answered else NOTICE, data.NOTICE))
         prepared = self._factory.prepareMessage(payload, True)
         return self._hub.broadcast(lambda member: member.sendPreparedMessage(prepared), answered)
 
 
 class Calling(WebSocketClientProtocol):
-    """The client's end. It sets TCP_NODELAY itself."""
+    """The client's end of a connection. autobahn sets TCP_NODELAY itself."""
 
     caller: Caller
 
     def onOpen(self) -> None:
-        """Now it can be used."""
+        """Report that the connection can be used."""
         self.caller = Caller(lambda value: self.sendMessage(msgpack.packb((CALL, value)), True), self.sendClose)
         self.factory.opened.callback(self.caller)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        """An echo or a notice."""
+        """Receive an echo or a notice."""
         kind, value = msgpack.unpackb(payload)
         if kind == CALL:
             self.caller.answer(value)
@@ -88,7 +88,7 @@ class Calling(WebSocketClientProtocol):
             self.sendMessage(msgpack.packb((ANSWER, None)), True)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        """It is over."""
+        """Fail the calls that have no answer."""
         error = ConnectionError(f"closed: {code} {reason}")
         if self.factory.opened.called:
             self.caller.lost(error)

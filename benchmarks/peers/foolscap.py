@@ -1,5 +1,5 @@
 """
-Foolscap, the successor that Perspective Broker's author wrote. Always over TLS: it has nothing else.
+Foolscap, the successor by Perspective Broker's author. It always uses TLS.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from benchmarks.onreactor import HOST, Plain, main
 
 
 class Echo(Referenceable):
-    """What is served."""
+    """The served object."""
 
     def remote_echo(self, value: Any) -> Any:
-        """The same again."""
+        """Return the argument."""
         return value
 
 
@@ -47,7 +47,7 @@ class Server:
 
 
 class Connection:
-    """One connection."""
+    """A client's connection."""
 
     def __init__(self, tub: Any, reference: Any) -> None:
         self._tub = tub

@@ -1,5 +1,5 @@
 """
-The floor of what is encoded: msgpack by msgspec, on Twisted, with four bytes of length before.
+The lower bound with encoding: msgpack by msgspec, on Twisted, after four bytes of length.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LONGEST = 16 * 1024 * 1024
 
 
 class Serving(Int32StringReceiver):
-    """The server's end."""
+    """The server's end of a connection."""
 
     MAX_LENGTH = LONGEST
 
@@ -32,15 +32,15 @@ class Serving(Int32StringReceiver):
         self._hub = hub
 
     def connectionMade(self) -> None:
-        """One more."""
+        """Count the connection."""
         self._hub.members[self] = None
 
     def connectionLost(self, reason: Any = None) -> None:
-        """One less."""
+        """Remove the connection."""
         del self._hub.members[self]
 
     def stringReceived(self, string: bytes) -> None:
-        """Echo it, or count it."""
+        """Echo a call, or count an answer."""
         kind, value = decode(string)
         if kind == CALL:
             self.sendString(encode((CALL, value)))
@@ -63,13 +63,13 @@ class Server:
         return listen(reactor, factory)
 
     def broadcast(self, answered: bool) -> Deferred[Any] | None:
-        """As `onreactor.Server.broadcast`. Encoded once for all."""
+        """As `onreactor.Server.broadcast`. Encoded once."""
         frame = encode((NOTICE_TO_ANSWER if answered else NOTICE, data.NOTICE))
         return self._hub.broadcast(lambda member: member.sendString(frame), answered)
 
 
 class Calling(Int32StringReceiver):
-    """The client's end."""
+    """The client's end of a connection."""
 
     MAX_LENGTH = LONGEST
     transport: Any
@@ -82,7 +82,7 @@ class Calling(Int32StringReceiver):
         self.transport.loseConnection()
 
     def stringReceived(self, string: bytes) -> None:
-        """An echo or a notice."""
+        """Receive an echo or a notice."""
         kind, value = decode(string)
         if kind == CALL:
             self.caller.answer(value)
@@ -92,7 +92,7 @@ class Calling(Int32StringReceiver):
             self.sendString(encode((ANSWER, None)))
 
     def connectionLost(self, reason: Any = None) -> None:
-        """It is over."""
+        """Fail the calls that have no answer."""
         self.caller.lost(reason)
 
 

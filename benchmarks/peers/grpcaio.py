@@ -1,8 +1,7 @@
 """
-gRPC on asyncio, with msgpack in the place of protocol buffers.
+gRPC on asyncio, with msgpack instead of protocol buffers.
 
-Twisted's reactor runs on the same loop, for the orders of the run only: neither the server's nor the client's calls
-pass through it.
+Twisted's reactor runs on the same loop, but only for the orders of the run: the calls do not pass through it.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from benchmarks.messages import Hub
 from benchmarks.onreactor import HOST, Plain, main
 
 ECHO, LISTEN = "/bench.Peer/Echo", "/bench.Peer/Listen"
-#: Without it, all channels of a process to one address share a connection.
+#: Without this option, all channels of a process to one address share a connection.
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
-#: The first message of a stream, and how those begin that want an answer.
+#: The first message of a stream, and the prefix of messages that need an answer.
 BEGIN, TO_ANSWER = b"", b"?"
 
 
@@ -35,7 +34,7 @@ def _deferred(work: Coroutine[Any, Any, Any]) -> Deferred[Any]:
 
 def boxed(value: Any) -> list[Any]:
     """
-    A call's request: grpc.aio makes bytes of a str before the serialiser sees it.
+    Wrap the argument of a call: grpc.aio would convert a str to bytes before serialising it.
     """
     return [value]
 
@@ -82,13 +81,13 @@ class Server:
             self._hub.answered()
 
     def broadcast(self, answered: bool) -> Deferred[Any] | None:
-        """As `onreactor.Server.broadcast`. Encoded once for all."""
+        """As `onreactor.Server.broadcast`. Encoded once."""
         notice = (TO_ANSWER if answered else b"!") + msgpack.packb(data.NOTICE)
         return self._hub.broadcast(lambda queue: queue.put_nowait(notice), answered)
 
 
 class Connection:
-    """One connection, with one stream of notices."""
+    """A client's connection, with a stream of notices."""
 
     def __init__(self, address: int, heard: Callable[[], None]) -> None:
         self._channel = aio.insecure_channel(f"{HOST}:{address}", options=OWN_CONNECTION)
@@ -97,7 +96,7 @@ class Connection:
         self._heard = heard
 
     async def open(self) -> Connection:
-        """Returns when the server has it."""
+        """Open the stream. Return when the server has accepted it."""
         begun = await self._stream.read()
         if begun != BEGIN:
             raise ConnectionError(f"the stream begins with {begun!r}")
@@ -142,7 +141,7 @@ class Client(Plain):
 
     def connect(self, reactor: Any, address: Any, number: int, heard: Callable[[], None]) -> Deferred[Connection]:
         """As `onreactor.Client.connect`."""
-        # It may only be made where the loop runs.
+        # The channel can only be created in the running loop.
         return _deferred(self._connect(address, heard))
 
     async def _connect(self, address: Any, heard: Callable[[], None]) -> Connection:
@@ -156,7 +155,7 @@ class Client(Plain):
 
 if __name__ == "__main__":
     loop = asyncio.new_event_loop()
-    # The first futures are made before it runs.
+    # The first futures are created before the loop runs.
     asyncio.set_event_loop(loop)
     asyncioreactor.install(loop)
     main(Server, Client)

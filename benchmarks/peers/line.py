@@ -1,5 +1,5 @@
 """
-The floor: lines of bytes on Twisted, sent back as they came.
+The lower bound: lines of bytes on Twisted, echoed unchanged.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from benchmarks import data
 from benchmarks.messages import Caller, Client, Hub
 from benchmarks.onreactor import listen, main
 
-#: How the lines begin that are no echo, and the whole of an answer.
+#: The prefixes of lines that are not echoes, and the line of an answer.
 NOTICE, NOTICE_TO_ANSWER, ANSWER = b"!", b"?", b"."
 TEXT = repr(data.NOTICE).encode()
 
 
 class Serving(LineOnlyReceiver):
-    """The server's end."""
+    """The server's end of a connection."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
     def connectionMade(self) -> None:
-        """One more."""
+        """Count the connection."""
         self._hub.members[self] = None
 
     def connectionLost(self, reason: Any = None) -> None:
-        """One less."""
+        """Remove the connection."""
         del self._hub.members[self]
 
     def lineReceived(self, line: bytes) -> None:
-        """Echo it, or count it."""
+        """Echo a call, or count an answer."""
         if line == ANSWER:
             self._hub.answered()
         else:
@@ -64,7 +64,7 @@ class Server:
 
 
 class Calling(LineOnlyReceiver):
-    """The client's end."""
+    """The client's end of a connection."""
 
     transport: Any
 
@@ -73,7 +73,7 @@ class Calling(LineOnlyReceiver):
         self.caller = Caller(self.sendLine, lambda: self.transport.loseConnection())
 
     def lineReceived(self, line: bytes) -> None:
-        """An echo or a notice."""
+        """Receive an echo or a notice."""
         kind = line[:1]
         if kind not in (NOTICE, NOTICE_TO_ANSWER):
             self.caller.answer(line)
@@ -83,7 +83,7 @@ class Calling(LineOnlyReceiver):
             self.sendLine(ANSWER)
 
     def connectionLost(self, reason: Any = None) -> None:
-        """It is over."""
+        """Fail the calls that have no answer."""
         self.caller.lost(reason)
 
 

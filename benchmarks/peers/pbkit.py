@@ -1,7 +1,7 @@
 """
-pbkit: its server, over a bare root object or with a realm and sessions, and its client.
+pbkit: its server, with a bare root object or with a realm and sessions, and its client.
 
-Whether the compiled core runs is told by ``PBKIT_PURE``, as everywhere.
+As everywhere, ``PBKIT_PURE`` selects the codec.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from benchmarks.peers import stock
 from benchmarks.perspective import Client, Root, WithoutDelay, checker
 from pbkit.wire.profile import STRICT
 
-#: The defaults, but for one bound: a list of 100,000 ints is more items than a message may have.
+#: The defaults, except for one limit: a list of 100,000 ints has more items than a message may have.
 PROFILE = attrs.evolve(STRICT, limits=attrs.evolve(STRICT.limits, items=200_000))
 
 
 class Broker(pbkit.Broker):
-    """With that profile."""
+    """A Broker with that profile."""
 
     profile = PROFILE
 
 
 def codec() -> str:
     """
-    :return: which of pbkit's codecs runs in this process.
+    Return which codec this process uses.
     """
     try:
         module: Any = import_module("pbkit.wire.codec")
@@ -42,10 +42,10 @@ def codec() -> str:
 
 
 class Avatar(pbkit.Avatar):
-    """What a client of the realm's has."""
+    """The avatar."""
 
     def perspective_echo(self, value: Any) -> Any:
-        """The same again."""
+        """Return the argument."""
         return value
 
 
@@ -53,7 +53,7 @@ def notifyAll(realm: pbkit.Realm, answered: bool) -> Deferred[Any]:
     """
     Send the notice to each session of a realm, as its users do.
 
-    :return: a Deferred that all have been told; with answers, of them all.
+    :return: a Deferred that fires when all have been told, or with answers, when all have answered.
     """
     what, details = data.NOTICE
     return realm.ask("notice", what, details) if answered else realm.tell("notice", what, details)
@@ -61,6 +61,8 @@ def notifyAll(realm: pbkit.Realm, answered: bool) -> Deferred[Any]:
 
 class Server:
     """
+    The server.
+
     :param served: ``root`` or ``realm``.
     """
 
@@ -83,7 +85,7 @@ class Server:
 
 
 class Factory(WithoutDelay, pbkit.ClientFactory):
-    """pbkit's."""
+    """pbkit's client factory."""
 
     protocol: Any = Broker
     profile = PROFILE

@@ -1,5 +1,5 @@
 """
-RPyC: a thread for each connection, and everything but tuples of plain values by reference.
+RPyC: a thread per connection; everything except tuples of plain values is sent by reference.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ HOST = "127.0.0.1"
 
 
 class Echo(rpyc.Service):
-    """What is served."""
+    """The served object."""
 
     def exposed_echo(self, value: Any) -> Any:
-        """The same again."""
+        """Return the argument."""
         return value
 
 
 def serve() -> None:
-    """The server. What its listener sets, its connections inherit: the client sets TCP_NODELAY, and so does this."""
+    """Run the server, with TCP_NODELAY like the client. Connections inherit the option from the listener."""
     server = ThreadedServer(Echo, hostname=HOST, port=0)
     server.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     Station({}).start(address=server.port, version=rpyc.__version__)
@@ -35,7 +35,7 @@ def serve() -> None:
 
 
 class Calls:
-    """The client: one connection, on which the calls are."""
+    """The client, with one connection for its calls."""
 
     def __init__(self) -> None:
         self._connection: Any = None

@@ -1,5 +1,5 @@
 """
-Stock Perspective Broker, as Twisted has it.
+Stock Perspective Broker.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from benchmarks.perspective import Client, Minds, Root, WithoutDelay, answersOf,
 
 
 class Avatar(pb.Avatar):
-    """What a client of the realm's has."""
+    """The avatar."""
 
     def perspective_echo(self, value: Any) -> Any:
-        """The same again."""
+        """Return the argument."""
         return value
 
 
 @implementer(IRealm)
 class Realm:
-    """A new avatar for each, and the minds of those who are there."""
+    """A realm with a new avatar per login. It keeps the minds of the logged-in clients."""
 
     def __init__(self) -> None:
         self.minds = Minds()
 
     def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> tuple[Any, Avatar, Callable[[], None]]:
-        """`IRealm`."""
+        """As `IRealm.requestAvatar`."""
         key = self.minds.add(mind)
         return pb.IPerspective, Avatar(), lambda: self.minds.remove(key)
 
 
 def notifyAll(minds: Iterable[pb.RemoteReference], answered: bool) -> Deferred[Any] | None:
     """
-    Send the notice to each.
+    Send the notice to each client.
 
-    :return: with answers, a Deferred of them all.
+    :return: with answers, a Deferred that fires when all have answered.
     """
     what, details = data.NOTICE
     if answered:
@@ -55,6 +55,8 @@ def notifyAll(minds: Iterable[pb.RemoteReference], answered: bool) -> Deferred[A
 
 class Server:
     """
+    The server.
+
     :param served: ``root`` or ``realm``.
     """
 
@@ -76,7 +78,7 @@ class Server:
 
 
 class Factory(WithoutDelay, pb.PBClientFactory):
-    """Stock's."""
+    """Stock's client factory."""
 
 
 if __name__ == "__main__":
