@@ -209,7 +209,7 @@ class Broker(Invoker):
         if self._peerLog is None:
             clock = self.clock
             seconds = time.monotonic if clock is None else clock.seconds
-            self._peerLog = PeerLog(self.profile.log, seconds, self.peer)
+            self._peerLog = PeerLog(self.profile.log, seconds, self.peer, self.prelogin.logBudget)
         return self._peerLog
 
     # Bytes.
@@ -369,6 +369,14 @@ class Broker(Invoker):
             return
         self.refused = why
         self.closed = True
+        budget = self.prelogin.logBudget
+        if budget is None or budget.admits():
+            self._logRefused(why)
+        # Not loseConnection: that waits until the other end has read everything, which it may never do.
+        abort = getattr(self.transport, "abortConnection", None) or cast(Any, self.transport).loseConnection
+        abort()
+
+    def _logRefused(self, why: str) -> None:
         users = sorted({each.session.avatarId for each in self._channels if each.session is not None})
         log.warn(
             "closed connection from {peer}: {why!r} (sessions: {users!r})",
@@ -376,9 +384,6 @@ class Broker(Invoker):
             why=why,
             users=[self.peerLog.escaped(user) for user in users[:10]],
         )
-        # Not loseConnection: that waits until the other end has read everything, which it may never do.
-        abort = getattr(self.transport, "abortConnection", None) or cast(Any, self.transport).loseConnection
-        abort()
 
     def sendEncoded(self, obj: object) -> None:
         """As stock's."""
@@ -585,6 +590,9 @@ class Broker(Invoker):
         owner = self.cachers.get(objectID) if type(objectID) is int else None
         if owner is not None:
             owner.serve(self.cachedLocallyAs, requestID, objectID, message, answerRequired, netArgs, netKw)
+        elif not (isinstance(objectID, int | bytes) and self.hasLocally(objectID)):
+            rest = self.inJelly() if type(netArgs) is tuple else (netArgs, netKw)
+            self.noSuchObject(requestID, objectID, answerRequired, [b"list", *rest])
         else:
             super().proto_cachemessage(requestID, objectID, message, answerRequired, netArgs, netKw)
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from pbkit.wire.peerlog import LogBudget
 from pbkit.wire.prelogin.queue import PreloginQueue
 from pbkit.wire.prelogin.seat import QueueActions, Seat
 from pbkit.wire.profile import Profile
@@ -89,6 +90,7 @@ class ConnectionMonitor:
     :param clock: for the sweep.
     :param checks: each is called with a connection now and then, and returns why to close the connection, or None.
     :ivar seconds: returns the time of that clock.
+    :ivar logBudget: the log lines that the connections may cause.
     :ivar queue: the unauthenticated connections. Pass what its operations return to `act`.
     """
 
@@ -99,6 +101,7 @@ class ConnectionMonitor:
         self.seconds = clock.seconds
         self._idle, self._wait = profile.keepalive.idle, profile.keepalive.wait
         self._checks = tuple(checks)
+        self.logBudget = LogBudget(profile.log.total, clock.seconds)
         self.queue = PreloginQueue(profile.gate, clock.seconds)
         looked = [profile.output.seconds] * bool(checks) + [self._idle, self._wait] * bool(self._idle)
         swept = [limit for limit in (profile.gate.timeout, profile.gate.again) if limit is not None]
@@ -153,6 +156,7 @@ class ConnectionMonitor:
             self._call.cancel()
             self._call = None
             self._round.clear()
+            self.logBudget.report()
         if seat is not None:
             self.act(self.queue.lost(seat))
 
@@ -168,6 +172,7 @@ class ConnectionMonitor:
         # cancels it.
         self._call = self._clock.callLater(self._tick, self._sweep)
         self.act(self.queue.sweep())
+        self.logBudget.report()
         # Look at some connections in each sweep, so that thousands are not looked at in one turn of the reactor.
         self._credit += self._count * self._tick / self._look
         now = self._clock.seconds()

@@ -109,6 +109,48 @@ def escapedFailure(failure: Failure, cut: int) -> Failure:
     return failure if whole and len(failure.frames) <= LINES // 2 else EscapedFailure(failure, cut)
 
 
+class LogBudget:
+    """
+    The log lines that all connections of one server may cause together.
+
+    :param lines: how many per second, or None.
+    :param seconds: returns the time, such as a clock's `seconds`.
+    """
+
+    __slots__ = ("_dropped", "_limit", "_lines", "_seconds", "_since")
+
+    def __init__(self, lines: int | None, seconds: Callable[[], float]) -> None:
+        self._limit = lines
+        self._seconds = seconds
+        self._since = seconds()
+        self._lines = self._dropped = 0
+
+    def admits(self, lines: int = 1) -> bool:
+        """
+        Ask for one line, and count it.
+
+        :param lines: how many lines are dropped if it is not logged.
+        :return: whether to log that line.
+        """
+        if self._limit is None:
+            return True
+        self.report()
+        if self._lines >= self._limit:
+            self._dropped += lines
+            return False
+        self._lines += 1
+        return True
+
+    def report(self) -> None:
+        """If a second has passed, begin a new one, and log how many lines were dropped before, if any."""
+        now = self._seconds()
+        if now - self._since >= 1 or now < self._since:
+            self._since, self._lines = now, 0
+            dropped, self._dropped = self._dropped, 0
+            if dropped:
+                log.warn("{dropped} more lines were not logged: they exceed log.total", dropped=dropped)
+
+
 class PeerLog:
     """
     The log lines that one connection may cause.
@@ -116,14 +158,16 @@ class PeerLog:
     :param limits: how many lines, and how long a text.
     :param seconds: returns the time, such as a clock's `seconds`.
     :param who: names the connection in the line that reports dropped lines: ``str(who)``.
+    :param budget: of the server, or None.
     """
 
-    __slots__ = ("_dropped", "_limits", "_lines", "_seconds", "_since", "_who")
+    __slots__ = ("_budget", "_dropped", "_limits", "_lines", "_seconds", "_since", "_who")
 
-    def __init__(self, limits: Log, seconds: Callable[[], float], who: object) -> None:
+    def __init__(self, limits: Log, seconds: Callable[[], float], who: object, budget: LogBudget | None = None) -> None:
         self._limits = limits
         self._seconds = seconds
         self._who = who
+        self._budget = budget
         self._since = seconds()
         self._lines = self._dropped = 0
 
@@ -143,7 +187,7 @@ class PeerLog:
             self._dropped += 1
             return False
         self._lines += 1
-        return True
+        return self._budget is None or self._budget.admits()
 
     def failure(self, log: Logger, format: str, failure: Failure | None = None, **fields: Any) -> None:
         """
@@ -160,7 +204,7 @@ class PeerLog:
     def close(self) -> None:
         """Log how many lines were dropped, if any. Call it when the connection is lost."""
         dropped, self._dropped = self._dropped, 0
-        if dropped:
+        if dropped and (self._budget is None or self._budget.admits(dropped)):
             log.warn(
                 "{dropped} more lines about {peer} were not logged: they exceed log.lines",
                 dropped=dropped,

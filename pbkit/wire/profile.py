@@ -152,13 +152,16 @@ class Door:
 @attrs.frozen
 class Log:
     """
-    The limits of what one connection may cause to be logged.
+    The limits of what connections may cause to be logged.
 
-    :ivar lines: the number of lines per second. Then one line reports how many were dropped. None: unlimited.
+    :ivar lines: the number of lines per second for one connection. Then one line reports how many were dropped.
+    :ivar total: the number of lines per second for all connections of a server. Refused log-ins have a limit of their
+        own. 50: about 8 KB of lines a second, or at most 500 KB of tracebacks.
     :ivar cut: the maximum length of a peer's text, in characters.
     """
 
     lines: int | None = attrs.field(default=10, validator=_above(1))
+    total: int | None = attrs.field(default=50, validator=_above(1))
     cut: int = attrs.field(default=200, validator=_above(16))
 
 
@@ -240,5 +243,5 @@ DROPIN = Profile(
     output=Output(most=1024 * MIB, lasting=1024 * MIB),
     keepalive=Keepalive(idle=0.0),
     door=Door(challenge=None, delay=0.0, longest=0.0, failures=None, username=None),
-    log=Log(lines=None),
+    log=Log(lines=None, total=None),
 )

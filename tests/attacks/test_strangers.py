@@ -138,6 +138,26 @@ class MemoryTests(Case):
             self.assertEqual((attacker.open, attacker.server.inbound.held, text().count("\n")), (False, 0, 1))
 
 
+class LogTests(Case):
+    """How much an attacker can have written into the log, with as many connections as there are."""
+
+    def test_manyConnections(self) -> None:
+        """1,000 connections that each cause a line: 50 lines are logged, and one that says how many were left out."""
+        factory = serve(self.realm, clock=self.clock)
+        with logged() as text:
+            for _ in range(1000):
+                attacker = Attacker(factory)
+                attacker.send([b"lcache", 1])
+                self.assertFalse(attacker.open)
+                attacker.lose()
+            attacker = Attacker(factory)
+            self.clock.advance(1.1)
+            attacker.lose()
+        lines = text().splitlines()
+        self.assertEqual(len([line for line in lines if "closed connection from" in line]), 50)
+        self.assertIn("950 more lines were not logged: they exceed log.total", lines[-1])
+
+
 class FloodTests(Case):
     """Many small messages."""
 

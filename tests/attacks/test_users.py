@@ -271,6 +271,18 @@ class OddTests(Case):
             attacker.send(odd)
             self.assertEqual(attacker.call(attacker.avatar, b"nothing"), [b"answer", 1, [b"None"]])
 
+    def test_unknownCopy(self) -> None:
+        """A change of a Cacheable that does not exist is answered as a call on an unknown object, and not logged."""
+        for luid in (77, b"77", b"root"):
+            attacker, _ = self.user(ServerFactory)
+            change = [b"cachemessage", 5, luid, b"x", 1, [b"tuple", [b"remote", 3]], [b"dictionary"]]
+            with logged() as text:
+                attacker.send(change)
+            error, decref = attacker.heard()
+            self.assertEqual((error[:2], decref), ([b"error", 5], [b"decref", 3]))
+            self.assertIn("Invalid Object ID", repr(error))
+            self.assertEqual(text(), "")
+
     def test_commandThatIsAList(self) -> None:
         """An invalid command closes the connection, with a line in the log, even while calls are queued."""
         for waiting in (0, 300):

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit.wire.peerlog import CUT, LINES, PeerLog, escaped
+from pbkit.wire.peerlog import CUT, LINES, LogBudget, PeerLog, escaped
 from pbkit.wire.profile import Log
 
 LOG = Logger()
@@ -114,6 +114,43 @@ class PeerLogTests(SynchronousTestCase):
         """Without a bound each line is written."""
         self.peerLog = PeerLog(Log(lines=None), self.clock.seconds, "x")
         self.assertEqual(self.asked(1000), 1000)
+
+    def test_budget(self) -> None:
+        """All connections of a server share a budget; when it is spent, one line says how many were left out."""
+        budget = LogBudget(10, self.clock.seconds)
+        logs = [PeerLog(Log(lines=3), self.clock.seconds, f"peer {n}", budget) for n in range(100)]
+        self.assertEqual([each.admits() for each in logs].count(True), 10)
+        for each in logs:
+            each.admits()
+        self.clock.advance(1)
+        self.assertTrue(logs[0].admits())
+        self.assertEqual(self.written(), ["190 more lines were not logged: they exceed log.total"])
+
+    def test_budgetCountsWhatOthersDropped(self) -> None:
+        """The lines about one connection's lines are within the budget, and what they would say is counted in it."""
+        budget = LogBudget(5, self.clock.seconds)
+        logs = [PeerLog(Log(lines=1), self.clock.seconds, f"peer {n}", budget) for n in range(20)]
+        for each in logs:
+            for _ in range(3):
+                each.admits()
+        for each in logs:
+            each.close()
+        self.assertEqual(self.written(), [])
+        budget.report()
+        self.assertEqual(self.written(), [])
+        self.clock.advance(1)
+        budget.report()
+        budget.report()
+        # Of 60 lines 5 were logged.
+        self.assertEqual(self.written(), ["55 more lines were not logged: they exceed log.total"])
+
+    def test_noBudget(self) -> None:
+        """Without a limit there is none."""
+        budget = LogBudget(None, self.clock.seconds)
+        self.assertEqual([budget.admits() for _ in range(1000)].count(True), 1000)
+        self.clock.advance(1)
+        budget.report()
+        self.assertEqual(self.written(), [])
 
     def test_escaped(self) -> None:
         """A peer log cuts as its limits say."""

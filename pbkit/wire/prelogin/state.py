@@ -18,6 +18,7 @@ from pbkit.wire.codec import decodePlain
 from pbkit.wire.connection import Connection
 from pbkit.wire.outbound import WINDOW
 from pbkit.wire.peer import addressOf, ping
+from pbkit.wire.peerlog import LogBudget
 from pbkit.wire.prelogin.gate import Answer, Disconnect, NoSuchObject, PreloginGate, Serve
 from pbkit.wire.prelogin.queue import NO_ROOM, PreloginQueue
 from pbkit.wire.prelogin.seat import QueueActions, Seat
@@ -49,6 +50,7 @@ class Monitor(Protocol):
     """What is asked of the monitor of a server's connections: see `pbkit.wire.keepalive.ConnectionMonitor`."""
 
     queue: PreloginQueue
+    logBudget: LogBudget
     seconds: Callable[[], float]
 
     def watch(self, connection: Any) -> None:
@@ -102,6 +104,11 @@ class PreloginState:
         self.heard = False
         self.observation: Any = None
         self._setWindow()
+
+    @property
+    def logBudget(self) -> LogBudget | None:
+        """The log lines that all connections of the server may cause, or None where no clock is known."""
+        return None if self._monitor is None else self._monitor.logBudget
 
     def arrive(self) -> bool:
         """
