@@ -9,6 +9,6 @@ Credentials: how a client proves who it is, and what checks that.
 """
 
 from pbkit.auth.checkers import AnyOf, checkForPb, makeChecker, spell
-from pbkit.auth.passwordfile import checkPasswordFile, passwordFileWarnings
+from pbkit.auth.passwordfile import PasswordFile, checkPasswordFile, passwordFileWarnings
 
-__all__ = ["AnyOf", "checkForPb", "checkPasswordFile", "makeChecker", "passwordFileWarnings", "spell"]
+__all__ = ["AnyOf", "PasswordFile", "checkForPb", "checkPasswordFile", "makeChecker", "passwordFileWarnings", "spell"]

@@ -29,7 +29,7 @@ from twisted.spread.pb import IUsernameMD5Password
 from zope.interface import implementer
 from zope.interface.interface import InterfaceClass
 
-from pbkit.auth.passwordfile import checkPasswordFile
+from pbkit.auth.passwordfile import PasswordFile, checkPasswordFile
 from pbkit.errors import ConfigError
 
 log = Logger()
@@ -82,8 +82,11 @@ def makeChecker(description: str) -> Any:
         checker.users = {_asBytes(name): _asBytes(word) for name, word in checker.users.items()}
     if isinstance(checker, FilePasswordDB):
         # twistd changes to its --rundir later. The file that was checked here must be the one that is read then.
-        checker.filename = os.path.abspath(checker.filename)
+        checker = PasswordFile(os.path.abspath(checker.filename))
     checkForPb(checker)
+    if isinstance(checker, PasswordFile):
+        # Not at the first login, which would have to wait.
+        checker.load()
     return checker
 
 

@@ -59,11 +59,13 @@ class LoginAttempt:
 
     :param attempts: those of the connection.
     :param pair: the source and the user name, for the throttle.
+    :ivar since: when its turn began.
     """
 
     def __init__(self, attempts: LoginAttempts, pair: Pair) -> None:
         self._attempts = attempts
         self.pair = pair
+        self.since: float | None = None
         self.decided = False
 
     def passed(self) -> None:
@@ -165,14 +167,19 @@ class LoginAttempts:
             self._throttle.undecided(attempt.pair, self._clock)
             raise TooManyFailures()
         if not self._waiting and self._free():
-            self._undecided += 1
-            return attempt
+            return self._begun(attempt)
         self._listen()
         if self._waiting is None:
             self._waiting = deque()
         turn: Deferred[LoginAttempt] = Deferred()
         self._waiting.append((attempt, turn))
         return turn
+
+    def _begun(self, attempt: LoginAttempt) -> LoginAttempt:
+        self._undecided += 1
+        clock = self._clock
+        attempt.since = None if clock is None else clock.seconds()
+        return attempt
 
     def reject(self, failure: Failure) -> Deferred[Any]:
         """
@@ -200,7 +207,7 @@ class LoginAttempts:
         if self._door.failures is not None and self._failures >= self._door.failures:
             self.exhausted = True
         # Count it even if the connection is lost by now: a client that does not wait for the answer guesses too.
-        delay = 0.0 if clock is None else self._throttle.failed(attempt.pair, clock)
+        delay = 0.0 if clock is None else self._throttle.failed(attempt.pair, clock, attempt.since)
         answer = self._answer(failure, clock, delay)
         self._next()
         return answer
@@ -251,8 +258,7 @@ class LoginAttempts:
                 self._throttle.undecided(attempt.pair, self._clock)
                 turn.errback(TooManyFailures())
             else:
-                self._undecided += 1
-                turn.callback(attempt)
+                turn.callback(self._begun(attempt))
         self._moving = False
 
     @property

@@ -139,21 +139,24 @@ class LoginThrottle:
         self._arm(pair, checks, clock)
         return waiter
 
-    def failed(self, pair: Pair, clock: IReactorTime) -> float:
+    def failed(self, pair: Pair, clock: IReactorTime, since: float | None = None) -> float:
         """
         Count a failed login, and end its check.
 
+        :param since: when the check began; now by default. The delay counts from then, so that it does not show how
+            long the checker took: that may tell whether the user exists.
         :return: after how many seconds to answer.
         """
         if not self._door.delay:
             return 0.0
         now = clock.seconds()
+        began = now if since is None else since
         key = _key(pair)
         failures = self._failures(pair, now) or Failures()
         delay = _delay(self._door, failures.times)
         failures.times += 1
         # The delays of checks that ran at the same time add up: guessing in parallel is not faster.
-        until = max(failures.until, now) + delay
+        until = max(failures.until, began) + delay
         failures.until = min(until, now + CONCURRENT * self._door.longest)
         failures.forgottenAt = failures.until + self._resetsAfter
         self._failed[key] = failures
@@ -164,7 +167,7 @@ class LoginThrottle:
             while len(checks.waiting) > WAITING:
                 checks.waiting.pop(randbelow(len(checks.waiting))).errback(Failure(self._tooMany(failures, now)))
         self.undecided(pair, clock)
-        return delay
+        return max(0.0, delay - (now - began))
 
     def passed(self, pair: Pair, clock: IReactorTime | None) -> None:
         """Reset the failure count of a pair after a successful login, and end its check."""

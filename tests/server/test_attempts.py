@@ -553,6 +553,19 @@ class TurnTests(DoorCase):
         for answer in answers:
             self.successResultOf(answer)
 
+    def test_delayCountsFromTheArrival(self) -> None:
+        """The time that a checker takes is part of the delay: the answer does not show whether the user exists."""
+        times: list[float] = []
+        for took in (0.0, 0.5, 0.9):
+            wire = self.connect(f"192.0.2.{int(took * 10)}", server=self.factory)
+            began = self.clock.seconds()
+            d = self.wrong(wire, "alice")
+            d.addErrback(lambda failure, began=began: times.append(self.clock.seconds() - began))
+            self.advance(took)
+            self.slow.decide()
+            self.advance(1 - took)
+        self.assertEqual([round(seconds, 6) for seconds in times], [1, 1, 1])
+
     def test_guestsDoNotWait(self) -> None:
         """Guests, who have no password to guess, have a turn at once."""
         for i in range(5):
