@@ -145,9 +145,9 @@ class FloodTests(TestCase):
             broker.notifyOnDisconnect(lambda lost=lost: lost.callback(None))
             broker.transport.abortConnection()
             await lost
-        while len(realm.roster):
+        # The server learns of the losses a moment later; then nobody is logged in, and nothing waits.
+        while len(realm.roster) or server.root._throttle.checks:
             await deferLater(clock, 0.01)
-        self.assertEqual(server.root._throttle.checks, 0)
 
     async def test_tcp(self) -> None:
         """Over TCP, where the right password comes from another address."""
