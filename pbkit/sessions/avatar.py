@@ -40,8 +40,9 @@ class Avatar(pb.Avatar):
         self.avatarId = avatarId
 
     @property
-    def sessions(self) -> tuple[Recipient, ...]:
+    def sessions(self) -> tuple[Any, ...]:
         """The live `Session` objects of this avatar, oldest login first."""
+        # Any, so that they can be passed to functions that are annotated with `Session`, which is not imported here.
         return () if self._live is None else tuple(self._live.values())
 
     def tell(self, method: str, *args: object, **kw: object) -> Deferred[Summary]:

@@ -5,7 +5,7 @@ Topics: named groups of sessions that are told the same things.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.internet.defer import Deferred
 
@@ -114,12 +114,13 @@ class Topic:
         members = self._topics.members.get(self.name)
         return members is not None and session in members.sessions
 
-    def __iter__(self) -> Iterator[Recipient]:
+    def __iter__(self) -> Iterator[Any]:
         return iter(self.members)
 
     @property
-    def members(self) -> tuple[Recipient, ...]:
-        """The sessions in this topic, in the order in which they joined."""
+    def members(self) -> tuple[Any, ...]:
+        """The `Session` objects in this topic, in the order in which they joined."""
+        # Any, so that they can be passed to functions that are annotated with `Session`, which is not imported here.
         return self._audience().sessions
 
     def join(self, session: Recipient) -> bool:
