@@ -86,7 +86,7 @@ class Options(usage.Options, AuthOptionMixin):
         self._listen.append(strport)
 
     def opt_auth(self, description: str) -> None:
-        """A credentials checker: memory:NAME:PASSWORD, file:PATH, anonymous... Repeatable, tried in order."""
+        """A credentials checker: file:PATH, memory:NAME:PASSWORD, anonymous... Repeatable, tried in order."""
         self._auth.append(description)
 
     def opt_allow(self, name: str) -> None:

@@ -238,7 +238,7 @@ def _text(error: Exception) -> str:
 
 
 def _str(value: object) -> str:
-    # The server chose the value. Whatever is not a text is not made into one: that could take for ever.
+    # The server chose the value. Do not call str() on anything that is not a string: it might never return.
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     return value if isinstance(value, str) else f"({type(value).__name__})"

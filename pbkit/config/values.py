@@ -89,7 +89,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("avatar", str, "The dotted path of the avatar class.", '"game.Player"'),
     Setting("portal", str, "The dotted path of a cred Portal with its own realm and checkers.", '"game.portal"'),
     Setting("listen", tuple, "A server endpoint: tcp:, ssl:, unix:...", '["tcp:8787:interface=127.0.0.1"]'),
-    Setting("auth", tuple, "A checker: memory:NAME:PASSWORD, file:PATH, anonymous...", '["file:passwd"]', True),
+    Setting("auth", tuple, "A checker: file:PATH, memory:NAME:PASSWORD, anonymous...", '["file:passwd"]', True),
     Setting("allow", tuple, "A Copyable or Cacheable class that clients may send, or its name.", '["game.Card"]'),
     Setting("profile", str, "How strict the server is: strict, or drop-in to behave like stock PB.", '"strict"'),
     Setting("grace", float, "Seconds that running calls and detached hooks have when the server stops.", "5.0"),

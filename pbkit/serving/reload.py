@@ -185,7 +185,7 @@ class Reload(Service):
 
     async def _apply(self, plan: Plan, running: Plan) -> tuple[list[str], list[str]]:
         """
-        Apply a plan as far as possible, all of it or nothing.
+        Apply the settings that can change while the server runs: all of them, or none.
 
         :return: what was changed, and what differs but needs a restart.
         """

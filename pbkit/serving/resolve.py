@@ -151,7 +151,7 @@ def checkRealm(config: ServerConfig, problems: Problems) -> Mapping[str, object]
 
 def findRealm(name: str) -> type | IRealm:
     """
-    Return a realm class, or an object that is meant to be a realm.
+    Return a realm class, or a realm object.
 
     :param name: a short name, or a dotted path.
     :raises ConfigError: there is no such realm, or it is a class that is not a realm.
