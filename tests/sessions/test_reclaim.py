@@ -1,4 +1,4 @@
-"""A client takes the place of its own ghost, whatever the policy."""
+"""Reclaim: a client replaces its own stale session, with any policy."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from tests.support import Recorder, Wire, serve, timers
 
 
 class ReclaimTests(RealmTestCase):
-    """Reclaim."""
+    """Reclaims with a client instance id."""
 
     def wireOf(self, realm: Any, program: str = "p") -> Wire:
-        """A connection of a client that says which program it is."""
+        """Return a connection of a client with an instance id."""
         wire = self.wire(realm)
         wire.server.peer.hello = {"program": program}
         return wire
 
     def enter(self, realm: Any, program: str = "p", name: str = "alice") -> tuple[Wire, Any]:
-        """Log in over a new connection. :return: that, and the reference."""
+        """Log in over a new connection. Return the connection and the reference."""
         wire = self.wireOf(realm, program)
         return wire, self.successResultOf(wire.login(name))
 
     def refused(self, realm: Any, program: str = "p") -> None:
-        """Another is refused."""
+        """Check that a login is refused."""
         failure = self.failureResultOf(self.wireOf(realm, program).login())
         self.assertTrue(failure.check("pbkit.errors.TooManySessions"))
 
     def test_whateverTheConflictRule(self) -> None:
-        """Under refuse, probe and kick, also within the five seconds, and as often as it takes: at once."""
+        """With refuse, probe and kick, a reclaim is immediate, also within five seconds and repeatedly."""
         for conflict in ("refuse", "probe", "kick"):
             for handover in ("before", "after"):
                 realm = SingleClientRealm(Recorder, conflict=conflict, handover=handover, clock=self.clock)
@@ -43,8 +43,8 @@ class ReclaimTests(RealmTestCase):
                 self.assertEqual(len(realm.roster), 1)
                 self.assertEqual(timers(self.clock), [])
 
-    def test_strangersAreNotHelped(self) -> None:
-        """Another program, one that says nothing, "" or no text, is met by the policy."""
+    def test_otherProgramsDoNotReclaim(self) -> None:
+        """Another instance id, none, "", or an id that is not text is handled by the policy."""
         realm = SingleClientRealm(Recorder, clock=self.clock)
         kept = self.enter(realm, "p")
         for program in ("q", "", "P"):
@@ -56,28 +56,28 @@ class ReclaimTests(RealmTestCase):
             self.failureResultOf(wire.login())
         del kept
 
-    def test_thoseWhoSayNothingAreNotOneProgram(self) -> None:
-        """Two who both say "" are strangers."""
+    def test_emptyIdsAreDifferent(self) -> None:
+        """Two clients with the id "" are different programs."""
         realm = SingleClientRealm(Recorder, clock=self.clock)
         kept = self.enter(realm, "")
         self.refused(realm, "")
         del kept
 
     def test_onlyTheSameUser(self) -> None:
-        """The same program as another user's session ends nobody of that user's."""
+        """A reclaim does not end sessions of another user with the same id."""
         realm = CachingRealm(Recorder, admission=total(atMost(1)), clock=self.clock)
         kept = self.enter(realm, "p", "alice")
         failure = self.failureResultOf(self.wireOf(realm, "p").login("bob"))
         self.assertTrue(failure.check("pbkit.errors.TooManySessions"))
         (alice,) = realm.roster
         self.assertIsNone(alice.endedWith)
-        # The same user finds room, though it is the whole server that is full.
+        # The same user is admitted, although the whole server is full.
         kept = self.enter(realm, "p", "alice")
         self.assertIsInstance(alice.endedWith, errors.Replaced)
         del kept
 
-    def test_withoutALoginNothingHappens(self) -> None:
-        """What counts is the login: one with a wrong password ends nobody."""
+    def test_failedLoginReclaimsNothing(self) -> None:
+        """A login with a wrong password ends no session."""
         realm = SingleClientRealm(Recorder, clock=self.clock)
         kept = self.enter(realm)
         wire = self.wireOf(realm)
@@ -89,8 +89,8 @@ class ReclaimTests(RealmTestCase):
         self.assertIsNone(session.endedWith)
         del kept
 
-    def test_whereThereIsRoomNobodyGoes(self) -> None:
-        """A program may be in several times; only where there is no room its oldest session goes, and nobody else's."""
+    def test_noReclaimIfThereIsRoom(self) -> None:
+        """A program can be logged in several times. Only if there is no room does its oldest session end."""
         realm = LimitedRealm(Recorder, max=3, conflict="kick", clock=self.clock)
         kept = [self.enter(realm, program) for program in ("q", "p", "p")]
         stranger, oldest, newer = realm.roster
@@ -99,19 +99,19 @@ class ReclaimTests(RealmTestCase):
         self.assertIsInstance(oldest.endedWith, errors.Replaced)
 
     def test_asManyAsItTakes(self) -> None:
-        """After a limit was lowered more than one has to go: of the program's own, if these are enough."""
+        """After a limit was lowered, several sessions have to end: those of the program, if they are enough."""
         realm = LimitedRealm(Recorder, max=3, clock=self.clock)
         kept = [self.enter(realm, program) for program in ("p", "q", "p")]
         realm.reconfigure(max=2)
         kept.append(self.enter(realm, "p"))
         self.assertEqual(realm.counters.ends, {"Replaced": 2})
         realm.reconfigure(max=1)
-        # Without its own ghost, there still is the other one's.
+        # Without its own stale session, there is still the other session.
         self.refused(realm, "p")
         self.assertEqual(len(realm.roster), 2)
 
-    def test_manyGhosts(self) -> None:
-        """Of a hundred the oldest goes, and neither this nor that none would help takes a hundred questions."""
+    def test_manyStaleSessions(self) -> None:
+        """Of a hundred stale sessions the oldest ends. The policy is asked only a few times, even if none helps."""
         asked: list[Any] = []
         closed: list[bool] = []
 
@@ -134,7 +134,7 @@ class ReclaimTests(RealmTestCase):
         del kept
 
     def test_handoverHolds(self) -> None:
-        """With handover after, the ghost is out before its successor is in, too."""
+        """With ``handover="after"``, the stale session ends before the new one begins."""
         gates: list[Deferred[Any]] = []
 
         def waits(session: Any) -> Deferred[Any]:
@@ -152,15 +152,15 @@ class ReclaimTests(RealmTestCase):
         self.successResultOf(login)
         del kept
 
-    def test_notOnesOwnConnection(self) -> None:
-        """A second login on the same connection is met by the policy: the first is no ghost, its connection lives."""
+    def test_sameConnection(self) -> None:
+        """A second login on the same connection is handled by the policy: the first session is not stale."""
         realm = SingleClientRealm(Recorder, clock=self.clock)
         wire, reference = self.enter(realm)
         self.failureResultOf(wire.login())
         self.assertEqual(self.successResultOf(wire.call(reference, "whoami")), "alice")
 
-    def test_whatOtherReasonsThereAre(self) -> None:
-        """A refusal that would be the same without the ghost stays one, and ends nobody."""
+    def test_otherReasons(self) -> None:
+        """If a login would be refused even without the stale session, it is refused and ends no session."""
         closed: list[bool] = []
 
         def policy(view: Any, candidate: Any) -> Any:
@@ -176,7 +176,7 @@ class ReclaimTests(RealmTestCase):
         del kept
 
     def test_usersOwnPolicy(self) -> None:
-        """A policy that counts for itself sees the ghost gone, too."""
+        """A user's own policy is asked as if the stale session did not exist."""
 
         def policy(view: Any, candidate: Any) -> Any:
             if len(view.avatar(candidate.avatarId)) or list(view.everyone()):
@@ -190,7 +190,7 @@ class ReclaimTests(RealmTestCase):
         del kept
 
     def test_whileTheHolderIsProbed(self) -> None:
-        """It does not wait for the answer that others wait for; and these ask the new holder."""
+        """A reclaim does not wait for the probe that other logins wait for; these probe the new session."""
         realm = SingleClientRealm(Recorder, conflict="probe", clock=self.clock)
         _ghost, reference = self.enter(realm)
         stranger = self.wireOf(realm, "q")
@@ -204,8 +204,8 @@ class ReclaimTests(RealmTestCase):
         self.assertEqual(self.successResultOf(new.call(kept, "whoami")), "alice")
         del reference
 
-    def test_whileOthersWaitForTheirTurn(self) -> None:
-        """It goes past those who wait for the five seconds, and does not make them wait any longer."""
+    def test_whileOthersWait(self) -> None:
+        """A reclaim overtakes logins that wait for the five seconds, and does not delay them."""
         realm = SingleClientRealm(Recorder, conflict="kick", clock=self.clock)
         kept = [self.enter(realm, "q"), self.enter(realm, "p")]
         stranger = self.wireOf(realm, "q2")
@@ -216,8 +216,8 @@ class ReclaimTests(RealmTestCase):
         stranger.flush()
         self.successResultOf(waiting)
 
-    def test_aGhostThatIsNotInYet(self) -> None:
-        """A login that is under way on the old connection is waited for, and then replaced."""
+    def test_pendingLoginOnTheOldConnection(self) -> None:
+        """A pending login on the old connection is waited for, and then replaced."""
         realm = SlowSingle(clock=self.clock)
         old, new = self.wireOf(realm), self.wireOf(realm)
         first, second = old.login(), new.login()
@@ -230,8 +230,8 @@ class ReclaimTests(RealmTestCase):
         self.assertEqual(len(realm.roster), 1)
         del kept
 
-    def test_aReclaimThatFailsEndsNobody(self) -> None:
-        """Unless the handover says after, the ghost goes when the newcomer is in, as in any takeover."""
+    def test_failedReclaimEndsNobody(self) -> None:
+        """As in any takeover, the stale session ends after the new login has succeeded, except with handover after."""
         hooks: list[Any] = [lambda s: None]
         realm = SingleClientRealm(self.hooked(lambda s: hooks[0](s)), clock=self.clock)
         kept = self.enter(realm)
@@ -246,23 +246,23 @@ class ReclaimTests(RealmTestCase):
 
 
 class ClientTests(RealmTestCase):
-    """The same, with pbkit's own client, which says it unasked."""
+    """Reclaims by pbkit's client, which sends an instance id by default."""
 
-    def test_lockedOutByNobody(self) -> None:
-        """A client whose connection is gone, unknown to the server, is in at once when it comes back."""
+    def test_reconnect(self) -> None:
+        """A client whose connection was lost without the server noticing is admitted at once when it reconnects."""
         realm = SingleClientRealm(Recorder, clock=self.clock)
         server = serve(realm, clock=self.clock)
         first = Wire(server, ClientFactory())
         self.successResultOf(first.login())
-        # As when the machine has changed its network: the client knows, the server does not.
+        # As after a change of network: the client knows about the loss, and the server does not.
         first.vanish()
         second = Wire(server, ClientFactory())
         avatar = self.successResultOf(second.login())
         self.assertEqual(self.successResultOf(second.call(avatar, "whoami")), "alice")
         self.assertEqual(realm.counters.ends, {"Replaced": 1})
 
-    def test_twoThatLiveAreNoGhosts(self) -> None:
-        """Two connections of one program that both live are two clients: under refuse the second is refused."""
+    def test_liveConnectionsAreDifferentClients(self) -> None:
+        """Two live connections of one program are two clients: with refuse, the second is refused."""
         realm = SingleClientRealm(Recorder, clock=self.clock)
         server = serve(realm, clock=self.clock)
         first = Wire(server, ClientFactory())
@@ -270,8 +270,8 @@ class ClientTests(RealmTestCase):
         self.failureResultOf(Wire(server, ClientFactory()).login())
         self.assertEqual(self.successResultOf(first.call(avatar, "whoami")), "alice")
 
-    def test_noWarWithOneself(self) -> None:
-        """Nor can they make war: the second takes over, and the first waits for its turn."""
+    def test_noReconnectLoop(self) -> None:
+        """With kick, the second connection takes over, and the first waits for five seconds."""
         realm = SingleClientRealm(Recorder, conflict="kick", clock=self.clock)
         server = serve(realm, clock=self.clock)
         wires = [Wire(server, ClientFactory()) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""A newcomer that takes the place of a session, and races for it."""
+"""Takeovers, and races between logins."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tests.support import Recorder, Stubborn, enter
 
 
 class TakeoverTests(RealmTestCase):
-    """A newcomer that replaces a session."""
+    """A new login that replaces a session."""
 
     def test_inOrder(self) -> None:
-        """The newcomer is attached first, then the old session ends; in the roster both happen in one step."""
+        """The new session is attached first, then the old one ends; on the roster both happen in one step."""
         realm = SingleClientRealm(self.hooked(lambda s: None), conflict="kick", clock=self.clock)
         old = self.successResultOf(enter(realm))
         sizes: list[int] = []
@@ -30,8 +30,8 @@ class TakeoverTests(RealmTestCase):
         self.assertEqual(self.made[0].sessions, (new,))
         self.assertEqual(realm.counters.ends, {"Replaced": 1})
 
-    def test_avatarKnowsOnlyTheNewcomer(self) -> None:
-        """Whoever hears of the newcomer's beginning finds one session with the avatar too, where one is the limit."""
+    def test_avatarHasOnlyTheNewSession(self) -> None:
+        """With a limit of one, the avatar has one session when the new session's beginning is announced."""
         realm = SingleClientRealm(Recorder, conflict="kick", clock=self.clock)
         self.successResultOf(enter(realm))
         seen: list[Any] = []
@@ -40,19 +40,19 @@ class TakeoverTests(RealmTestCase):
         self.assertEqual(seen, [(new,)])
 
     def test_failedBuildEndsNobody(self) -> None:
-        """A takeover whose build fails, hangs or is given up leaves the old session as it was."""
+        """A takeover whose build fails, hangs or is cancelled does not affect the old session."""
         for fate in ("fails", "hangs", "leaves"):
             building: list[Deferred[Any]] = []
 
             class Fresh(Realm):
-                """A new avatar for each login; all but the first take their time."""
+                """A new avatar for each login; all but the first are slow to build."""
 
                 def makePolicy(self) -> Any:
-                    """One at a time."""
+                    """Limit to one session."""
                     return SingleClientRealm(Recorder, conflict="kick").makePolicy()
 
                 def buildAvatar(self, avatarId: str, building: list[Deferred[Any]] = building) -> Any:
-                    """Build."""
+                    """Build an avatar."""
                     building.append(Deferred())
                     return building[-1] if len(building) > 1 else Recorder(avatarId)
 
@@ -73,7 +73,7 @@ class TakeoverTests(RealmTestCase):
             self.assertEqual(old.avatar.events, [("attached", old)])
 
     def test_failedAttachedEndsNobody(self) -> None:
-        """A takeover whose `attached` fails, hangs, ends itself or is given up leaves the old session as it was."""
+        """A takeover whose `attached` fails, hangs, ends itself or is cancelled does not affect the old session."""
 
         def fails(session: Session) -> Any:
             raise pb.Error("no")
@@ -98,7 +98,7 @@ class TakeoverTests(RealmTestCase):
             self.assertEqual((list(realm.roster), type(old.endedWith)), ([new], errors.Replaced))
 
     def test_oldOneEndsMeanwhile(self) -> None:
-        """The old session may end while the newcomer is being built: it ends once, with its own reason."""
+        """The old session may end while the new avatar is being built: it ends once, with its own reason."""
         gates: list[Deferred[Any]] = []
         hooks: list[Any] = [lambda s: None]
         realm = SingleClientRealm(self.hooked(lambda s: hooks[0](s)), conflict="kick", clock=self.clock)
@@ -112,7 +112,7 @@ class TakeoverTests(RealmTestCase):
         self.assertEqual(self.made[0].told("detached", old), 1)
 
     def test_oldOneEndsTheNewOne(self) -> None:
-        """`detached` of the old session may end the new one: each has ended once, and the login is refused."""
+        """If `detached` of the old session ends the new one, each has ended once, and the login is refused."""
         seen: list[Session] = []
 
         def detached(session: Session) -> None:
@@ -127,7 +127,7 @@ class TakeoverTests(RealmTestCase):
         self.assertNothingLeft(realm)
 
     def test_twoRaceForOnePlace(self) -> None:
-        """Of two newcomers at once under refuse one gets the only place, the other is refused."""
+        """With refuse, one of two simultaneous logins is admitted, and the other is refused."""
         realm = SlowSingle(clock=self.clock)
         first, second = enter(realm), enter(realm)
         failure = self.failureResultOf(second, errors.TooManySessions)
@@ -136,7 +136,7 @@ class TakeoverTests(RealmTestCase):
         self.assertEqual(list(realm.roster), [self.successResultOf(first)])
 
     def test_twoRaceUnderKick(self) -> None:
-        """Under kick they come in one after the other, 5 s apart; each replaces the one before, and one is left."""
+        """With kick, two logins are admitted 5 s apart; each replaces the one before, and one session remains."""
         realm = SlowSingle(conflict="kick", clock=self.clock)
         logins = [enter(realm) for _ in range(3)]
         avatar = Recorder("alice")
@@ -144,7 +144,7 @@ class TakeoverTests(RealmTestCase):
         self.assertNoResult(logins[2])
         self.clock.advance(5)
         for each in logins[:2]:
-            # Replaced before it had its answer, or after.
+            # The first may be replaced before or after it has its answer.
             each.addErrback(lambda failure: failure.trap(errors.LoginInterrupted))
             self.successResultOf(each)
         last = self.successResultOf(logins[2])
@@ -153,7 +153,7 @@ class TakeoverTests(RealmTestCase):
         self.assertEqual(realm.counters.ends, {"Replaced": 2})
 
     def test_twoRaceUnderKickWhenTheFirstFails(self) -> None:
-        """If the first of two newcomers fails, the second replaces the one who was there before both."""
+        """If the first of two logins fails, the second replaces the original session."""
         hooks: list[Any] = [lambda s: None]
         realm = SingleClientRealm(self.hooked(lambda s: hooks[0](s)), conflict="kick", clock=self.clock)
         old = self.successResultOf(enter(realm))
@@ -169,7 +169,7 @@ class TakeoverTests(RealmTestCase):
         self.assertIsInstance(old.endedWith, errors.Replaced)
 
     def test_twoRaceUnderProbe(self) -> None:
-        """Under probe one of two newcomers takes the place of a holder that is dead; the other is refused."""
+        """With probe, one of two logins replaces a dead session, and the other is refused."""
         realm = SingleClientRealm(Recorder, conflict="probe", clock=self.clock)
         dead = self.wire(realm)
         kept = self.successResultOf(dead.login())
@@ -186,10 +186,10 @@ class TakeoverTests(RealmTestCase):
         del kept
 
     def test_limitCountsThePending(self) -> None:
-        """Pending log-ins count: of ten at once under a limit of three, three are let in."""
+        """Pending logins count: of ten simultaneous logins with a limit of three, three are admitted."""
 
         class SlowLimited(Slow, LimitedRealm):
-            """Three at a time, and slow."""
+            """At most three sessions, with avatars that are slow to build."""
 
         realm = SlowLimited(clock=self.clock)
         logins = [enter(realm) for _ in range(10)]

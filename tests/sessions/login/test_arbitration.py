@@ -1,4 +1,4 @@
-"""Between a login and a place: the policy is asked, what it wants is done, and it is asked again."""
+"""Arbitration: the policy is asked, its decision is carried out, and it is asked again."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.support import LENIENT, Recorder, Wire, serve, timers
 
 
 class ArbitrationTests(SynchronousTestCase):
-    """`Arbitration`, with real connections that are asked whether they live."""
+    """`Arbitration`, with real connections that can be probed."""
 
     def setUp(self) -> None:
-        """An empty roster."""
+        """Make an empty roster."""
         self.clock = Clock()
         self.roster: Roster[Session] = Roster()
         self.factory = serve(CachingRealm(Recorder), clock=self.clock, profile=LENIENT)
@@ -29,14 +29,14 @@ class ArbitrationTests(SynchronousTestCase):
     def reserve(
         self, arbitration: Arbitration, wire: Wire | None = None, check: Callable[[], None] = lambda: None
     ) -> Deferred[Place]:
-        """Ask for a place for alice."""
+        """Ask for a reservation for alice."""
         login = StockLogin(None, None if wire is None else wire.server.peer)
         reserve: Callable[..., Any] = arbitration.reserve
         place: Deferred[Place] = maybeDeferred(reserve, Candidate.of("alice", login), self.clock, check)
         return place
 
     def live(self, arbitration: Arbitration, wire: Wire | None = None) -> Place:
-        """A session of alice's, which rides on a connection."""
+        """Return a session of alice on a connection."""
         place = self.successResultOf(self.reserve(arbitration, wire))
         peer = None if wire is None else wire.server.peer
         self.roster.begin(place, Session("alice", Avatar("alice"), None, peer, self.clock, lambda _: None))
@@ -44,18 +44,18 @@ class ArbitrationTests(SynchronousTestCase):
         return place
 
     def limited(self, conflict: str, limit: int = 1) -> Arbitration:
-        """So many for each user."""
+        """Return a policy with a limit per user."""
         return Arbitration(self.roster, perAvatar(atMost(limit, conflict)))
 
     def test_refused(self) -> None:
-        """A refusal raises its error and holds no place."""
+        """A refusal raises its error and makes no reservation."""
         arbitration = self.limited("refuse")
         self.live(arbitration)
         self.failureResultOf(self.reserve(arbitration), TooManySessions)
         self.assertEqual((self.roster.pending, len(self.roster)), (0, 1))
 
     def test_candidate(self) -> None:
-        """The policy sees who wants to come in, from where, and what his client declared."""
+        """The policy receives the avatar id, the address, and what the client declared."""
         seen: list[Any] = []
 
         def policy(view: Any, candidate: Any) -> Admit:
@@ -74,13 +74,13 @@ class ArbitrationTests(SynchronousTestCase):
         )
 
     def test_policyThatRaises(self) -> None:
-        """What a policy raises reaches the login, and no place is held."""
+        """An exception of a policy reaches the login, and no reservation is made."""
         broken: Any = lambda view, candidate: 1 / 0  # noqa: E731
         self.failureResultOf(self.reserve(Arbitration(self.roster, broken)), ZeroDivisionError)
         self.assertEqual(len(self.roster.view.everyone()), 0)
 
     def test_takeoverOfAPendingOneWaits(self) -> None:
-        """Whoever would replace a pending login waits until that is decided, and is then decided upon anew."""
+        """A login that would replace a pending one waits for its result; then the policy is asked again."""
         arbitration = self.limited("kick")
         first = self.successResultOf(self.reserve(arbitration))
         second = self.reserve(arbitration)
@@ -91,7 +91,7 @@ class ArbitrationTests(SynchronousTestCase):
         self.assertEqual(timers(self.clock), [])
 
     def test_takeoverOfAPendingOneThatFails(self) -> None:
-        """If the pending login fails, the newcomer has its place."""
+        """If the pending login fails, the waiting login gets its place."""
         arbitration = self.limited("kick")
         first = self.successResultOf(self.reserve(arbitration))
         second = self.reserve(arbitration)
@@ -100,7 +100,7 @@ class ArbitrationTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(second).ending, ())
 
     def test_waitsForThirtySeconds(self) -> None:
-        """A newcomer does not wait for a pending login for ever."""
+        """The wait for a pending login is limited to 30 s."""
         arbitration = self.limited("kick")
         self.successResultOf(self.reserve(arbitration))
         second = self.reserve(arbitration)
@@ -111,7 +111,7 @@ class ArbitrationTests(SynchronousTestCase):
         self.assertEqual((len(self.roster.view.everyone()), timers(self.clock)), (1, []))
 
     def test_waitsForThirtySecondsInAll(self) -> None:
-        """A newcomer's 30 s are for all that he waits for, not for each of those before him anew."""
+        """The 30 s are for everything that a login waits for, not for each login before it."""
         arbitration = self.limited("kick")
         first = self.successResultOf(self.reserve(arbitration))
         second, third = self.reserve(arbitration), self.reserve(arbitration)
@@ -124,7 +124,7 @@ class ArbitrationTests(SynchronousTestCase):
         self.failureResultOf(third, LoginTimedOut)
 
     def test_waiterThatGivesUp(self) -> None:
-        """A newcomer whose connection is lost while he waits takes nothing from those behind him."""
+        """A waiting login whose connection is lost does not affect the logins behind it."""
         arbitration = self.limited("kick")
         first = self.successResultOf(self.reserve(arbitration))
         second, third = self.reserve(arbitration), self.reserve(arbitration)
@@ -136,7 +136,7 @@ class ArbitrationTests(SynchronousTestCase):
         self.assertEqual(timers(self.clock), [])
 
     def test_checkedAfterEachWait(self) -> None:
-        """What may have changed while the newcomer waited is checked before he holds a place."""
+        """After each wait, everything is checked again before the reservation is made."""
         arbitration = self.limited("kick")
         first = self.successResultOf(self.reserve(arbitration))
         stopping: list[bool] = []
@@ -153,7 +153,7 @@ class ArbitrationTests(SynchronousTestCase):
         self.assertEqual(len(self.roster.view.everyone()), 0)
 
     def test_probedHolderThatLives(self) -> None:
-        """A holder that answers stays, and the newcomer is refused."""
+        """A session whose client answers the probe stays, and the new login is refused."""
         arbitration = self.limited("probe")
         wire = Wire(self.factory)
         self.live(arbitration, wire)
@@ -164,7 +164,7 @@ class ArbitrationTests(SynchronousTestCase):
         self.assertEqual((arbitration._probes, timers(self.clock)), ({}, []))
 
     def test_probedHolderThatIsSilent(self) -> None:
-        """A holder that does not answer within 10 s makes way."""
+        """A session whose client does not answer within 10 s is replaced."""
         arbitration = self.limited("probe")
         holder = self.live(arbitration, Wire(self.factory))
         second = self.reserve(arbitration)
@@ -175,7 +175,7 @@ class ArbitrationTests(SynchronousTestCase):
         self.assertEqual((arbitration._probes, timers(self.clock)), ({}, []))
 
     def test_probedHolderThatIsLost(self) -> None:
-        """A holder whose connection is lost while it is probed makes way at once."""
+        """A session whose connection is lost during the probe is replaced at once."""
         arbitration = self.limited("probe")
         wire = Wire(self.factory)
         holder = self.live(arbitration, wire)
@@ -184,14 +184,14 @@ class ArbitrationTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(second).ending, (holder,))
 
     def test_unreachableHolderIsNotGuessedDead(self) -> None:
-        """Where there is nobody to ask the holder stays."""
+        """A session that cannot be probed stays."""
         arbitration = self.limited("probe")
         self.live(arbitration)
         self.failureResultOf(self.reserve(arbitration), TooManySessions)
         self.assertEqual(arbitration._probes, {})
 
     def test_newcomersShareAProbe(self) -> None:
-        """Ten newcomers at once ask the holder once; one of them gets its place, the others are refused."""
+        """Ten simultaneous logins share one probe; one of them gets the place, and the others are refused."""
         arbitration = self.limited("probe")
         wire = Wire(self.factory)
         self.live(arbitration, wire)
@@ -203,7 +203,7 @@ class ArbitrationTests(SynchronousTestCase):
             self.failureResultOf(each, TooManySessions)
 
     def test_newcomerThatLeavesWhileProbing(self) -> None:
-        """A newcomer that is gone takes the probe from nobody, and the last one leaves nothing behind."""
+        """A login that disconnects does not cancel the probe of the others, and the last one leaves nothing behind."""
         arbitration = self.limited("probe")
         self.live(arbitration, Wire(self.factory))
         first, second = self.reserve(arbitration), self.reserve(arbitration)
@@ -215,7 +215,7 @@ class ArbitrationTests(SynchronousTestCase):
         self.assertEqual((arbitration._probes, timers(self.clock)), ({}, []))
 
     def test_allHoldersAreAskedAtOnce(self) -> None:
-        """Several holders have the same ten seconds, not ten each."""
+        """Several sessions are probed at the same time."""
         arbitration = self.limited("probe", 3)
         holders = [self.live(arbitration, Wire(self.factory)) for _ in range(3)]
         newcomer = self.reserve(arbitration)
@@ -224,8 +224,8 @@ class ArbitrationTests(SynchronousTestCase):
 
     def test_policyThatNeverDecides(self) -> None:
         """
-        A policy that wants a probe again and again is an error, not a server that stands still. Here the session has
-        nobody to ask, and the other place is pending, so that no wait ever lets the reactor do anything else.
+        A policy that asks for a probe again and again is an error, and does not block the server. Here the session
+        cannot be probed, and the other place is pending, so no wait gives the reactor a turn.
         """
         plain = Arbitration(self.roster, lambda view, candidate: Admit())
         self.live(plain)

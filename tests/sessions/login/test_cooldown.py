@@ -18,15 +18,15 @@ class ChangeTests(RealmTestCase):
     """An avatar id changes hands at most once in five seconds."""
 
     def single(self, **kw: Any) -> SingleClientRealm:
-        """One client at a time, the newest."""
+        """Return a realm with one client at a time, the latest."""
         return SingleClientRealm(self.hooked(lambda s: None), conflict="kick", clock=self.clock, **kw)
 
     def changes(self, realm: Any) -> Any:
-        """What is remembered."""
+        """Return the remembered changes."""
         return realm._entrance.arbitration.cooldown
 
     def test_theSecondChangeWaits(self) -> None:
-        """The first takeover is at once; the next one waits until five seconds have gone, and holds no place."""
+        """The first takeover is immediate. The next one waits for five seconds, without a reservation."""
         realm = self.single()
         self.successResultOf(enter(realm))
         self.clock.advance(1)
@@ -41,7 +41,7 @@ class ChangeTests(RealmTestCase):
         self.assertIsInstance(second.endedWith, errors.Replaced)
 
     def test_serially(self) -> None:
-        """Those who wait come in one after the other, in order, five seconds apart, each at most 30 s after he came."""
+        """Waiting logins are admitted in order, five seconds apart, each at most 30 s after its arrival."""
         realm = self.single()
         self.successResultOf(enter(realm))
         self.successResultOf(enter(realm))
@@ -64,9 +64,9 @@ class ChangeTests(RealmTestCase):
         self.assertEqual(refused, [(n, ARBITRATION_TIMEOUT) for n in range(len(came), 8)])
         self.assertEqual(timers(self.clock), [])
 
-    def test_whoLeavesIsGone(self) -> None:
-        """A newcomer whose connection is lost while he waits is gone, takes nothing from those behind him, and nothing
-        of him is left."""
+    def test_disconnectWhileWaiting(self) -> None:
+        """A waiting login whose connection is lost is removed, does not affect the logins behind it, and leaves nothing
+        behind."""
         realm = self.single()
         for _ in range(2):
             self.successResultOf(enter(realm))
@@ -84,8 +84,8 @@ class ChangeTests(RealmTestCase):
         wire.cut()
         self.assertEqual((self.changes(realm)._queues, timers(self.clock)), ({}, []))
 
-    def test_aPlaceThatGetsFreeIsTakenAtOnce(self) -> None:
-        """If the holder leaves meanwhile, the first of those who wait comes in without waiting for the time."""
+    def test_freePlaceIsTakenAtOnce(self) -> None:
+        """If the current session ends, the first waiting login is admitted at once."""
         realm = self.single()
         self.successResultOf(enter(realm))
         second = self.successResultOf(enter(realm))
@@ -94,12 +94,12 @@ class ChangeTests(RealmTestCase):
         self.successResultOf(third)
         self.assertNoResult(fourth)
         self.assertEqual([what for what, _ in self.made[0].events[-2:]], ["detached", "attached"])
-        # The place was free, so it is not third that changed hands: that was at the very beginning.
+        # The place was free, so the third login was no change. The last change was the first takeover.
         self.clock.advance(CHANGE_INTERVAL)
         self.successResultOf(fourth)
 
     def test_loginsWithoutConflictNeverWait(self) -> None:
-        """Where there is room, and where the newcomer is refused, nobody waits."""
+        """Logins that find room, or are refused, do not wait."""
         realm = LimitedRealm(Recorder, max=2, conflict="kick", clock=self.clock)
         for _ in range(3):
             self.successResultOf(enter(realm))
@@ -111,7 +111,7 @@ class ChangeTests(RealmTestCase):
         self.failureResultOf(enter(realm), errors.TooManySessions)
 
     def test_aTakeoverThatFailsIsNoChange(self) -> None:
-        """If the newcomer fails, the next one need not wait; while it is undecided he does."""
+        """If a takeover fails, the next login does not wait for the five seconds; while it is pending, it waits."""
         hooks: list[Any] = [lambda s: None]
         realm = SingleClientRealm(self.hooked(lambda s: hooks[0](s)), conflict="kick", clock=self.clock)
         self.successResultOf(enter(realm))
@@ -126,7 +126,7 @@ class ChangeTests(RealmTestCase):
         self.successResultOf(third)
 
     def test_afterCountsThoughTheNewcomerFails(self) -> None:
-        """With handover after the old one was ended, so it counts: one who always fails cannot kick without a pause."""
+        """With ``handover="after"``, a failed takeover counts, because it has ended the old session."""
 
         def fails(session: Any) -> None:
             raise pb.Error("no")
@@ -147,7 +147,7 @@ class ChangeTests(RealmTestCase):
         self.assertIsInstance(back.endedWith, errors.Replaced)
 
     def test_limitAboveOne(self) -> None:
-        """Two newcomers never each end one of several at a time."""
+        """With a limit above one, two logins do not each end a session at the same time."""
         realm = LimitedRealm(Recorder, max=3, conflict="kick", clock=self.clock)
         for _ in range(3):
             self.successResultOf(enter(realm))
@@ -158,7 +158,7 @@ class ChangeTests(RealmTestCase):
         self.successResultOf(waiting)
 
     def test_limitAboveOneWhileOneIsUndecided(self) -> None:
-        """Nor while the first of them is not in yet, though another one's place could be had."""
+        """The second login also waits while the first is pending, although it could replace another session."""
         gate: Deferred[Any] = Deferred()
         hooks: list[Any] = [lambda s: None]
         realm = LimitedRealm(
@@ -177,7 +177,7 @@ class ChangeTests(RealmTestCase):
         self.successResultOf(second)
 
     def test_probedAgainAfterTheWait(self) -> None:
-        """A holder that was silent before the newcomer had to wait is asked again after it, and stays if it answers."""
+        """A session that did not answer is probed again after the wait, and stays if it answers then."""
         rule = [atMost(1, "kick")]
         realm = CachingRealm(Recorder, clock=self.clock, admission=lambda view, c: perAvatar(rule[0])(view, c))
         self.successResultOf(enter(realm))
@@ -193,7 +193,7 @@ class ChangeTests(RealmTestCase):
         self.assertEqual(self.successResultOf(holder.call(kept, "whoami")), "alice")
 
     def test_twoUsersInOnePlace(self) -> None:
-        """Two users who fight for the last place of a server cannot make war either."""
+        """Two users who replace each other in the last place of a server are slowed down as well."""
         realm = LimitedRealm(Recorder, clock=self.clock, admission=total(atMost(1, "kick")))
         self.successResultOf(enter(realm, "alice"))
         self.successResultOf(enter(realm, "bob"))
@@ -203,7 +203,7 @@ class ChangeTests(RealmTestCase):
         self.successResultOf(waiting)
 
     def test_forgotten(self) -> None:
-        """What is remembered is bounded by the changes of the last five seconds, and there are no timers for it."""
+        """Only the changes of the last five seconds are remembered, without timers."""
         realm = self.single()
         for batch in range(5):
             for number in range(20):
@@ -215,7 +215,7 @@ class ChangeTests(RealmTestCase):
         self.assertEqual(self.changes(realm)._pending, {})
 
     def test_stopped(self) -> None:
-        """A server that stops refuses whoever waits, and leaves no timer."""
+        """A server that stops refuses waiting logins, and leaves no timer."""
         realm = self.single()
         for _ in range(2):
             self.successResultOf(enter(realm))
@@ -226,7 +226,7 @@ class ChangeTests(RealmTestCase):
         self.assertEqual(self.changes(realm)._queues, {})
 
     def test_withoutAClock(self) -> None:
-        """Without a clock there is no telling how long, and nobody waits."""
+        """Without a clock, logins do not wait."""
         realm = SlowSingle(conflict="kick")
         logins = [enter(realm) for _ in range(3)]
         realm.builds[0].callback(Recorder("alice"))
@@ -236,8 +236,8 @@ class ChangeTests(RealmTestCase):
         self.assertEqual(len(realm.roster), 1)
 
 
-class Belligerent:
-    """A stock client that logs in again at once, whenever it is thrown out or its login comes to nothing."""
+class Reconnecting:
+    """A stock client that reconnects at once whenever its session ends or its login fails."""
 
     def __init__(self, server: Any) -> None:
         self.server = server
@@ -254,15 +254,15 @@ class Belligerent:
         self.wire.login().addCallbacks(self.entered, lambda _: None).addBoth(self.answered)
 
     def entered(self, reference: Any) -> None:
-        """In."""
+        """Note that the client is logged in."""
         self.reference = reference
 
     def answered(self, _: object) -> None:
-        """The login was decided."""
+        """Note the result of the login."""
         self.waiting = False
 
     def step(self) -> None:
-        """Find out whether one is still in, as a client does by calling, and come back if not."""
+        """Call the server, and reconnect if the session has ended."""
         self.wire.flush()
         if self.waiting:
             return
@@ -274,18 +274,18 @@ class Belligerent:
             self.connect()
 
 
-class WarTests(RealmTestCase):
-    """Two clients that come back by themselves."""
+class ReconnectLoopTests(RealmTestCase):
+    """Two clients that reconnect automatically."""
 
-    def war(self, **kw: Any) -> tuple[Any, list[float]]:
-        """Let two fight for a minute. :return: the realm, and when its one session was replaced."""
+    def fight(self, **kw: Any) -> tuple[Any, list[float]]:
+        """Run two such clients for a minute. Return the realm, and the times of the takeovers."""
         realm = SingleClientRealm(Recorder, conflict="kick", clock=self.clock, **kw)
         ends: list[float] = []
         realm.roster.onEnd(
             lambda s: ends.append(self.clock.seconds()) if isinstance(s.endedWith, errors.Replaced) else None
         )
         server = self.wire(realm).server.factory
-        fighters = [Belligerent(server), Belligerent(server)]
+        fighters = [Reconnecting(server), Reconnecting(server)]
         for _ in range(600):
             for fighter in fighters:
                 fighter.step()
@@ -297,9 +297,9 @@ class WarTests(RealmTestCase):
         return realm, ends
 
     def test_atMostOneChangeInFiveSeconds(self) -> None:
-        """Two stock clients that reconnect at once whenever they are kicked change places every five seconds."""
+        """Two stock clients that reconnect at once replace each other every five seconds."""
         for handover in ("before", "after"):
-            _, ends = self.war(handover=handover)
+            _, ends = self.fight(handover=handover)
             self.assertGreater(len(ends), 9)
             gaps = [b - a for a, b in zip(ends, ends[1:], strict=False)]
             self.assertGreaterEqual(min(gaps), CHANGE_INTERVAL - 1e-6)

@@ -1,4 +1,4 @@
-"""A place that changes hands only when the one who had it is truly out."""
+"""``handover="after"``: a takeover in which the old session ends first."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ class HandoverTests(RealmTestCase):
     """``handover="after"``."""
 
     def setUp(self) -> None:
-        """What `detached` hooks wait for."""
+        """Make the Deferred that `detached` hooks wait for."""
         super().setUp()
         self.gates: list[Deferred[Any]] = []
 
     def waits(self, session: Session) -> Deferred[Any]:
-        """A `detached` that is made to wait."""
+        """Wait, as a slow `detached`."""
         self.gates.append(Deferred())
         return self.gates[-1]
 
     def single(self, **kw: Any) -> SingleClientRealm:
-        """One client at a time, kicked, whose `detached` takes its time."""
+        """Return a realm with one client at a time, ``conflict="kick"``, and a slow `detached`."""
         avatarClass = self.hooked(lambda s: None, self.waits)
         return SingleClientRealm(avatarClass, conflict="kick", handover="after", clock=self.clock, **kw)
 
     def test_onlyWhenTheOldOneIsOut(self) -> None:
-        """The old session ends, its `detached` runs to its end, and only then is the newcomer attached."""
+        """The old session ends, its `detached` finishes, and only then is the new session attached."""
         realm = self.single()
         old = self.successResultOf(enter(realm))
         newcomer = enter(realm)
@@ -48,25 +48,25 @@ class HandoverTests(RealmTestCase):
         self.assertEqual((list(realm.roster), realm.counters.ends), ([new], {"Replaced": 1}))
 
     def test_theAvatarIsBuiltAfterwards(self) -> None:
-        """Where each login has an avatar of its own, the newcomer's is made after the old one's is done with."""
+        """With an avatar per login, the new avatar is built after the old one has been released."""
         events: list[str] = []
 
         class Exclusive(Recorder):
-            """Owns something, from when it is made until its session is over."""
+            """An avatar that owns a resource until its session has ended."""
 
             def __init__(self, avatarId: str) -> None:
                 super().__init__(avatarId)
                 events.append("made")
 
             def detached(self, session: Session) -> None:
-                """Let go of it."""
+                """Release the resource."""
                 events.append("gone")
 
         class Exclusives(Realm):
-            """One at a time, each with an avatar of his own."""
+            """One session at a time, with an avatar per login."""
 
             def makePolicy(self) -> Any:
-                """After the other."""
+                """Limit to one session, with ``handover="after"``."""
                 return perAvatar(atMost(1, "kick", "after"))
 
         realm = Exclusives(Exclusive, clock=self.clock)
@@ -74,8 +74,8 @@ class HandoverTests(RealmTestCase):
             self.successResultOf(enter(realm))
         self.assertEqual(events, ["made", "gone", "made"])
 
-    def test_whoLeftByHimselfIsWaitedForToo(self) -> None:
-        """One that has logged out, and whose `detached` still runs, is not out: a newcomer waits for it."""
+    def test_waitsForALogout(self) -> None:
+        """A new login waits for a session that logged out while its `detached` still runs."""
         for conflict in ("refuse", "kick", "probe"):
             realm = self.single()
             realm.reconfigure(conflict=conflict)
@@ -88,7 +88,7 @@ class HandoverTests(RealmTestCase):
             self.assertEqual(self.events(), ["attached", "detached", "attached"])
 
     def test_thirtySecondsAtMost(self) -> None:
-        """If the old one is not out in time the newcomer is refused, and the next waits anew: never two at once."""
+        """If the old session does not end in time, the login is refused, and the next one waits again: never two."""
         realm = self.single()
         self.successResultOf(enter(realm))
         first = enter(realm)
@@ -101,7 +101,7 @@ class HandoverTests(RealmTestCase):
         self.successResultOf(second)
 
     def test_thirtySecondsForAllTogether(self) -> None:
-        """Several that go have the same time, not each its own after the other."""
+        """Several ending sessions share the time."""
         realm = LimitedRealm(
             self.hooked(lambda s: None, self.waits), max=3, conflict="kick", handover="after", clock=self.clock
         )
@@ -115,8 +115,8 @@ class HandoverTests(RealmTestCase):
         self.clock.advance(1)
         self.failureResultOf(newcomer, errors.LoginTimedOut)
 
-    def test_whoLeavesMeanwhileIsGone(self) -> None:
-        """A newcomer whose connection is lost while he waits holds nothing, and the next may have the place."""
+    def test_disconnectWhileWaiting(self) -> None:
+        """A waiting login whose connection is lost holds no reservation, and the next login gets the place."""
         realm = self.single()
         self.successResultOf(enter(realm))
         wire = self.wire(realm)
@@ -129,7 +129,7 @@ class HandoverTests(RealmTestCase):
         self.successResultOf(enter(realm))
 
     def test_stoppedMeanwhile(self) -> None:
-        """A server that stops refuses whoever waits."""
+        """A server that stops refuses waiting logins."""
         realm = self.single()
         self.successResultOf(enter(realm))
         newcomer = enter(realm)
@@ -140,7 +140,7 @@ class HandoverTests(RealmTestCase):
         self.assertNothingLeft(realm)
 
     def test_refusedEndsNobody(self) -> None:
-        """All that can be said without the avatar is said before anybody goes."""
+        """Refusals that do not need the avatar happen before a session ends."""
 
         def noBob(view: Any, candidate: Any) -> Any:
             return Refuse(errors.LoginRefused("not now")) if candidate.hello else Admit()
@@ -153,8 +153,8 @@ class HandoverTests(RealmTestCase):
         self.assertTrue(self.failureResultOf(wire.login(mind=5)).check("pbkit.errors.BadMind"))
         self.assertIsNone(old.endedWith)
 
-    def test_failedLeavesNobody(self) -> None:
-        """A newcomer that fails after the old one has gone leaves the place free, and nothing behind."""
+    def test_failedLoginLeavesNobody(self) -> None:
+        """If the new login fails after the old session has ended, the place is free and nothing is left."""
         hooks: list[Any] = [lambda s: None]
         avatarClass = self.hooked(lambda s: hooks[0](s))
         realm = SingleClientRealm(avatarClass, conflict="kick", handover="after", clock=self.clock)
@@ -171,7 +171,7 @@ class HandoverTests(RealmTestCase):
         self.successResultOf(enter(realm))
 
     def test_attachedOfAnotherThatStillRuns(self) -> None:
-        """A login that failed while its `attached` pays no heed is not out until that returns."""
+        """A failed login whose `attached` ignores the cancellation keeps its place until `attached` returns."""
         running = Stubborn()
         hooks: list[Any] = [lambda s: running]
         avatarClass = self.hooked(lambda s: hooks[0](s))
@@ -187,7 +187,7 @@ class HandoverTests(RealmTestCase):
         self.assertEqual(self.events(), ["attached", "detached", "attached"])
 
     def test_detachedThatLogsInAgain(self) -> None:
-        """A `detached` from within which the same user logs in is waited for by that login, not the other way round."""
+        """A login of the same user from within `detached` waits for that `detached`, and does not deadlock."""
         again: list[Deferred[Any]] = []
         realm = SingleClientRealm(
             self.hooked(lambda s: None, lambda s: again.append(enter(realm)) if not again else None),
@@ -199,14 +199,14 @@ class HandoverTests(RealmTestCase):
         new = self.successResultOf(again[0])
         self.assertEqual(self.made[0].events, [("attached", old), ("detached", old), ("attached", new)])
 
-    def test_withRoomToSpareNobodyWaits(self) -> None:
-        """Live sessions are not waited for where there is room beside them."""
+    def test_noWaitIfThereIsRoom(self) -> None:
+        """A login does not wait for live sessions if there is room."""
         realm = LimitedRealm(self.hooked(lambda s: None, self.waits), handover="after", clock=self.clock)
         for _ in range(3):
             self.successResultOf(enter(realm))
 
     def test_withoutAClock(self) -> None:
-        """Without a clock it works, and waits as long as it takes."""
+        """Without a clock there is no limit on the wait."""
         realm = SingleClientRealm(self.hooked(lambda s: None, self.waits), conflict="kick", handover="after")
         self.successResultOf(enter(realm))
         newcomer = enter(realm)
@@ -215,12 +215,12 @@ class HandoverTests(RealmTestCase):
         self.successResultOf(newcomer)
 
     def test_beforeIsTheDefault(self) -> None:
-        """Unless told, a newcomer has the avatar first."""
+        """By default, the new login obtains the avatar first."""
         realm = SlowSingle(conflict="kick", clock=self.clock)
         self.assertEqual((realm.handover, Admit().handover), ("before", "before"))
 
     def test_neither(self) -> None:
-        """A handover that is neither is an error, wherever it is said."""
+        """An invalid handover is an error, wherever it is given."""
         self.assertRaises(errors.ConfigError, atMost, 1, "kick", "later")
         self.assertRaises(errors.ConfigError, SingleClientRealm, Recorder, handover="later")
         self.assertRaises(ValueError, Admit, (), "later")
