@@ -18,6 +18,7 @@ Every error of pbkit, one class per reason.
         |   |-- LoginInterrupted       the session ended before the login was complete
         |   |-- LoginUnavailable       unexpected exception in the server; see its log
         |   |-- LoginBanned            the user or the address is banned for some time
+        |   |-- ServerMisconfigured    the server's own code does not fit together: retrying does not help
         |   |-- ServerDraining         the server accepts no more logins: try another server
         |   `-- ServerStopping         the server is stopping
         |-- SessionEnded               also pb.DeadReferenceError
@@ -182,6 +183,15 @@ class LoginBanned(LoginRefused):
     """The user or the address is banned; the detail says for how long."""
 
     text = "banned"
+
+
+class ServerMisconfigured(LoginRefused):
+    """
+    The avatar class or a hook of the server cannot be called, so no login succeeds until the program is corrected. The
+    detail has an error id, under which the server's log says what is wrong.
+    """
+
+    text = "this server cannot log anyone in until its operator corrects it"
 
 
 class ServerDraining(LoginRefused):

@@ -35,6 +35,7 @@ from pbkit.sessions.lifecycle import GUESTS, Lease, Lifecycle, PerLogin
 from pbkit.sessions.login.admission import Admit, Policy, allOf
 from pbkit.sessions.login.arbitration import Arbitration
 from pbkit.sessions.login.entrance import Entrance
+from pbkit.sessions.login.refusals import callFitting
 from pbkit.sessions.messaging.delivery import Answers, Summary
 from pbkit.sessions.messaging.hub import Hub
 from pbkit.sessions.messaging.mind import notPickled
@@ -161,7 +162,7 @@ class Realm:
 
         :param avatarId: a str.
         """
-        return self.avatarClass(avatarId)
+        return callFitting(self.avatarClass, avatarId)
 
     buildAvatar.needsAvatarClass = True  # type: ignore[attr-defined]
 
@@ -198,9 +199,10 @@ class Realm:
         """
         Call `buildAvatar`, and check its result: only an avatar may be cached.
 
+        :raises Misfit: `buildAvatar` or the avatar class cannot be called.
         :raises TypeError: `buildAvatar` returned something else.
         """
-        return then(started(self.buildAvatar(avatarId, *model)), self._checked)
+        return then(started(callFitting(self.buildAvatar, avatarId, *model)), self._checked)
 
     def _checked(self, avatar: object) -> object:
         if not pb.IPerspective.providedBy(avatar):

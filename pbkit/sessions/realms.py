@@ -15,6 +15,7 @@ from pbkit.sessions.avatarclass import checkFactory
 from pbkit.sessions.clock import LONGEST, SHORTEST, ClockAvatar
 from pbkit.sessions.lifecycle import Cached, Disposable, Lease, Lifecycle, Lingering
 from pbkit.sessions.login.admission import CONFLICTS, HANDOVERS, Policy, Rule, atMost, perAvatar, total
+from pbkit.sessions.login.refusals import callFitting
 from pbkit.sessions.parameters import PerUser, forUser, param
 from pbkit.sessions.realm import Realm
 from pbkit.sessions.sharedcall import MaybeDeferred, started, then
@@ -65,11 +66,13 @@ class PerConnectionRealm(Realm):
         Make the model of an avatar id; may be async. By default an object of `modelClass`, or without a class a
         namespace with an `avatarId`, to which you can add attributes.
         """
-        return SimpleNamespace(avatarId=avatarId) if self.modelClass is None else self.modelClass(avatarId)
+        if self.modelClass is None:
+            return SimpleNamespace(avatarId=avatarId)
+        return callFitting(self.modelClass, avatarId)
 
     def buildAvatar(self, avatarId: str, model: Any = None) -> Any:
         """Make an avatar over a model; may be async. By default ``avatarClass(avatarId, model)``."""
-        return self.avatarClass(avatarId, model)
+        return callFitting(self.avatarClass, avatarId, model)
 
     buildAvatar.needsAvatarClass = True  # type: ignore[attr-defined]
 
@@ -206,7 +209,7 @@ class ClockRealm(Realm):
 
     def buildAvatar(self, avatarId: str) -> Any:
         """Make a clock with the realm's period."""
-        return self.avatarClass(avatarId, self.period)
+        return callFitting(self.avatarClass, avatarId, self.period)
 
     buildAvatar.needsAvatarClass = True  # type: ignore[attr-defined]
 

@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.spread import pb
 from zope.interface.verify import verifyObject
 
-from pbkit import Admit, AnonymousRealm, CachingRealm, Realm, Refuse, Session, errors
+from pbkit import Admit, AnonymousRealm, CachingRealm, PerConnectionRealm, Realm, Refuse, Session, errors
 from pbkit.interfaces import ILogin, ISessionRealm
 from pbkit.sessions.lifecycle import Cached, Lingering
 from pbkit.sessions.stocklogin import StockLogin
@@ -192,6 +192,59 @@ class LoginTests(RealmTestCase):
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 2)
         self.assertNothingLeft(realm)
         self.successResultOf(enter(realm))
+
+    def test_classThatDoesNotFit(self) -> None:
+        """
+        Where the avatar class, `buildAvatar` or `attached` cannot be called, the log says what is wrong, and the client
+        is not asked to try again: the next login would fail too.
+        """
+
+        def make(avatarId: str, game: object) -> Any:
+            return Recorder(avatarId)
+
+        class Building(CachingRealm):
+            """Its `buildAvatar` takes too little."""
+
+            def buildAvatar(self) -> Any:  # type: ignore[override]
+                """Build."""
+
+        class Deaf(Recorder):
+            """Its hook takes too little."""
+
+            def attached(self) -> None:  # type: ignore[override]
+                """Begin."""
+
+        class Changed(CachingRealm):
+            """Its class is set when the realm exists already."""
+
+        changed = Changed(Recorder, clock=self.clock)
+        changed.avatarClass = make
+        models = PerConnectionRealm(lambda avatarId, model: Recorder(avatarId), clock=self.clock)
+        models.modelClass = make
+        for realm, why in (
+            (changed, "missing a required argument: 'game'"),
+            (Building(clock=self.clock), "too many positional arguments"),
+            (CachingRealm(Deaf, clock=self.clock), "too many positional arguments"),
+            (models, "missing a required argument: 'game'"),
+        ):
+            for _ in range(2):
+                failure = self.failureResultOf(enter(realm), errors.ServerMisconfigured)
+                self.assertNotIn("try again", failure.getErrorMessage())
+                (logged,) = self.flushLoggedErrors(TypeError)
+                self.assertIn(why, str(logged.value))
+            self.assertNothingLeft(realm)
+
+    def test_typeErrorWithin(self) -> None:
+        """A TypeError that is raised within the class is a failure like any other."""
+
+        class Raising(Recorder):
+            """Fails."""
+
+            def __init__(self, avatarId: str) -> None:
+                raise TypeError("no")
+
+        self.assertIs(self.failureResultOf(enter(CachingRealm(Raising))).type, errors.LoginUnavailable)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
     def test_ownPolicy(self) -> None:
         """A user's own policy is a function, which is asked after the realm's."""

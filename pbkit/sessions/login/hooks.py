@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from pbkit.errors import Disconnected, LoggedOut, LoginTimedOut, SessionEnded
 from pbkit.interfaces import IPeer
+from pbkit.sessions.login.refusals import callFitting
 from pbkit.sessions.sharedcall import SharedCall, started
 
 #: How long an `attached` hook may take, in seconds.
@@ -89,7 +90,7 @@ class Attachment:
             return None
         self._attaching = True
         try:
-            running = started(hook(self._session))
+            running = started(callFitting(hook, self._session))
         except BaseException:
             self._hookReturned(False)
             raise
