@@ -72,6 +72,8 @@ class Realm:
     :param slow: the policy for slow consumers, for example `pbkit.kickAfter(30)`; by default `pbkit.dropOldest()`.
     :param parameters: those that the class declares; see `pbkit.sessions.parameters.parametersOf`.
     :raises ConfigError: an unknown parameter, or an invalid value.
+
+    A subclass may set any of these as an attribute of the class.
     """
 
     avatarClass: Any = None

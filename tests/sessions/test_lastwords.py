@@ -11,7 +11,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
 from twisted.spread import pb
 from twisted.trial.unittest import TestCase
 
-from pbkit import CachingRealm, ClientFactory, Realm, Session, Summary, coalesce, errors
+from pbkit import CachingRealm, ClientFactory, Realm, ServerFactory, Session, Summary, coalesce, dropin, errors
 from tests.sessions.messaging.slowness import MUCH, SlowWire
 from tests.sessions.messaging.test_telling import Everybody
 from tests.support import PASSWORD, Client, Recorder, serve
@@ -224,9 +224,10 @@ class SocketTests(TestCase):
         self.reactor.callLater(seconds, waiting.callback, None)
         await waiting
 
-    async def enter(self, realm: Realm, factory: Any) -> tuple[Told, Any]:
+    async def enter(self, realm: Realm, factory: Any, server: Any = ServerFactory) -> tuple[Told, Any]:
         """Log in as alice: her object and her reference."""
-        port = await TCP4ServerEndpoint(self.reactor, 0, interface="127.0.0.1").listen(serve(realm, clock=self.reactor))
+        kw = {} if server is pb.PBServerFactory else {"clock": self.reactor}
+        port = await TCP4ServerEndpoint(self.reactor, 0, interface="127.0.0.1").listen(serve(realm, server, **kw))
         self.addCleanup(port.stopListening)
         endpoint = TCP4ClientEndpoint(self.reactor, "127.0.0.1", port.getHost().port)
         broker = await endpoint.connect(factory)
@@ -247,9 +248,14 @@ class SocketTests(TestCase):
     async def test_workInBetween(self) -> None:
         """Two broadcasts with 6 ms of work between them, and the end in the same turn: both come before the goodbye."""
         for way, end in ENDS.items():
-            for factory in (ClientFactory(), pb.PBClientFactory()):
+            for server, factory in (
+                (ServerFactory, ClientFactory()),
+                (ServerFactory, pb.PBClientFactory()),
+                (dropin.PBServerFactory, pb.PBClientFactory()),
+                (pb.PBServerFactory, pb.PBClientFactory()),
+            ):
                 realm = CachingRealm(Recorder, clock=self.reactor)
-                client, reference = await self.enter(realm, factory)
+                client, reference = await self.enter(realm, factory, server)
                 (session,) = realm.roster
                 realm.presence.watch(session)
                 realm.tell("tell", "a")
