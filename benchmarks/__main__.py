@@ -29,20 +29,26 @@ def parser() -> argparse.ArgumentParser:
     """
     options = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="pbkit beside stock PB and its peers, in one run, interleaved.",
+        description="Measure pbkit, stock PB and other libraries in one run, interleaved.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="A name stands for all that begin so, up to a dash or slash.\n\n"
+        epilog="A prefix of a name, up to a dash or slash, selects all names with that prefix.\n\n"
         + "peers:\n"
         + "".join(f"  {contender.name:28} {contender.title}\n" for contender in CONTENDERS)
         + "\nwork:\n"
         + "".join(f"  {work.name:28} {work.title}\n" for work in WORKS),
     )
-    options.add_argument("--peers", type=_names, metavar="A,B", help="only these (default: all that are installed)")
-    options.add_argument("--work", type=_names, metavar="A,B", help="only this")
-    options.add_argument("--rounds", type=int, help="samples of each (default: 5)")
-    options.add_argument("--seconds", type=float, help="for one sample, about (default: 1)")
-    options.add_argument("--quick", action="store_true", help="one short round, and no work that takes long to set up")
-    options.add_argument("--out", type=Path, metavar="DIR", help=f"write benchmarks.md and {page.PLOT} there")
+    options.add_argument(
+        "--peers", type=_names, metavar="A,B", help="measure only these contenders (default: all that are installed)"
+    )
+    options.add_argument("--work", type=_names, metavar="A,B", help="do only this work")
+    options.add_argument("--rounds", type=int, help="samples of each measurement (default: 5)")
+    options.add_argument("--seconds", type=float, help="about how long one sample takes (default: 1)")
+    options.add_argument(
+        "--quick", action="store_true", help="one short round, without the work that takes long to set up"
+    )
+    options.add_argument(
+        "--out", type=Path, metavar="DIR", help=f"write benchmarks.md and {page.PLOT} to this directory"
+    )
     return options
 
 
@@ -67,13 +73,13 @@ def main(arguments: Sequence[str]) -> int:
     ):
         for one in wanted or ():
             if not any(matches(name, [one]) for name in known):
-                options.error(f"--{what} {one}: there is no such; there are {', '.join(known)}")
+                options.error(f"--{what} {one}: unknown name: expected one of {', '.join(known)}")
     rounds = chosen.rounds or (QUICK_ROUNDS if chosen.quick else 5)
     seconds = chosen.seconds or (QUICK_SECONDS if chosen.quick else 1.0)
     if rounds < 1 or seconds <= 0:
-        options.error("--rounds is 1 or more, --seconds above 0")
+        options.error("invalid --rounds or --seconds: expected --rounds of 1 or more, --seconds above 0")
     if chosen.out is not None and not chosen.out.is_dir():
-        options.error(f"--out {chosen.out}: there is no such directory")
+        options.error(f"--out {chosen.out}: no such directory")
     works = [w for w in WORKS if (matches(w.name, chosen.work) if chosen.work else w.quick or not chosen.quick)]
     contenders = [c for c in CONTENDERS if chosen.peers is None or matches(c.name, chosen.peers)]
 

@@ -259,13 +259,15 @@ def main(arguments: Sequence[str]) -> int:
     Run the benchmark. Return the exit status: 1 if a notice was lost or a process failed.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.audience", description=__doc__.strip().splitlines()[0])
-    parser.add_argument("--clients", type=int, default=5000, help="how many (default: 5000)")
-    parser.add_argument("--minutes", type=int, default=10, help=f"of tells to topics, after {WARM} (default: 10)")
-    parser.add_argument("--only", choices=("bystander", "topics"), help="one of the two parts")
-    parser.add_argument("--quick", action="store_true", help="seconds for minutes: it shows that everything runs")
+    parser.add_argument("--clients", type=int, default=5000, help="the number of clients (default: 5000)")
+    parser.add_argument(
+        "--minutes", type=int, default=10, help=f"minutes of messages to topics, after {WARM} to warm up (default: 10)"
+    )
+    parser.add_argument("--only", choices=("bystander", "topics"), help="run only one part")
+    parser.add_argument("--quick", action="store_true", help="shorten everything, to check that it runs")
     chosen = parser.parse_args(arguments)
     if not 0 < chosen.clients < 10_000 or chosen.minutes < 1:
-        parser.error("--clients is 1 to 9999, --minutes 1 or more")
+        parser.error("invalid --clients or --minutes: expected --clients of 1 to 9999, --minutes of 1 or more")
     about, right = machine.description(), True
     try:
         print(", ".join(about[name] for name in ("date", "machine", "versions")), flush=True)

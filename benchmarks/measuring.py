@@ -138,7 +138,7 @@ class Memory:
         finally:
             team.close()
         if not before:
-            raise PeerFailed("there is no /proc to tell the memory")
+            raise PeerFailed("memory cannot be measured: no /proc")
         return {"memory": (after - before) / self._work.size}
 
 

@@ -184,10 +184,10 @@ class Crowd:
             self._waiting = Deferred()
             await self._waiting.addTimeout(NOTICE_TIMEOUT, self._reactor, self._lost)
         if self._heard != self._wanted:
-            raise ValueError(f"{self._heard} notices came in, {self._wanted} were sent")
+            raise ValueError(f"{self._heard} notices arrived, {self._wanted} were sent")
 
     def _lost(self, result: Any, timeout: float) -> Any:
-        raise ValueError(f"{self._heard} notices came in, {self._wanted} were sent, and {timeout:.0f} s have passed")
+        raise ValueError(f"{self._heard} notices arrived within {timeout:.0f} s, {self._wanted} were sent")
 
 
 def checked(answer: Any, value: Any) -> None:

@@ -71,7 +71,7 @@ class Peer:
         try:
             self._process.stdin.write(json.dumps({"do": do, **details}).encode() + b"\n")
         except OSError:
-            raise PeerFailed(f"the {self.name} is gone: {self._lastWords()}") from None
+            raise PeerFailed(f"the {self.name} exited: {self._lastWords()}") from None
 
     def answer(self, timeout: float) -> dict[str, Any]:
         """
@@ -84,7 +84,7 @@ class Peer:
         until = time.monotonic() + timeout
         while b"\n" not in self._buffer:
             if not self._selector.select(max(0.0, until - time.monotonic())):
-                raise PeerFailed(f"the {self.name} said nothing for {timeout:.0f} s")
+                raise PeerFailed(f"the {self.name} did not answer within {timeout:.0f} s")
             chunk = os.read(self._process.stdout.fileno(), 65536)
             if not chunk:
                 raise PeerFailed(f"the {self.name} ended: {self._lastWords()}")

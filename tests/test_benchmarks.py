@@ -77,7 +77,7 @@ class RunTests(SynchronousTestCase):
         for option, wrong, right in (("--peers", "sotck", "stock/root"), ("--work", "smal", "small")):
             done = self.run_(option, wrong)
             self.assertEqual(done.returncode, 2)
-            self.assertIn(f"{option} {wrong}: there is no such", done.stderr)
+            self.assertIn(f"{option} {wrong}: unknown name: expected one of", done.stderr)
             self.assertIn(right, done.stderr)
 
     def test_aPeerThatFails(self) -> None:

@@ -43,7 +43,7 @@ class Server:
 
     def broadcast(self, answered: bool) -> Deferred[Any] | None:
         """As `onreactor.Server.broadcast`."""
-        raise NotImplementedError("no fan-out here")
+        raise NotImplementedError("the fan-out of Foolscap is not measured")
 
 
 class Connection:

@@ -50,7 +50,7 @@ class Calls:
         """As `benchmarks.onreactor.Pump`."""
         echo, value = rpyc.async_(self._connection.root.echo), data.frozen(data.value(order["payload"]))
         if self._connection.root.echo(value) != value:
-            raise ValueError(f"the echo of {value!r:.100} is something else")
+            raise ValueError(f"the echo of {value!r:.100} differs")
         count, pending = 0, order["inFlight"]
         began = now = time.perf_counter()
         until = began + order["seconds"]
