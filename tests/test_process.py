@@ -358,13 +358,13 @@ class ProcessTests(SynchronousTestCase):
             context = ssl.create_default_context()
             with self.assertRaises((ssl.SSLError, ConnectionError)):
                 context.wrap_socket(client, server_hostname="localhost")
-        server.waitFor(r"closed connection from \S+ .looks like TLS: ")
+        server.waitFor(r"closed connection from \S+ .looks like TLS")
         with self.assertRaises((http.client.HTTPException, ConnectionError)):
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
             self.addCleanup(connection.close)
             connection.request("GET", "/", headers={"User-Agent": "Mozilla/5.0 (X11; Linux x86_64)"})
             connection.getresponse()
-        server.waitFor(r"closed connection from \S+ .looks like HTTP: ")
+        server.waitFor(r"closed connection from \S+ .looks like HTTP")
 
     def test_portInUseEndsTheStart(self) -> None:
         """If a port is in use, the process exits with status 1 and one line, and leaves no listener and no file."""

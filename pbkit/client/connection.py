@@ -108,7 +108,7 @@ class SessionBroker(Broker):
         """Return whether a message that exceeds a limit costs one call only: not before the credentials are sent."""
         return self._responded and super().passesOver(error)
 
-    def malformed(self, error: Exception, chunk: bytes = b"") -> None:
+    def malformed(self, error: Exception) -> None:
         """Close the connection: what the server sent is not PB, or exceeds a limit."""
         self._break(f"{type(error).__name__}: {safe_str(error):.200}")
 

@@ -245,7 +245,10 @@ class Broker(Invoker):
         self.inbound.limit(limits, calls)
 
     def dataReceived(self, chunk: bytes) -> None:
-        """As stock's, but in linear time, and within the limits."""
+        """As stock's, but in linear time, and within the limits. A client of another protocol is closed at once."""
+        if not self.currentDialect and (protocol := foreignProtocol(chunk)) is not None:
+            self.refuse(f"looks like {protocol}, expected Perspective Broker")
+            return
         self.prelogin.received(len(chunk))
         self.inbound.received(chunk)
 
@@ -349,19 +352,15 @@ class Broker(Invoker):
         else:
             self.malformed(codec.Malformed(error.detail))
 
-    def malformed(self, error: Exception, chunk: bytes = b"") -> None:
+    def malformed(self, error: Exception) -> None:
         """
         Close the connection, because what was received is not Perspective Broker, or over a limit.
 
-        :param chunk: the bytes received last.
         :raises Exception: in drop-in use, as stock does.
         """
         if not self.profile.hideErrors:
             raise error if not isinstance(error, ValueError) else BananaError(str(error))
-        why = f"{type(error).__name__}: {safe_str(error)}"[:CUT]
-        if not self.currentDialect and (protocol := foreignProtocol(chunk)) is not None:
-            why = f"looks like {protocol}: {why}"
-        self.refuse(why)
+        self.refuse(f"{type(error).__name__}: {safe_str(error)}"[:CUT])
 
     def refuse(self, why: str) -> None:
         """Close the connection now, with one line in the log. Nothing that arrives after this is served."""

@@ -211,8 +211,8 @@ class Connection(Protocol):
     ) -> None:
         """Answer a call with an error, unserved."""
 
-    def malformed(self, error: Exception, chunk: bytes = b"") -> None:
-        """Close the connection because of what was received: `chunk` is the last of it."""
+    def malformed(self, error: Exception) -> None:
+        """Close the connection because of what was received."""
 
     def refuse(self, why: str) -> None:
         """Close the connection now, with one line in the log."""

@@ -143,7 +143,7 @@ class Inbound:
             self._unscanned, self._scanned = self._unscanned[self._scanned :] + chunk, 0
         else:
             self._feed(chunk)
-        self._run(chunk)
+        self._run()
 
     def _feed(self, chunk: bytes) -> None:
         if self._framer is None:
@@ -152,7 +152,7 @@ class Inbound:
             self._framer.limit(*self._framerLimits())
         self._framer.feed(chunk)
 
-    def _run(self, chunk: bytes = b"") -> None:
+    def _run(self) -> None:
         if self._busy or self._later is not None:
             return  # A message is being served, or it is the turn of others: these bytes are next.
         until = began = None
@@ -200,7 +200,7 @@ class Inbound:
                         self._rest(clock)
                         break
         except (codec.TooLarge, codec.Malformed) as error:
-            connection.malformed(error, chunk)
+            connection.malformed(error)
         finally:
             self._busy = False
             # Do not keep the last message: it can be several megabytes.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.cred.portal import Portal
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbkit import CachingRealm, ServerFactory
+from pbkit import CachingRealm, ServerFactory, dropin
 from pbkit.wire.prelogin.foreign import foreignProtocol
 from tests.support import Recorder
 
@@ -40,20 +42,36 @@ class ForeignProtocolTests(SynchronousTestCase):
             self.assertIsNone(foreignProtocol(start))
 
     def test_logged(self) -> None:
-        """The log line about the closed connection says what the client looks like, in one piece or in two."""
-        for chunks, said in [
-            ([CLIENT_HELLO], "looks like TLS: "),
-            ([REQUEST], "looks like HTTP: "),
-            ([CLIENT_HELLO[:6], CLIENT_HELLO[6:]], "closed connection"),
-            ([b"\xff" * 100], "Malformed"),
-        ]:
+        """Such a client is closed at its first bytes, with one line that says what it looks like."""
+        for factoryClass in (ServerFactory, dropin.PBServerFactory):
+            for start, said in [
+                (CLIENT_HELLO, "looks like TLS"),
+                (REQUEST, "looks like HTTP"),
+                (b"GET / HTTP/1.0\r\n\r\n", "looks like HTTP"),
+                (b"SSH-2.0-x\r\n", "looks like SSH"),
+            ]:
+                factory: Any = factoryClass(Portal(CachingRealm(Recorder, clock=Clock()), []))
+                factory.clock = Clock()
+                broker = factory.buildProtocol(None)
+                transport = StringTransport()
+                with capturedLogs() as events:
+                    broker.makeConnection(transport)
+                    broker.dataReceived(start)
+                    broker.dataReceived(start)
+                lines = [str(formatEvent(event)) for event in events]
+                self.assertEqual(len([line for line in lines if "closed connection" in line]), 1, lines)
+                self.assertIn(said, lines[-1])
+                self.assertTrue(broker.closed and (transport.disconnecting or transport.disconnected))
+
+    def test_othersAreMalformed(self) -> None:
+        """Other data is reported by what is wrong with it, also a TLS client whose first bytes arrive one by one."""
+        for chunks in ([CLIENT_HELLO[:1], CLIENT_HELLO[1:]], [b"\xff" * 100]):
             factory = ServerFactory(Portal(CachingRealm(Recorder, clock=Clock()), []), clock=Clock())
-            broker = factory.buildProtocol(None)
+            broker: Any = factory.buildProtocol(None)
             with capturedLogs() as events:
                 broker.makeConnection(StringTransport())
                 for chunk in chunks:
                     broker.dataReceived(chunk)
             lines = [str(formatEvent(event)) for event in events]
-            self.assertEqual(len([line for line in lines if "closed connection" in line]), 1, lines)
-            self.assertIn(said, lines[-1])
+            self.assertIn("Malformed", lines[-1])
             self.assertTrue(broker.closed)
