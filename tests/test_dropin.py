@@ -10,12 +10,14 @@ from twisted.cred.error import LoginDenied
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from pbkit import CachingRealm, dropin
 from tests.support import Client, Part, Recorder, Wire, serve
+from tests.wire.things import Board
 
 
 @implementer(IRealm)
@@ -198,3 +200,43 @@ class WithOurRealmTests(SynchronousTestCase):
         late: Deferred[Any] = session.avatar.waiting.pop()
         late.callback(Part())
         self.assertEqual(wire.server.owners, {})
+
+
+class LateTests(SynchronousTestCase):
+    """Answers that come after the connection is lost."""
+
+    def logged(self, server: Any, result: Any) -> int:
+        """How many lines an answer leaves in the log."""
+        waiting: list[Deferred[Any]] = []
+
+        class Late(pb.Avatar):
+            def perspective_late(self) -> Deferred[Any]:
+                waiting.append(Deferred())
+                return waiting[0]
+
+        @implementer(IRealm)
+        class LateRealm:
+            def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+                return pb.IPerspective, Late(), lambda: None
+
+        wire = Wire(serve(LateRealm(), server))
+        avatar = self.successResultOf(wire.login("alice"))
+        answer = wire.call(avatar, "late")
+        wire.lose()
+        self.failureResultOf(answer, pb.PBConnectionLost)
+        events: list[Any] = []
+        observer: Any = events.append
+        globalLogPublisher.addObserver(observer)
+        try:
+            waiting.pop().callback(result)
+            gc.collect()
+        finally:
+            globalLogPublisher.removeObserver(observer)
+        self.flushLoggedErrors()
+        return len(events)
+
+    def test_logged(self) -> None:
+        """The log has no more of them than with stock, whatever they are."""
+        for make in (Part, Board, lambda: [Part()], lambda: "x" * 700_000, object, lambda: 5):
+            stock = self.logged(pb.PBServerFactory, make())
+            self.assertLessEqual(self.logged(dropin.PBServerFactory, make()), stock, make)

@@ -345,14 +345,20 @@ class MindTests(Case):
             lambda: {one: 1, two: 2},
         ):
             self.assertRaises(TypeError, compare)
-        one, two, three = minds(ServerFactory)
-        self.assertEqual((one == two, one != two, one == None, one == one), (False, True, False, True))  # noqa: E711
-        self.assertIn(three, [one, two, three])
-        left = [one, two, three]
-        left.remove(two)
-        self.assertIs(left[1], three)
-        self.assertEqual(len({one, two, three}), 3)
-        self.assertEqual({one: 1, two: 2, three: 3}[two], 2)
+        for server in OURS:
+            one, two, three = minds(server)
+            same = (one == two, one != two, one == None, one == one)  # noqa: E711
+            self.assertEqual(same, (False, True, False, True))
+            self.assertIn(three, [one, two, three])
+            left = [one, two, three]
+            left.remove(two)
+            self.assertIs(left[1], three)
+            self.assertEqual(len({one, two, three}), 3)
+            self.assertEqual({one: 1, two: 2, three: 3}[two], 2)
+            # Any order will do, if it is one.
+            self.assertEqual(sorted([one, two, three]), sorted([three, two, one]))
+            self.assertEqual(len({each.broker for each in (one, two, three)}), 3)
+            self.assertEqual((one.broker == two.broker, one.broker == None), (False, False))  # noqa: E711
 
     def test_oneObjectTwice(self) -> None:
         """Stock: the minds of two logins with one client object compare equal; pbkit's `Session.mind` does not."""

@@ -21,6 +21,7 @@ from pbkit.client.factory import ClientFactory
 from pbkit.errors import BY_NAME, Disconnected, ProtocolMismatch, SessionEnded, TooLarge
 from pbkit.wire.broker import Broker
 from pbkit.wire.jelly.expressions import handles
+from pbkit.wire.peer import abort
 from pbkit.wire.prelogin.state import loginLimits
 from pbkit.wire.profile import Profile
 from pbkit.wire.wellknown import PBKIT
@@ -68,7 +69,7 @@ class SessionBroker(Broker):
     def connectionMade(self) -> None:
         """Begin; or abort, if the login was cancelled meanwhile: not every endpoint can be cancelled."""
         if self.factory.lost is None:
-            self._transport.abortConnection()
+            abort(self.transport)
         self.factory.newest = self
         super().connectionMade()
         self.inbound.limit(*loginLimits(self.profile.gate, self.profile.calls, True))
@@ -117,7 +118,7 @@ class SessionBroker(Broker):
         self.broken = ProtocolMismatch(f"the server does not speak Perspective Broker: {why}")
         if self.factory.loggedIn:
             log.warn("closed the connection: the server broke the protocol: {why}", why=why)
-        self._transport.abortConnection()
+        abort(self.transport)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """Fail the pending calls, and from now on every other call."""
@@ -235,7 +236,7 @@ class SessionBroker(Broker):
     def abort(self) -> None:
         """Close the connection now."""
         if not self.disconnected:
-            self._transport.abortConnection()
+            abort(self.transport)
 
 
 class SessionFactory(ClientFactory):

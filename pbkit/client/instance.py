@@ -20,6 +20,8 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
+from pbkit.wire.peer import addressOf
+
 #: For how many user names without a live connection it is remembered which server had which number.
 REMEMBERED = 1000
 
@@ -105,12 +107,11 @@ def instanceId(broker: Any, name: bytes) -> str:
     :param broker: a connected pbkit broker.
     :param name: the name of the user who logs in first.
     """
-    text, free = _ids.take(name, _serverOf(broker.transport))
+    text, free = _ids.take(name, _serverOf(broker))
     broker.notifyOnDisconnect(free)
     return text
 
 
-def _serverOf(transport: object) -> str:
-    getPeer = getattr(transport, "getPeer", None)
-    address = None if getPeer is None else getPeer()
+def _serverOf(broker: object) -> str:
+    address = addressOf(broker)
     return f"{getattr(address, 'host', '')} {getattr(address, 'port', '')} {getattr(address, 'name', '')}"

@@ -31,7 +31,7 @@ from pbkit.wire.jelly.expressions import countLists
 from pbkit.wire.jelly.registry import STOCK, Registry, allowsPlain
 from pbkit.wire.outbound import Outbound
 from pbkit.wire.oversized import HEAD, refusal
-from pbkit.wire.peer import Peer, clockOf, peerOf
+from pbkit.wire.peer import Peer, abort, clockOf, peerOf
 from pbkit.wire.peerlog import PeerLog
 from pbkit.wire.prelogin.foreign import foreignProtocol
 from pbkit.wire.prelogin.state import PreloginState
@@ -372,8 +372,7 @@ class Broker(Invoker):
         if budget is None or budget.admits():
             self._logRefused(why)
         # Not loseConnection: that waits until the other end has read everything, which it may never do.
-        abort = getattr(self.transport, "abortConnection", None) or cast(Any, self.transport).loseConnection
-        abort()
+        abort(self.transport)
 
     def _logRefused(self, why: str) -> None:
         users = sorted({each.session.avatarId for each in self._channels if each.session is not None})

@@ -71,14 +71,6 @@ class Channel(Invoker):
         self._unreferenced = False
         self._onReleased: tuple[Callable[[], object], ...] = ()
 
-    # Equal to itself only, and ordered: a RemoteCacheObserver of stock's compares the brokers of two observers.
-
-    def __lt__(self, other: object) -> bool:
-        return id(self) < id(other)
-
-    def __gt__(self, other: object) -> bool:
-        return id(self) > id(other)
-
     # What belongs to the connection.
 
     @property
@@ -157,14 +149,13 @@ class Channel(Invoker):
         """
         Return what ``["local", id]`` of the client stands for.
 
-        That is an object that this session was given, or one that the connection was given before login. An object of
-        another session would survive the end of that session by being passed here.
+        That is an object that this session was given. An object of another session would survive the end of that
+        session by being passed here; and the login root, a challenger or the object for hellos is no argument for a
+        method of an avatar.
 
-        :raises Error: it is none of these. Stock would pass None to the method that is called.
+        :raises Error: this session was not given it. Stock would pass None to the method that is called.
         """
         found = super().localObjectForID(luid)
-        if found is None:
-            found = self.connection.localObjectForID(luid)
         if found is None:
             raise Error("a reference among the arguments was not given to this session, or no longer")
         return found

@@ -14,6 +14,7 @@ from twisted.spread import banana
 from pbkit.wire import codec
 from pbkit.wire.connection import Connection
 from pbkit.wire.oversized import CLOSING, OversizedMessage
+from pbkit.wire.peer import abort
 from pbkit.wire.profile import Calls, Limits
 
 #: The commands that keep their place behind queued calls: calls, and those that drop an object which a queued call may
@@ -263,7 +264,7 @@ class Inbound:
         except Exception:
             # This happens in drop-in use only. The reactor does the same if dataReceived raises.
             log.failure("closed a connection: serving a message failed")
-            self._connection.transport.abortConnection()
+            abort(self._connection.transport)
         if self._later is None and not self.paused:
             self._read(True)
 

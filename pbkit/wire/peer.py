@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.components import registerAdapter
@@ -20,7 +21,7 @@ from zope.interface import implementer
 from pbkit.interfaces import ICast, IPeer
 from pbkit.wire import codec
 from pbkit.wire.compact import Few
-from pbkit.wire.connection import Connection, ConnectionPart
+from pbkit.wire.connection import Connection, ConnectionPart, Transport
 from pbkit.wire.peerlog import escapedFailure
 from pbkit.wire.profile import Log
 from pbkit.wire.wellknown import PBKIT, PING
@@ -258,10 +259,7 @@ class Peer:
 
     def _abort(self) -> None:
         self._aborting = None
-        # Not every transport has it.
-        abort = getattr(self._broker.transport, "abortConnection", None)
-        if abort is not None:
-            abort()
+        abort(self._broker.transport)
 
     def _stopWaiting(self) -> None:
         if self._aborting is not None:
@@ -350,8 +348,32 @@ def _nothing() -> None:
 
 def addressOf(broker: Any) -> object:
     """As `Peer.address`."""
-    getPeer = getattr(broker.transport, "getPeer", None)
-    return None if getPeer is None else getPeer()
+    try:
+        address: object = broker.transport.getPeer()
+    except (AttributeError, NotImplementedError):
+        # The transport to a child process raises the latter.
+        return None
+    return address
+
+
+def abort(transport: Transport) -> None:
+    """
+    Close a transport now, without waiting for what the other end has not read.
+
+    The transport to a child process, and that over standard input and output, cannot do that. They are closed in good
+    order, and the process is killed: otherwise it would stay for as long as it does not read.
+    """
+    abortConnection = getattr(transport, "abortConnection", None)
+    if abortConnection is not None:
+        abortConnection()
+        return
+    transport.loseConnection()
+    signalProcess = getattr(transport, "signalProcess", None)
+    if signalProcess is not None:
+        try:
+            signalProcess("KILL")
+        except ProcessExitedAlready:
+            pass
 
 
 def clockOf(broker: Any) -> IReactorTime | None:

@@ -95,6 +95,15 @@ class Invoker(pb.Broker):
         self.serializingPerspective: Any = None
         self.jellyMethod = self.jellyArgs = self.jellyKw = None
 
+    # Equal to itself only, and ordered. Stock compares the brokers of two references, or of two observers of a copy;
+    # and the broker of one reference with another reference, if their brokers differ.
+
+    def __lt__(self, other: object) -> bool:
+        return id(self) < id(_brokerOf(other))
+
+    def __gt__(self, other: object) -> bool:
+        return id(self) > id(_brokerOf(other))
+
     @property
     def keepsDeadlines(self) -> bool:
         """True if calls may have a ``pbtimeout=``. Stock's Broker passes it on to the method as an argument."""
@@ -111,8 +120,8 @@ class Invoker(pb.Broker):
         return self.jellied(object, perspective, method, args, kw)
 
     def serializeLater(self, result: object, perspective: object, method: object, args: object, kw: object) -> object:
-        """Serialize the result of a Deferred."""
-        return self.serialize(result, perspective, method, args, kw)
+        """Serialize the result of a Deferred; not after the loss, when no reference can be handed out."""
+        return None if self.disconnected else self.serialize(result, perspective, method, args, kw)
 
     def jellied(self, object: object, perspective: object, method: object, args: object, kw: object) -> object:
         """
@@ -413,6 +422,9 @@ class Invoker(pb.Broker):
 
     def _sendAnswer(self, netResult: object, requestID: object) -> None:
         """As stock's. If the answer cannot be sent the caller gets an error; stock's caller waits forever."""
+        if self.connection.disconnected:
+            # As with stock, the log has nothing of this, also if the answer could not have been sent.
+            return
         try:
             if type(netResult) is memoryview:
                 self.connection.outbound.write(cast(bytes, netResult.obj))
@@ -584,6 +596,10 @@ class Invoker(pb.Broker):
             f(*args)
         except Exception:
             self.connection.peerLog.failure(log, "a callback for the end of a channel raised")
+
+
+def _brokerOf(other: object) -> object:
+    return other.broker if isinstance(other, pb.RemoteReference) else other
 
 
 def _same(result: object) -> object:

@@ -15,6 +15,7 @@ from twisted.spread.banana import BananaError
 from twisted.spread.util import StringPager
 from zope.interface import implementer
 
+from pbkit import ServerFactory, dropin
 from pbkit.errors import Disconnected, Kicked, LoggedOut, Replaced, SessionEnded, Shutdown, TooManyReferences
 from pbkit.interfaces import current
 from pbkit.wire import broker
@@ -693,6 +694,21 @@ class LaunderingTests(WireCase):
         self.wire.call(alice, "take", copy).addErrback(lambda _: None)
         self.flushLoggedErrors()
         self.assertEqual([thing for thing in hers.avatar.taken if thing is not None], [])
+
+    def test_wellKnownAreNot(self) -> None:
+        """Nor do the login root, a challenger, and the object for hellos: these are no arguments for an avatar."""
+        for server in (ServerFactory, dropin.PBServerFactory):
+            wire = Wire(serve(self.realm, server))
+            alice, session = self.login("alice", wire)
+            root = self.successResultOf(wire.factory.getRootObject())
+            _, challenger = self.get(root, "login", b"bob", wire=wire)
+            hello = wire.client.remoteForName("pbkit")
+            for reference in (root, challenger, hello):
+                for way in (reference, [reference], {"it": reference}):
+                    failure = self.error(alice, "take", way, wire=wire)
+                    self.assertIn("was not given to this session", str(failure.value))
+            self.assertEqual(session.avatar.taken, [])
+            wire.lose()
 
     def test_cacheComesBackAsItself(self) -> None:
         """The copy of a Cacheable that a session was given comes back as the original."""
