@@ -1,4 +1,4 @@
-"""A connection brings each message to the channel that it is for."""
+"""A connection passes each message to the channel of its target."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pbkit.errors import Kicked
 from tests.support import Client, Part, Wire
 from tests.wire.things import Board, Messages, WireCase
 
-#: Ids that a peer may send in the place of one: none is in any table.
+#: Values that a peer may send as an id. None of them is in a table.
 STRANGE: list[Any] = [0, -1, 99, 10**30, 1.0, b"1", b"nobody", b"\xff", [], [1], [b"a", [2]]]
 
 
@@ -26,7 +26,7 @@ class RoutingTests(WireCase):
     def test_eachKind(self) -> None:
         """
         With two sessions on one connection, calls, answers, errors, changes of caches, decrefs, decaches and
-        uncaches in turn change the tables of the session that they are for, and not the other's.
+        uncaches change the tables of their own session only.
         """
         (alice, hers), (bob, his) = self.login("alice", mind=Client()), self.login("bob", mind=Client())
         left, right = hers.mind.reference.broker, his.mind.reference.broker
@@ -74,7 +74,7 @@ class RoutingTests(WireCase):
         self.assertEqual(bob.luid in right.localObjects, True)
 
     def test_beforeLogin(self) -> None:
-        """What belongs to no session, as with a root that is no portal, is served from the connection's own tables."""
+        """Without a session, as with a root that is not a portal, calls use the connection's own tables."""
         part = Part()
 
         class Root(pb.Root):
@@ -91,7 +91,7 @@ class RoutingTests(WireCase):
         self.assertEqual(list(wire.server.localObjects), [b"root"])
 
     def test_coroutinesBeforeLogin(self) -> None:
-        """An ``async def`` method of a root that is no portal answers with what it returns."""
+        """An ``async def`` method of a root that is not a portal answers with its result."""
 
         class Root(pb.Root):
             async def remote_add(self, a: int, b: int) -> int:
@@ -103,16 +103,16 @@ class RoutingTests(WireCase):
 
 
 class UnknownIdTests(WireCase):
-    """Ids that are in no table, or cannot be in one."""
+    """Unknown and invalid ids."""
 
     def assertUnmoved(self, alice: Any) -> None:
-        """The connection and the session on it work."""
+        """Assert that the connection and its session still work."""
         self.wire.flush()
         self.assertFalse(self.wire.server.disconnected)
         self.assertLive(alice)
 
     def test_answers(self) -> None:
-        """An answer or error that nobody waits for is dropped; stock drops the connection."""
+        """An unexpected answer or error is ignored; stock drops the connection."""
         alice, _ = self.login(mind=Client())
         for strange in STRANGE:
             self.wire.client.sendCall(b"answer", strange, 1)
@@ -120,7 +120,7 @@ class UnknownIdTests(WireCase):
             self.assertUnmoved(alice)
 
     def test_lettingGo(self) -> None:
-        """A decref, decache or uncache of what is not there is harmless; stock drops the connection."""
+        """A decref, decache or uncache of an unknown id is ignored; stock drops the connection."""
         alice, session = self.login()
         deep = self.get(alice, "deep")
         for strange in (*STRANGE, alice.luid + 1000):
@@ -131,8 +131,8 @@ class UnknownIdTests(WireCase):
         self.assertLive(deep)
         self.assertIsNone(session.endedWith)
 
-    def test_theRootCannotBeGivenBack(self) -> None:
-        """A decref of the login root, which nobody counts, is harmless."""
+    def test_decrefOfTheRoot(self) -> None:
+        """A decref of the login root, which is not counted, is harmless."""
         alice, _ = self.login()
         self.wire.client.sendCall(b"decref", b"root")
         self.assertUnmoved(alice)
@@ -140,7 +140,7 @@ class UnknownIdTests(WireCase):
         self.assertLive(again)
 
     def test_kindsAreNotMixed(self) -> None:
-        """A decache of an object and a decref of a cache let nothing go."""
+        """A decache of an object and a decref of a cache release nothing."""
         alice, session = self.login()
         copy = self.get(alice, "board")
         self.wire.client.sendCall(b"decache", alice.luid)
@@ -151,7 +151,7 @@ class UnknownIdTests(WireCase):
         self.assertEqual(copy.changes, ["x"])
 
     def test_calls(self) -> None:
-        """A call on an id that nobody has is answered with an error; one that cannot be an id likewise."""
+        """A call to an unknown or invalid id is answered with an error."""
         alice, _ = self.login()
         heard = Messages(self.wire.client, answers=False)
         for number, strange in enumerate(STRANGE, 1000):
@@ -166,7 +166,7 @@ class UnknownIdTests(WireCase):
         self.assertEqual(self.done, [])
 
     def test_strangeRequestIds(self) -> None:
-        """A call is answered under whatever the client named it, a list too, in a session as before login."""
+        """A call is answered under any request id, even a list, in a session and before login."""
         alice, session = self.login()
         heard = Messages(self.wire.client, answers=False)
         for name in (b"eight", 1.5, -1, [b"nine", [10]]):
@@ -180,7 +180,7 @@ class UnknownIdTests(WireCase):
             heard.all.clear()
 
     def test_tooManyDecrefs(self) -> None:
-        """A client that gives back more than it got gets nobody else's entry removed."""
+        """Too many decrefs of one reference do not release another client's entry."""
         (alice, hers), (bob, _) = self.login("alice"), self.login("bob")
         deep = self.get(alice, "deep")
         for _ in range(5):
@@ -192,10 +192,10 @@ class UnknownIdTests(WireCase):
 
 
 class SignatureTests(SynchronousTestCase):
-    """A `Broker` may stand wherever stock's does."""
+    """A `Broker` can replace stock's."""
 
     def test_constructedAsStock(self) -> None:
-        """It takes what stock's takes, by place and by name."""
+        """It accepts the same arguments as stock's, by position and by name."""
         security = SecurityOptions()
         for cls in (pb.Broker, Broker, dropin.Broker):
             self.assertIs(cls().security, globalSecurity)
@@ -203,7 +203,7 @@ class SignatureTests(SynchronousTestCase):
             self.assertEqual(cls(isClient=False, security=security).isClient, False)
 
     def test_worksWithoutAFactory(self) -> None:
-        """Without a factory there is a peer, and no clock, address or channel is missed."""
+        """Without a factory there is a peer, and a missing clock or address causes no error."""
         broker = Broker(False)
         self.assertTrue(broker.peer.alive)
         self.assertIsNone(broker.peer.clock)
@@ -211,7 +211,7 @@ class SignatureTests(SynchronousTestCase):
         self.assertIs(broker.openChannel().factory, None)
 
     def test_bareTransport(self) -> None:
-        """A transport may lack every optional method."""
+        """A transport without any optional method works."""
 
         class Bare:
             def __init__(self) -> None:
@@ -234,7 +234,7 @@ class SignatureTests(SynchronousTestCase):
         self.assertFalse(broker.peer.alive)
 
     def test_setNameForLocal(self) -> None:
-        """An object under a name is found on the connection, as in stock, also when it is called ``pbkit``."""
+        """A named object is found on the connection, as in stock, even if its name is ``pbkit``."""
         broker = Broker(False)
         part = Part()
         for name in ("part", "pbkit"):
@@ -244,10 +244,10 @@ class SignatureTests(SynchronousTestCase):
 
 
 class LossTests(WireCase):
-    """After the connection is lost."""
+    """The loss of the connection."""
 
     def test_notifyAtOnce(self) -> None:
-        """`notifyOnDisconnect` calls at once when the connection is lost already, where stock raises AttributeError."""
+        """After the loss, `notifyOnDisconnect` calls at once; stock raises AttributeError."""
         self.wire.lose()
         told: list[int] = []
         self.wire.server.notifyOnDisconnect(lambda: told.append(1))
@@ -255,7 +255,7 @@ class LossTests(WireCase):
         self.assertEqual(told, [1])
 
     def test_everyChannelEndsThoughOneRaises(self) -> None:
-        """User code that raises at the loss keeps no session from ending."""
+        """All sessions end, even if user code raises."""
         kept = [self.login("alice"), self.login("bob")]
 
         def fail() -> None:
@@ -270,7 +270,7 @@ class LossTests(WireCase):
         del kept
 
     def test_sessionsEndInTheirOwnReason(self) -> None:
-        """A session that the code of another's end ends at the loss keeps that reason, and neither ends twice."""
+        """A session that is ended by the hook of another one keeps that reason, and both end once."""
         (alice, hers), (bob, his) = self.login("alice"), self.login("bob")
         self.realm.roster.onEnd(lambda session: his.end(Kicked))
         self.wire.lose()
@@ -281,7 +281,7 @@ class LossTests(WireCase):
         del alice, bob
 
     def test_methodThatFinishesLater(self) -> None:
-        """A method whose Deferred fires after the loss sends nothing and breaks nothing."""
+        """A method whose Deferred fires after the loss sends nothing and causes no error."""
         alice, session = self.login()
         waiting = self.wire.call(alice, "wait")
         late: Deferred[Any] = session.avatar.waiting.pop()
@@ -292,10 +292,10 @@ class LossTests(WireCase):
 
 
 class StringTransportTests(SynchronousTestCase):
-    """A broker under Twisted's own test transport."""
+    """A broker with Twisted's own test transport."""
 
     def test_lossWithoutNegotiation(self) -> None:
-        """A connection that is lost before a byte came leaves nothing to complain of."""
+        """A connection that is lost before the first byte causes no error."""
         broker = pbkit.ServerFactory(pb.Root()).buildProtocol(None)
         broker.makeConnection(StringTransport())
         broker.connectionLost(None)

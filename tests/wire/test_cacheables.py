@@ -1,4 +1,4 @@
-"""Cacheables: who observes, each with a state of its own, and that it ends once."""
+"""Cacheables: the observers, the state of each, and that observing ends exactly once."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tests.wire.things import Board, BoardCopy, WireCase
 
 class Strict(Board):
     """
-    A board that knows who observes, and would raise at one who stops twice.
+    A Cacheable that records its observers, and raises if one stops twice.
 
-    :ivar state: what else a copy has; called, if it can be.
+    :ivar state: additional state of a copy. If it is callable, it is called.
     """
 
     state: Any = None
 
     def getStateToCacheAndObserveFor(self, perspective: Any, observer: Any) -> dict[str, Any]:
-        """What one user sees."""
+        """Return the state of one user's copy."""
         state = self.state() if callable(self.state) else self.state
         return {**super().getStateToCacheAndObserveFor(perspective, observer), "state": state}
 
@@ -36,28 +36,28 @@ pb.setUnjellyableForClass(Strict, BoardCopy)
 
 
 class LeavingTests(WireCase):
-    """`stoppedObserving` is called once for each observer, whichever way it leaves."""
+    """`stoppedObserving` is called once for each observer, whatever happens."""
 
     def setUp(self) -> None:
-        """Alice has a copy, and there is a board whose state a test gives."""
+        """Give alice a copy, and make another Cacheable whose state the test chooses."""
         super().setUp()
         self.alice, self.session = self.login()
         self.copy = self.get(self.alice, "board")
         self.mine = Strict()
 
     def assertLeft(self, board: Board, times: int = 1) -> None:
-        """It has been told so often, and nobody observes it."""
+        """Assert how often `stoppedObserving` was called, and that there are no observers."""
         self.settle()
         self.assertEqual((len(board.stopped), board.observers), (times, []))
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def settle(self) -> None:
-        """Let what went out of use be given back."""
+        """Collect garbage, and deliver the releases."""
         gc.collect()
         self.wire.flush()
 
     def test_dropped(self) -> None:
-        """The client drops its copy; and gets another, later."""
+        """The client drops its copy, and gets another one later."""
         del self.copy
         self.assertLeft(self.board)
         copy = self.get(self.alice, "board")
@@ -66,7 +66,7 @@ class LeavingTests(WireCase):
         self.assertLeft(self.board, 2)
 
     def test_manyReferences(self) -> None:
-        """It was sent more than once: not before the last is dropped."""
+        """A copy that was sent more than once ends when its last reference is dropped."""
         more = [self.get(self.alice, "board") for _ in range(3)]
         del self.copy
         self.settle()
@@ -75,7 +75,7 @@ class LeavingTests(WireCase):
         self.assertLeft(self.board)
 
     def test_droppedTwice(self) -> None:
-        """A client that says so twice, or of what it never had, is not listened to, and goes on."""
+        """A client that drops a copy twice, or one that it never had, is ignored, and can continue."""
         (luid,) = self.luids()
         for _ in range(3):
             self.wire.client.decCacheRef(luid)
@@ -85,18 +85,18 @@ class LeavingTests(WireCase):
         self.copy.broker = None
 
     def luids(self) -> list[int]:
-        """The ids of what the server has given out as copies."""
+        """Return the ids of the copies that the server has given out."""
         return [luid for channel in self.wire.server._channels for luid in channel.remotelyCachedObjects]
 
     def test_ended(self) -> None:
-        """The session is kicked; the client drops its copy afterwards."""
+        """The session is kicked, and the client drops its copy afterwards."""
         self.session.end(Kicked)
         self.assertLeft(self.board)
         del self.copy
         self.assertLeft(self.board)
 
     def test_lost(self) -> None:
-        """The connection is lost, at either end."""
+        """Either end loses the connection."""
         for server in (True, False):
             wire = Wire(self.server)
             avatar, _ = self.login("bob", wire)
@@ -113,7 +113,7 @@ class LeavingTests(WireCase):
         self.assertLeft(self.board)
 
     def test_jellyFails(self) -> None:
-        """The rest of the answer, or of its own state, cannot be sent."""
+        """The rest of the answer, or of the state, cannot be sent."""
         for result in ([self.mine, object()], self.mine):
             self.mine.state = object() if result is self.mine else None
             self.session.avatar.result = result
@@ -125,7 +125,7 @@ class LeavingTests(WireCase):
         self.assertEqual(self.get(self.alice, "give").seenBy, "alice")
 
     def test_stateFails(self) -> None:
-        """It raises when it is asked for its state: then nobody has begun, and nobody stops."""
+        """If `getStateToCacheAndObserveFor` raises, `stoppedObserving` is not called."""
 
         def fail() -> None:
             raise pb.Error("not now")
@@ -140,7 +140,7 @@ class LeavingTests(WireCase):
         self.assertEqual(len(self.luids()), 1)
 
     def test_endedMeanwhile(self) -> None:
-        """The session ends while it is asked for its state, from which it observes."""
+        """The session ends during `getStateToCacheAndObserveFor`."""
         self.mine.state = lambda: self.session.end(Kicked)
         self.session.avatar.result = self.mine
         self.assertTrue(self.error(self.alice, "give").check(Kicked))
@@ -148,7 +148,7 @@ class LeavingTests(WireCase):
         self.assertLeft(self.board)
 
     def test_tableFull(self) -> None:
-        """The table is full half way: what was put in before goes out again, and nothing of the rest begins."""
+        """If the table becomes full during a message, what was added is removed, and nothing else is added."""
         self.patch(pb, "MAX_BROKER_REFS", 2)
         boards = [Strict() for _ in range(6)]
         self.session.avatar.result = boards
@@ -161,14 +161,14 @@ class LeavingTests(WireCase):
         self.assertEqual(set(self.wire.server.owners) - set(self.luids()), {self.alice.luid})
 
     def test_tooLarge(self) -> None:
-        """The answer is put together, and cannot be sent."""
+        """The answer is too large to be sent."""
         self.session.avatar.result = [self.mine, 2**5000]
         self.error(self.alice, "give")
         self.flushLoggedErrors()
         self.assertLeft(self.mine)
 
     def test_lastCall(self) -> None:
-        """When it is told that a client has dropped its copy, it may still call it, as in stock."""
+        """`stoppedObserving` may still call the observer, as in stock."""
         called: list[Any] = []
 
         class Polite(Board):
@@ -184,7 +184,7 @@ class LeavingTests(WireCase):
         self.assertIsNone(self.successResultOf(called[0]))
 
     def test_sentAnewWhileItLeaves(self) -> None:
-        """It may be sent again from within `stoppedObserving`: that is another copy."""
+        """A Cacheable that is sent again from within `stoppedObserving` is a new copy."""
         sent: list[Any] = []
         take = self.session.avatar.taken
         self.get(self.alice, "take", Keeper())
@@ -211,27 +211,27 @@ class LeavingTests(WireCase):
 
 
 class Keeper(pb.Referenceable):
-    """A client's object that keeps what it is given."""
+    """A client's object that keeps its arguments."""
 
     kept: list[Any] = []
 
     def remote_keep(self, thing: Any) -> None:
-        """Keep it."""
+        """Keep the argument."""
         self.kept.append(thing)
 
 
 class ObserverTests(WireCase):
-    """What a Cacheable knows of a copy."""
+    """The observers of a Cacheable."""
 
     def observers(self) -> list[Any]:
-        """One each: of two users on one connection, and of one of them on another."""
+        """Return three observers: of two users on one connection, and of one of them on another connection."""
         other = Wire(self.server)
         self.kept = [self.get(self.login("alice")[0], "board"), self.get(self.login("bob")[0], "board")]
         self.kept.append(self.get(self.login("alice", other)[0], "board", wire=other))
         return self.board.observers
 
     def test_compared(self) -> None:
-        """Each equals itself, and one that stock or we make of the same; none another, and no other thing."""
+        """An observer equals itself and other objects for the same copy, of stock or pbkit, and nothing else."""
         observers = list(self.observers())
         for place, one in enumerate(observers):
             for cls in (CacheObserver, pb.RemoteCacheObserver):
@@ -245,7 +245,7 @@ class ObserverTests(WireCase):
         self.assertEqual(len(set(observers)), 3)
 
     def test_containers(self) -> None:
-        """They are taken out of lists, sets and dictionaries, in any order."""
+        """Observers can be removed from lists, sets and dictionaries, in any order."""
         observers = self.observers()
         kept, keyed = set(observers), dict.fromkeys(observers)
         for place in (1, 1, 0):
@@ -256,7 +256,7 @@ class ObserverTests(WireCase):
         self.assertEqual((observers, kept, keyed), ([], set(), {}))
 
     def test_whateverTheyThink(self) -> None:
-        """A Cacheable that equals another, and cannot be hashed, is told apart all the same."""
+        """Cacheables that compare equal and cannot be hashed are distinguished."""
 
         class Same(pb.Cacheable):
             def __eq__(self, other: object) -> bool:
@@ -269,7 +269,7 @@ class ObserverTests(WireCase):
         self.assertEqual(len({first, second}), 2)
 
     def test_gone(self) -> None:
-        """A call on a copy that is no more fails; it does not raise. In drop-in use it raises, as in stock."""
+        """A call to a copy that no longer exists fails without raising. In drop-in use it raises, as in stock."""
         alice, session = self.login()
         copy = self.get(alice, "board")
         (observer,) = self.board.observers
@@ -287,12 +287,12 @@ class ObserverTests(WireCase):
         self.assertRaises(pb.ProtocolError, CacheObserver(broker, self.board, None).callRemote, "change")
 
     def flushed(self, d: Deferred[Any]) -> Deferred[Any]:
-        """Let it come back."""
+        """Deliver everything, and return the result of a Deferred."""
         self.wire.flush()
         return d
 
     def test_lost(self) -> None:
-        """After the loss of the connection, the session's end is why."""
+        """After the loss of the connection, a call fails with the reason of the session's end."""
         alice, _ = self.login()
         copy = self.get(alice, "board")
         (observer,) = self.board.observers
@@ -302,22 +302,22 @@ class ObserverTests(WireCase):
 
 
 class Watcher(pb.Avatar):
-    """An avatar as the howto has it, with a board that all share."""
+    """An avatar as in Twisted's documentation, with a Cacheable that all share."""
 
     def __init__(self, avatarId: str, board: Board) -> None:
         self.avatarId = avatarId
         self.board = board
 
     def perspective_board(self) -> Board:
-        """The board."""
+        """Return the Cacheable."""
         return self.board
 
 
 class WithoutSessionsTests(SynchronousTestCase):
-    """A drop-in server of a realm as the howto has it: log-ins share the connection's tables."""
+    """A drop-in server with a stock realm: logins share the connection's tables."""
 
     def test_perspectives(self) -> None:
-        """Two users of one connection each have a copy, with a state of their own, and each is told apart."""
+        """Two users of one connection each have a copy with their own state."""
         board = Board()
         names = iter(("alice", "bob"))
         realm = Counting(lambda: Watcher(next(names), board))
@@ -341,7 +341,7 @@ class WithoutSessionsTests(SynchronousTestCase):
         self.assertEqual(his.seenBy, "bob")
 
     def test_jellyFails(self) -> None:
-        """On a connection's own tables too, nobody observes what was not sent."""
+        """With the connection's own tables too, what was not sent has no observer."""
         broker = Broker(0)
         board = Board()
         self.assertRaises(CannotSend, broker.serialize, [board, pb.Referenceable(), object()])
@@ -351,10 +351,10 @@ class WithoutSessionsTests(SynchronousTestCase):
 
 
 class KeptTests(WireCase):
-    """Copies of what a client sends."""
+    """Copies of a client's Cacheables."""
 
     def test_bound(self) -> None:
-        """A client cannot have more of them kept than it may be given references."""
+        """A server keeps at most as many copies for a client as the limit on references."""
         alice, session = self.login()
         boards = [Board() for _ in range(1025)]
         self.assertEqual(self.get(alice, "take", *boards[:1000]), 1000)
@@ -362,7 +362,7 @@ class KeptTests(WireCase):
         self.assertIn("more than 1024 copies", failure.value)
         self.assertEqual(self.get(alice, "take", *boards[1000:1020]), 1020)
         self.assertEqual(len(session.avatar.taken), 1020)
-        # What was made of the call that was refused is gone, and the rest was given back.
+        # The copies of the refused call are gone, and the other ones were released.
         collect()
         self.wire.flush()
         self.assertEqual([len(board.observers) for board in boards], [1] * 1020 + [0] * 5)

@@ -1,4 +1,4 @@
-"""What a goodbye needs of the wire: channels that drain, connections that close, and who rides on them."""
+"""What a goodbye requires of the wire: channels that drain, connections that close, and the count of their users."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class DrainTests(WireCase):
     """`IChannel.drain`."""
 
     def drained(self, channel: Any) -> list[str]:
-        """A list that says so when a channel is idle."""
+        """Return a list that gets an entry when a channel is idle."""
         told: list[str] = []
         channel.drain(Draining("soon"), lambda: told.append("idle"))
         return told
 
     def test_idle(self) -> None:
-        """One that serves no call is idle at once; new calls are answered with the error, on any of its objects."""
+        """A channel without calls is idle at once; new calls to any of its objects are answered with the error."""
         avatar, session = self.login()
         deep = self.get(avatar, "deep")
         self.assertFalse(session.channel.busy)
@@ -37,7 +37,7 @@ class DrainTests(WireCase):
         self.assertIsNone(session.endedWith)
 
     def test_busy(self) -> None:
-        """One that serves calls is idle when the last is answered, with an answer or an error, and told so once."""
+        """A channel with calls is idle when the last one is answered or fails, and reports it once."""
         avatar, session = self.login()
         deep = self.get(avatar, "deep")
         calls = [self.wire.call(avatar, "wait") for _ in range(2)]
@@ -57,7 +57,7 @@ class DrainTests(WireCase):
         self.assertEqual((told, session.channel.busy), (["idle"], False))
 
     def test_argumentsAreGivenBack(self) -> None:
-        """What comes with a call that is not served is given back, and no answer is sent where none is wanted."""
+        """The arguments of a call that is not served are released, and no answer is sent if none is wanted."""
         avatar, session = self.login()
         self.drained(session.channel)
         heard = Messages(self.wire.client)
@@ -67,7 +67,7 @@ class DrainTests(WireCase):
         self.assertEqual(self.wire.client.localObjects, {})
 
     def test_endedBefore(self) -> None:
-        """A channel that ends first never says that it is idle; one that has ended stays as it was."""
+        """A channel that ends first never reports that it is idle; one that has ended does not change."""
         avatar, session = self.login()
         self.wire.call(avatar, "wait").addErrback(lambda _: None)
         told = self.drained(session.channel)
@@ -77,7 +77,7 @@ class DrainTests(WireCase):
         self.assertEnded(avatar, Kicked)
 
     def test_endsWhenIdle(self) -> None:
-        """It may be ended by who is told, in the middle of sending the last answer."""
+        """The callback may end the channel while the last answer is being sent."""
         avatar, session = self.login()
         waiting = self.wire.call(avatar, "wait")
         session.channel.drain(Draining(), lambda: session.end(Draining))
@@ -92,7 +92,7 @@ class RidersTests(WireCase):
     """`IPeer.riders`."""
 
     def test_counted(self) -> None:
-        """Sessions count; what has come to nothing, or has ended, does not."""
+        """Sessions count; failed logins and ended sessions do not."""
         peer = self.wire.server.peer
         self.assertEqual(peer.riders, 0)
         hers, session = self.login("alice")
@@ -111,7 +111,7 @@ class RidersTests(WireCase):
         self.assertEqual(peer.riders, 0)
 
     def test_pendingLogin(self) -> None:
-        """A login counts while its user's avatar is being built."""
+        """A login counts while its avatar is being built."""
         gate: Deferred[Any] = Deferred()
         self.patch(self.realm, "buildAvatar", lambda avatarId: gate)
         login = self.wire.login("alice")
@@ -122,7 +122,7 @@ class RidersTests(WireCase):
         self.assertEqual(self.wire.server.peer.riders, 0)
 
     def test_loginThatWaitsItsTurn(self) -> None:
-        """A login counts while its checker is at work, and while it waits for others' to be done."""
+        """A login counts while it is being checked, and while it waits for other logins."""
         portal = self.server.root.portal
         for checker in set(portal.checkers.values()):
             self.patch(checker, "requestAvatarId", lambda credentials: Deferred())
@@ -132,7 +132,7 @@ class RidersTests(WireCase):
         self.assertLess(len(self.wire.server._channels), 5)
 
     def test_board(self) -> None:
-        """Whoever boards counts until he leaves; leaving twice is harmless."""
+        """`board` counts until the returned function is called; calling it twice is harmless."""
         peer = self.wire.server.peer
         leave, other = peer.board(), peer.board()
         self.assertEqual(peer.riders, 2)
@@ -143,7 +143,7 @@ class RidersTests(WireCase):
         self.assertEqual(peer.riders, 0)
 
     def test_stock(self) -> None:
-        """Over a stock broker those sessions count that sent a mind."""
+        """With a stock broker, the sessions with a mind count."""
         wire = Wire(serve(self.realm, pb.PBServerFactory))
         hers, session = self.login("alice", wire, Client())
         his, _ = self.login("bob", wire)
@@ -162,7 +162,7 @@ class CloseTests(WireCase):
     """`IPeer.close`."""
 
     def wires(self) -> list[tuple[Wire, Any]]:
-        """A connection to a server of each kind: ours, drop-in, stock."""
+        """Return a connection to a server of each kind: strict, drop-in and stock."""
         found = []
         for kind in (pbkit.ServerFactory, dropin.PBServerFactory, pb.PBServerFactory):
             factory = serve(self.realm, kind)
@@ -172,7 +172,7 @@ class CloseTests(WireCase):
         return found
 
     def test_inGoodOrder(self) -> None:
-        """It closes when what was written is sent, tells so, and leaves no timer; twice is once."""
+        """The connection is closed after all output is sent; this is reported once, and no timer is left."""
         for wire, peer in self.wires():
             self.assertFalse(peer.closing)
             pinged = peer.ping(5)
@@ -187,7 +187,7 @@ class CloseTests(WireCase):
             self.assertEqual(timers(self.clock), [])
 
     def test_aborted(self) -> None:
-        """One that does not close is cut off in time; the soonest end that was asked for counts."""
+        """A connection that does not close is aborted in time; the earliest deadline counts."""
         for seconds, soonest in (([5], 5), ([5, 1], 1), ([1, 5], 1), ([5, 0], 0), ([0], 0)):
             for wire, peer in self.wires():
                 wire.stall()
@@ -204,7 +204,7 @@ class CloseTests(WireCase):
                 self.assertEqual(timers(self.clock), [])
 
     def test_lostMeanwhile(self) -> None:
-        """One that is lost while it closes is closed, and no timer is left."""
+        """A connection that is lost while it closes is closed, and no timer is left."""
         for wire, peer in self.wires():
             wire.stall()
             closed = peer.close(5)
@@ -213,7 +213,7 @@ class CloseTests(WireCase):
             self.assertEqual(timers(self.clock), [])
 
     def test_withoutClock(self) -> None:
-        """Without a clock it is closed in good order, or cut off at once, but not in time."""
+        """Without a clock a connection is closed in order, or aborted at once, without a deadline."""
         broker = serve(self.realm).buildProtocol(None)
         broker.makeConnection(StringTransport())
         peer = peerOf(broker)
@@ -227,10 +227,10 @@ class CloseTests(WireCase):
 
 
 class GoodbyeTests(WireCase):
-    """`IPeer.goodbye`, below any session."""
+    """`IPeer.goodbye`, without sessions."""
 
     def said(self, client: Any, reference: bool, hello: Any = None) -> Any:
-        """Say goodbye to a client; what comes of it."""
+        """Say goodbye to a client, and return the result."""
         wire = Wire(self.server, client)
         _, session = self.login("alice", wire, Client() if reference else None)
         if hello is not None:
@@ -242,17 +242,17 @@ class GoodbyeTests(WireCase):
         return self.successResultOf(told)
 
     def test_answered(self) -> None:
-        """Any answer is one, an error too; it goes though the channel of the mind is dead."""
+        """Any answer counts, also an error. The goodbye is sent although the channel of the mind has ended."""
         for client in (pb.PBClientFactory(), pbkit.ClientFactory()):
             self.assertIs(self.said(client, True), True)
 
     def test_withoutMind(self) -> None:
-        """Only a client that declared it is told."""
+        """Without a mind, only a client that declared support is told."""
         for hello, told in (({}, False), ({"goodbye": True}, True), ({"goodbye": "yes"}, False), ({"other": 1}, False)):
             self.assertIs(self.said(pbkit.ClientFactory(), False, hello), told, hello)
 
     def test_withoutClock(self) -> None:
-        """Without a clock it is sent, and not waited for."""
+        """Without a clock the goodbye is sent, and its answer is not waited for."""
         self.server.clock = None
         _, session = self.login(mind=Client())
         heard = Messages(self.wire.client)
@@ -263,7 +263,7 @@ class GoodbyeTests(WireCase):
         self.flushLoggedErrors(pb.NoSuchMethod)
 
     def test_unsendable(self) -> None:
-        """A detail that cannot be sent is no sentence for people; the goodbye fails and says so, and nothing breaks."""
+        """If the detail cannot be sent, the goodbye fails with that error, and nothing else does."""
         _, session = self.login(mind=Client())
         told = session.peer.goodbye(session.mind.reference, "Kicked", "x" * 1_000_000, 2)
         self.wire.flush()

@@ -1,4 +1,4 @@
-"""One sweep for all connections of a server."""
+"""The sweep over all connections of a server."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ ADDRESS = IPv4Address("TCP", "10.0.0.1", 4711)
 
 
 class Transport:
-    """Has TCP's keepalive."""
+    """A transport with TCP keepalive."""
 
     kept: int | None = None
 
     def setTcpKeepAlive(self, on: int) -> None:
-        """Write it down."""
+        """Record the setting."""
         self.kept = on
 
 
 class Connection:
-    """A connection, as far as the watch looks at it."""
+    """The part of a connection that the monitor uses."""
 
     heard = paused = False
     buffered = drained = 0
@@ -44,33 +44,33 @@ class Connection:
         self.answers = False
 
     def ask(self) -> None:
-        """Be asked, and answer if it does."""
+        """Receive a ping, and answer it if the test wants that."""
         self.asked += 1
         self.heard = self.answers
 
     def letIn(self) -> None:
-        """Be let in."""
+        """Be admitted."""
         self.entered += 1
 
     def abort(self, why: str) -> None:
-        """Be closed; it is lost at once, as in memory."""
+        """Be closed, and lost at once, as in memory."""
         self.why.append(why)
         self.monitor.lost(self, self.seat)
 
 
 class MonitorCase(SynchronousTestCase):
-    """A watch of a strict server, and connections that are logged in unless said otherwise."""
+    """A monitor of a strict server, and connections that are logged in by default."""
 
     profile = attrs.evolve(STRICT, gate=Gate(connections=2, line=1))
     checks: Any = ()
 
     def setUp(self) -> None:
-        """The watch."""
+        """Make the monitor."""
         self.clock = Clock()
         self.monitor = ConnectionMonitor(self.profile, self.clock, self.checks)
 
     def connected(self, loggedIn: bool = True, transport: Any = None) -> Connection:
-        """One comes."""
+        """Add a connection."""
         connection = Connection(self.monitor, transport)
         connection.seat = self.monitor.arrived(connection, ADDRESS)
         if loggedIn:
@@ -78,13 +78,13 @@ class MonitorCase(SynchronousTestCase):
         return connection
 
     def later(self, seconds: float) -> None:
-        """Time passes, in small steps."""
+        """Advance the time in small steps."""
         for _ in range(round(seconds * 10)):
             self.clock.advance(0.1)
 
 
 class TimerTests(MonitorCase):
-    """What the reactor is asked for."""
+    """The timer of the monitor."""
 
     def test_one(self) -> None:
         """There is one delayed call while there are connections, and none while there are none."""
@@ -97,12 +97,12 @@ class TimerTests(MonitorCase):
             self.monitor.lost(connection, connection.seat)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(len(self.monitor._round), 0)
-        # Again.
+        # A second time.
         self.connected()
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
 
     def test_dropIn(self) -> None:
-        """There is none at all where nothing is bounded."""
+        """There is no timer if nothing is limited."""
         self.monitor = ConnectionMonitor(DROPIN, self.clock)
         connection = self.connected(transport=Transport())
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -110,14 +110,14 @@ class TimerTests(MonitorCase):
         self.monitor.lost(connection, connection.seat)
 
     def test_lastOneIsDroppedByTheSweep(self) -> None:
-        """A sweep that closes the last connection is the last."""
+        """A sweep that closes the last connection is the last sweep."""
         connection = self.connected(loggedIn=False)
         self.later(32)
         self.assertEqual(len(connection.why), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_keepsNoConnection(self) -> None:
-        """Those that come and go between two looks leave nothing behind."""
+        """Connections that come and go between two sweeps leave nothing behind."""
         self.connected()
         for _ in range(1000):
             connection = self.connected()
@@ -127,15 +127,15 @@ class TimerTests(MonitorCase):
 
 
 class KeepaliveTests(MonitorCase):
-    """Whether the other end is still there."""
+    """Pings of silent connections."""
 
     def test_tcp(self) -> None:
-        """TCP's own keepalive is turned on, where there is one."""
+        """TCP's own keepalive is enabled if the transport has it."""
         self.assertEqual(self.connected(transport=Transport()).transport.kept, 1)
         self.connected(transport=object())
 
     def test_silent(self) -> None:
-        """A connection that is silent for 60 s is asked once, and closed 20 s later."""
+        """A connection that is silent for 60 s is pinged once, and closed 20 s later."""
         connection = self.connected()
         self.later(59.9)
         self.assertEqual(connection.asked, 0)
@@ -147,7 +147,7 @@ class KeepaliveTests(MonitorCase):
         self.assertEqual(connection.why, ["keepalive: silent for 60 s, and no answer within 20 s"])
 
     def test_answers(self) -> None:
-        """One that answers is asked again after another 60 s, and kept."""
+        """A connection that answers is kept, and pinged again after another 60 s."""
         connection = self.connected()
         connection.answers = True
         self.later(600)
@@ -155,7 +155,7 @@ class KeepaliveTests(MonitorCase):
         self.assertIn(connection.asked, (8, 9))
 
     def test_heard(self) -> None:
-        """One that says something now and then is not asked."""
+        """A connection that sends something from time to time is not pinged."""
         connection = self.connected()
         for _ in range(20):
             self.later(50)
@@ -163,7 +163,7 @@ class KeepaliveTests(MonitorCase):
         self.assertEqual((connection.asked, connection.why), (0, []))
 
     def test_answersLate(self) -> None:
-        """Anything that comes before it is closed will do."""
+        """Any input before the close counts as an answer."""
         connection = self.connected()
         self.later(78)
         self.assertEqual(connection.asked, 1)
@@ -172,7 +172,7 @@ class KeepaliveTests(MonitorCase):
         self.assertEqual((connection.asked, connection.why), (1, []))
 
     def test_reads(self) -> None:
-        """One that says nothing and reads what we have for it, bit by bit, is there."""
+        """A connection that sends nothing but reads its output, bit by bit, is alive."""
         connection = self.connected()
         connection.buffered = 10**6
         for _ in range(20):
@@ -181,7 +181,7 @@ class KeepaliveTests(MonitorCase):
         self.assertEqual((connection.asked, connection.why), (0, []))
 
     def test_whatTheKernelTook(self) -> None:
-        """What did not have to wait shows nothing: the kernel takes it for a peer that is gone."""
+        """Output that did not have to wait proves nothing: the kernel accepts it for a dead peer."""
         connection = self.connected()
         for _ in range(50):
             self.later(2)
@@ -189,14 +189,14 @@ class KeepaliveTests(MonitorCase):
         self.assertEqual(len(connection.why), 1)
 
     def test_doesNotRead(self) -> None:
-        """What waits and does not move is no sign of life."""
+        """Output that waits without progress is not a sign of life."""
         connection = self.connected()
         connection.buffered = 10**6
         self.later(100)
         self.assertEqual(len(connection.why), 1)
 
     def test_paused(self) -> None:
-        """Where we do not read, its silence says nothing; from when we do, it has its time."""
+        """While reading is paused, silence does not count; after that, the client has the full time."""
         connection = self.connected()
         connection.paused = True
         self.later(600)
@@ -207,7 +207,7 @@ class KeepaliveTests(MonitorCase):
         self.assertEqual(connection.asked, 1)
 
     def test_many(self) -> None:
-        """However many there are, each is looked at as often, and a few at a time."""
+        """With any number of connections, each is examined equally often, a few at a time."""
         connections = [self.connected() for _ in range(103)]
         seen = []
         for _ in range(80):
@@ -217,14 +217,14 @@ class KeepaliveTests(MonitorCase):
         self.assertLessEqual(max(after - before for before, after in zip(seen, seen[1:], strict=False)), 21)
 
     def test_off(self) -> None:
-        """With an idle time of 0 nobody is asked."""
+        """With an idle time of 0, no connection is pinged."""
         self.monitor = ConnectionMonitor(attrs.evolve(self.profile, keepalive=Keepalive(idle=0.0)), self.clock)
         connection = self.connected(transport=Transport())
         self.later(300)
         self.assertEqual((connection.asked, connection.why, connection.transport.kept), (0, [], None))
 
     def test_short(self) -> None:
-        """Short times are held to as well: to within a quarter."""
+        """Short times are kept as well, to within a quarter."""
         self.monitor = ConnectionMonitor(
             attrs.evolve(self.profile, keepalive=Keepalive(idle=0.8, wait=0.4)), self.clock
         )
@@ -236,10 +236,10 @@ class KeepaliveTests(MonitorCase):
 
 
 class WaitingTests(MonitorCase):
-    """Those that have not logged in."""
+    """Unauthenticated connections."""
 
     def test_deadline(self) -> None:
-        """One that does not log in is closed after its time."""
+        """A connection that does not log in in time is closed."""
         connection = self.connected(loggedIn=False)
         self.later(29.9)
         self.assertEqual(connection.why, [])
@@ -247,14 +247,14 @@ class WaitingTests(MonitorCase):
         self.assertEqual(connection.why, ["gate.timeout: no login succeeded in time"])
 
     def test_line(self) -> None:
-        """One that stands in line is let in by the sweep, when one of those before it has been silent for a while."""
+        """The sweep admits a queued connection when one before it has been silent for some time."""
         first, second, third = (self.connected(loggedIn=False) for _ in range(3))
         self.assertTrue(third.seat.held)
         self.later(SHY + 1)
         self.assertEqual((len(first.why), second.why, third.entered), (1, [], 1))
 
     def test_noRoom(self) -> None:
-        """One for which there is no room is told so by its seat, and costs nobody else."""
+        """A connection without room is closed through its seat, and does not affect others."""
         connections = [self.connected(loggedIn=False) for _ in range(4)]
         self.assertEqual(
             [connection.seat.connection is None for connection in connections], [False, False, False, True]
@@ -264,36 +264,36 @@ class WaitingTests(MonitorCase):
         self.assertEqual(self.monitor.queue.inLine, 1)
 
     def test_lostInLine(self) -> None:
-        """One that goes makes room for the next in line at once."""
+        """A connection that closes makes room for the next one at once."""
         first, _, third = (self.connected(loggedIn=False) for _ in range(3))
         self.monitor.lost(first, first.seat)
         self.assertEqual(third.entered, 1)
 
 
 class CheckTests(MonitorCase):
-    """What else is looked at."""
+    """Additional checks in the sweep."""
 
     def setUp(self) -> None:
-        """With a check, and one that fails."""
+        """Make a monitor with a check, and a connection that fails it."""
         self.full: list[Connection] = []
         self.checks = (self.check,)
         super().setUp()
 
     def check(self, connection: Connection) -> str | None:
-        """Whether it is full."""
+        """Return True if a connection is full."""
         if connection.buffered < 0:
             raise LookupError("the check's own affair")
         return "output.most: it does not read" if connection in self.full else None
 
     def test_closes(self) -> None:
-        """One that a check objects to is closed, once, and the others are not."""
+        """A connection that fails a check is closed once, and the others are not."""
         connections = [self.connected() for _ in range(3)]
         self.full.append(connections[1])
         self.later(2 * LOOK)
         self.assertEqual([len(connection.why) for connection in connections], [0, 1, 0])
 
     def test_saidOnce(self) -> None:
-        """A connection whose transport takes its time to go is closed once."""
+        """A connection whose transport is slow to close is closed once."""
         connection = self.connected()
         setattr(connection, "abort", connection.why.append)  # noqa: B010
         self.full.append(connection)
@@ -303,7 +303,7 @@ class CheckTests(MonitorCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_whatRaises(self) -> None:
-        """A check that raises is logged, and the watch goes on."""
+        """A check that raises is logged, and the monitor continues."""
         connections = [self.connected() for _ in range(3)]
         connections[0].buffered = -1
         self.full.append(connections[2])

@@ -1,4 +1,4 @@
-"""The connections that have not logged in."""
+"""The table and the queue of unauthenticated connections."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from pbkit.wire.profile import Gate
 
 
 def address(host: str) -> Any:
-    """Of a host."""
+    """Return the address of a host."""
     return (IPv6Address if ":" in host else IPv4Address)("TCP", host, 4711)
 
 
 class GroupTests(SynchronousTestCase):
-    """What counts as one address."""
+    """Which connections count as one address."""
 
     def test_hosts(self) -> None:
-        """A host is one, whatever the port; of IPv6, 64 bits are; a mapped IPv4 address is that address."""
+        """The port does not count; 64 bits of an IPv6 address count; a mapped IPv4 address is that address."""
         for one, other, same in (
             (address("10.0.0.1"), IPv4Address("TCP", "10.0.0.1", 1), True),
             (address("10.0.0.1"), address("10.0.0.2"), False),
@@ -46,17 +46,17 @@ class GroupTests(SynchronousTestCase):
 
 
 class WaitingCase(SynchronousTestCase):
-    """A table with room for four, and two more in line."""
+    """A table with room for four, and a queue of two."""
 
     gate = Gate(connections=4, line=2, timeout=30.0, again=600.0)
 
     def setUp(self) -> None:
-        """The table."""
+        """Make the table."""
         self.clock = Clock()
         self.queue = PreloginQueue(self.gate, self.clock.seconds)
 
     def arrived(self, *names: str, host: str = "10.0.0.1") -> list[Seat]:
-        """Some come, and nobody has to go for them."""
+        """Let connections arrive, and assert that none is closed."""
         seats = []
         for name in names:
             seat, actions = self.queue.arrived(name, address(host))
@@ -65,7 +65,7 @@ class WaitingCase(SynchronousTestCase):
         return seats
 
     def sweep(self, seconds: float = YOUNG + 1) -> QueueActions:
-        """Time passes, in sweeps, and by default until those that are there make room for all."""
+        """Advance the time in sweeps, by default until the connections can be replaced."""
         made = QueueActions()
         for _ in range(round(seconds * 2)):
             self.clock.advance(0.5)
@@ -75,15 +75,15 @@ class WaitingCase(SynchronousTestCase):
         return made
 
     def closed(self, actions: QueueActions) -> list[str]:
-        """Who is closed."""
+        """Return which connections were closed."""
         return [who for who, _ in actions.closed]
 
 
 class RoomTests(WaitingCase):
-    """Who makes room for whom."""
+    """Which connections are closed to make room."""
 
     def test_full(self) -> None:
-        """Of the address that holds most, the one that has sent least goes, the oldest first."""
+        """Of the address with the most connections, the one that has sent the least is closed, oldest first."""
         (other,) = self.arrived("other", host="10.0.0.2")
         a, b, c = self.arrived("a", "b", "c")
         a.sent += 10
@@ -96,7 +96,7 @@ class RoomTests(WaitingCase):
         self.assertIn("gate.connections", actions.closed[0][1])
 
     def test_whatHasBeenSentSince(self) -> None:
-        """What counts is what each has sent by now, in its own address and beside the others."""
+        """The bytes sent until now count, within an address and between addresses."""
         a, _, c, d = self.arrived("a", "b") + self.arrived("c", "d", host="10.0.0.2")
         self.assertEqual(self.sweep(), QueueActions())
         a.sent += 1
@@ -109,7 +109,7 @@ class RoomTests(WaitingCase):
         self.assertEqual(self.closed(actions), ["d"])
 
     def test_ofTwoAddresses(self) -> None:
-        """Of two that hold as many, it is that of the one that has sent least."""
+        """Of two addresses with equally many connections, the one with the least bytes sent loses one."""
         a, b, _, _ = self.arrived("a", "b") + self.arrived("c", "d", host="10.0.0.2")
         self.sweep()
         a.sent = b.sent = 7
@@ -117,7 +117,7 @@ class RoomTests(WaitingCase):
         self.assertEqual(self.closed(actions), ["c"])
 
     def test_youngOnesStay(self) -> None:
-        """One that has just come has had no time to speak: the newcomer stands in line until it has."""
+        """A new connection is not closed; the next one waits in the queue until it has had time to send something."""
         self.arrived("a", "b", "c", "d")
         (e,) = self.arrived("e")
         self.assertTrue(e.held)
@@ -127,7 +127,7 @@ class RoomTests(WaitingCase):
         self.assertFalse(e.held)
 
     def test_thoseWithMany(self) -> None:
-        """Silent ones make room sooner for one of an address that holds much less than theirs."""
+        """Silent connections are closed sooner for an address with much fewer connections."""
         self.arrived("a", "b", "c", "d")
         self.arrived("e")
         self.arrived("few", host="10.0.0.2")
@@ -136,7 +136,7 @@ class RoomTests(WaitingCase):
         self.assertEqual((self.closed(actions), actions.letIn), (["a"], ["few"]))
 
     def test_speakersWithMany(self) -> None:
-        """Those that have said something do so too, but later."""
+        """Connections that have sent something are closed as well, but later."""
         for seat in self.arrived("a", "b", "c", "d"):
             seat.sent += 1
         self.arrived("few", host="10.0.0.2")
@@ -144,7 +144,7 @@ class RoomTests(WaitingCase):
         self.assertEqual(self.sweep(1.0).letIn, ["few"])
 
     def test_notMuchLess(self) -> None:
-        """Not for one that would hold half as many: of many who come at once, nobody has more right than another."""
+        """They are not closed for an address with half as many: of clients that arrive at once, none is preferred."""
         self.queue = PreloginQueue(Gate(connections=2, line=1), self.clock.seconds)
         self.arrived("a", "b")
         self.arrived("c", host="10.0.0.2")
@@ -152,7 +152,7 @@ class RoomTests(WaitingCase):
         self.assertEqual(self.sweep(1.0).letIn, ["c"])
 
     def test_busyReactor(self) -> None:
-        """Nobody is silent whom we had no time to hear: while sweeps are seconds apart, it takes as many of them."""
+        """If the reactor is busy and sweeps are seconds apart, connections get as many sweeps to send something."""
         seats = self.arrived("a", "b", "c", "d")
         self.arrived("e")
         for _ in range(SWEEPS):
@@ -164,28 +164,28 @@ class RoomTests(WaitingCase):
         self.assertEqual(self.closed(self.queue.sweep()), ["a"])
 
     def test_speakers(self) -> None:
-        """One that has said something is left alone for longer, but not for ever."""
+        """A connection that has sent something is kept longer, but not forever."""
         for seat in self.arrived("a", "b", "c", "d"):
             seat.sent += 1
         self.arrived("e")
         self.assertEqual(self.sweep(YOUNG), QueueActions())
         self.assertEqual(self.closed(self.sweep(1.0)), ["a"])
 
-    def test_whoLogsInMakesRoom(self) -> None:
-        """The next in line has the seat of one that has logged in, or has gone."""
+    def test_loginMakesRoom(self) -> None:
+        """The next in the queue gets the seat of a connection that has logged in or closed."""
         a, b, _, _ = self.arrived("a", "b", "c", "d")
         self.arrived("e", "f")
         self.assertEqual(self.queue.loggedIn(a).letIn, ["e"])
         self.assertEqual(self.queue.lost(b).letIn, ["f"])
 
-    def test_whoHoldsLeastIsFirst(self) -> None:
-        """One from another address is let in before those that came earlier from the one that fills the table."""
+    def test_fewestConnectionsFirst(self) -> None:
+        """A connection from another address is admitted before earlier ones from the address that fills the table."""
         a, *_ = self.arrived("a", "b", "c", "d", "e")
         self.arrived("new", host="10.0.0.2")
         self.assertEqual(self.queue.loggedIn(a).letIn, ["new"])
 
-    def test_noneThatHoldsMore(self) -> None:
-        """Nobody of an address with few makes room for one of an address with many."""
+    def test_addressWithMore(self) -> None:
+        """A connection of an address with few is not closed for an address with many."""
         self.arrived("few")
         self.sweep()
         self.arrived("a", "b", "c", "d", host="10.0.0.2")
@@ -193,7 +193,7 @@ class RoomTests(WaitingCase):
         self.assertEqual(self.queue.inLine, 1)
 
     def test_lineIsFull(self) -> None:
-        """Beyond the line the last of the address with most in it goes; it may be the newcomer."""
+        """If the queue is full, the last one of the address with the most in it is closed, possibly the new one."""
         self.arrived("a", "b", "c", "d", "e", "f")
         seat, actions = self.queue.arrived("g", address("10.0.0.1"))
         self.assertEqual((seat.connection, seat.held, actions), (None, False, QueueActions()))
@@ -204,7 +204,7 @@ class RoomTests(WaitingCase):
         self.assertEqual(self.queue.inLine, 2)
 
     def test_checkersAtWork(self) -> None:
-        """Nobody goes whose credentials a checker holds."""
+        """A connection whose credentials are being checked is not closed."""
         for seat in self.arrived("a", "b", "c", "d"):
             self.queue.working(seat)
         self.sweep()
@@ -213,7 +213,7 @@ class RoomTests(WaitingCase):
         self.assertEqual(self.queue.inLine, 1)
 
     def test_refusedMakesRoom(self) -> None:
-        """When the checker has said no, it may have to go."""
+        """After a refusal, the connection can be closed."""
         seats = self.arrived("a", "b", "c", "d")
         for seat in seats:
             self.queue.working(seat)
@@ -223,7 +223,7 @@ class RoomTests(WaitingCase):
         self.assertEqual((self.closed(actions), actions.letIn), (["c"], ["e"]))
 
     def test_comesBack(self) -> None:
-        """One whose last session has ended takes a seat again; if there is none, one makes room, itself perhaps."""
+        """After its last session, a connection needs a seat again. If there is none, one is closed, perhaps itself."""
         a, *_ = self.arrived("a", "b")
         self.queue.loggedIn(a)
         self.arrived("c", "d", "e", host="10.0.0.2")
@@ -232,7 +232,7 @@ class RoomTests(WaitingCase):
         self.assertEqual(self.queue.loggedOut(a), QueueActions())
 
     def test_comesBackAnew(self) -> None:
-        """What it has sent until then does not count, and it came last."""
+        """The bytes that it sent before do not count, and it counts as the youngest."""
         a, b = self.arrived("a", "b")
         a.sent += 10**6
         b.sent += 1
@@ -244,13 +244,13 @@ class RoomTests(WaitingCase):
         self.assertEqual(self.closed(actions), ["a"])
 
     def test_withoutBound(self) -> None:
-        """There may be as many as there are."""
+        """Without a limit, nothing is closed."""
         self.queue = PreloginQueue(Gate(connections=None, line=0), self.clock.seconds)
         self.arrived(*map(str, range(1000)))
         self.assertEqual(len(self.queue), 1000)
 
     def test_notAllAtOnce(self) -> None:
-        """When many could be let in, some are, and the others at the next occasion."""
+        """If many could be admitted, some are at once, and the others later."""
         n = 2 * BATCH + 1
         self.queue = PreloginQueue(Gate(connections=n, line=n, timeout=None), self.clock.seconds)
         self.arrived(*map(str, range(2 * n)))
@@ -259,10 +259,10 @@ class RoomTests(WaitingCase):
 
 
 class DeadlineTests(WaitingCase):
-    """How long there is to log in."""
+    """The time to log in."""
 
     def test_notAllAtOnce(self) -> None:
-        """Of many whose time is up some are closed, and the others in the next sweeps: others are to be served, too."""
+        """If the time of many is over, they are closed a few per sweep, so that other clients are served."""
         for n, expected in ((2 * BATCH + 1, [BATCH, BATCH, 1, 0]), (16 * BATCH, [2 * BATCH, 14 * BATCH // 8])):
             self.queue = PreloginQueue(Gate(connections=None, timeout=30.0), self.clock.seconds)
             self.arrived(*map(str, range(n)))
@@ -270,7 +270,7 @@ class DeadlineTests(WaitingCase):
             self.assertEqual([len(self.queue.sweep().closed) for _ in expected], expected)
 
     def test_inTime(self) -> None:
-        """One that has not logged in in time is closed, if in line or not; one that has, is not."""
+        """A connection that has not logged in in time is closed, in the queue or not."""
         a, b, *_ = self.arrived("a", "b", "c", "d", "e")
         self.queue.loggedIn(a)
         self.clock.advance(29.9)
@@ -283,7 +283,7 @@ class DeadlineTests(WaitingCase):
         self.assertEqual((len(self.queue), self.queue.inLine), (0, 0))
 
     def test_inLine(self) -> None:
-        """Time runs for those in line, too."""
+        """The time also runs in the queue."""
         for seat in self.arrived("a", "b", "c", "d"):
             self.queue.working(seat)
         (e,) = self.arrived("e")
@@ -292,7 +292,7 @@ class DeadlineTests(WaitingCase):
         self.assertIsNone(e.connection)
 
     def test_checkersTimeDoesNotCount(self) -> None:
-        """What a checker or builder takes is added, however many are at work."""
+        """The time of checkers and builders does not count, however many run at the same time."""
         (a,) = self.arrived("a")
         self.clock.advance(10)
         self.queue.working(a)
@@ -308,7 +308,7 @@ class DeadlineTests(WaitingCase):
         self.assertEqual(self.closed(self.queue.sweep()), ["a"])
 
     def test_again(self) -> None:
-        """After the last session there is another time; a checker that is at work then stops it, too."""
+        """After the last session there is another deadline; a running checker stops it as well."""
         a, b = self.arrived("a", "b")
         for seat in (a, b):
             self.queue.loggedIn(seat)
@@ -325,7 +325,7 @@ class DeadlineTests(WaitingCase):
         self.assertEqual(self.closed(self.queue.sweep()), ["b"])
 
     def test_none(self) -> None:
-        """Without one there is all the time."""
+        """Without a deadline, nothing is closed."""
         self.queue = PreloginQueue(Gate(timeout=None, again=None), self.clock.seconds)
         (a,) = self.arrived("a")
         self.queue.working(a)
@@ -334,7 +334,7 @@ class DeadlineTests(WaitingCase):
         self.assertEqual(self.queue.sweep(), QueueActions())
 
     def test_lostAtWork(self) -> None:
-        """A checker may come to its end after the connection is gone, or after it was logged in by another."""
+        """A checker may finish after the connection was lost, or after another login on it succeeded."""
         a, b = self.arrived("a", "b")
         for seat in (a, b):
             self.queue.working(seat)
@@ -347,21 +347,21 @@ class DeadlineTests(WaitingCase):
         self.assertEqual(len(self.queue), 0)
 
 
-class HerdTests(SynchronousTestCase):
-    """Many at once."""
+class ManyClientsTests(SynchronousTestCase):
+    """Many clients at once."""
 
     def logIn(
         self, hosts: Callable[[int], str], number: int, silent: int, after: float, cost: float = 0.0003
     ) -> tuple[list[int], int]:
         """
-        So many clients that all connect in one moment, and log in as fast as a server lets them that reads each in
-        turn; each after three things that it has to say.
+        Let clients connect at the same moment, and log in as fast as a server allows that reads each in turn. Each
+        sends three messages.
 
-        :param hosts: whence each comes.
-        :param silent: how many silent connections are there when they come.
-        :param after: for how long these have been.
-        :param cost: the seconds that the server takes for each thing said.
-        :return: who is logged in, and how many of the silent ones are left.
+        :param hosts: the address of each.
+        :param silent: how many silent connections exist before.
+        :param after: for how long these have existed.
+        :param cost: the seconds that the server takes for each message.
+        :return: the clients that are logged in, and how many of the silent connections are left.
         """
         clock = Clock()
         queue = PreloginQueue(Gate(), clock.seconds)
@@ -408,32 +408,32 @@ class HerdTests(SynchronousTestCase):
         return sorted(inside), sum(-1 - n not in gone for n in range(silent))
 
     def test_behindSilentOnes(self) -> None:
-        """300 silent connections, old or new, keep none of 2,000 clients out that come at once from another address."""
+        """300 silent connections, old or new, block none of 2,000 clients that arrive at once from another address."""
         for after in (0.0, 1.0, 5.0, 20.0):
             inside, _ = self.logIn(lambda n: "10.0.0.2", 2000, 300, after)
             self.assertEqual(inside, list(range(2000)))
 
     def test_ofTheSameAddress(self) -> None:
-        """Nor from the same."""
+        """They do not block clients from the same address either."""
         inside, _ = self.logIn(lambda n: "10.0.0.1", 2000, 300, 5.0)
         self.assertEqual(inside, list(range(2000)))
 
     def test_slowServer(self) -> None:
-        """Nor from a server that takes 20 s for all of them, so that the first wait 5 s for it."""
+        """They do not with a slow server that takes 20 s for all of them, so that the first wait for 5 s."""
         inside, _ = self.logIn(lambda n: "10.0.0.2", 2000, 300, 5.0, 0.0033)
         self.assertEqual(inside, list(range(2000)))
 
     def test_fromEverywhere(self) -> None:
-        """Nor do they keep out one another, wherever they come from, and when 500 silent ones hold each seat."""
+        """Clients from many addresses do not block each other, even if 500 silent connections occupy every seat."""
         for many in (20, 2000):
             inside, _ = self.logIn(lambda n, many=many: f"10.1.{n % many // 256}.{n % 256}", 2000, 500, 1.0)  # type: ignore[misc]
             self.assertEqual(inside, list(range(2000)))
 
     def test_cost(self) -> None:
-        """A newcomer for whom another has to go costs no more when there are ten times as many."""
+        """Replacing a connection costs no more if there are ten times as many."""
 
         def calls(connections: int) -> float:
-            """How many functions are called for each, of Python or not."""
+            """Return how many function calls each arrival causes."""
             clock, called = Clock(), 0
             queue = PreloginQueue(Gate(connections=connections, timeout=None), clock.seconds)
 
@@ -449,7 +449,7 @@ class HerdTests(SynchronousTestCase):
             sys.setprofile(count)
             try:
                 for n in range(connections):
-                    # Each that is there has sent something since it was looked at.
+                    # Each connection has sent something since it was last examined.
                     seats[n].sent += 1
                     queue.arrived(n, address(f"10.0.1.{n % 100}"))
             finally:
@@ -477,7 +477,7 @@ class Naive:
 
 
 class Model:
-    """The same rules, by looking at everybody each time."""
+    """The same rules, implemented by examining all connections each time."""
 
     def __init__(self, gate: Gate, clock: Clock) -> None:
         self.gate, self.clock = gate, clock
@@ -486,16 +486,16 @@ class Model:
         self.actions = QueueActions()
 
     def those(self, state: str, host: str | None = None) -> list[Naive]:
-        """By state and host."""
+        """Return the connections with a state and host."""
         return [each for each in self.all if each.state == state and host in (None, each.host)]
 
     def close(self, each: Naive) -> None:
-        """It goes."""
+        """Close a connection."""
         each.state = "gone"
         self.actions.closed.append((each.who, ""))
 
     def makesRoom(self, holds: int) -> bool:
-        """Somebody goes."""
+        """Close a connection to make room."""
         for level in (FEW, ALL):
             can = [each for each in self.those("in") if not each.busy and each.yields >= level]
             if can:
@@ -507,7 +507,7 @@ class Model:
         return False
 
     def serve(self) -> None:
-        """Let in who can be."""
+        """Admit the connections for which there is room."""
         most = self.gate.connections
         assert most is not None
         while len(self.those("in")) > most and self.makesRoom(0):
@@ -520,13 +520,13 @@ class Model:
             self.actions.letIn.append(first.who)
 
     def expect(self, each: Naive, timeout: float | None) -> None:
-        """A deadline; what is left of it, while a checker is at work."""
+        """Return the deadline, or the remaining time while a checker runs."""
         each.due = timeout
         if timeout is not None and not each.busy:
             each.due = timeout + self.clock.seconds()
 
     def arrived(self, who: int, host: str) -> None:
-        """One comes."""
+        """A connection arrives."""
         self.numbers += 1
         new = Naive(who, host, self.numbers)
         self.all.append(new)
@@ -539,13 +539,13 @@ class Model:
         self.actions.closed = [each for each in self.actions.closed if each[0] != who]
 
     def loggedIn(self, each: Naive) -> None:
-        """One logs in."""
+        """A connection logs in."""
         if each.state in ("in", "held"):
             each.state, each.due = "out", None
         self.serve()
 
     def loggedOut(self, each: Naive) -> None:
-        """One logs out."""
+        """A connection logs out."""
         if each.state == "out":
             self.numbers += 1
             each.state, each.number, each.sent, each.yields = "in", self.numbers, 0, ALL
@@ -553,25 +553,25 @@ class Model:
             self.serve()
 
     def lost(self, each: Naive) -> None:
-        """One goes."""
+        """A connection is lost."""
         each.state, each.due = "gone", None
         self.serve()
 
     def working(self, each: Naive) -> None:
-        """A checker begins."""
+        """A checker starts."""
         each.busy += 1
         if each.busy == 1 and each.due is not None:
             each.due -= self.clock.seconds()
 
     def rested(self, each: Naive) -> None:
-        """A checker ends."""
+        """A checker finishes."""
         each.busy -= 1
         if not each.busy and each.due is not None:
             each.due += self.clock.seconds()
         self.serve()
 
     def sweep(self) -> None:
-        """Time has passed."""
+        """Time passes."""
         waiting = [each for each in self.those("in") + self.those("held") if each.due is not None and not each.busy]
         for each in sorted(waiting, key=lambda each: (each.due, each.number)):
             if each.due is not None and each.due <= self.clock.seconds():
@@ -600,12 +600,12 @@ actions = st.one_of(
 
 
 class ModelTests(SynchronousTestCase):
-    """The table, against the model."""
+    """The table, compared with the model."""
 
     @settings(deadline=None, max_examples=500)
     @given(st.lists(actions, max_size=60), st.integers(1, 4), st.integers(0, 3))
     def test_sameAsTheModel(self, steps: list[tuple[str, int]], connections: int, line: int) -> None:
-        """Whatever happens in whatever order, the same go and the same are let in."""
+        """For any sequence of events, the same connections are closed and admitted."""
         clock = Clock()
         gate = Gate(connections=connections, line=line, timeout=12.0, again=20.0)
         table, model = PreloginQueue(gate, clock.seconds), Model(gate, clock)
