@@ -1,4 +1,4 @@
-"""The compiled core of the codec. All else stands in setup.cfg; without a C compiler only speed is lost."""
+"""Build the compiled core of the codec, which is optional. Everything else is in setup.cfg."""
 
 from setuptools import Extension, setup
 
