@@ -14,6 +14,7 @@ Bytes: connections, channels, references. Knows no session.
 - `hello`: what pbkit peers tell each other
 - `wellknown`: the object ids that have a name
 - `keepalive`: one timer for all connections of a server: which are silent, slow or not logged in
+- `totals`: what all connections of a user, and of a server, hold together
 - `peerlog`: what one connection may write into the log
 - `profile`: how strict a server is: all limits
 - `compact`: what keeps an idle session small

@@ -204,12 +204,21 @@ class Broker(Invoker):
         return peerOf(self)
 
     @property
+    def user(self) -> str | None:
+        """The user who logged in first, or None."""
+        return next((each.session.avatarId for each in self._channels if each.session is not None), None)
+
+    @property
     def peerLog(self) -> PeerLog:
         """The lines that this connection may cause in the log."""
         if self._peerLog is None:
             clock = self.clock
             seconds = time.monotonic if clock is None else clock.seconds
-            self._peerLog = PeerLog(self.profile.log, seconds, self.peer, self.prelogin.logBudget)
+            # A broker without a transport may log, too.
+            prelogin = getattr(self, "prelogin", None)
+            self._peerLog = PeerLog(
+                self.profile.log, seconds, self.peer, None if prelogin is None else prelogin.logBudget
+            )
         return self._peerLog
 
     # Bytes.

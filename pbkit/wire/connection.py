@@ -33,6 +33,12 @@ Waiting: TypeAlias = MutableMapping[Any, Deferred[Any]]
 class InboundPart(Protocol):
     """What others ask of the part that receives: see `pbkit.wire.inbound.Inbound`."""
 
+    arguments: int
+
+    @property
+    def held(self) -> int:
+        """How many received bytes are kept."""
+
     @property
     def paused(self) -> bool:
         """True while nothing is read from the transport."""
@@ -79,6 +85,11 @@ class PreloginPart(Protocol):
     @property
     def closed(self) -> bool:
         """True while no session exists, so that only what a login needs is served."""
+
+    charged: bool
+
+    def charge(self) -> None:
+        """Count the memory that the connection holds now for its user and its server."""
 
     @property
     def outputLimit(self) -> int:
@@ -161,6 +172,10 @@ class Connection(Protocol):
 
     @property
     def transport(self) -> Transport: ...
+
+    @property
+    def user(self) -> str | None:
+        """The user who logged in first, or None."""
 
     @property
     def peer(self) -> IPeer: ...

@@ -38,6 +38,9 @@ PIECE = 2048
 #: How much memory the arguments of the calls in service may take, as a multiple of `Calls.queued`.
 SERVED = 4
 
+#: From how many bytes on the arguments of the calls in service count for a user, if the connection holds nothing else.
+COUNTED = 64 * 1024
+
 log = Logger()
 
 
@@ -61,6 +64,7 @@ class Inbound:
     :param connection: the connection.
     :param limits: the limits of a message.
     :param calls: how many calls are served at once, and how many may be queued.
+    :ivar arguments: the estimated size of the arguments of all calls in service.
     :ivar served: the number of calls in service: those whose Deferred has not fired.
     :cvar resting: the number of connections that have used up their slice and have more to be served. It counts those
         of all servers in the process, since they share one reactor.
@@ -84,7 +88,7 @@ class Inbound:
         "_queued",
         "_scanned",
         "_unscanned",
-        "_weight",
+        "arguments",
         "paused",
         "served",
     )
@@ -102,8 +106,7 @@ class Inbound:
         self._scanned = 0
         self._queue: deque[bytes] | None = None
         self._queued = self.served = 0
-        # The estimated size of the arguments of all calls in service.
-        self._weight = 0
+        self.arguments = 0
         self._busy = self.paused = False
         # The reactor of the transport. An in-memory connection has none, and is served without slices.
         clock = getattr(connection.transport, "reactor", None)
@@ -210,6 +213,8 @@ class Inbound:
                 ended = clock.seconds()
                 self._owes = ended + spent + (ended - began)
             connection.outbound.uncork()
+            if connection.prelogin.charged or self._queued or self._unscanned or self._framer is not None:
+                connection.prelogin.charge()
 
     def _next(self) -> bytes | None:
         """Return the next message, or None: it has not arrived, or exceeds a limit and is passed over."""
@@ -279,7 +284,7 @@ class Inbound:
         most = self._calls.served
         if most is None:
             return False
-        return self.served >= most or (self.served > 1 and self._weight > SERVED * self._calls.queued)
+        return self.served >= most or (self.served > 1 and self.arguments > SERVED * self._calls.queued)
 
     def _enqueue(self, message: bytes) -> None:
         expression = codec.decode(message)
@@ -319,13 +324,17 @@ class Inbound:
         """
         weighs = weight(self._connection.message)
         self.served += 1
-        self._weight += weighs
+        self.arguments += weighs
+        if self.arguments > COUNTED:
+            self._connection.prelogin.charge()
         return weighs
 
     def done(self, result: Any, weighs: int) -> Any:
         """Stop counting such a call. Add this to its Deferred: it returns `result` unchanged."""
         self.served -= 1
-        self._weight -= weighs
+        self.arguments -= weighs
+        if self._connection.prelogin.charged:
+            self._connection.prelogin.charge()
         if self._queue:
             self._run()
         return result

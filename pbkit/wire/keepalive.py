@@ -18,6 +18,7 @@ from pbkit.wire.peerlog import LogBudget
 from pbkit.wire.prelogin.queue import PreloginQueue
 from pbkit.wire.prelogin.seat import QueueActions, Seat
 from pbkit.wire.profile import Profile
+from pbkit.wire.totals import MemoryTotals
 
 #: The longest time between two sweeps, and between two looks at one connection, in seconds. A limit is enforced within
 #: a quarter of itself, and within these.
@@ -91,6 +92,7 @@ class ConnectionMonitor:
     :param checks: each is called with a connection now and then, and returns why to close the connection, or None.
     :ivar seconds: returns the time of that clock.
     :ivar logBudget: the log lines that the connections may cause.
+    :ivar totals: the memory that the connections hold together; None if there is no limit.
     :ivar queue: the unauthenticated connections. Pass what its operations return to `act`.
     """
 
@@ -102,6 +104,8 @@ class ConnectionMonitor:
         self._idle, self._wait = profile.keepalive.idle, profile.keepalive.wait
         self._checks = tuple(checks)
         self.logBudget = LogBudget(profile.log.total, clock.seconds)
+        limited = profile.limits.user is not None or profile.limits.server is not None
+        self.totals = MemoryTotals(profile.limits) if limited else None
         self.queue = PreloginQueue(profile.gate, clock.seconds)
         looked = [profile.output.seconds] * bool(checks) + [self._idle, self._wait] * bool(self._idle)
         swept = [limit for limit in (profile.gate.timeout, profile.gate.again) if limit is not None]

@@ -124,6 +124,8 @@ class Outbound:
             if self.buffered > most:
                 name = self._connection.prelogin.outputLimitName
                 self._connection.refuse(f"{name}: more than {most} bytes are waiting for the peer to read")
+            else:
+                self._connection.prelogin.charge()
             return
         transport = self._connection.transport
         if self._direct is None:
@@ -167,6 +169,13 @@ class Outbound:
             return
         self.drained += 1
         self._given = 0
+        try:
+            self._sendWaiting()
+        finally:
+            if self._connection.prelogin.charged:
+                self._connection.prelogin.charge()
+
+    def _sendWaiting(self) -> None:
         while self._waiting:
             # Write large pieces: a transport copies what is left of its buffer at each write.
             pieces, size = [], 0

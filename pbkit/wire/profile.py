@@ -27,7 +27,7 @@ def _above(least: float) -> Any:
 @attrs.frozen
 class Limits:
     """
-    The limits of one message.
+    The limits of one message; and of the memory that all connections of a user, or of a server, hold together.
 
     :ivar message: its total size. 4 MiB: the default of JSON-RPC and gRPC servers.
     :ivar items: the number of lists, numbers and strings. 100,000: a second of stock's CPU time, a few ms of ours.
@@ -36,6 +36,10 @@ class Limits:
         stock's jelly reads, at 2 to 7 microseconds for each list. 10,000: 20 to 70 ms, during which no other client is
         served.
     :ivar string: the size of one string. Default: stock's `banana.SIZE_LIMIT`. None reads that at use.
+    :ivar user: the total of unread output, incomplete messages, queued calls and arguments of calls in service of all
+        connections of a user. Above it, the connection with the most unread output is closed, else the youngest.
+        128 MiB: four connections with as much output as ``output.most`` allows.
+    :ivar server: the same total of all connections of a server. 1 GiB: eight such users.
     """
 
     message: int = attrs.field(default=4 * MIB, validator=_above(1024))
@@ -43,6 +47,8 @@ class Limits:
     depth: int = attrs.field(default=100, validator=_above(6))
     jelly: int = attrs.field(default=10_000, validator=_above(32))
     string: int | None = attrs.field(default=640 * KIB, validator=_above(256))
+    user: int | None = attrs.field(default=128 * MIB, validator=_above(64 * KIB))
+    server: int | None = attrs.field(default=1024 * MIB, validator=_above(64 * KIB))
 
 
 @attrs.frozen
@@ -225,7 +231,7 @@ STRICT = Profile(
 #: What `pbkit.connect` and `pbkit.ClientFactory` use. A server is trusted more than its clients are: what it answers
 #: may be large, and the client is about to use it. 4,000,000 items: 64 MiB of numbers; 100,000 lists: 0.2 to 0.7 s in
 #: jelly.
-CLIENT = attrs.evolve(STRICT, limits=Limits(message=64 * MIB, items=4_000_000, jelly=100_000))
+CLIENT = attrs.evolve(STRICT, limits=Limits(message=64 * MIB, items=4_000_000, jelly=100_000, user=None, server=None))
 
 #: As much as stock allows, except for memory: in stock a message may take 400 GB.
 DROPIN = Profile(
@@ -237,7 +243,7 @@ DROPIN = Profile(
     bytesNames=False,
     hideErrors=False,
     stockJelly=True,
-    limits=Limits(message=64 * MIB, items=4_000_000, depth=324, jelly=4_000_000, string=None),
+    limits=Limits(message=64 * MIB, items=4_000_000, depth=324, jelly=4_000_000, string=None, user=None, server=None),
     gate=Gate(closed=False, timeout=None, again=None, connections=None),
     calls=Calls(served=None, references=None, logins=None, timeout=None),
     output=Output(most=1024 * MIB, lasting=1024 * MIB),

@@ -109,12 +109,16 @@ class Attacker:
         self.server.outbound.resumeProducing()
         return self.heard()
 
-    def login(self, mind: Any = (b"None",)) -> Attacker:
-        """Log in as alice."""
-        _, _, (_, challenge, challenger) = self.call(b"root", b"login", b"alice")
+    def loginAs(self, name: str, mind: Any = (b"None",)) -> Attacker:
+        """Log in under a name."""
+        _, _, (_, challenge, challenger) = self.call(b"root", b"login", name.encode())
         answer = self.call(challenger[1], b"respond", pb.respond(challenge, PASSWORD), list(mind))
         self.avatar = answer[2][1]
         return self
+
+    def login(self, mind: Any = (b"None",)) -> Attacker:
+        """Log in as alice."""
+        return self.loginAs("alice", mind)
 
     def lose(self) -> None:
         """Lose the connection."""

@@ -257,7 +257,9 @@ class FactoryTests(SynchronousTestCase):
         self.assertRaises(BadValue, alice.call, "rows", 400)
         self.assertEqual(alice.call("ping"), "pong")
         self.assertIs(ClientFactory().profile, CLIENT)
-        self.assertEqual(CLIENT.limits, Limits(message=64 * 1024 * 1024, items=4_000_000, jelly=100_000))
+        self.assertEqual(
+            CLIENT.limits, Limits(message=64 * 1024 * 1024, items=4_000_000, jelly=100_000, user=None, server=None)
+        )
 
     def test_inPieces(self) -> None:
         """A call that is too large costs no more than its bytes while it arrives, in whatever pieces."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import count
 from typing import Any, Protocol
 
 import attrs
@@ -23,6 +24,7 @@ from pbkit.wire.prelogin.gate import Answer, Disconnect, NoSuchObject, PreloginG
 from pbkit.wire.prelogin.queue import NO_ROOM, PreloginQueue
 from pbkit.wire.prelogin.seat import QueueActions, Seat
 from pbkit.wire.profile import Calls, Gate, Limits
+from pbkit.wire.totals import MemoryTotals
 
 #: How many log-ins of one connection are served at once before the first succeeds; the others wait.
 LOGINS = 8
@@ -31,6 +33,8 @@ LOGINS = 8
 GRACE = 30.0
 #: How many items a stock peer's answer to a ping can have: 79, as of Twisted 26.10, and some reserve.
 PONG = 128
+
+_numbers = count(1)
 
 
 @lru_cache(maxsize=8)
@@ -51,6 +55,7 @@ class Monitor(Protocol):
 
     queue: PreloginQueue
     logBudget: LogBudget
+    totals: MemoryTotals | None
     seconds: Callable[[], float]
 
     def watch(self, connection: Any) -> None:
@@ -74,6 +79,8 @@ class PreloginState:
     :param monitor: the monitor of its server, or None where no clock is known.
     :param gated: whether there is a gate. There is none in a server without a login, in drop-in use, and at clients.
     :ivar heard: True if bytes have arrived since the monitor last looked.
+    :ivar charged: True while the connection holds memory that counts for a user or the server.
+    :ivar number: higher for a younger connection.
     :ivar sessions: how many sessions use the connection.
     """
 
@@ -83,8 +90,10 @@ class PreloginState:
         "_guest",
         "_messages",
         "_monitor",
+        "charged",
         "gate",
         "heard",
+        "number",
         "observation",
         "seat",
         "sessions",
@@ -101,7 +110,8 @@ class PreloginState:
         # Whether a guest has asked to log in.
         self._guest = False
         self._messages = 0
-        self.heard = False
+        self.heard = self.charged = False
+        self.number = next(_numbers)
         self.observation: Any = None
         self._setWindow()
 
@@ -176,6 +186,24 @@ class PreloginState:
 
     def _setWindow(self) -> None:
         self._connection.outbound.window = min(WINDOW, self.outputLimit // 8)
+
+    # Memory: see `pbkit.wire.totals.Holder`.
+
+    @property
+    def held(self) -> int:
+        """How many bytes the connection holds because of its peer."""
+        return self._connection.inbound.held + self._connection.inbound.arguments + self._connection.outbound.buffered
+
+    @property
+    def user(self) -> str | None:
+        """The user of the connection, or None. Of a gateway, the user who logged in first."""
+        return self._connection.user
+
+    def charge(self) -> None:
+        """Count what the connection holds now: it has changed."""
+        if self._monitor is not None and self._monitor.totals is not None and not self._connection.closed:
+            self.charged = self.held > 0
+            self._monitor.totals.update(self)
 
     # Messages.
 
@@ -350,3 +378,5 @@ class PreloginState:
         """The connection is lost."""
         if self._monitor is not None:
             self._monitor.lost(self, self.seat)
+            if self._monitor.totals is not None:
+                self._monitor.totals.remove(self)
