@@ -1,4 +1,4 @@
-"""`pbkit.testing`: what a user's test can do with a realm, and what fails that should."""
+"""`pbkit.testing`: what a user's test can do with a realm, and which problems fail it."""
 
 from __future__ import annotations
 
@@ -45,29 +45,29 @@ log = Logger()
 
 
 class GameError(pb.Error):
-    """An error of a user's own, for clients."""
+    """A user's own error, meant for clients."""
 
 
 class Broken(Exception):
-    """What is not for clients."""
+    """An error that is not meant for clients."""
 
 
 class Part(pb.Referenceable):
-    """Something that an avatar hands out."""
+    """An object that an avatar gives out."""
 
     def remote_hi(self, name: str) -> str:
-        """Answer."""
+        """Return an answer."""
         return f"hi {name}"
 
 
 class Player(Avatar):
-    """An avatar as a user would write it, with one method for each thing that may happen."""
+    """An avatar as a user would write it, with a method for each case."""
 
     score = 0
     gone: str | None = None
 
     def detached(self, session: Session) -> Any:
-        """Note why."""
+        """Record the reason."""
         self.gone = type(session.endedWith).__name__
 
     def perspective_move(self, points: int) -> int:
@@ -78,23 +78,23 @@ class Player(Avatar):
         return self.score
 
     def perspective_wait(self) -> Deferred[Any]:
-        """Never answers."""
+        """Never answer."""
         return Deferred()
 
     def perspective_fail(self) -> None:
-        """Fails with an error of the user's own."""
+        """Fail with the user's own error."""
         raise GameError("no luck")
 
     def perspective_break(self) -> None:
-        """What the server's log is for."""
+        """Raise an unexpected exception."""
         raise Broken("out of dice")
 
     def perspective_part(self) -> Part:
-        """Hand something out."""
+        """Return an object."""
         return Part()
 
     async def perspective_ask(self, *question: str) -> Any:
-        """Ask the clients back."""
+        """Call the clients, and return their answers."""
         return [await session.mind.callRemote("ask", *question) for session in self.sessions]
 
 
@@ -105,7 +105,7 @@ class Watcher(pb.Referenceable):
         self.scores: list[int] = []
 
     def remote_scoreIs(self, score: int) -> None:
-        """Keep it."""
+        """Record the argument."""
         self.scores.append(score)
 
     @staticmethod
@@ -116,18 +116,18 @@ class Watcher(pb.Referenceable):
 
 @implementer(IRealm)
 class StockRealm:
-    """A realm as stock has it."""
+    """A stock realm."""
 
     def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
-        """`IRealm`."""
+        """As `IRealm.requestAvatar`."""
         return pb.IPerspective, Player(avatarId.decode()), lambda: None
 
 
 class LoginTests(MemoryServerMixin, SynchronousTestCase):
-    """`MemoryServer`: who gets in."""
+    """`MemoryServer`: logins."""
 
-    def test_anybodyMayLogIn(self) -> None:
-        """Whoever a test says is logged in, with a session and an avatar to look at, and without a password."""
+    def test_anyUserCanLogIn(self) -> None:
+        """Any user can be logged in without a password; the test sees the session and the avatar."""
         server = self.serve(CachingRealm(Player))
         for name, said in (("alice", "alice"), ("Жук", "Жук"), (b"bob", "bob")):
             client = server.login(name)
@@ -136,7 +136,7 @@ class LoginTests(MemoryServerMixin, SynchronousTestCase):
         self.assertEqual(len(server.sessions), 3)
 
     def test_refusalIsRaised(self) -> None:
-        """A login that is refused raises the refusal itself, with its text."""
+        """A refused login raises the refusal itself, with its text."""
         server = self.serve(LimitedRealm(Player, max=1))
         alice = server.login("alice")
         with self.assertRaises(TooManySessions) as caught:
@@ -145,7 +145,7 @@ class LoginTests(MemoryServerMixin, SynchronousTestCase):
         self.assertEqual(server.sessions, (alice.session,))
 
     def test_guests(self) -> None:
-        """A guest is let in or refused as the realm says."""
+        """The realm admits or refuses guests."""
         self.assertRaises(AnonymousRefused, self.serve(CachingRealm(Player)).anonymous)
         server = self.serve(CachingRealm(Player, anonymous=AnonymousRealm(Player)))
         guest = server.anonymous()
@@ -153,14 +153,14 @@ class LoginTests(MemoryServerMixin, SynchronousTestCase):
         self.assertEqual(server.sessions, (guest.session,))
 
     def test_ownCheckers(self) -> None:
-        """Checkers of one's own are asked, with the password."""
+        """The test's own checkers are asked, with the password."""
         users = InMemoryUsernamePasswordDatabaseDontUse(alice=b"sesame")
         server = self.serve(CachingRealm(Player), checkers=[users])
         self.assertEqual(server.login("alice", password="sesame").session.avatarId, "alice")
         self.assertRaises(BadCredentials, server.login, "alice", password="open")
 
     def test_stockClient(self) -> None:
-        """A stock client logs in, calls and is refused as pbkit's is."""
+        """A stock client logs in, calls and is refused like pbkit's client."""
         server = self.serve(SingleClientRealm(Player))
         mind = RecordingMind(Watcher)
         client = server.login("alice", mind, stock=True)
@@ -171,14 +171,14 @@ class LoginTests(MemoryServerMixin, SynchronousTestCase):
         self.assertRaises(NoSuchMethod, client.call, "nothing")
 
     def test_stockRealm(self) -> None:
-        """A realm that is not pbkit's is served too; it has no sessions to look at."""
+        """A stock realm is served as well; it has no sessions."""
         server = self.serve(StockRealm())
         client = server.login("alice")
         self.assertEqual(client.call("move", 1), 1)
         self.assertEqual((client.session, client.avatar, server.sessions), (None, None, ()))
 
     def test_slowLogin(self) -> None:
-        """A login that the server makes wait is no login yet: the plain one says so, the other gives a Deferred."""
+        """A login that does not complete at once fails in the plain form, and is a Deferred in the other."""
 
         class Slow(CachingRealm):
             building: Deferred[Any]
@@ -197,11 +197,11 @@ class LoginTests(MemoryServerMixin, SynchronousTestCase):
         realm.building.callback(Player("bob"))
         server.flush()
         self.assertEqual(self.successResultOf(bob).call("move", 1), 1)
-        # alice's never comes: 30 s later she is told so.
+        # The build of alice's avatar never finishes, so her login fails after 30 s.
         server.advance(31)
 
     def test_twoLoginsOnOneConnection(self) -> None:
-        """A connection may carry many log-ins, each with its own session."""
+        """A connection can have several logins, each with its own session."""
         server = self.serve(CachingRealm(Player))
         connection = server.connect()
         alice, bob = (self.successResultOf(connection.login(name)) for name in ("alice", "bob"))
@@ -211,14 +211,14 @@ class LoginTests(MemoryServerMixin, SynchronousTestCase):
         self.assertEqual(server.sessions, (bob.session,))
 
     def test_address(self) -> None:
-        """A client comes from the address that the test says."""
+        """The test chooses the address of a client."""
         server = self.serve(CachingRealm(Player))
         address = IPv4Address("TCP", "192.0.2.7", 4711)
         client = self.successResultOf(server.connect(address=address).login("alice"))
         self.assertEqual(client.session.address, address)
 
     def test_endpoint(self) -> None:
-        """Client code of one's own connects by an endpoint."""
+        """The user's client code connects through an endpoint."""
         server = self.serve(CachingRealm(Player))
         factory = ClientFactory()
 
@@ -233,14 +233,14 @@ class LoginTests(MemoryServerMixin, SynchronousTestCase):
         self.assertEqual([connection.stock for connection in server.connections], [False])
 
     def test_clock(self) -> None:
-        """The clock is the one given, or the realm's, or a new one."""
+        """The clock is the given one, or the realm's, or a new one."""
         clock = Clock()
         self.assertIs(self.serve(CachingRealm(Player), clock=clock).clock, clock)
         self.assertIs(self.serve(CachingRealm(Player, clock=clock)).clock, clock)
         self.assertIsNot(self.serve(CachingRealm(Player)).clock, clock)
 
     def test_closedRealm(self) -> None:
-        """A realm that has been closed is not taken for one that can be served."""
+        """A closed realm cannot be served."""
         realm = CachingRealm(Player)
         MemoryServer(realm).close()
         with self.assertRaises(ValueError) as caught:
@@ -249,10 +249,10 @@ class LoginTests(MemoryServerMixin, SynchronousTestCase):
 
 
 class CallTests(MemoryServerMixin, SynchronousTestCase):
-    """`MemoryClient`: calls and what comes of them."""
+    """`MemoryClient`: calls and their results."""
 
     def test_errorsComeAsTheirClass(self) -> None:
-        """What the server raises is raised, by class: pbkit's, Python's, and those that the test names."""
+        """An exception of the server is raised as its class: pbkit's, Python's, and those that the test lists."""
         server = self.serve(CachingRealm(Player), allow=[GameError])
         client = server.login("alice")
         with self.assertRaises(GameError) as caught:
@@ -267,14 +267,14 @@ class CallTests(MemoryServerMixin, SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(Broken)), 1)
 
     def test_errorsThatWereNotNamed(self) -> None:
-        """An exception that the test has not named comes as a `RemoteError` that says which it was."""
+        """An exception that the test does not list becomes a `RemoteError` with its name."""
         client = self.serve(CachingRealm(Player)).login("alice")
         with self.assertRaises(RemoteError) as caught:
             client.call("fail")
         self.assertIn("GameError", str(caught.exception))
 
     def test_waiting(self) -> None:
-        """A call without an answer is a failure of the plain kind, and a Deferred of the other."""
+        """A call without an immediate answer fails in the plain form, and is a Deferred in the other."""
         client = self.serve(CachingRealm(Player)).login("alice")
         with self.assertRaises(AssertionError) as caught:
             client.call("wait")
@@ -285,7 +285,7 @@ class CallTests(MemoryServerMixin, SynchronousTestCase):
         self.failureResultOf(waiting, Disconnected)
 
     def test_callsOnOtherObjects(self) -> None:
-        """What a call gave can be called in turn, and is dead when the session is over."""
+        """An object that a call returned can be called, until the session ends."""
         client = self.serve(CachingRealm(Player)).login("alice")
         part = client.call("part")
         self.assertEqual(self.successResultOf(client.callOn(part, "hi", "there")), "hi there")
@@ -293,7 +293,7 @@ class CallTests(MemoryServerMixin, SynchronousTestCase):
         self.failureResultOf(client.callOn(part, "hi", "there"), Kicked)
 
     def test_kicked(self) -> None:
-        """A session that the server ends answers with the reason."""
+        """After the server has ended a session, calls raise the reason."""
         client = self.serve(CachingRealm(Player)).login("alice")
         client.session.end(Kicked, "cheating")
         with self.assertRaises(Kicked) as caught:
@@ -301,7 +301,7 @@ class CallTests(MemoryServerMixin, SynchronousTestCase):
         self.assertEqual(str(caught.exception), "this session was ended by the server: cheating")
 
     def test_staysIn(self) -> None:
-        """A client that nobody keeps is in all the same."""
+        """A client stays logged in without a reference to it."""
         server = self.serve(CachingRealm(Player))
         server.login("alice")
         collect()
@@ -309,7 +309,7 @@ class CallTests(MemoryServerMixin, SynchronousTestCase):
         self.assertEqual([session.avatarId for session in server.sessions], ["alice"])
 
     def test_logout(self) -> None:
-        """A client that logs out is out; the connection stays, and the reference is gone."""
+        """A logout ends the session and drops the reference; the connection stays."""
         server = self.serve(CachingRealm(Player))
         client = server.login("alice")
         client.logout()
@@ -320,28 +320,28 @@ class CallTests(MemoryServerMixin, SynchronousTestCase):
 
 
 class ClassTests(MemoryServerMixin, SynchronousTestCase):
-    """Which classes clients may send: those that twistd would let them."""
+    """The classes that clients may send: the same as with twistd."""
 
     class Cards(CachingRealm):
-        """Its clients may send cards."""
+        """A realm whose clients may send cards."""
 
         avatarClass = Guide
         allow = frozenset({Card})
 
     def test_none(self) -> None:
-        """None but those that the realm names, whatever is registered."""
+        """Registered classes that the realm does not name are refused."""
         for realm in (CachingRealm(Guide), self.Cards()):
             alice = self.serve(realm).login("alice")
             self.assertRaises(ClassRefused, alice.call, "take", Plain())
 
     def test_realms(self) -> None:
-        """Those that it names are."""
+        """Classes that the realm names are accepted."""
         alice = self.serve(self.Cards()).login("alice")
         alice.call("take", Card(suit="hearts"))
         self.assertEqual([card.suit for card in alice.avatar.taken], ["hearts"])
 
     def test_more(self) -> None:
-        """And those that the test names, as a configuration would."""
+        """Classes that the test names are accepted, as with a configuration."""
         alice = self.serve(self.Cards(), classes=[Plain]).login("alice")
         for one in (Card(), Plain()):
             alice.call("take", one)
@@ -355,7 +355,7 @@ class MindTests(MemoryServerMixin, SynchronousTestCase):
     """`RecordingMind`."""
 
     def test_tells(self) -> None:
-        """It writes down what it is told, in order, also what is still on its way when it is asked."""
+        """It records calls in order, including those that are still on their way."""
         server = self.serve(CachingRealm(Player))
         mind = RecordingMind(scoreIs=lambda score: None)
         alice = server.login("alice", mind)
@@ -366,7 +366,7 @@ class MindTests(MemoryServerMixin, SynchronousTestCase):
         self.assertEqual(mind.told[2:], [("scoreIs", 7)])
 
     def test_callsBack(self) -> None:
-        """A mind that calls the server while it is told something gets no message before its turn."""
+        """A mind that calls the server during a call receives its messages in order."""
         server = self.serve(CachingRealm(Player))
         mind = RecordingMind(scoreIs=lambda score: alice.callRemote("move", 1) if score == 10 else None)
         alice = server.login("alice", mind, stock=True)
@@ -375,7 +375,7 @@ class MindTests(MemoryServerMixin, SynchronousTestCase):
         self.assertEqual([score for _, score in mind.told], [10, 20, 30, 1])
 
     def test_answers(self) -> None:
-        """What a declared method returns is the answer, at once or later."""
+        """The result of a declared method is the answer, at once or later."""
         server = self.serve(CachingRealm(Player))
         later: Deferred[str] = Deferred()
 
@@ -391,7 +391,7 @@ class MindTests(MemoryServerMixin, SynchronousTestCase):
         self.assertEqual(self.successResultOf(answer), ["tea? yes", "no"])
 
     def test_unexpected(self) -> None:
-        """To be told what was not declared fails the test, with what was and what may be told."""
+        """A call of an undeclared method fails the test, and the error lists the declared ones."""
         client = self.serve(CachingRealm(Player)).login("alice", RecordingMind(over=lambda: None))
         with self.assertRaises(AssertionError) as caught:
             client.call("move", 1)
@@ -400,14 +400,14 @@ class MindTests(MemoryServerMixin, SynchronousTestCase):
         )
 
     def test_nothingDeclared(self) -> None:
-        """One without declarations may be told nothing, and says how to declare something."""
+        """Without declarations every call fails the test, and the error explains how to declare methods."""
         client = self.serve(CachingRealm(Player)).login("alice", RecordingMind())
         with self.assertRaises(AssertionError) as caught:
             client.call("move", 1)
         self.assertIn("RecordingMind(scoreIs=lambda score: None)", str(caught.exception))
 
     def test_argumentsThatDoNotFit(self) -> None:
-        """Arguments that a declared method does not take fail the test, and are not written down."""
+        """Wrong arguments fail the test, and the call is not recorded."""
         mind = RecordingMind(scoreIs=lambda score, player: None)
         client = self.serve(CachingRealm(Player)).login("alice", mind)
         with self.assertRaises(AssertionError) as caught:
@@ -419,8 +419,8 @@ class MindTests(MemoryServerMixin, SynchronousTestCase):
         )
         self.assertEqual(mind.told, [])
 
-    def test_theServerIsToldToo(self) -> None:
-        """The server's own call fails, as it would with a real client; and the test fails at the latest at the end."""
+    def test_serverCallFails(self) -> None:
+        """The server's call fails, as with a real client; the test fails at the end at the latest."""
         server = MemoryServer(CachingRealm(Player))
         client = server.login("alice", RecordingMind(Watcher))
         asking = client.session.mind.callRemote("nothing")
@@ -432,7 +432,7 @@ class MindTests(MemoryServerMixin, SynchronousTestCase):
         self.failureResultOf(asking)
 
     def test_declaredByAClass(self) -> None:
-        """A class declares by its `remote_` methods, static ones too; they are not run."""
+        """A class declares its `remote_` methods, also static ones, without running them."""
         mind = RecordingMind(Watcher)
         client = self.serve(CachingRealm(Player)).login("alice", mind)
         client.call("move", 1)
@@ -441,7 +441,7 @@ class MindTests(MemoryServerMixin, SynchronousTestCase):
         self.assertIsNone(self.successResultOf(asked))
 
     def test_declaredByAnObject(self) -> None:
-        """An object's methods are run."""
+        """The methods of an object are run."""
         watcher = Watcher()
         mind = RecordingMind(watcher)
         client = self.serve(CachingRealm(Player)).login("alice", mind)
@@ -451,7 +451,7 @@ class MindTests(MemoryServerMixin, SynchronousTestCase):
         self.assertEqual(self.successResultOf(asked), "yes")
 
     def test_declaredByASubclass(self) -> None:
-        """A subclass has methods of its own; they are run."""
+        """The methods of a subclass are run."""
 
         class Counting(RecordingMind):
             total = 0
@@ -464,23 +464,23 @@ class MindTests(MemoryServerMixin, SynchronousTestCase):
         client.call("move", 2)
         self.assertEqual((mind.told, mind.total), ([("scoreIs", 2)], 2))
 
-    def test_declarationThatIsNone(self) -> None:
-        """What cannot be called is no declaration."""
+    def test_invalidDeclaration(self) -> None:
+        """A value that is not callable is an invalid declaration."""
         self.assertRaises(TypeError, RecordingMind, scoreIs=None)
 
 
 class TroubleTests(MemoryServerMixin, SynchronousTestCase):
-    """`MemoryConnection`: the ways in which a connection can go wrong."""
+    """`MemoryConnection`: the ways in which a connection can fail."""
 
     def setUp(self) -> None:
-        """alice is in, and waits for an answer."""
+        """Log alice in, and let her wait for an answer."""
         self.server = self.serve(CachingRealm(Player))
         self.mind = RecordingMind(Watcher)
         self.client = self.server.login("alice", self.mind)
         self.waiting = self.client.callRemote("wait")
 
     def order(self) -> list[str]:
-        """Who is told that the connection is gone, in order."""
+        """Return which ends learn about the loss, in order."""
         order: list[str] = []
         link = self.client.connection.link
         link.client.notifyOnDisconnect(lambda: order.append("client"))
@@ -488,7 +488,7 @@ class TroubleTests(MemoryServerMixin, SynchronousTestCase):
         return order
 
     def test_lost(self) -> None:
-        """Whoever closes or loses the connection, both ends learn of it, in the order that the test says."""
+        """Both ends learn about a close or a loss, in the order that the test chooses."""
         for lose, first in (
             (lambda connection: connection.loseConnection(), "server"),
             (lambda connection: connection.loseConnection(server=True), "client"),
@@ -505,7 +505,7 @@ class TroubleTests(MemoryServerMixin, SynchronousTestCase):
             self.assertRaises(Disconnected, self.client.call, "move", 1)
 
     def test_lostForAStockClient(self) -> None:
-        """A stock client is told of a loss what stock tells."""
+        """A stock client sees stock's error after a loss."""
         client = self.server.login("alice", stock=True)
         waiting = client.callRemote("wait")
         client.connection.cut()
@@ -513,7 +513,7 @@ class TroubleTests(MemoryServerMixin, SynchronousTestCase):
         self.assertRaises(pb.DeadReferenceError, client.call, "move", 1)
 
     def test_vanished(self) -> None:
-        """Half open: the client is gone, the server goes on as if nothing had happened, until it finds out."""
+        """Half open: the client is gone, and the server does not notice until the cut."""
         order = self.order()
         asked = self.client.session.mind.callRemote("ask", "tea")
         self.mind.told.clear()
@@ -533,11 +533,11 @@ class TroubleTests(MemoryServerMixin, SynchronousTestCase):
         self.server.assertNoSessions()
 
     def test_stalled(self) -> None:
-        """A stalled client reads nothing and answers nothing; when it goes on, it gets all that it has missed."""
+        """A stalled client reads and answers nothing. When it resumes, it receives everything that it missed."""
         link = self.client.connection.link
         self.client.connection.stall()
         asked = self.client.session.mind.callRemote("ask", "tea", pbtimeout=None)
-        # After 80 s keepalive would take it for dead.
+        # After 80 s the keepalive would close the connection.
         self.server.advance(60)
         self.assertNoResult(asked)
         self.assertEqual(self.mind.told, [])
@@ -550,7 +550,7 @@ class TroubleTests(MemoryServerMixin, SynchronousTestCase):
         self.assertEqual((self.mind.told, link.unread), ([("ask", "tea")], 0))
 
     def test_staleHolder(self) -> None:
-        """A realm that probes a stalled client lets the next one in, as it would in life."""
+        """A realm that probes a stalled client admits the next one, as with real connections."""
         server = self.serve(SingleClientRealm(Player, conflict="probe"))
         first = server.login("alice")
         self.assertRaises(TooManySessions, server.login, "alice")
@@ -562,7 +562,7 @@ class TroubleTests(MemoryServerMixin, SynchronousTestCase):
         first.connection.resume()
 
     def test_serverClosesOnAStalledClient(self) -> None:
-        """What is little is taken by the system, and the connection closes; the client hears of it when it goes on."""
+        """Little output fits into the system's buffer, and the connection closes; the client notices later."""
         order = self.order()
         self.client.connection.stall()
         self.client.connection.loseConnection(server=True)
@@ -571,7 +571,7 @@ class TroubleTests(MemoryServerMixin, SynchronousTestCase):
         self.assertEqual(order, ["server", "client"])
 
     def test_serverClosesOnAFullClient(self) -> None:
-        """Where more waits than the system takes, closing in good order waits too, and only aborting does not."""
+        """With more output than fits, an orderly close waits, and only an abort does not."""
         order = self.order()
         self.client.connection.stall()
         for _ in range(WINDOW // 1000 + 1):
@@ -585,7 +585,7 @@ class TroubleTests(MemoryServerMixin, SynchronousTestCase):
 
 
 class Ending(Protocol):
-    """Notes why it ended, and what it was sent."""
+    """A protocol that records its data and the reason of its end."""
 
     reason: type[BaseException] | None = None
     got = b""
@@ -595,7 +595,7 @@ class Ending(Protocol):
         self.got += data
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Note it; only once."""
+        """Record the reason, and check that there is only one."""
         if self.reason is not None:
             raise AssertionError("told twice that the connection is gone")
         self.reason = reason.type
@@ -605,22 +605,22 @@ class LinkTests(SynchronousTestCase):
     """`Link`, with any protocol."""
 
     def setUp(self) -> None:
-        """Two ends."""
+        """Make two ends."""
         self.near, self.far = Ending(), Ending()
         self.link = Link(self.near, self.far)
 
     def reasons(self) -> tuple[Any, Any]:
-        """Why the server's end and the client's have ended."""
+        """Return why the server's end and the client's end were closed."""
         while self.link.flush():
             pass
         return self.near.reason, self.far.reason
 
     def transport(self, end: Any) -> Any:
-        """What an end writes to."""
+        """Return the transport of an end."""
         return end.transport
 
     def test_closed(self) -> None:
-        """What was written before it was closed arrives; what is written after does not."""
+        """Data written before a close arrives; data written afterwards does not."""
         self.transport(self.near).write(b"bye")
         self.link.loseConnection(server=True)
         self.transport(self.near).write(b"no")
@@ -629,14 +629,14 @@ class LinkTests(SynchronousTestCase):
         self.assertFalse(self.link.connected)
 
     def test_aborted(self) -> None:
-        """What had not been read is lost, and each end learns which of them it was."""
+        """After an abort, unread data is lost, and each end learns who aborted."""
         self.transport(self.near).write(b"bye")
         self.transport(self.near).abortConnection()
         self.assertEqual(self.reasons(), (ConnectionAborted, ConnectionLost))
         self.assertEqual(self.far.got, b"")
 
     def test_cut(self) -> None:
-        """What was on its way is lost, one end is told at once and the other next."""
+        """After a cut, data on its way is lost; one end learns about it at once, and the other next."""
         for client in (False, True):
             self.setUp()
             self.transport(self.near).write(b"bye")
@@ -651,7 +651,7 @@ class LinkTests(SynchronousTestCase):
             self.assertFalse(self.link.stalled or self.link.vanished)
 
     def test_vanished(self) -> None:
-        """The server's end lives on until it closes, and nothing that it says arrives."""
+        """After `vanish`, the server's end lives until it closes, and nothing that it sends arrives."""
         self.link.vanish()
         self.transport(self.near).write(b"hello?")
         self.assertEqual(self.reasons(), (None, ConnectionLost))
@@ -661,7 +661,7 @@ class LinkTests(SynchronousTestCase):
         self.assertEqual(self.far.got, b"")
 
     def test_endless(self) -> None:
-        """Two ends that never stop talking are found out."""
+        """Two ends that send to each other endlessly are detected."""
 
         class Echo(Protocol):
             def dataReceived(self, data: bytes) -> None:
@@ -677,7 +677,7 @@ class TimeTests(MemoryServerMixin, SynchronousTestCase):
     """`MemoryServer.advance`."""
 
     def test_bytesMoveInBetween(self) -> None:
-        """What is due in the meantime comes at its own time, with what follows of it."""
+        """Timers fire at their own time, and the bytes that they send arrive before the next timer."""
         server = self.serve(CachingRealm(Player))
         times: list[float] = []
         mind = RecordingMind(scoreIs=lambda score: times.append(server.clock.seconds()))
@@ -689,17 +689,17 @@ class TimeTests(MemoryServerMixin, SynchronousTestCase):
 
 
 class ClosingTests(SynchronousTestCase):
-    """What `MemoryServer.close` takes offence at, and what not."""
+    """The problems that `MemoryServer.close` reports."""
 
     def problem(self, server: MemoryServer) -> str:
-        """What it says."""
+        """Return the text of the problem."""
         with self.assertRaises(AssertionError) as caught:
             server.close()
         server.close()
         return str(caught.exception)
 
     def test_clean(self) -> None:
-        """Clients that are still in, stalled or gone, and calls that nobody waits for, are no offence."""
+        """Clients that are logged in, stalled or gone, and calls without an answer, are not problems."""
         server = MemoryServer(CachingRealm(Player, linger=60.0))
         stalled, vanished, left, cut = (server.login(name) for name in ("alice", "bob", "carol", "dave"))
         for client in (stalled, left):
@@ -711,8 +711,8 @@ class ClosingTests(SynchronousTestCase):
         self.assertEqual([left.avatar.gone, stalled.avatar.gone], ["Disconnected", "Disconnected"])
         self.assertTrue(stalled.connection.link.client.disconnected)
 
-    def test_somebodyIsIn(self) -> None:
-        """`assertNoSessions` names the sessions that live."""
+    def test_liveSessions(self) -> None:
+        """`assertNoSessions` names the live sessions."""
         server = MemoryServer(CachingRealm(Player))
         client = server.login("alice")
         with self.assertRaises(AssertionError) as caught:
@@ -720,15 +720,15 @@ class ClosingTests(SynchronousTestCase):
         self.assertEqual(str(caught.exception), f"there are still sessions: {client.session!r}")
         server.close()
 
-    def test_aSessionIsLeft(self) -> None:
-        """A session that no hang-up ends is one that has leaked."""
+    def test_leakedSession(self) -> None:
+        """A session that remains after its client has disconnected has leaked."""
         server = MemoryServer(CachingRealm(Player))
-        # As under a stock factory without a mind: there is no connection that could be lost.
+        # As under a stock factory without a mind: no loss of a connection can end this session.
         self.successResultOf(server.realm.requestAvatar("alice", None, pb.IPerspective))
         self.assertRegex(self.problem(server), "^there are still sessions: <Session .* of 'alice', live>$")
 
-    def test_aPendingLoginIsLeft(self) -> None:
-        """So is a login that holds a place."""
+    def test_leakedLogin(self) -> None:
+        """A pending login that remains has leaked."""
 
         class Slow(CachingRealm):
             def buildAvatar(self, avatarId: str) -> Any:
@@ -739,8 +739,8 @@ class ClosingTests(SynchronousTestCase):
         self.assertEqual(self.problem(server), "there are still sessions: 1 pending login(s)")
         self.failureResultOf(refused)
 
-    def test_aHookThatNeverEnds(self) -> None:
-        """A `detached` hook that does not come to its end is told of; one that takes a second is none."""
+    def test_hookThatNeverEnds(self) -> None:
+        """A `detached` hook that does not finish is a problem; one that takes a second is not."""
         pending: list[Deferred[Any]] = []
 
         class Slow(Player):
@@ -757,8 +757,8 @@ class ClosingTests(SynchronousTestCase):
             server.clock.callLater(1, lambda: pending[-1].callback(None))
             server.close()
 
-    def test_aTimerIsLeft(self) -> None:
-        """A timer that an avatar has forgotten to stop is told of, by name."""
+    def test_leakedTimer(self) -> None:
+        """A timer that an avatar did not stop is reported by name."""
 
         class Ticking(Player):
             def attached(self, session: Session) -> None:
@@ -770,8 +770,8 @@ class ClosingTests(SynchronousTestCase):
         server.login("alice")
         self.assertIn("timers are left after all clients have disconnected: LoopingCall", self.problem(server))
 
-    def test_anErrorWasLogged(self) -> None:
-        """An error that was logged is told of, unless the test has looked at it."""
+    def test_loggedError(self) -> None:
+        """A logged error is a problem, unless the test has flushed it."""
         for expected, problem in (((Broken,), False), ((), False), ((KeyError,), True)):
             server = MemoryServer(CachingRealm(Player))
             client = server.login("alice")
@@ -783,8 +783,8 @@ class ClosingTests(SynchronousTestCase):
                 server.close()
         self.assertEqual(len(self.flushLoggedErrors(Broken)), 3)
 
-    def test_anErrorInAHook(self) -> None:
-        """What a `detached` hook raises would be seen in the log only; here it fails the test."""
+    def test_errorInAHook(self) -> None:
+        """An exception in a `detached` hook, which otherwise would only be logged, fails the test."""
 
         class Bad(Player):
             def detached(self, session: Session) -> None:
@@ -796,7 +796,7 @@ class ClosingTests(SynchronousTestCase):
         self.flushLoggedErrors(KeyError)
 
     def test_expectedForAllServers(self) -> None:
-        """An error that the test has looked at is expected for each of its servers."""
+        """An error that the test has flushed is expected for each of its servers."""
         server, other = (MemoryServer(CachingRealm(Player)) for _ in range(2))
         self.assertRaises(InternalError, server.login("alice").call, "break")
         self.assertEqual(len(server.flushLoggedErrors(Broken)), 1)
@@ -806,7 +806,7 @@ class ClosingTests(SynchronousTestCase):
         self.flushLoggedErrors(Broken)
 
     def test_errorsWithoutAnException(self) -> None:
-        """A line that is logged as an error counts; a warning does not."""
+        """An error without an exception counts; a warning does not."""
         server = MemoryServer(CachingRealm(Player))
         log.warn("not so good")
         log.error("bad: {what}", what="all")
@@ -816,13 +816,13 @@ class ClosingTests(SynchronousTestCase):
         log.error("after the end")
         self.assertEqual(server.flushLoggedErrors(), [])
 
-    def test_aFailureThatNobodyLookedAt(self) -> None:
-        """A Deferred that failed unseen is told of, though Twisted logs it only when it is collected."""
+    def test_unhandledFailure(self) -> None:
+        """An unhandled error in a Deferred is a problem, although Twisted logs it only when it is collected."""
 
         class Careless(Player):
             def perspective_move(self, points: int) -> int:
                 failed: Deferred[Any] = Deferred()
-                vars(failed)["itself"] = failed  # Only the collector finds it.
+                vars(failed)["itself"] = failed  # Only the garbage collector finds it.
                 failed.errback(GameError("unseen"))
                 return points
 
@@ -831,8 +831,8 @@ class ClosingTests(SynchronousTestCase):
         self.assertIn("an error was logged: GameError: unseen", self.problem(server))
         self.flushLoggedErrors(GameError)
 
-    def test_allAtOnce(self) -> None:
-        """All that is wrong is told, not the first only."""
+    def test_allProblems(self) -> None:
+        """All problems are reported, not only the first."""
         server = MemoryServer(CachingRealm(Player))
         server.clock.callLater(9, list)
         log.error("bad")
@@ -842,7 +842,7 @@ class ClosingTests(SynchronousTestCase):
             self.assertIn(part, problem)
 
     def test_context(self) -> None:
-        """As a context manager it is closed in the end, and an error of the test itself goes first."""
+        """A context manager closes the server, and an error of the test itself takes precedence."""
         with MemoryServer(CachingRealm(Player)) as server:
             client = server.login("alice")
         self.assertIsNotNone(client.session.endedWith)
@@ -856,10 +856,10 @@ class ClosingTests(SynchronousTestCase):
 
 
 class MixinTests(SynchronousTestCase):
-    """`MemoryServerMixin`, in test cases that are run here."""
+    """`MemoryServerMixin`, in test cases that these tests run."""
 
     def outcome(self, test: Callable[[Any], object]) -> unittest.TestResult:
-        """What comes of a test."""
+        """Return the outcome of a test."""
 
         class Inner(MemoryServerMixin, SynchronousTestCase):
             def test_it(self) -> None:
@@ -878,7 +878,7 @@ class MixinTests(SynchronousTestCase):
         self.assertTrue(self.outcome(clean).wasSuccessful())
 
     def test_fails(self) -> None:
-        """One that leaves something behind fails, when it is over."""
+        """A test that leaves something behind fails at its end."""
 
         def dirty(case: Any) -> None:
             case.serve(CachingRealm(Player)).clock.callLater(1, list)
@@ -888,7 +888,7 @@ class MixinTests(SynchronousTestCase):
         self.assertIn("timers are left", str([*result.failures, *result.errors]))
 
     def test_loggedErrors(self) -> None:
-        """Errors that the test case has flushed are none to its servers either."""
+        """Errors that the test case has flushed are expected for its servers as well."""
 
         def flushed(case: Any) -> None:
             client = case.serve(CachingRealm(Player)).login("alice")

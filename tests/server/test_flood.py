@@ -1,4 +1,4 @@
-"""One connection cannot fill the log, whatever it has written there; nor put anything there that is not text."""
+"""One connection cannot fill the log, and cannot put control characters into it."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ from tests.support import LENIENT, Wire, serve
 from tests.wire.copies import Card
 from tests.wire.things import Board, BoardCopy, Guide
 
-#: How often each is tried within one moment.
+#: How often each attack is repeated at the same time.
 TIMES = 1000
 
-#: What a terminal would obey, and what looks like a line of the log.
+#: Control characters of a terminal, and text that imitates a line of the log.
 NASTY = "\x1b[2Jgone\n2026-01-01T00:00:00+0000 [-] login: 'root'\u202e"
 
-#: Strict, but for what would end a flood before its time.
+#: The strict profile, without the limits that would end a flood early.
 PATIENT = attrs.evolve(LENIENT, log=STRICT.log)
 
 
 class Trouble(Guide):
-    """Does what is to be logged."""
+    """An avatar whose methods cause log lines."""
 
     def perspective_raises(self, text: str) -> None:
-        """With the caller's words in it."""
+        """Raise an exception with the caller's text."""
         raise ValueError(f"no such room: {text}")
 
     def perspective_unsendable(self) -> Any:
-        """What jelly does not know."""
+        """Return a value that jelly cannot send."""
         return object()
 
     def perspective_long(self) -> str:
-        """Longer than a string may be."""
+        """Return a string that is too long."""
         return "x" * (banana.SIZE_LIMIT + 1)
 
     def perspective_page(self, collector: Any) -> None:
-        """Page something that breaks."""
+        """Start a pager that fails."""
 
         class Breaking(util.Pager):
             def nextPage(self) -> Any:
@@ -56,12 +56,12 @@ class Trouble(Guide):
         Breaking(collector)
 
     def perspective_asks(self, client: Any) -> Any:
-        """Hand on what the client's own object raises."""
+        """Pass on the exception of the client's object."""
         return client.callRemote("fails")
 
 
 class Grudging(Board):
-    """Does not let go."""
+    """A Cacheable that fails when an observer leaves."""
 
     def stoppedObserving(self, perspective: Any, observer: Any) -> None:
         """Raise."""
@@ -72,7 +72,7 @@ pb.setUnjellyableForClass(Grudging, BoardCopy)
 
 
 class Client(pb.Referenceable):
-    """Fails, with a text that is not nice."""
+    """A client's object that fails with control characters in its text."""
 
     def remote_fails(self) -> None:
         """Fail."""
@@ -80,17 +80,17 @@ class Client(pb.Referenceable):
 
 
 class Broken:
-    """A checker that is out of order, and says whom it looked for."""
+    """A checker that fails with the user name in its text."""
 
     credentialInterfaces = (IUsernameHashedPassword,)
 
     def requestAvatarId(self, credentials: Any) -> Any:
-        """`ICredentialsChecker`."""
+        """As `ICredentialsChecker.requestAvatarId`."""
         raise LookupError(f"the database is down, looking for {credentials.username.decode()}")
 
 
 class BrokenRealm(CachingRealm):
-    """Builds nothing."""
+    """A realm that fails to build avatars."""
 
     def buildAvatar(self, avatarId: str) -> Any:
         """Raise."""
@@ -98,17 +98,17 @@ class BrokenRealm(CachingRealm):
 
 
 class FloodTests(ServerCase):
-    """A thousand of each kind of line, within one moment."""
+    """A thousand lines of each kind at the same time."""
 
     def setUp(self) -> None:
-        """A server with an avatar of which trouble may be had."""
+        """Make a server with that avatar."""
         super().setUp()
         self.realm = CachingRealm(Trouble, clock=self.clock)
         self.server = serve(self.realm, clock=self.clock, profile=PATIENT)
         self.wire = Wire(self.server)
 
     def login(self) -> tuple[Any, Any]:
-        """Log in; nothing of that is counted below."""
+        """Log in, without counting its log lines."""
         avatar = self.successResultOf(self.wire.login())
         (session,) = self.realm.roster
         self.clock.advance(1)
@@ -117,17 +117,17 @@ class FloodTests(ServerCase):
 
     def flood(self, act: Callable[[int], Any]) -> list[str]:
         """
-        Do it a thousand times, and lose the connection.
+        Do something a thousand times, and lose the connection.
 
-        :return: the lines that the log has of it: ten at most, none of them long or with anything in it that is no
-            text, and behind those one that says how many there are not.
+        :return: the log lines: at most ten, none of them long or with control characters, and one with the number of
+            the others.
         """
         for number in range(TIMES):
             done = act(number)
             if isinstance(done, Deferred):
                 done.addErrback(lambda failure: None)
         self.wire.flush()
-        # Of the server: what the client logs of its own object's errors is its affair.
+        # Only lines of the server: the client logs errors of its own object.
         self.events[:] = [event for event in self.events if event["log_namespace"].startswith("pbkit.")]
         self.flushLoggedErrors()
         lines, events = [], list(self.events)
@@ -165,25 +165,25 @@ class FloodTests(ServerCase):
         return lines
 
     def test_raises(self) -> None:
-        """What methods raise, with the peer's words in it."""
+        """Exceptions of methods, with the peer's text."""
         avatar, _ = self.login()
         lines = self.flood(lambda _: avatar.callRemote("raises", NASTY * 1000))
         self.assertIn("a call failed: internal error", lines[0])
 
     def test_raisesToNobody(self) -> None:
-        """The same, of calls that want no answer."""
+        """Exceptions in calls without an answer."""
         avatar, _ = self.login()
         lines = self.flood(lambda _: avatar.callRemote("raises", NASTY, pbanswer=False))
         self.assertEqual(len(lines), 10)
 
     def test_tracebacks(self) -> None:
-        """The same, of a server that sends its tracebacks. Stock's line comes with it."""
+        """Exceptions on a server that sends tracebacks, which adds stock's line."""
         self.server.unsafeTracebacks = True
         avatar, _ = self.login()
         self.flood(lambda _: avatar.callRemote("raises", "x"))
 
     def test_clientsErrors(self) -> None:
-        """What the client's own object raises, where a method hands that on."""
+        """Exceptions of the client's object that a method passes on."""
         avatar, _ = self.login()
         client = Client()
         lines = self.flood(lambda _: self.wire.call(avatar, "asks", client))
@@ -208,7 +208,7 @@ class FloodTests(ServerCase):
         self.assertIn("is refused", self.flood(lambda _: avatar.callRemote("note", Card()))[0])
 
     def test_classesByName(self) -> None:
-        """The same, with a name that is not nice."""
+        """Classes with control characters in their names."""
         avatar, _ = self.login()
         jelly = [b"tuple", [NASTY.encode() * 100, [b"dictionary"]]]
         self.flood(
@@ -218,32 +218,32 @@ class FloodTests(ServerCase):
         )
 
     def test_didNotUnderstand(self) -> None:
-        """What it says it did not understand."""
+        """Messages `didNotUnderstand`."""
         avatar, _ = self.login()
         lines = self.flood(lambda _: self.wire.client.sendCall(b"didNotUnderstand", NASTY.encode()))
         self.assertIn("did not understand", lines[0])
         del avatar
 
     def test_pagers(self) -> None:
-        """Pagers that break."""
+        """Pagers that fail."""
         avatar, _ = self.login()
         collector = util.CallbackPageCollector(lambda pages: None)
         self.assertIn("removed a pager", self.flood(lambda _: avatar.callRemote("page", collector))[0])
 
     def test_observers(self) -> None:
-        """Cacheables that do not let go of who looks at them."""
+        """Cacheables that fail when an observer leaves."""
         avatar, session = self.login()
 
         def look(_: int) -> None:
             session.avatar.board = Grudging()
-            # Nobody keeps the copy.
+            # The client does not keep the copy.
             self.successResultOf(self.wire.call(avatar, "board"))
             self.wire.flush()
 
         self.assertIn("a callback", self.flood(look)[0])
 
     def test_endedSessions(self) -> None:
-        """What methods raise when their session has ended."""
+        """Exceptions of methods after their session has ended."""
         avatar, session = self.login()
         for _ in range(200):
             avatar.callRemote("wait").addErrback(lambda failure: None)
@@ -259,14 +259,14 @@ class FloodTests(ServerCase):
         self.wire.lose()
 
     def test_minds(self) -> None:
-        """Log-ins with a mind that is none, before anybody is in."""
+        """Logins with an invalid mind, before login."""
         root = self.successResultOf(self.wire.factory.getRootObject())
         (line,) = self.refusals(lambda number: self.wire.call(root, "loginAnonymous", number))
         self.assertIn(f"{TIMES - 1} more from", line)
         self.assertIn(f"BadMind {TIMES - 1}", line)
 
     def test_replays(self) -> None:
-        """Challenges that are answered again and again."""
+        """Challenges that are answered repeatedly."""
         root = self.successResultOf(self.wire.factory.getRootObject())
         challenge, challenger = self.successResultOf(self.wire.call(root, "login", b"alice"))
         answer = pb.respond(challenge, b"wrong")
@@ -274,7 +274,7 @@ class FloodTests(ServerCase):
         self.assertIn(f"ChallengeExpired {TIMES - 1}", line)
 
     def test_brokenChecker(self) -> None:
-        """Log-ins that a checker breaks at."""
+        """Logins at which a checker fails."""
         self.wire = Wire(ServerFactory(portal(self.realm, Broken()), clock=self.clock, profile=PATIENT))
         root = self.successResultOf(self.wire.factory.getRootObject())
 
@@ -285,13 +285,13 @@ class FloodTests(ServerCase):
         self.assertIn("a login failed, error", self.flood(guess)[0])
 
     def test_brokenRealm(self) -> None:
-        """Log-ins that a realm breaks at."""
+        """Logins at which a realm fails."""
         realm = BrokenRealm(clock=self.clock)
         self.wire = Wire(serve(realm, clock=self.clock, profile=PATIENT))
         self.assertIn("a login failed, error", self.flood(lambda _: self.wire.login())[0])
 
     def test_stockRealm(self) -> None:
-        """Calls that do not fit the methods of a stock avatar are told to the caller, and to nobody else."""
+        """Wrong arguments for a stock avatar's methods are an error for the caller, and not logged."""
         self.wire = Wire(serve(StockRealm(), clock=self.clock, profile=PATIENT))
         avatar = self.successResultOf(self.wire.login())
         self.lines()
@@ -301,7 +301,7 @@ class FloodTests(ServerCase):
         self.assertEqual(self.lines(), [])
 
     def test_stockRealmDropIn(self) -> None:
-        """A drop-in server logs such calls, as stock does, but not what they were called with."""
+        """A drop-in server logs such calls, like stock, but without the arguments."""
         self.wire = Wire(serve(StockRealm(), dropin.PBServerFactory, clock=self.clock))
         avatar = self.successResultOf(self.wire.login())
         self.assertEqual(self.successResultOf(self.wire.call(avatar, "whoami")), b"alice")
@@ -313,7 +313,7 @@ class FloodTests(ServerCase):
             self.assertEqual(len(self.flushLoggedErrors(kind)), 1)
 
     def test_dialects(self) -> None:
-        """Who speaks no dialect of ours is cut off at the first word."""
+        """A peer without a known dialect is disconnected at its first message."""
         server = self.server.buildProtocol(None)
         server.makeConnection(StringTransport())
         self.lines()

@@ -1,4 +1,4 @@
-"""One run of somebody's callable, that several may wait for."""
+"""One run of a callable that several callers wait for."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tests.support import Stubborn, collect, timers
 
 
 class ThenTests(SynchronousTestCase):
-    """`started` and `then`: go on with whatever a callable has returned."""
+    """`started` and `then`: continue with the result of a callable."""
 
     def plusOne(self, f: Callable[[], Any]) -> Any:
-        """Add one to what `f` gives."""
+        """Add one to the result of `f`."""
         return then(started(f()), lambda number: number + 1)
 
     def test_value(self) -> None:
-        """With a plain value it goes on at once, and returns a plain value."""
+        """With a plain value it continues at once, and returns a plain value."""
         self.assertEqual(self.plusOne(lambda: 5), 6)
 
     def test_raises(self) -> None:
-        """What is raised at once is raised at once."""
+        """An immediate exception is raised immediately."""
         self.assertRaises(ZeroDivisionError, self.plusOne, lambda: 1 / 0)
         self.assertRaises(ZeroDivisionError, then, 5, lambda _: 1 / 0)
 
@@ -57,7 +57,7 @@ class WaitersTests(SynchronousTestCase):
     """`Waiters`: several callers wait for one event."""
 
     def test_fire(self) -> None:
-        """Those that wait by now get the result, in order; a later one waits for the next."""
+        """The current waiters get the result, in order; a later one waits for the next event."""
         waiters: Waiters[str] = Waiters()
         order: list[tuple[int, str]] = []
         for number in range(3):
@@ -71,7 +71,7 @@ class WaitersTests(SynchronousTestCase):
         self.failureResultOf(later, LookupError)
 
     def test_cancelled(self) -> None:
-        """One that cancels gets nothing, also while the others are told; when none is left, that is told."""
+        """A cancelled waiter gets nothing, even during the event; when none is left, this is reported."""
         empty: list[bool] = []
         waiters: Waiters[str] = Waiters(lambda: empty.append(True))
         first, second = waiters.wait(), waiters.wait()
@@ -89,15 +89,15 @@ class WaitersTests(SynchronousTestCase):
 
 
 class SharedCallTests(SynchronousTestCase):
-    """`SharedCall`: several wait for one run, in bounded time."""
+    """`SharedCall`: several callers wait for one run, with a deadline."""
 
     def setUp(self) -> None:
-        """A clock, and what is counted."""
+        """Make a clock and counters."""
         self.clock = Clock()
         self.settled: list[str] = []
 
     def start(self, f: Callable[[], Any], **kw: Any) -> SharedCall[Any]:
-        """A run with 30 s."""
+        """Start a run with a deadline of 30 s."""
         return SharedCall(
             f,
             clock=self.clock,
@@ -109,7 +109,7 @@ class SharedCallTests(SynchronousTestCase):
         )
 
     def test_onceForAll(self) -> None:
-        """It runs once, and each waiter gets the result, also one who comes late."""
+        """It runs once, and each waiter gets the result, also a late one."""
         calls: list[Deferred[str]] = []
 
         def f() -> Deferred[str]:
@@ -125,8 +125,8 @@ class SharedCallTests(SynchronousTestCase):
         self.assertEqual(self.settled, ["done"])
         self.assertEqual(timers(self.clock), [])
 
-    def test_oneWaiterCannotSpoilItForAnother(self) -> None:
-        """What one waiter makes of the result is not what another gets."""
+    def test_waitersAreIndependent(self) -> None:
+        """A callback of one waiter does not change the result of another."""
         d: Deferred[str] = Deferred()
         run = self.start(lambda: d)
         first, second = run.wait(), run.wait()
@@ -135,7 +135,7 @@ class SharedCallTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(second), "x")
 
     def test_failureReachesAll(self) -> None:
-        """Each waiter gets the failure, and it is told of once, before they are."""
+        """Each waiter gets the failure, and it is reported once, before them."""
         d: Deferred[str] = Deferred()
         run = self.start(lambda: d)
         waiters = [run.wait() for _ in range(3)]
@@ -154,14 +154,14 @@ class SharedCallTests(SynchronousTestCase):
         self.assertEqual(self.settled, ["failure", "done"])
 
     def test_synchronousFailure(self) -> None:
-        """A callable that raises at once fails those who wait, and starts no timer."""
+        """If a callable raises immediately, the waiters fail, and no timer is started."""
         run = self.start(lambda: 1 / 0)
         self.assertTrue(run.done)
         self.failureResultOf(run.wait(), ZeroDivisionError)
         self.assertEqual(timers(self.clock), [])
 
     def test_oneGivesUp(self) -> None:
-        """A waiter that gives up cancels nothing that others wait for."""
+        """Cancelling one waiter does not cancel the run for the others."""
         cancelled: list[object] = []
         d: Deferred[str] = Deferred(cancelled.append)
         run = self.start(lambda: d)
@@ -173,7 +173,7 @@ class SharedCallTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(second), "x")
 
     def test_allGiveUp(self) -> None:
-        """When the last waiter has given up the run is cancelled, and nothing is left of it."""
+        """When the last waiter is cancelled, the run is cancelled, and nothing is left."""
         cancelled: list[object] = []
         run = self.start(lambda: Deferred(cancelled.append))
         waiters = [run.wait(), run.wait()]
@@ -186,7 +186,7 @@ class SharedCallTests(SynchronousTestCase):
         self.assertEqual(timers(self.clock), [])
 
     def test_notCancellable(self) -> None:
-        """A run that is not cancellable goes on when nobody waits any more."""
+        """A run that is not cancellable continues without waiters."""
         cancelled: list[object] = []
         d: Deferred[str] = Deferred(cancelled.append)
         run = self.start(lambda: d, cancellable=False)
@@ -197,8 +197,8 @@ class SharedCallTests(SynchronousTestCase):
         d.callback("x")
         self.assertTrue(run.done)
 
-    def test_failureThatNobodyWaitsForIsLogged(self) -> None:
-        """The failure of a run whose waiters are all gone is logged: an error that nobody hears of is worse."""
+    def test_failureWithoutWaitersIsLogged(self) -> None:
+        """The failure of a run without waiters is logged."""
         d: Deferred[str] = Deferred()
         run = self.start(lambda: d, cancellable=False)
         waiter = run.wait()
@@ -209,7 +209,7 @@ class SharedCallTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
 
     def test_deadline(self) -> None:
-        """Who waits has an answer after 30 s and not before; the run is cancelled."""
+        """After 30 s, and not before, the waiters fail and the run is cancelled."""
         cancelled: list[object] = []
         run = self.start(lambda: Deferred(cancelled.append))
         waiters = [run.wait(), run.wait()]
@@ -222,7 +222,7 @@ class SharedCallTests(SynchronousTestCase):
         self.assertEqual(self.settled, ["failure", "done"])
 
     def test_deadlineOfOneThatIgnoresBeingCancelled(self) -> None:
-        """Who waits has an answer after 30 s even if the run pays no heed; its late result is dropped."""
+        """If the run ignores the cancellation, the waiters still fail after 30 s, and its late result is dropped."""
         d: Deferred[str] = Stubborn()
         run = self.start(lambda: d)
         waiter = run.wait()
@@ -233,7 +233,7 @@ class SharedCallTests(SynchronousTestCase):
         self.assertEqual(self.settled, ["failure", "done"])
 
     def test_lateErrorIsLogged(self) -> None:
-        """What a run raises after its time was up is logged."""
+        """An exception after the deadline is logged."""
         d: Deferred[str] = Stubborn()
         run = self.start(lambda: d)
         waiter = run.wait()
@@ -243,7 +243,7 @@ class SharedCallTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
 
     def test_cancellerThatRaises(self) -> None:
-        """A waiter that gives up is answered though the run raises when it is cancelled; that is logged."""
+        """If the run raises when it is cancelled, this is logged, and the waiter is still cancelled."""
 
         def canceller(d: Deferred[Any]) -> None:
             raise LookupError("while cancelling")
@@ -256,7 +256,7 @@ class SharedCallTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
 
     def test_cancellerThatRaisesAtTheDeadline(self) -> None:
-        """A run that raises when it is cancelled at its deadline takes nothing down with it; that is logged."""
+        """If the run raises when it is cancelled at the deadline, this is logged, and nothing else fails."""
 
         def canceller(d: Deferred[Any]) -> None:
             raise LookupError("while cancelling")
@@ -267,7 +267,7 @@ class SharedCallTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
 
     def test_oneWaiterEndsAnother(self) -> None:
-        """The first to be told may make the second give up at that moment; then each has its own answer."""
+        """A callback of the first waiter may cancel the second; each has its own result."""
         d: Deferred[str] = Deferred()
         run = self.start(lambda: d)
         first, second, third = run.wait(), run.wait(), run.wait()

@@ -1,4 +1,4 @@
-"""What a peer may say before it has logged in."""
+"""What a peer may send before login."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KW = [b"dictionary"]
 
 
 def gate(inside: int = 0) -> PreloginGate:
-    """A gate of a connection that was given one challenger."""
+    """Return the gate of a connection that has one challenger."""
     made = PreloginGate(lambda luid: luid == CHALLENGER)
     for _ in range(inside):
         made.enter()
@@ -33,7 +33,7 @@ def gate(inside: int = 0) -> PreloginGate:
 
 
 def message(objectID: Any, method: Any, *args: Any, requestID: Any = 1, answer: Any = 1, kw: Any = KW) -> list[Any]:
-    """A call, as it comes off the wire."""
+    """Return the expression of a call."""
     return [b"message", requestID, objectID, method, answer, [b"tuple", *args], kw]
 
 
@@ -41,7 +41,7 @@ class CallTests(SynchronousTestCase):
     """Calls."""
 
     def test_login(self) -> None:
-        """What a login needs is served, whatever comes with it: it is read by hand there."""
+        """The calls of a login are served, with any arguments, which are parsed without jelly."""
         for expression in (
             message(b"root", b"login", b"alice"),
             message(b"root", b"loginAnonymous", [b"some.Class"]),
@@ -53,22 +53,22 @@ class CallTests(SynchronousTestCase):
 
 
 class OtherTests(SynchronousTestCase):
-    """What else may be said, and what may not."""
+    """Other messages."""
 
     def test_version(self) -> None:
-        """Our version is served; with another the connection is closed."""
+        """Our protocol version is accepted; another one closes the connection."""
         self.assertIs(gate().admits([b"version", 6]), SERVE)
         for version in ([b"version", 5], [b"version"], [b"version", b"6"], [b"version", 6, 6]):
             self.assertIsInstance(gate().admits(version), Disconnect)
 
     def test_ping(self) -> None:
-        """A call on an object that nobody has is one, whatever it is called and with what."""
+        """A call to an unknown object is a ping, with any method and arguments."""
         for objectID in (b"pbkit.ping", 8, b"", 7.0, [b"x"]):
             expression = message(objectID, b"ping", [b"some.Class", [b"remote", 3]])
             self.assertEqual(gate().admits(expression), NoSuchObject(1, objectID, True, [b"list", *expression[5:]]))
 
     def test_answers(self) -> None:
-        """What answers a ping of ours is not looked into."""
+        """The content of an answer to our ping is not examined."""
         for command in (b"answer", b"error"):
             expected = Answer(3, [[b"some.Class"]], isError=command == b"error")
             self.assertEqual(gate().admits([command, 3, [b"some.Class"]]), expected)
@@ -76,17 +76,17 @@ class OtherTests(SynchronousTestCase):
             self.assertIsInstance(gate().admits([command, 3]), Disconnect)
 
     def test_decref(self) -> None:
-        """A challenger may be let go of; the id of nothing is passed over by whoever serves it."""
+        """A challenger can be released; an unknown id is ignored later."""
         self.assertIs(gate().admits([b"decref", CHALLENGER]), SERVE)
         self.assertIs(gate().admits([b"decref", 99]), SERVE)
         self.assertIsInstance(gate().admits([b"decref", b"root"]), Disconnect)
 
     def test_didNotUnderstand(self) -> None:
-        """It is not heeded."""
+        """The message is ignored."""
         self.assertIs(gate().admits([b"didNotUnderstand", b"x"]), IGNORE)
 
-    def test_strangers(self) -> None:
-        """What no client says before it has logged in closes the connection, and why says nothing of the peer's."""
+    def test_otherMessages(self) -> None:
+        """Any other message closes the connection, with a reason that quotes nothing of the peer."""
         for expression in (
             5,
             b"x",
@@ -110,16 +110,16 @@ class OtherTests(SynchronousTestCase):
 
 
 class OpenTests(SynchronousTestCase):
-    """The gate while somebody is logged in, and after."""
+    """The gate during a session, and after it."""
 
     def test_counts(self) -> None:
-        """It opens with the first and closes with the last."""
+        """The gate opens with the first session and closes with the last."""
         made = gate()
         self.assertEqual([made.enter(), made.enter(), made.leave(), made.leave()], [True, False, False, True])
         self.assertTrue(made.enter())
 
     def test_underWay(self) -> None:
-        """What was under way when the last session ended costs no connection, and is not unjellied."""
+        """Messages on their way when the last session ends do not close the connection, and are not unjellied."""
         made = gate(1)
         made.leave()
         self.assertIs(made.admits([b"decache", 1]), SERVE)
@@ -131,10 +131,10 @@ class OpenTests(SynchronousTestCase):
 
 
 class LoginTests(WireCase):
-    """Real clients, at a real server."""
+    """Real clients and a real server."""
 
     def test_whatRealClientsSay(self) -> None:
-        """Each message of a stock client's and of pbkit's before they are logged in is served."""
+        """Every message that stock and pbkit clients send before login is served."""
         for factory in (pb.PBClientFactory(), ClientFactory(hello={"app": "game"})):
             said: list[Any] = []
 
@@ -147,13 +147,13 @@ class LoginTests(WireCase):
             server.protocol = Heard
             wire = Wire(server, factory)
             self.successResultOf(wire.login("alice", Client()))
-            # Who comes without a name is refused by this realm.
+            # This realm refuses anonymous logins.
             self.failureResultOf(wire.login(None), Error)
             self.assertIsNone(wire.server.refused)
             self.assertLessEqual({b"version", b"message"}, set(said))
 
     def test_closesWithTheLastSession(self) -> None:
-        """As soon as nobody is logged in any more, only what a login needs is served, and nothing is unjellied."""
+        """After the last session, only logins are served again, and nothing is unjellied."""
         wire = Wire(serve(CachingRealm(Recorder, clock=self.clock), clock=self.clock))
         avatar = self.successResultOf(wire.login("alice"))
         other = self.successResultOf(wire.login("alice"))
@@ -169,7 +169,7 @@ class LoginTests(WireCase):
         self.assertIn("lcache", wire.server.refused)
 
     def collect(self, wire: Any) -> None:
-        """Let the client give back what it has dropped."""
+        """Collect garbage, and deliver the client's releases."""
         gc.collect()
         wire.flush()
 
@@ -202,7 +202,7 @@ calls: st.SearchStrategy[Any] = st.builds(
 
 
 class Opened(pb.RemoteCopy):
-    """What any module may have registered with jelly, for all connections of the process."""
+    """A class that a module has registered with jelly, for all connections of the process."""
 
     made = 0
 
@@ -210,17 +210,17 @@ class Opened(pb.RemoteCopy):
         type(self).made += 1
 
     def setCopyableState(self, state: Any) -> None:
-        """Run its code."""
+        """Record that its code ran."""
         type(self).made += 1
 
 
 class AnythingTests(SynchronousTestCase):
-    """Whatever a stranger sends."""
+    """Random messages before login."""
 
     @settings(deadline=None, max_examples=400)
     @given(st.one_of(expressions, st.lists(expressions, min_size=1, max_size=7), calls))
     def test_neverRaises(self, expression: Any) -> None:
-        """There is a verdict on each message, and it is one of the kinds."""
+        """The gate has a verdict for each message."""
         verdict = gate().admits(expression)
         self.assertIsInstance(verdict, (Serve, NoSuchObject, Answer, Ignore, Disconnect))
         if isinstance(verdict, Serve):
