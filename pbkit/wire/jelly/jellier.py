@@ -204,10 +204,17 @@ class Jellier(jelly._Jellier):
         return self.preserve(obj, expression)
 
     def _check(self, obj: object) -> None:
-        if isinstance(obj, decimal.Decimal) and not obj.is_finite():
-            raise CannotSend(f"Decimal({str(obj)!r}) cannot be sent: send a float or a text")
-        if isinstance(obj, datetime.datetime | datetime.time) and obj.tzinfo is not None:
-            raise CannotSend("a time with a time zone cannot be sent: send a naive time in UTC, or its isoformat()")
+        # Jelly has no form for these: stock sends them as something else, without an error.
+        if isinstance(obj, decimal.Decimal):
+            if not obj.is_finite():
+                raise CannotSend(f"Decimal({str(obj)!r}) cannot be sent: send a float or a text")
+            if obj.is_zero() and obj.is_signed():
+                raise CannotSend(f"Decimal({str(obj)!r}) cannot be sent, only zero without a sign: send abs() of it")
+        if isinstance(obj, datetime.datetime | datetime.time):
+            if obj.tzinfo is not None:
+                raise CannotSend("a time with a time zone cannot be sent: send a naive time in UTC, or its isoformat()")
+            if obj.fold:
+                raise CannotSend("a time with fold=1 cannot be sent: send a time in UTC, or replace(fold=0)")
         for kind, name in _BY_NAME:
             if isinstance(obj, kind) and not self.taster.isTypeAllowed(name):
                 raise _cannotSend(obj)

@@ -53,6 +53,10 @@ UNSENDABLE: dict[str, Any] = {
     "collections.OrderedDict": collections.OrderedDict(),
     "twisted.internet.defer.Deferred": [Deferred()],
     "Decimal": decimal.Decimal("nan"),
+    "Decimal('-0')": decimal.Decimal("-0"),
+    "Decimal('-0.00')": decimal.Decimal("-0.00"),
+    "a time with fold=1": datetime.datetime(2026, 10, 25, 2, fold=1),
+    "fold=1": datetime.time(2, fold=1),
     "time zone": datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
     "with a time": datetime.time(1, tzinfo=datetime.UTC),
 }
