@@ -831,6 +831,44 @@ class ClosingTests(SynchronousTestCase):
         self.assertIn("an error was logged: GameError: unseen", self.problem(server))
         self.flushLoggedErrors(GameError)
 
+    def test_aRemoteErrorThatNobodyLookedAt(self) -> None:
+        """An error of the other end's is told of like any other, whichever end made the call."""
+
+        class Careless(Player):
+            def perspective_tease(self) -> None:
+                vars(Careless)["session"].mind.reference.callRemote("boom")
+
+            def attached(self, session: Session) -> None:
+                type(self).session = session  # type: ignore[attr-defined]
+
+        class Mind(pb.Referenceable):
+            def remote_boom(self) -> None:
+                raise GameError("boom")
+
+        for stock in (False, True):
+            for call in ("tease", "break"):
+                server = MemoryServer(CachingRealm(Careless))
+                client = server.login("alice", Mind(), stock=stock)
+                client.reference.callRemote(call)
+                server.flush()
+                collect()
+                problem = self.problem(server)
+                self.assertIn({"tease": "GameError: boom", "break": "InternalError: internal error"}[call], problem)
+                self.flushLoggedErrors()
+
+    def test_flushedByClass(self) -> None:
+        """A remote error is of its class and of those that this derives from."""
+        for kind, found in ((InternalError, 1), (pb.Error, 1), (KeyError, 0)):
+            server = MemoryServer(CachingRealm(Player))
+            server.login("alice").reference.callRemote("break")
+            server.flush()
+            collect()
+            server.flushLoggedErrors(Broken)
+            self.assertEqual(len(server.flushLoggedErrors(kind)), found)
+            server.flushLoggedErrors()
+            server.close()
+        self.flushLoggedErrors()
+
     def test_allProblems(self) -> None:
         """All problems are reported, not only the first."""
         server = MemoryServer(CachingRealm(Player))

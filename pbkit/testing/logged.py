@@ -11,6 +11,7 @@ from weakref import WeakSet
 
 from twisted.logger import ILogObserver, LogLevel, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
+from twisted.python.reflect import fullyQualifiedName
 from zope.interface import implementer
 
 #: Lines that Twisted logs at the level of an error, right before the error itself.
@@ -29,7 +30,8 @@ class LoggedErrors:
     """
 
     def __init__(self) -> None:
-        self._errors: list[tuple[type[BaseException] | None, str]] = []
+        # Of each error the names of its class and of all that this derives from, and its text.
+        self._errors: list[tuple[frozenset[str], str]] = []
         self._failures: WeakSet[Failure] = WeakSet()
         _listening.add(self)
         globalLogPublisher.addObserver(self)
@@ -43,10 +45,13 @@ class LoggedErrors:
             failure = failure or legacy
             if failure is None:
                 if text not in HEADINGS:
-                    self._errors.append((None, text))
+                    self._errors.append((frozenset(), text))
             else:
-                brief = f"{text} {failure.type.__name__}: {failure.getErrorMessage()}"
-                self._errors.append((failure.type, brief.strip()))
+                names = _names(failure)
+                # A remote failure has the text of the exception in its value, and no exception.
+                said = failure.getErrorMessage() if isinstance(failure.type, type) else _text(failure.value)
+                brief = f"{text} {names[0].rpartition('.')[2]}: {said}"
+                self._errors.append((frozenset(names), brief.strip()))
                 self._failures.add(failure)
 
     def flush(self, *errorTypes: type[BaseException]) -> list[str]:
@@ -61,12 +66,13 @@ class LoggedErrors:
 
     def _take(self, *errorTypes: type[BaseException]) -> list[str]:
         taken: list[str] = []
-        left: list[tuple[type[BaseException] | None, str]] = []
-        for kind, text in self._errors:
-            if not errorTypes or (kind is not None and issubclass(kind, errorTypes)):
+        left: list[tuple[frozenset[str], str]] = []
+        wanted = {fullyQualifiedName(kind) for kind in errorTypes}
+        for names, text in self._errors:
+            if not errorTypes or wanted & names:
                 taken.append(text)
             else:
-                left.append((kind, text))
+                left.append((names, text))
         self._errors = left
         return taken
 
@@ -100,3 +106,16 @@ def _clear(frame: FrameType | None) -> None:
             except RuntimeError:
                 pass  # It is running.
         frame = frame.f_back
+
+
+def _names(failure: Failure) -> list[str]:
+    """Return the qualified names of an error's class and of all that it derives from, its own first."""
+    kind: object = failure.type
+    if isinstance(kind, type):
+        return [fullyQualifiedName(each) for each in kind.__mro__]
+    # The peer sent the names: a failed call whose error nobody looked at.
+    return [_text(kind), *map(_text, getattr(failure, "_parents", None) or ())]
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
