@@ -18,7 +18,7 @@ from twisted.spread import banana, pb
 from twisted.spread.banana import BananaError
 from twisted.spread.jelly import globalSecurity
 
-from pbkit.errors import CannotSend, Disconnected, SessionEnded, TooLarge
+from pbkit.errors import BadArguments, CannotSend, Disconnected, NoSuchMethod, SessionEnded, TooLarge
 from pbkit.interfaces import current
 from pbkit.wire import codec
 from pbkit.wire.calls import CallDeadlines
@@ -59,6 +59,9 @@ _ARGUMENTS = {
     "uncache": 1,
     "didNotUnderstand": 1,
 }
+
+#: For how many methods a client logs that it could not serve a call of the server.
+UNFIT = 100
 
 log = Logger()
 
@@ -130,6 +133,7 @@ class Broker(Invoker):
     outgoingSymbolCount = 0
     _peerLog: PeerLog | None = None
     _deadlines: CallDeadlines | None = None
+    _unfit: frozenset[str] = frozenset()
     factory: Any
 
     __slots__ = (
@@ -676,6 +680,23 @@ class Broker(Invoker):
             # A stock peer sends the name as a text; anything else is not shown.
             text = command if isinstance(command, bytes | str) else f"a {type(command).__name__}"
             log.warn("{peer} did not understand: {command}", peer=str(self.peer), command=self.peerLog.escaped(text))
+
+    def logUnfit(self, method: object, failure: Failure) -> None:
+        """
+        Log, once for each method, that the server called one that does not exist or does not take the arguments.
+
+        The server may have asked for no answer, and then nobody else learns of it. In drop-in use nothing is logged, as
+        in stock, and nothing about ``goodbye``, which every client may be told.
+        """
+        if not self.profile.hideErrors or not failure.check(NoSuchMethod, BadArguments):
+            return
+        name = str(method, "utf-8", "replace") if isinstance(method, bytes) else str(method)
+        if name == "goodbye" or name in self._unfit or len(self._unfit) >= UNFIT:
+            return
+        self._unfit = self._unfit | {name}
+        if self.peerLog.admits():
+            error = self.peerLog.escaped(str(failure.value))
+            log.warn("could not serve a call of the server ({peer}): {error}", peer=str(self.peer), error=error)
 
     # Calls out.
 

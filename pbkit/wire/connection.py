@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 from twisted.spread import pb
 
 from pbkit.errors import SessionEnded, TooLarge
@@ -194,6 +195,12 @@ class Connection(Protocol):
 
     @property
     def prelogin(self) -> PreloginPart: ...
+
+    @property
+    def isClient(self) -> Any: ...
+
+    def logUnfit(self, method: object, failure: Failure) -> None:
+        """Log, once for each method, that the server called one that does not exist or does not take the arguments."""
 
     # Messages in.
 

@@ -375,7 +375,10 @@ class Invoker(pb.Broker):
             result = receive(target, self, name, netArgs, netKw)
         except BaseException:
             # Including SystemExit: a call of a peer must not be able to stop the server.
-            self._notServed(Failure(), requestID, answerRequired)
+            failure = Failure()
+            if self.connection.isClient:
+                self.connection.logUnfit(message, failure)
+            self._notServed(failure, requestID, answerRequired)
             return
         # The type is compared first because isinstance of a Deferred takes as long as two calls.
         if type(result) is not memoryview and isinstance(result, Deferred):
