@@ -266,9 +266,15 @@ class Channel(Invoker):
             super()._sendError(fail, requestID)
             self.checkReleased()
 
-    def _sendFailureOrError(self, fail: Failure, requestID: object) -> None:
+    def whose(self) -> str:
+        """Return the user and the session, for the log."""
+        if self.session is None:
+            return super().whose()
+        return f"{self.connection.peerLog.escaped(self.session.avatarId)} (session {self.session.sessionId})"
+
+    def _sendFailureOrError(self, fail: Failure, requestID: object, method: object = "") -> None:
         if _key(requestID) in self._serving:
-            super()._sendFailureOrError(fail, requestID)
+            super()._sendFailureOrError(fail, requestID, method)
         elif not fail.check(pb.Error, pb.PBConnectionLost):
             self.connection.peerLog.failure(log, "a call failed after its session had ended", fail)
 

@@ -378,13 +378,13 @@ class Invoker(pb.Broker):
             failure = Failure()
             if self.connection.isClient:
                 self.connection.logUnfit(message, failure)
-            self._notServed(failure, requestID, answerRequired)
+            self._notServed(failure, requestID, answerRequired, message)
             return
         # The type is compared first because isinstance of a Deferred takes as long as two calls.
         if type(result) is not memoryview and isinstance(result, Deferred):
             weighs = self.connection.inbound.began()
             call = requestID, answerRequired
-            result.addCallbacks(self._served, self._notServed, callbackArgs=call, errbackArgs=call)
+            result.addCallbacks(self._served, self._notServed, callbackArgs=call, errbackArgs=(*call, message))
             result.addBoth(self.connection.inbound.done, weighs)
         elif answerRequired:
             self._sendAnswer(result, requestID)
@@ -393,7 +393,7 @@ class Invoker(pb.Broker):
         if answerRequired:
             self._sendAnswer(netResult, requestID)
 
-    def _notServed(self, failure: Failure, requestID: object, answerRequired: object) -> None:
+    def _notServed(self, failure: Failure, requestID: object, answerRequired: object, method: object) -> None:
         if isinstance(failure.value, BadArguments | NoSuchMethod) and not self.connection.profile.hideErrors:
             # In drop-in use the caller and the log get what they get from stock.
             stock = pb.NoSuchMethod if isinstance(failure.value, NoSuchMethod) else TypeError
@@ -401,7 +401,7 @@ class Invoker(pb.Broker):
             failure = Failure(stock(text[:1].upper() + text[1:]))
         failure = passedOn(failure)
         if answerRequired:
-            self._sendFailureOrError(failure, requestID)
+            self._sendFailureOrError(failure, requestID, method)
         elif not failure.check(pb.Error, pb.PBConnectionLost):
             self.connection.peerLog.failure(log, "a call that wants no answer failed", failure)
 
@@ -439,7 +439,18 @@ class Invoker(pb.Broker):
             # Last, because these may have been the last references of the session, which then ends.
             self.takeBack(sum(handles(netResult), []))
 
-    def _sendFailure(self, fail: Failure, requestID: object) -> None:
+    def _sendFailureOrError(self, fail: Failure, requestID: object, method: object = "") -> None:
+        """As stock's, with the name of the method that was called, for the log."""
+        if fail.check(pb.Error):
+            self._sendError(fail, requestID)
+        else:
+            self._sendFailure(fail, requestID, method)
+
+    def whose(self) -> str:
+        """Return for whom calls are served here, for the log."""
+        return str(self.connection.peer)
+
+    def _sendFailure(self, fail: Failure, requestID: object, method: object = "") -> None:
         """Answer an exception that is no `pb.Error` with an error id, and log it under that id; in drop-in as stock."""
         peerLog = self.connection.peerLog
         if not self.connection.profile.hideErrors:
@@ -452,8 +463,17 @@ class Invoker(pb.Broker):
             self._sendError(fail, requestID)
             return
         number = secrets.token_hex(4)
-        peerLog.failure(log, "a call failed: internal error {number}", fail, number=number)
-        self._sendError(Failure(InternalError(f"internal error {number}")), requestID)
+        name = method if isinstance(method, str | bytes) else ""
+        peerLog.failure(
+            log,
+            "a call failed: internal error {number} in {method}, called by {whose}",
+            fail,
+            number=number,
+            method=peerLog.escaped(name),
+            whose=self.whose(),
+        )
+        end = "client" if self.connection.isClient else "server"
+        self._sendError(Failure(InternalError(f"internal error {number}: the log of the {end} says more")), requestID)
 
     def _sendError(self, fail: object, requestID: object) -> None:
         """As stock's, but each error can be sent, and nothing of the server's is in it."""
