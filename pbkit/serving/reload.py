@@ -174,7 +174,7 @@ class Reload(Service):
             return
         for text in plan.warnings:
             if text not in running.warnings:
-                log.warn("{warning}", warning=text)
+                log.warn("{finding}", finding=text)
         for text in fixed:
             log.warn("configuration change needs a restart: {what}", what=text)
         log.info(

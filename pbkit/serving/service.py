@@ -243,7 +243,7 @@ class Server(MultiService):
                 codec="compiled" if compiled else "pure Python",
             )
             for warning in self.plan.warnings:
-                log.warn("{warning}", warning=warning)
+                log.warn("{finding}", finding=warning)
         try:
             start()
         except Exception as e:
