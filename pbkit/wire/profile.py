@@ -30,7 +30,8 @@ class Limits:
     The limits of one message; and of the memory that all connections of a user, or of a server, hold together.
 
     :ivar message: its total size. 4 MiB: the default of JSON-RPC and gRPC servers.
-    :ivar items: the number of lists, numbers and strings. 100,000: a second of stock's CPU time, a few ms of ours.
+    :ivar items: the number of lists, numbers and strings; where a value holds another more than once by reference,
+        also of the values that a walk meets. 100,000: a second of stock's CPU time, a few ms of ours.
     :ivar depth: how deep lists may be nested. 100: stock's own unjelly fails at 324, and uses three frames a level.
     :ivar jelly: the number of lists in a message that is not plain data: one with references, objects or cycles, which
         stock's jelly reads, at 2 to 7 microseconds for each list. 10,000: 20 to 70 ms, during which no other client is

@@ -13,30 +13,30 @@ class Framer:
 
 def decode(message: bytes, vocabulary: bool = True) -> Any: ...
 def decodePlain(message: bytes, vocabulary: bool = True, items: int = 4_000_000) -> tuple[Any, ...] | None: ...
-def encode(expression: Any, vocabulary: bool, string: int, digits: int = 64) -> bytes: ...
-def encodeAnswer(requestID: Any, value: Any, vocabulary: bool, string: int, digits: int = 64) -> bytes | None: ...
+def encode(expression: object, vocabulary: bool, string: int, digits: int = 64) -> bytes: ...
+def encodeAnswer(requestID: object, value: object, vocabulary: bool, string: int, digits: int = 64) -> bytes | None: ...
 def encodeCall(
     prefix: bytes,
-    requestID: Any,
-    objectID: Any,
+    requestID: object,
+    objectID: object,
     name: str | bytes,
-    answerRequired: Any,
-    args: tuple[Any, ...],
-    kw: dict[str, Any],
+    answerRequired: object,
+    args: tuple[object, ...],
+    kw: dict[str, object],
     vocabulary: bool,
     string: int,
     digits: int = 64,
 ) -> bytes | None: ...
-def encodePlain(value: Any, vocabulary: bool, string: int, digits: int = 64) -> bytes | None: ...
+def encodePlain(value: object, vocabulary: bool, string: int, digits: int = 64) -> bytes | None: ...
 def encodeTail(
     name: str | bytes,
-    answerRequired: Any,
-    args: tuple[Any, ...],
-    kw: dict[str, Any],
+    answerRequired: object,
+    args: tuple[object, ...],
+    kw: dict[str, object],
     vocabulary: bool,
     string: int,
     digits: int = 64,
 ) -> bytes | None: ...
 def splice(
-    prefix: bytes, requestID: Any, objectID: Any, tail: bytes, vocabulary: bool, string: int, digits: int = 64
+    prefix: bytes, requestID: object, objectID: object, tail: bytes, vocabulary: bool, string: int, digits: int = 64
 ) -> bytes | None: ...

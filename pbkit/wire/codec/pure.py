@@ -546,7 +546,7 @@ def _read(data: bytes, pos: int, left: int, numbered: _Numbered, depth: int, mos
     # The containers that are open: what is read of each, how many items are to come, its form.
     around: list[tuple[list[Any], int, int]] = []
     # What came with a number, by which it can come again.
-    known: dict[int, Any] = {}
+    known: dict[int, object] = {}
     # Up to here a key can be looked for without checking where the data ends.
     last = len(data) - 14
     while True:
@@ -758,7 +758,7 @@ def _inKey(around: list[tuple[list[Any], int, int]], left: int, form: int) -> bo
     )
 
 
-def _made(form: int, items: list[Any], known: dict[int, Any]) -> Any:
+def _made(form: int, items: list[Any], known: dict[int, object]) -> Any:
     """
     Make a dict or a set of what was read, or remember what came with a number.
     """
@@ -779,7 +779,7 @@ def _made(form: int, items: list[Any], known: dict[int, Any]) -> Any:
     return set(items) if form == _SET else frozenset(items)
 
 
-def _walkedSize(values: list[Any], known: dict[int, Any]) -> int:
+def _walkedSize(values: list[Any], known: dict[int, object]) -> int:
     """
     Return how many values a walk through some values meets. Takes time in proportion to what was sent.
 
@@ -848,7 +848,7 @@ _NO_WORDS: _Words = {}
 _ADVICE = ": the limit is {} {} (twisted.spread.banana.SIZE_LIMIT); send it in parts, for example as several calls"
 
 
-def encode(expression: Any, vocabulary: bool, string: int, digits: int = 64) -> bytes:
+def encode(expression: object, vocabulary: bool, string: int, digits: int = 64) -> bytes:
     """
     Return what stock's Banana writes for an expression, to the byte.
 
@@ -863,7 +863,7 @@ def encode(expression: Any, vocabulary: bool, string: int, digits: int = 64) -> 
     out: list[bytes] = []
     add = out.append
 
-    def put(value: Any) -> None:
+    def put(value: object) -> None:
         if isinstance(value, list | tuple):
             if len(value) > string:
                 raise BananaError(f"list/tuple is too long to send ({len(value)}){_ADVICE.format(string, 'elements')}")
@@ -971,7 +971,7 @@ def _write(
     """
     words = dialect.words
     # Of up to three digits.
-    small = min(0x20_0000, 1 << bits)
+    small = 0x20_0000 if bits >= 21 else 1 << bits
     # Without the remembered keys, if one of them could exceed the limit on strings.
     known = _NO_KEYS if keys is None or string < 4 * _KEY else dialect.keys
     for value in values:
@@ -1106,14 +1106,14 @@ def _writeRaw(value: Any, dialect: _Dialect, string: int, bits: int) -> bytes:
         return _encodeInt(number)
     if kind is not bytes:
         raise _NotPlain
-    word = dialect.words.get(value)
+    word: bytes | None = dialect.words.get(value)
     if word is None and len(value) > string:
         raise _NotPlain
     return word or _encodeNumber(len(value), STRING) + value
 
 
 def _joined(
-    begin: bytes, values: tuple[Any, ...], dialect: _Dialect, string: int, bits: int, end: bytes = b""
+    begin: bytes, values: tuple[object, ...], dialect: _Dialect, string: int, bits: int, end: bytes = b""
 ) -> bytes | None:
     """
     Write some values, each a jelly of its own.
@@ -1140,12 +1140,12 @@ def _joined(
 
 def encodeCall(
     prefix: bytes,
-    requestID: Any,
-    objectID: Any,
+    requestID: object,
+    objectID: object,
     name: str | bytes,
-    answerRequired: Any,
-    args: tuple[Any, ...],
-    kw: dict[str, Any],
+    answerRequired: object,
+    args: tuple[object, ...],
+    kw: dict[str, object],
     vocabulary: bool,
     string: int,
     digits: int = 64,
@@ -1163,9 +1163,9 @@ def encodeCall(
 
 def encodeTail(
     name: str | bytes,
-    answerRequired: Any,
-    args: tuple[Any, ...],
-    kw: dict[str, Any],
+    answerRequired: object,
+    args: tuple[object, ...],
+    kw: dict[str, object],
     vocabulary: bool,
     string: int,
     digits: int = 64,
@@ -1189,7 +1189,7 @@ def encodeTail(
 
 
 def splice(
-    prefix: bytes, requestID: Any, objectID: Any, tail: bytes, vocabulary: bool, string: int, digits: int = 64
+    prefix: bytes, requestID: object, objectID: object, tail: bytes, vocabulary: bool, string: int, digits: int = 64
 ) -> bytes | None:
     """
     Return a call, made of a tail from `encodeTail` in the same dialect, with the ids that differ between connections.
@@ -1204,7 +1204,7 @@ def splice(
         return None
 
 
-def encodeAnswer(requestID: Any, value: Any, vocabulary: bool, string: int, digits: int = 64) -> bytes | None:
+def encodeAnswer(requestID: object, value: object, vocabulary: bool, string: int, digits: int = 64) -> bytes | None:
     """
     Return a whole answer, as stock's jelly and Banana write it, to the byte.
 
@@ -1218,7 +1218,7 @@ def encodeAnswer(requestID: Any, value: Any, vocabulary: bool, string: int, digi
     return _joined(begin, (value,), dialect, string, bits)
 
 
-def encodePlain(value: Any, vocabulary: bool, string: int, digits: int = 64) -> bytes | None:
+def encodePlain(value: object, vocabulary: bool, string: int, digits: int = 64) -> bytes | None:
     """
     Return one value alone, as stock's jelly and Banana write it.
 
