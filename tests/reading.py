@@ -248,8 +248,10 @@ def children(modules: Mapping[str, Module]) -> dict[Key, list[Class]]:
 
 def mapped(docstring: str) -> set[str]:
     """
-    Return the modules and packages that a docstring names: "broker.py" for a module, "codec/" for a package.
+    Return the modules and packages that the map in a docstring names.
 
-    A path with more than one part, such as "../pytest_pbkit.py", is left out.
+    A map names a module "broker.py" or, at the beginning of a list item, "`broker`"; a package "codec/" or "`codec`". A
+    path with more than one part, such as "../pytest_pbkit.py", is left out.
     """
-    return set(re.findall(r"(?<![\w/.])[a-z_]+(?:\.py\b|/)(?![\w/])", docstring))
+    files = re.findall(r"(?<![\w/.])([a-z_]+)(?:\.py\b|/)(?![\w/])", docstring)
+    return {*files, *re.findall(r"^- `([a-z_]+)`", docstring, re.MULTILINE)}
