@@ -6,7 +6,7 @@ refuses it because of its own stale session on the old connection. Therefore eac
 starts, and sends it before each login. A pbkit server that has no room then ends the session with the same user and the
 same id; see "Reclaim" at `pbkit.sessions.login.arbitration.Arbitration`.
 
-That must never end a session whose connection lives. A program may be logged in twice on purpose. If both log-ins sent
+That must never end a session whose connection lives. A program may be logged in twice on purpose. If both logins sent
 the same id, and both reconnect whenever they are disconnected, they would disconnect each other forever. The server
 cannot know which connections live, but the client can. So the id ends with a number that each live connection has for
 itself: ``5b0e….0``, ``5b0e….1``. A connection that replaces a lost one gets its number. Most programs have one

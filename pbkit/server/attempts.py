@@ -236,7 +236,7 @@ class LoginAttempts:
 
     def _close(self) -> None:
         log.info(
-            "connection closed: the last {failures} log-ins from {peer} failed",
+            "connection closed: the last {failures} logins from {peer} failed",
             failures=self._failures,
             peer=str(self._broker.peer),
         )

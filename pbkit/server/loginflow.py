@@ -68,7 +68,7 @@ class LoginFlow:
         most = self.profile.calls.logins
         if most is not None and self.connection.logins >= most:
             arguments.letGo(self.connection)
-            refusal = Failure(self.refuse(TooManySessions(f"this connection has {most} of {most} log-ins")))
+            refusal = Failure(self.refuse(TooManySessions(f"this connection has {most} of {most} logins")))
             return fail(refusal) if attempt is None else attempt.refused(refusal)
         forSessions = self.forSessions
         ownChannel = forSessions or self.profile.ownChannels

@@ -68,7 +68,7 @@ class MemoryConnection:
         self, name: str | bytes | None, mind: object = None, password: str | bytes = ""
     ) -> Deferred[MemoryClient]:
         """
-        Log in. A connection can have any number of log-ins.
+        Log in. A connection can have any number of logins.
 
         :param name: the user name; None for a guest.
         :return: a Deferred of the `MemoryClient`. It fails with the exception that the server raised.

@@ -33,7 +33,7 @@ from pbkit.testing.mind import RecordingMind
 #: How many seconds of its clock a closing server waits for `detached` hooks: as long as twistd does.
 PATIENCE = 5.0
 
-#: The strict profile without a delay for failed log-ins: time stands still here, so they would not be answered.
+#: The strict profile without a delay for failed logins: time stands still here, so they would not be answered.
 _PROMPT = attrs.evolve(ServerFactory.profile, door=attrs.evolve(ServerFactory.profile.door, delay=0.0))
 
 
@@ -59,7 +59,7 @@ class MemoryServer:
 
     :param realm: a realm of pbkit's, or any other cred realm. Create a new one for each server.
     :param checkers: your own checkers, to test them as well. Without them, clients may log in under any name without a
-        password, and as a guest if the realm accepts guests. Failed log-ins are answered at once.
+        password, and as a guest if the realm accepts guests. Failed logins are answered at once.
     :param clock: for every deadline; by default the realm's, else a new one.
     :param allow: your own exception classes. When the server raises one, `MemoryClient.call` raises it too. Exceptions
         that are neither these, nor pbkit's, nor built in arrive as `RemoteError`.

@@ -7,7 +7,7 @@ marking. The connection keeps the counters and the socket, and knows which chann
 one session can therefore end without affecting those of another, the current session is that of the
 reference that was called, and a client that drops its avatar but keeps other objects is still logged in.
 
-The price: one object that was obtained through two log-ins has two ids, and its proxies compare unequal.
+The price: one object that was obtained through two logins has two ids, and its proxies compare unequal.
 """
 
 from __future__ import annotations

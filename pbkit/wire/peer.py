@@ -195,7 +195,7 @@ class Peer:
 
     @property
     def riders(self) -> int:
-        """As `IPeer.riders`. A stock broker does not count its log-ins."""
+        """As `IPeer.riders`. A stock broker does not count its logins."""
         return int(getattr(self._broker, "logins", 0)) + len(self._riders or ())
 
     def ping(self, timeout: float) -> Deferred[bool]:

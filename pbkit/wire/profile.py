@@ -162,7 +162,7 @@ class Log:
     The limits of what connections may cause to be logged.
 
     :ivar lines: the number of lines per second for one connection. Then one line reports how many were dropped.
-    :ivar total: the number of lines per second for all connections of a server. Refused log-ins have a limit of their
+    :ivar total: the number of lines per second for all connections of a server. Refused logins have a limit of their
         own. 50: about 8 KB of lines a second, or at most 500 KB of tracebacks.
     :ivar cut: the maximum length of a peer's text, in characters.
     """
@@ -181,8 +181,8 @@ class Profile:
     :ivar anyMind: pass a mind of any kind to a realm that is not pbkit's, as stock does, where a client can send a
         number or the server's own login object. False: refuse a login whose mind is neither None nor a reference.
     :ivar ownChannels: give each login its own tables of references, whatever the realm. False: with a realm that is not
-        pbkit's, log-ins share the tables of the connection, as in stock, so that proxies of one object that were
-        received through two log-ins compare equal.
+        pbkit's, logins share the tables of the connection, as in stock, so that proxies of one object that were
+        received through two logins compare equal.
     :ivar convertRefusals: send whatever refuses a login as a `LoginRefused`, and log one line. False: with a realm that
         is not pbkit's, send the errors as they are, and log them with a traceback.
     :ivar raiseOnDead: raise at once when a dead reference is called, as stock does on a lost connection. False: the

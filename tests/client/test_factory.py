@@ -52,7 +52,7 @@ class ClientFactoryTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(wire.call(self.successResultOf(d), "whoami")), "zoë")
 
     def test_anonymous(self) -> None:
-        """Anonymous log-ins work, at any server."""
+        """Anonymous logins work, at any server."""
         for server in SERVERS:
             wire = self.wire(server, realm=AnonymousRealm(Recorder, clock=Clock()))
             d = wire.factory.login(Anonymous(), Client())

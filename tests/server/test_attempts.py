@@ -1,4 +1,4 @@
-"""What failed log-ins cost: time, and in the end the connection."""
+"""What failed logins cost: time, and in the end the connection."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENDLESS = attrs.evolve(
 
 
 class DoorCase(ServerCase):
-    """Log-ins, and when they are answered."""
+    """Logins, and when they are answered."""
 
     def setUp(self) -> None:
         """With all wires of the test."""
@@ -395,7 +395,7 @@ class ClosingTests(DoorCase):
         self.assertTrue(self.failureResultOf(d).check(errors.BadCredentials))
         self.assertTrue(wire.server.disconnected)
         (closed,) = self.lines()
-        self.assertEqual(closed, "connection closed: the last 3 log-ins from 192.0.2.1:4711 failed")
+        self.assertEqual(closed, "connection closed: the last 3 logins from 192.0.2.1:4711 failed")
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_nothingIsServedUntilThen(self) -> None:

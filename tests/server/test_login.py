@@ -251,7 +251,7 @@ class MindTests(ServerCase):
 
 
 class RaceTests(ServerCase):
-    """Log-ins and log-outs that cross with something else."""
+    """Logins and logouts that cross with something else."""
 
     def test_finishesAfterTheLoss(self) -> None:
         """A login that is through only when the connection is lost is logged out at once, under any server of ours."""
@@ -342,14 +342,14 @@ class RaceTests(ServerCase):
                     self.assertEqual(bool(wire.server.disconnected), lose)
 
     def test_manyOnOneConnection(self) -> None:
-        """A connection has a bound on its log-ins, which is no wrong password; whoever leaves makes room."""
+        """A connection has a bound on its logins, which is no wrong password; whoever leaves makes room."""
         profile = attrs.evolve(LENIENT, calls=attrs.evolve(LENIENT.calls, logins=3))
         for realm in (self.realm, StockRealm()):
             wire = Wire(serve(realm, profile=profile))
             kept = [self.successResultOf(wire.login()) for _ in range(3)]
             refused = self.failureResultOf(wire.login("bob", Client()))
             self.assertTrue(refused.check(errors.TooManySessions))
-            self.assertIn("3 of 3 log-ins", refused.getErrorMessage())
+            self.assertIn("3 of 3 logins", refused.getErrorMessage())
             del kept[0]
             gc.collect()
             wire.flush()

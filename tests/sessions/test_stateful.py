@@ -230,7 +230,7 @@ class Sessions(RuleBasedStateMachine):
         attached=st.sampled_from([None, None, *MANNERS]),
     )
     def login(self, which: int, name: str, count: int, attached: str | None) -> None:
-        """Some log-ins of one user at once, on one connection, perhaps with another manner of being attached."""
+        """Some logins of one user at once, on one connection, perhaps with another manner of being attached."""
         wire = self.wires[which % len(self.wires)]
         if wire in self.frozen:
             return
@@ -258,7 +258,7 @@ class Sessions(RuleBasedStateMachine):
     @precondition(lambda self: self.wires)
     @rule(which=st.integers(0, 3), how=st.sampled_from(["client", "server", "cut"]))
     def disconnect(self, which: int, how: str) -> None:
-        """A connection is lost, perhaps with log-ins pending."""
+        """A connection is lost, perhaps with logins pending."""
         wire = self.wires.pop(which % len(self.wires))
         self.frozen.discard(wire)
         self.gone.append(wire.server.peer)
@@ -388,7 +388,7 @@ class Sessions(RuleBasedStateMachine):
 
     @invariant()
     def whoIsGoneHoldsNothing(self) -> None:
-        """A lost connection holds no place, be its log-ins pending or not; nor does a login that was decided."""
+        """A lost connection holds no place, be its logins pending or not; nor does a login that was decided."""
         for peer in self.gone:
             check.assertEqual(len(self.realm.roster.view.peer(peer.peerId)), 0)
         undecided = sum(login.outcome is None for login in self.logins)

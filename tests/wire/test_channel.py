@@ -71,7 +71,7 @@ class RevocationTests(WireCase):
         self.assertLive(again)
 
     def test_theSameUserTwiceOnOneConnection(self) -> None:
-        """Two log-ins of one user on one connection end separately, though they share an avatar."""
+        """Two logins of one user on one connection end separately, though they share an avatar."""
         (one, first), (two, second) = self.login(), self.login()
         self.assertIs(first.avatar, second.avatar)
         of = {1: self.get(one, "deep"), 2: self.get(two, "deep")}
@@ -553,7 +553,7 @@ class LettingGoTests(WireCase):
         self.assertEqual(sizes(), before)
 
     def test_refusedLoginsLeaveNothing(self) -> None:
-        """A thousand refused log-ins on one connection, with minds, leave nothing at either end."""
+        """A thousand refused logins on one connection, with minds, leave nothing at either end."""
         self.wire = Wire(serve(self.realm, clock=self.clock, profile=LENIENT))
         for _ in range(1000):
             self.failureResultOf(self.wire.login("alice", Client(), b"wrong"))
@@ -764,7 +764,7 @@ class CurrentSessionTests(WireCase):
         self.assertEqual(self.successResultOf(answer), (hers.sessionId, hers.sessionId))
 
     def test_noneBetweenMessages(self) -> None:
-        """Outside of a call, in hooks of log-ins and in what a timer runs there is none."""
+        """Outside of a call, in hooks of logins and in what a timer runs there is none."""
         alice, session = self.login()
         self.get(alice, "note")
         self.assertIsNone(who())

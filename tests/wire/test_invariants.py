@@ -130,7 +130,7 @@ class World:
 
 
 class InvariantTests(WireCase):
-    """Any interleaving of log-ins, calls of each kind, letting go, and ends."""
+    """Any interleaving of logins, calls of each kind, letting go, and ends."""
 
     @settings(max_examples=40, deadline=None)
     @given(st.lists(st.tuples(st.sampled_from(WAYS), st.integers(0, 30)), max_size=40))

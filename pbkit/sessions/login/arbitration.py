@@ -215,4 +215,4 @@ def programOf(hello: Mapping[str, object]) -> str:
 
 
 def _tookTooLong() -> LoginTimedOut:
-    return LoginTimedOut("other log-ins of this user took too long to be decided, try again later")
+    return LoginTimedOut("other logins of this user took too long to be decided, try again later")

@@ -86,7 +86,7 @@ class PreloginGate:
 
     :param isChallenger: whether an id is that of a challenger that was sent on this connection. In a strict server,
         challengers are all that the connection's own table holds under an int.
-    :ivar inside: the number of sessions that use the connection, and of log-ins whose credentials were accepted.
+    :ivar inside: the number of sessions that use the connection, and of logins whose credentials were accepted.
     :ivar used: True once `enter` has been called.
     """
 

@@ -93,7 +93,7 @@ class Seat:
     :ivar waiting: True while the connection counts as unauthenticated. False in line, and after a login.
     :ivar yields: which newcomers the connection makes room for: `NOBODY`, `FEW` or `ALL` of
         `pbkit.wire.prelogin.timing`.
-    :ivar busy: how many checkers and builders are at work on the connection's log-ins.
+    :ivar busy: how many checkers and builders are at work on the connection's logins.
     :ivar due: by when a login must have succeeded; while `busy`, how many seconds are left. None: no deadline.
     :ivar cohort: the seats that arrived together with this one, while it is still being watched by `GracePeriods`.
     """

@@ -1,4 +1,4 @@
-"""Log-ins whose avatar takes its time."""
+"""Logins whose avatar takes its time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class BuildTests(RealmTestCase):
     """Builds that take their time."""
 
     def test_tenAtOnce(self) -> None:
-        """Ten concurrent first log-ins build one avatar, which is attached ten times."""
+        """Ten concurrent first logins build one avatar, which is attached ten times."""
         realm = Slow(clock=self.clock)
         wire = self.wire(realm)
         logins = [wire.login("alice", Client()) for _ in range(10)]
@@ -35,7 +35,7 @@ class BuildTests(RealmTestCase):
         self.assertNothingLeft(realm, (wire,))
 
     def test_failedBuild(self) -> None:
-        """A failed build fails those log-ins, and the next builds anew."""
+        """A failed build fails those logins, and the next builds anew."""
         realm = Slow(clock=self.clock)
         logins = [enter(realm) for _ in range(3)]
         realm.builds[0].errback(pb.Error("no such player"))

@@ -1,4 +1,4 @@
-"""A thousand log-ins race for three places while connections drop at random."""
+"""A thousand logins race for three places while connections drop at random."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LIMIT = 3
 
 
 class Sluggish(Recorder):
-    """Its hooks take their time, and one in ten log-ins is refused by it."""
+    """Its hooks take their time, and one in ten logins is refused by it."""
 
     race: Race
 
@@ -122,7 +122,7 @@ class Race:
 
 
 class RaceTests(SynchronousTestCase):
-    """1,000 log-ins of one user, of whom three may be in."""
+    """1,000 logins of one user, of whom three may be in."""
 
     def race(self, seed: int, **parameters: Any) -> Race:
         """Run one, and see that it ended well."""

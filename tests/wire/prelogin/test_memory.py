@@ -65,7 +65,7 @@ class ShortTests(SynchronousTestCase):
         self.assertLess(self.left(server, one, 500), 50)
 
     def test_logins(self) -> None:
-        """10,000 log-ins and log-outs."""
+        """10,000 logins and logouts."""
         makers: list[Any] = [
             CachingRealm,
             lambda _, clock: PerConnectionRealm(lambda name, _: Quiet(name), clock=clock),
