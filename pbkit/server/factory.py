@@ -14,6 +14,7 @@ from twisted.spread import pb
 from twisted.spread.jelly import globalSecurity
 from zope.interface import implementer
 
+from pbkit.errors import ConfigError
 from pbkit.server.refusallog import RefusalLog
 from pbkit.server.root import LoginRoot
 from pbkit.server.throttle import LoginThrottle
@@ -37,7 +38,7 @@ class ServerFactory(pb.PBServerFactory):
     :param allow: the copyable and cacheable classes that clients may send: the senders' classes, the receiving classes,
         or the names that these are registered under with `pb.setUnjellyableForClass`. None accepts all that are
         registered in this process, as stock does; a server run by twistd accepts only those that are named.
-    :raises ConfigError: an allowed class is not registered.
+    :raises ConfigError: an allowed class is not registered, or `protocol` is not a broker of pbkit's.
     """
 
     protocol: Any = Broker
@@ -59,22 +60,46 @@ class ServerFactory(pb.PBServerFactory):
         if profile is not None:
             self.profile = profile
         self._refusalLog = RefusalLog(self.profile.log)
+        self._checkProtocol()
         if isinstance(root, Portal):
             self.root = PortalRoot(root, self.profile, LoginThrottle(self.profile.door), self._refusalLog)
-        #: Whether only a login is served before login. With a root of the program's own there is no login.
-        self.gated = isinstance(root, Portal) and self.profile.gate.closed
+        #: Whether only a login is served before login. A root of the program's own is a login root if it derives from
+        #: one of stock's. Of one that is made for each connection that is known when the first is made.
+        self.gated = isinstance(root, Portal | pb._PortalRoot) and self.profile.gate.closed
         self._monitor: ConnectionMonitor | None = None
 
     def buildProtocol(self, addr: Any) -> Any:
         """Make the protocol of a connection. Unlike stock's, it gets the limits of the factory."""
+        self._checkProtocol()
         broker = self.protocol(isClient=False, security=self.security)
         broker.factory = self
         if isinstance(broker, Broker):
             broker.profile = self.profile
             broker.registry = self.registry
         if not isinstance(broker, Broker) or not self.gated:
-            broker.setNameForLocal("root", self.root.rootObject(broker))
+            root = self.root.rootObject(broker)
+            broker.setNameForLocal("root", root)
+            if isinstance(root, pb._JellyableAvatarMixin):
+                self.gated = self.profile.gate.closed
         return broker
+
+    def doStart(self) -> None:
+        """As stock's, for a `protocol` that was set after the factory was made."""
+        self._checkProtocol()
+        super().doStart()
+
+    def _checkProtocol(self) -> None:
+        """
+        Check the class of the connections.
+
+        :raises ConfigError: it is not a broker of pbkit's, and the profile has a gate.
+        """
+        kind = self.protocol
+        if self.profile.gate.closed and isinstance(kind, type) and not issubclass(kind, Broker):
+            raise ConfigError(
+                f"invalid protocol: got {kind.__module__}.{kind.__qualname__}, expected pbkit.Broker or a subclass: it "
+                "keeps the limits of this server. Use pbkit.dropin.PBServerFactory to serve without limits"
+            )
 
     def loginRoot(self, broker: Broker) -> Any:
         """
@@ -140,6 +165,8 @@ class PortalRoot:
         self._throttle = throttle
         self._refusalLog = refusalLog
 
-    def rootObject(self, broker: Any) -> LoginRoot:
-        """As `pb.IPBRoot.rootObject`."""
+    def rootObject(self, broker: Any) -> pb.Referenceable:
+        """As `pb.IPBRoot.rootObject`. A broker of stock's, in drop-in use, is given stock's."""
+        if not isinstance(broker, Broker):
+            return pb._PortalWrapper(self.portal, broker)
         return LoginRoot(self.portal, self._profile, broker, self._throttle, self._refusalLog)

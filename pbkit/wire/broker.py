@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, MutableMapping
 from threading import get_ident
 from typing import Any, cast
 
+from twisted.cred.error import LoginDenied, LoginFailed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python import threadable
@@ -18,7 +19,17 @@ from twisted.spread import banana, pb
 from twisted.spread.banana import BananaError
 from twisted.spread.jelly import globalSecurity
 
-from pbkit.errors import BadArguments, CannotSend, Disconnected, NoSuchMethod, SessionEnded, TooLarge
+from pbkit.errors import (
+    BadArguments,
+    BadCredentials,
+    CannotSend,
+    ClassRefused,
+    Disconnected,
+    LoginRefused,
+    NoSuchMethod,
+    SessionEnded,
+    TooLarge,
+)
 from pbkit.interfaces import current
 from pbkit.wire import codec
 from pbkit.wire.calls import CallDeadlines
@@ -27,7 +38,7 @@ from pbkit.wire.compact import Few, LazyTable
 from pbkit.wire.connection import ConnectionPart, References, Waiting
 from pbkit.wire.hello import Hello
 from pbkit.wire.inbound import Inbound
-from pbkit.wire.jelly.expressions import countLists
+from pbkit.wire.jelly.expressions import countLists, isPlain
 from pbkit.wire.jelly.registry import STOCK, Registry, allowsPlain
 from pbkit.wire.outbound import Outbound
 from pbkit.wire.oversized import HEAD, refusal
@@ -144,6 +155,7 @@ class Broker(Invoker):
         "_listStack",
         "_locallyCachedObjects",
         "_outgoingSymbols",
+        "_ownLogouts",
         "_pbkitPeer",
         "_root",
         "answering",
@@ -171,6 +183,7 @@ class Broker(Invoker):
     outgoingSymbols: Any = LazyTable("_outgoingSymbols", banana.Banana.outgoingVocabulary.copy)
     cachers: Any = LazyTable("_cachers", dict)
     _tombstones: Any = LazyTable("_ended", EndedReferences)
+    _logouts: Any = LazyTable("_ownLogouts", dict)
 
     def __init__(self, isClient: object = 1, security: object = globalSecurity) -> None:
         super().__init__()
@@ -186,6 +199,7 @@ class Broker(Invoker):
         self.currentRequestID = self.currentLocalID = 0
         self.currentDialect: Any = None
         self.outbound = Outbound(self)
+        self.prelogin: PreloginState = None  # type: ignore[assignment]
         # The login root, while a login may be in progress.
         self._root: Any = None
         self.plain = self.vocabulary = self.fast = False
@@ -463,7 +477,8 @@ class Broker(Invoker):
         """Release what only a login needs, if none is in progress. Called when one is over or a challenger dropped."""
         if not self.localObjects and not self.disconnected:
             self._releaseEmpty()
-            if self._root is not None and self._root.idle:
+            # A login root of the program's own does not say whether it is idle.
+            if self._root is not None and getattr(self._root, "idle", False):
                 self._root = None
 
     def _releaseEmpty(self) -> None:
@@ -498,6 +513,50 @@ class Broker(Invoker):
         if found is None and luid in (PBKIT, PBKIT.decode()):
             return Hello(self.peer)
         return self._loginRoot() if found is None and luid in (LOGIN, LOGIN.decode()) else found
+
+    def registerReference(self, object: pb.Serializable) -> object:
+        """As `Invoker.registerReference`. A reference to an avatar ends a login."""
+        luid = super().registerReference(object)
+        if self.prelogin is not None and self.prelogin.gate is not None:
+            self._noteLogin(object.processUniqueID())
+        return luid
+
+    def _noteLogin(self, puid: int) -> None:
+        """
+        Open the gate, if an object is an avatar that a login root of the program's own gives to the client.
+
+        Those that derive from stock's register a callback for the end of each login in `_localCleanup`. pbkit's own
+        does not, and gives references in a channel.
+        """
+        loggedOut = self._localCleanup.get(puid)
+        if loggedOut is None or loggedOut is self._logouts.get(puid):
+            return
+        if puid not in self._logouts:
+            self.prelogin.enter()
+            self.prelogin.granted()
+
+        def ended() -> None:
+            del self._logouts[puid]
+            loggedOut()
+            self.prelogin.ended()
+
+        self._logouts[puid] = self._localCleanup[puid] = ended
+
+    def unserialize(self, sexp: object, perspective: object = None) -> Any:
+        """As `Invoker.unserialize`; before login, of plain data and references only."""
+        if type(sexp) is list and self.prelogin is not None and self.prelogin.closed and not isPlain(sexp):
+            self.giveBack(sexp)
+            raise ClassRefused("before login only plain data and references are accepted")
+        return super().unserialize(sexp, perspective)
+
+    def _sendFailureOrError(self, fail: Failure, requestID: object, method: object = "") -> None:
+        """As `Invoker`'s; a login root of the program's own refuses a login with an error of cred's."""
+        if self.profile.hideErrors and fail.check(LoginFailed, LoginDenied) and not fail.check(pb.Error):
+            if self.peerLog.admits():
+                text = self.peerLog.escaped(safe_str(fail.value))
+                log.info("login refused: {reason} from {peer}", reason=text, peer=str(self.peer))
+            fail = Failure(BadCredentials() if fail.check(LoginFailed) else LoginRefused())
+        super()._sendFailureOrError(fail, requestID, method)
 
     def full(self, most: int) -> Exception:
         """Return the error of a call that would hand out one reference too many. Neither call nor connection ends."""
@@ -776,6 +835,7 @@ _RELEASED: tuple[LazyTable, ...] = (
     Broker.remotelyCachedObjects,
     Broker._localCleanup,
     Broker._tombstones,
+    Broker._logouts,
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
@@ -300,3 +300,38 @@ class StringTransportTests(SynchronousTestCase):
         broker.makeConnection(StringTransport())
         broker.connectionLost(None)
         self.assertFalse(broker.peer.alive)
+
+
+class TableTests(SynchronousTestCase):
+    """What stock provides as plain tables, for programs that reach into them."""
+
+    TABLES: ClassVar[dict[str, type]] = {name: type(value) for name, value in vars(pb.Broker(False)).items()}
+
+    def test_plain(self) -> None:
+        """Each is a real dict or list, private to its connection, and may be replaced."""
+        for kind in (pbkit.Broker, dropin.Broker):
+            one, other = kind(False), kind(False)
+            for name, table in self.TABLES.items():
+                if table not in (dict, list):
+                    continue
+                mine = getattr(one, name)
+                self.assertIs(type(mine), table, name)
+                self.assertIs(getattr(one, name), mine)
+                self.assertIsNot(getattr(other, name), mine)
+                before = len(mine)
+                mine.append(5) if isinstance(mine, list) else mine.__setitem__(5, 6)
+                self.assertEqual((len(getattr(one, name)), len(getattr(other, name))), (before + 1, before))
+                setattr(one, name, table())
+                self.assertEqual(getattr(one, name), table())
+
+    def test_channel(self) -> None:
+        """Those of a channel may be written to as well, and are its own."""
+        connection = pbkit.Broker(False)
+        one, other = connection.openChannel(), connection.openChannel()
+        for name in ("localObjects", "luids", "waitingForAnswers", "remotelyCachedObjects", "_localCleanup"):
+            table = getattr(one, name)
+            table[5], table[6] = "five", "six"
+            self.assertEqual(dict(getattr(one, name)), {5: "five", 6: "six"})
+            self.assertEqual(dict(getattr(other, name)), {})
+            self.assertEqual(table.pop(5), "five")
+            self.assertEqual(table.copy(), {6: "six"})

@@ -9,6 +9,8 @@ LEAVES = frozenset(
     b"unicode None boolean dereference local lcache unpersistable decimal datetime date time timedelta class module "
     b"function persistent".split()
 )
+#: What holds plain data, or references to objects of the other end, and nothing else.
+PLAIN = SEQUENCES | {b"unicode", b"None", b"boolean", b"remote", b"reference", b"dereference"}
 
 
 def handles(sexp: object) -> tuple[list[int], list[int]]:
@@ -57,3 +59,27 @@ def countLists(sexp: object) -> int:
             count += 1
             todo += each
     return count
+
+
+def isPlain(sexp: object) -> bool:
+    """
+    Return whether an expression has plain data and references to objects of the other end, and nothing else.
+
+    :param sexp: as received. The caller has limited how large it is.
+    """
+    todo = [sexp]
+    while todo:
+        each = todo.pop()
+        if type(each) is not list:
+            continue
+        kind = each[0] if each else None
+        if kind == b"dictionary":
+            for pair in each[1:]:
+                if type(pair) is not list:
+                    return False
+                todo += pair
+        elif type(kind) is bytes and kind in PLAIN:
+            todo += each[1:]
+        else:
+            return False
+    return True
