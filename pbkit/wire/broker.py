@@ -268,8 +268,11 @@ class Broker(Invoker):
 
     def applyLimits(self, limits: Limits, calls: Calls) -> None:
         """Apply other limits from now on, because the gate has opened or closed."""
-        self.fast = self.plain and not self.prelogin.closed
         self.inbound.limit(limits, calls)
+
+    def gateChanged(self) -> None:
+        """Note that calls pass the gate from now on, or do so no longer: plain data may bypass jelly, or may not."""
+        self.fast = self.plain and not self.prelogin.closed
 
     def dataReceived(self, chunk: bytes) -> None:
         """As stock's, but in linear time, and within the limits. A client of another protocol is closed at once."""

@@ -225,6 +225,9 @@ class Connection(Protocol):
     def applyLimits(self, limits: Limits, calls: Calls) -> None:
         """Apply other limits from now on."""
 
+    def gateChanged(self) -> None:
+        """Note that calls pass the gate from now on, or do so no longer."""
+
     def noSuchObject(self, requestID: object, objectID: object, answerRequired: object, rest: list[Any]) -> None:
         """Answer a call on an object that does not exist."""
 

@@ -165,9 +165,7 @@ class PendingLogin:
         :return: what the realm gives the portal; a Deferred only if a step has to wait.
         :raises LoginRefused: the login fails; all that it has done is undone.
         """
-        return self._take(
-            iter((self.identify, self.reserve, self.endReplaced, self.build, self.attach, self.begin)),
-        )
+        return self._take(iter((self.identify, self.reserve, self.build, self.attach, self.begin)))
 
     def _take(self, steps: Iterator[Callable[[], Deferred[Any] | None]]) -> MaybeDeferred[Avatars]:
         try:
@@ -204,20 +202,17 @@ class PendingLogin:
         self._clock = realm.clock
 
     def reserve(self) -> Deferred[None] | None:
-        """Reserve a place, as the admission policy decides."""
+        """Reserve a place, as the admission policy decides; with ``handover="after"``, end the replaced sessions."""
         assert self._name is not None
         candidate = Candidate.of(self._name, self._login)
         return then(self._entrance.arbitration.reserve(candidate, self._clock, self.check), self._reserved)
 
-    def _reserved(self, place: Place) -> None:
+    def _reserved(self, place: Place) -> Deferred[None] | None:
         self._place = place
+        return self._endReplaced(place) if place.handover == "after" else None
 
-    def endReplaced(self) -> Deferred[None] | None:
-        """With ``handover="after"``, end the sessions that this login replaces, and wait until they are out."""
-        place = self._place
-        assert place is not None
-        if place.handover != "after":
-            return None
+    def _endReplaced(self, place: Place) -> Deferred[None] | None:
+        """End the sessions that this login replaces, and wait until they are out."""
         replaced, place.ending = place.ending, ()
         for old in replaced:
             _replace(old)

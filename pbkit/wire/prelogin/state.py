@@ -321,7 +321,7 @@ class PreloginState:
         """The client is given its session: everything passes. Remove the connection from the pre-login queue."""
         self.sessions += 1
         if self.gate is not None and self.sessions == 1:
-            self._apply()
+            self._connection.gateChanged()
         if self._monitor is not None and self.seat is not None:
             actions = self._monitor.queue.loggedIn(self.seat)
             self._leaveSeat()
@@ -330,9 +330,8 @@ class PreloginState:
     def ended(self) -> None:
         """The session has ended. Call it once for each `granted`."""
         self.sessions -= 1
-        if self.gate is not None and not self.sessions and not self._connection.closed:
-            # If another login has been accepted, the limits stay, but calls must not pass any more.
-            self._apply()
+        if self.gate is not None and not self.sessions:
+            self._connection.gateChanged()
         self.leave()
 
     def leave(self) -> None:
@@ -340,9 +339,7 @@ class PreloginState:
         if self.gate is not None and self.gate.leave() and not self._connection.closed:
             if self._monitor is not None:
                 self._closedAt = self._monitor.seconds()
-                # The gate is closed now, but for GRACE the limits are still those of a user.
-                profile = self._connection.profile
-                self._connection.applyLimits(profile.limits, profile.calls)
+                # For GRACE the limits are still those of a user.
                 self._monitor.act(self._monitor.queue.loggedOut(self._takeSeat(self._monitor)))
             else:
                 self._apply()
