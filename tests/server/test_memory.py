@@ -1,4 +1,4 @@
-"""What an idle connection takes of the server's memory, and its session: counted, so that it does not creep back."""
+"""The server's memory for an idle connection and its session, measured so that it does not grow unnoticed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tests.support import Client, Recorder, Wire, serve
 
 def reachable(root: object, known: dict[int, object]) -> list[Any]:
     """
-    All that can be reached from an object, but by way of what is known already.
+    Return all objects that can be reached from an object, but not through known ones.
 
-    :param known: by id; what is found is added to it.
+    :param known: the known objects, by id; the found ones are added.
     """
     found, left = [], [root]
     while left:
@@ -34,22 +34,22 @@ def reachable(root: object, known: dict[int, object]) -> list[Any]:
 
 
 def ours(things: Iterable[Any]) -> list[Any]:
-    """These, but for the one process's numbers and short texts, which are each other's as often as not."""
+    """Return some objects without numbers and short texts, which Python shares."""
     return [each for each in things if gc.is_tracked(each) or isinstance(each, dict | list | set | tuple)]
 
 
 class IdleTests(SynchronousTestCase):
-    """Everything that the server keeps for one connection more, without its transport."""
+    """Everything that the server keeps for one more connection, except its transport."""
 
     def own(self, server: ServerFactory, login: bool) -> list[Any]:
-        """What a second connection adds to the first, once all that a login needs is over."""
+        """Return what a second connection adds after its login."""
         wires: list[Wire] = []
         kept: list[Any] = []
         known: dict[int, object] = {}
         for name in ("alice", "bob"):
             wire = Wire(server)
             wires.append(wire)
-            # The other end is not the server's; what both share is, and was there before.
+            # The client's end does not count, and what both connections share existed before.
             known[id(wire.server.transport)] = wire.server.transport
             if login:
                 kept.append(self.successResultOf(wire.login(name, Client())))
@@ -64,27 +64,27 @@ class IdleTests(SynchronousTestCase):
         return found
 
     def size(self, things: list[Any]) -> int:
-        """In bytes."""
+        """Return the size of some objects in bytes."""
         return sum(map(sys.getsizeof, things))
 
     def test_connection(self) -> None:
-        """A connection with a root of one's own: 1.1 KB and its transport's 0.9, of the 3.0 that it may take."""
+        """A connection with a root object: 1.1 KB and 0.9 for the transport; the limit is 3.0 KB."""
 
         class Root(pb.Root):
-            """Nothing."""
+            """A root object without methods."""
 
         found = self.own(ServerFactory(Root(), clock=Clock()), login=False)
         self.assertLess(len(ours(found)), 20, found)
         self.assertLess(self.size(found), 1600, found)
 
     def test_session(self) -> None:
-        """A connection with a session: 3 KB and its transport's 0.9, of the 4.5 that they may take."""
+        """A connection with a session: 3 KB and 0.9 for the transport; the limit is 4.5 KB."""
         found = self.own(serve(CachingRealm(Recorder, clock=Clock())), login=True)
         self.assertLess(len(ours(found)), 55, found)
         self.assertLess(self.size(found), 4000, found)
 
     def test_nothingOfALogin(self) -> None:
-        """What only a login needs is gone when it is through."""
+        """What only a login needs is released after the login."""
         found = self.own(serve(CachingRealm(Recorder, clock=Clock())), login=True)
         kinds = {type(each).__name__ for each in found}
         login = {"LoginRoot", "Entry", "Tries", "Try", "Challenges", "Challenger", "Login", "Attempt", "Deferred"}
@@ -92,8 +92,8 @@ class IdleTests(SynchronousTestCase):
 
     def test_noDictOfAttributes(self) -> None:
         """
-        A connection has no `__dict__` of many attributes: one of 30 takes a kilobyte. On Python 3.13, where it always
-        has one if there are slots beside, that is small.
+        A connection has no large `__dict__`: one with 30 attributes takes a kilobyte. On Python 3.13, where it always
+        exists beside slots, it is small.
         """
         found = self.own(serve(CachingRealm(Recorder, clock=Clock())), login=True)
         broker = next(each for each in found if isinstance(each, Broker))
@@ -101,7 +101,7 @@ class IdleTests(SynchronousTestCase):
         self.assertLess(sum(map(sys.getsizeof, tables)), 400, tables)
 
     def test_keepaliveLeavesNothing(self) -> None:
-        """A ping that has been answered leaves no table that is as large as what was in it."""
+        """An answered ping leaves no table behind."""
         server = serve(CachingRealm(Recorder, clock=Clock()))
         wire = Wire(server)
         kept = self.successResultOf(wire.login())
@@ -116,7 +116,7 @@ class IdleTests(SynchronousTestCase):
         wire.lose()
 
     def test_asManyAttributesAsStocks(self) -> None:
-        """What stock's ``__init__`` gives a broker, ours has too, and it begins with the same."""
+        """A broker has all attributes that stock's ``__init__`` sets, with the same values."""
         stock, broker = pb.Broker(False), pbkit.Broker(False)
         for name, value in vars(stock).items():
             mine = getattr(broker, name)

@@ -16,7 +16,7 @@ ALICE = ("a", b"alice")
 
 
 class Throttle(LoginThrottle):
-    """With a clock that a test sets."""
+    """A throttle with a clock that the test sets."""
 
     def __init__(self, door: Door = STRICT.door, pairs: int = 10_000) -> None:
         super().__init__(door, pairs)
@@ -32,7 +32,7 @@ class FailuresTests(SynchronousTestCase):
     """Which pairs have failed, and how often."""
 
     def setUp(self) -> None:
-        """With the delays of a strict server."""
+        """Make a throttle with the delays of a strict server."""
         self.throttle = Throttle()
 
     def test_delaysDouble(self) -> None:
@@ -49,7 +49,7 @@ class FailuresTests(SynchronousTestCase):
         self.assertEqual(self.throttle.fail("a", b"b", 0), 1)
 
     def test_successForgets(self) -> None:
-        """After a success the next failure is a first one; a success of another pair changes nothing."""
+        """After a success, the next failure counts as the first; a success of another pair changes nothing."""
         for _ in range(3):
             self.throttle.fail("a", b"alice", 0)
         self.throttle.passed(("a", b"bob"), self.throttle.clock)
@@ -65,7 +65,7 @@ class FailuresTests(SynchronousTestCase):
             self.assertEqual(throttle.fail("a", b"alice", 100 + wait), then)
 
     def test_forgottenOnesTakeNoRoom(self) -> None:
-        """Forgotten failures are dropped as others come."""
+        """Forgotten failures are dropped when others arrive."""
         for i in range(1000):
             self.throttle.fail("a", b"%d" % i, float(i))
         self.assertEqual(len(self.throttle), 26)
@@ -86,7 +86,7 @@ class FailuresTests(SynchronousTestCase):
         self.assertEqual(len(self.throttle), 10_000)
 
     def test_namesAreNotKept(self) -> None:
-        """People type passwords into the name: nothing of it stays in the table."""
+        """User names are not stored, because people sometimes type their password into the name."""
         self.throttle.fail("192.0.2.1", b"hunter2", 0)
         self.assertNotIn("hunter2", repr(vars(self.throttle)))
 
@@ -106,8 +106,8 @@ class FailuresTests(SynchronousTestCase):
     )
     def test_waitingForTheResetGainsNothing(self, delay: float, longest: float, guesses: int, together: bool) -> None:
         """
-        Letting the failures be forgotten after some guesses is no faster, in the long run, than going on; neither is
-        having the first of them checked at the same time.
+        Waiting until the failures are forgotten is not faster, in the long run, than continuing to guess. Nor is having
+        the first guesses checked at the same time.
         """
         door = Door(delay=delay, longest=longest)
         throttle = Throttle(door)
@@ -120,7 +120,7 @@ class FailuresTests(SynchronousTestCase):
         self.assertGreaterEqual(now / guesses, longest * (1 - 1e-6))
 
     def test_anyLimits(self) -> None:
-        """Delays that are too small to be doubled to the longest, or longer than that, come to an end."""
+        """The reset time is finite for any limits, such as delays of almost 0 or above the longest."""
         for door in (Door(delay=5e-324), Door(delay=20.0), Door(delay=1e308, longest=1.7e308)):
             throttle = Throttle(door)
             delays = [throttle.fail("a", b"alice", 0) for _ in range(2000)]
@@ -140,7 +140,7 @@ class FailuresTests(SynchronousTestCase):
         )
     )
     def test_likeTheNaiveOne(self, steps: list[tuple[str, str, bytes, float]]) -> None:
-        """It does what a table without limits does that forgets nothing but what is due."""
+        """The throttle behaves like a simple table without limits."""
         throttle = Throttle()
         naive: dict[tuple[str, bytes], tuple[int, float]] = {}
         now = 0.0
@@ -178,7 +178,7 @@ class ChecksTests(SynchronousTestCase):
         return waiting
 
     def wrong(self) -> float:
-        """A check has failed."""
+        """Fail a check."""
         return self.throttle.failed(ALICE, self.clock)
 
     def test_atOnce(self) -> None:
@@ -234,7 +234,7 @@ class ChecksTests(SynchronousTestCase):
         self.waiting()
 
     def test_randomOrder(self) -> None:
-        """Those that wait are taken in random order: each is the first about as often."""
+        """Waiting checks are taken in random order: each is first about equally often."""
         first = [0] * WAITING
         for _ in range(600):
             self.throttle = Throttle()
@@ -248,8 +248,8 @@ class ChecksTests(SynchronousTestCase):
 
     def test_sentTogether(self) -> None:
         """
-        Of checks that are asked for before the first is decided three run at once, and the others wait. When one fails
-        all but three of these are refused, and then one runs at a time.
+        Of checks that are requested before the first is decided, three run at once, and the others wait. When one
+        fails, all but three of the waiting ones are refused; from then on, one runs at a time.
         """
         running = [self.begin() for _ in range(CONCURRENT)]
         self.assertEqual(running, [None] * CONCURRENT)
@@ -269,8 +269,8 @@ class ChecksTests(SynchronousTestCase):
         self.assertEqual(sum(bool(each.called) for each in waiting), 1)
         self.wrong()
 
-    def test_manyAreLetIn(self) -> None:
-        """Any number of right ones that are asked for together all run, three at a time."""
+    def test_manyCorrectLogins(self) -> None:
+        """Any number of simultaneous correct logins are checked, three at a time."""
         for _ in range(CONCURRENT):
             self.assertIsNone(self.begin())
         waiting = [self.waiting() for _ in range(500)]
@@ -284,7 +284,7 @@ class ChecksTests(SynchronousTestCase):
         self.assertEqual((self.throttle.checks, self.clock.getDelayedCalls()), (0, []))
 
     def test_manyDecidedAtOnce(self) -> None:
-        """Where checks that wait are decided as soon as they run, none is decided within another."""
+        """Waiting checks that are decided immediately do not nest."""
         for _ in range(CONCURRENT):
             self.begin()
         inside, deepest = [0], [0]
@@ -301,7 +301,7 @@ class ChecksTests(SynchronousTestCase):
         self.assertEqual(deepest, [1])
 
     def test_guesserThatDecidesAtOnce(self) -> None:
-        """A failure within the turn of one that waited makes the others wait on."""
+        """If a waiting check fails immediately, the others continue to wait."""
         self.begin()
         self.wrong()
         checked: list[float] = []
@@ -318,7 +318,7 @@ class ChecksTests(SynchronousTestCase):
         self.assertEqual((self.throttle.checks, self.clock.getDelayedCalls()), (0, []))
 
     def test_cancelled(self) -> None:
-        """One that is cancelled leaves nothing behind."""
+        """A cancelled check leaves nothing behind."""
         self.begin()
         self.wrong()
         waiting = self.waiting()
@@ -337,7 +337,7 @@ class ChecksTests(SynchronousTestCase):
         self.assertNoResult(next_)
         self.clock.advance(0.1)
         self.successResultOf(next_)
-        # The first is decided after all.
+        # The first check is decided late.
         self.throttle.undecided(ALICE, self.clock)
         self.throttle.undecided(ALICE, self.clock)
         self.assertEqual((self.throttle.checks, self.clock.getDelayedCalls()), (0, []))

@@ -1,5 +1,5 @@
 """
-What the tests of jelly send: Copyable and Cacheable classes, and the raw messages of a client that is not nice.
+Objects that the tests of jelly send: Copyable and Cacheable classes, and raw messages of a hostile client.
 """
 
 from __future__ import annotations
@@ -11,41 +11,41 @@ from twisted.spread import pb
 
 from tests.wire.things import WireCase
 
-P = 2**61 - 1  #: Multiples of it have the hash 0.
+P = 2**61 - 1  #: Multiples of this number have the hash 0.
 
 
 class Card(pb.Copyable):
-    """Sent as a copy; its attributes are what a test gives."""
+    """A Copyable whose attributes the test chooses."""
 
     def __init__(self, **state: Any) -> None:
         self.__dict__.update(state)
 
 
 class CardCopy(pb.RemoteCopy):
-    """What is made of a `Card`. Writes down that it was."""
+    """The copy of a `Card`, which records that it was made."""
 
     made: list[CardCopy] = []
     suit = "none"
 
     def setCopyableState(self, state: Any) -> None:
-        """As stock's."""
+        """Record the call, and set the state as stock does."""
         super().setCopyableState(state)
         self.made.append(self)
 
     def colour(self) -> str:
-        """Something that may be hidden."""
+        """Return a value. A state must not hide this method."""
         return "red"
 
 
 class Plain(pb.Copyable):
-    """Another one."""
+    """Another Copyable."""
 
     def __init__(self, **state: Any) -> None:
         self.__dict__.update(state)
 
 
 class PlainCopy(pb.RemoteCopy):
-    """What is made of a `Plain`: nothing of stock's is overridden."""
+    """The copy of a `Plain`, which overrides nothing of stock's."""
 
     number = 0
     numbers = ()
@@ -56,7 +56,7 @@ class PlainCopy(pb.RemoteCopy):
 
     @property
     def half(self) -> float:
-        """A property that may be."""
+        """A property that a state must not hide."""
         return self.number / 2
 
 
@@ -67,23 +67,23 @@ CARD, PLAIN, BOARD = (f"tests.wire.{name}".encode() for name in ("copies.Card", 
 
 
 def text(value: str) -> list[Any]:
-    """A str in jelly."""
+    """Return a str as jelly."""
     return [b"unicode", value.encode()]
 
 
 def state(**items: Any) -> list[Any]:
-    """A dictionary in jelly, of keys that are text."""
+    """Return a dictionary with text keys as jelly."""
     return [b"dictionary", *([text(name), value] for name, value in items.items())]
 
 
 class RawCase(WireCase):
-    """A client that sends what it likes."""
+    """A client that can send anything."""
 
     def raw(self, reference: Any, method: bytes, *args: Any, kw: Any = (b"dictionary",)) -> Deferred[Any]:
         """
-        Call a method with arguments that are in jelly.
+        Call a method with arguments that are already jelly.
 
-        :return: a Deferred of what the server answers.
+        :return: a Deferred of the server's answer.
         """
         client = self.wire.client
         requestID = client.newRequestID()
@@ -95,7 +95,7 @@ class RawCase(WireCase):
 
     def released(self) -> list[Any]:
         """
-        :return: the ids that the server gives back from now on.
+        Return a list that collects the ids that the server releases from now on.
         """
         luids: list[Any] = []
         self.wire.client.proto_decref = luids.append
@@ -104,9 +104,9 @@ class RawCase(WireCase):
 
     def assertRefused(self, answer: Deferred[Any], kind: type[Exception], says: str = "") -> str:
         """
-        The answer is an error of this class, the connection is kept, and there is no traceback.
+        Assert that the answer is an error of a class, that the connection is kept, and that there is no traceback.
 
-        :return: its text.
+        :return: the text of the error.
         """
         failure: Any = self.failureResultOf(answer)
         self.assertEqual(failure.type, f"{kind.__module__}.{kind.__name__}".encode())

@@ -1,4 +1,4 @@
-"""What an avatar is told of one session: `attached` once, `detached` once if that returned, and never otherwise."""
+"""The hooks for one session: `attached` once, `detached` once if `attached` returned, and never otherwise."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def running(hook: Callable[[], Deferred[Any] | None]) -> Deferred[Any]:
     """
     Call `Attachment.attach` or `detach`.
 
-    :return: a Deferred; one that has fired, if there is nothing to wait for.
+    :return: a Deferred, which has fired if there is nothing to wait for.
     """
     return maybeDeferred(hook)
 
 
 class Hooked(Avatar):
-    """Its hooks do what the test says."""
+    """An avatar whose hooks do what the test chooses."""
 
     def __init__(self, onAttached: Callable[[], Any], onDetached: Callable[[], Any] = lambda: None) -> None:
         super().__init__("alice")
@@ -34,23 +34,23 @@ class Hooked(Avatar):
         self._onDetached = onDetached
 
     def attached(self, session: Session) -> Any:
-        """Say so."""
+        """Record the call."""
         self.events.append("attached")
         return self._onAttached()
 
     def detached(self, session: Session) -> Any:
-        """Say so."""
+        """Record the call."""
         self.events.append("detached")
         return self._onDetached()
 
 
 class OnlyDetached(Avatar):
-    """Wants to know of the end only."""
+    """An avatar with `detached` only."""
 
     events: list[str]
 
     def detached(self, session: Session) -> None:
-        """Say so."""
+        """Record the call."""
         self.events.append("detached")
 
 
@@ -58,11 +58,11 @@ class AttachmentTests(SynchronousTestCase):
     """`Attachment`, without a realm."""
 
     def setUp(self) -> None:
-        """A clock."""
+        """Make a clock."""
         self.clock = Clock()
 
     def attachment(self, avatar: Any, hooks: bool = True) -> Attachment:
-        """Of a session of this avatar."""
+        """Return the attachment of a session of an avatar."""
         return Attachment(Session("alice", avatar, None, None, self.clock, lambda _: None), hooks)
 
     def test_bothOnce(self) -> None:
@@ -75,13 +75,13 @@ class AttachmentTests(SynchronousTestCase):
         self.assertEqual(timers(self.clock), [])
 
     def test_neverAttached(self) -> None:
-        """Without `attached` having begun there is no `detached`."""
+        """If `attached` was not called, `detached` is not called."""
         avatar = Hooked(lambda: None)
         self.successResultOf(running(self.attachment(avatar).detach))
         self.assertEqual(avatar.events, [])
 
     def test_attachedRaises(self) -> None:
-        """If `attached` raises, at once or later, the error comes back and `detached` never runs."""
+        """If `attached` raises, at once or later, the error is returned and `detached` never runs."""
         gate: Deferred[None] = Deferred()
         for hook in (lambda: 1 / 0, lambda: Deferred.fromCoroutine(self.fails()), lambda: gate):
             avatar = Hooked(hook)
@@ -95,7 +95,7 @@ class AttachmentTests(SynchronousTestCase):
 
     def test_endsWhileAttaching(self) -> None:
         """
-        Who waits for `attached` of a session that ends gives up at once; its `detached` runs when that returns, once.
+        If a session ends during `attached`, the login fails at once, and `detached` runs once after `attached` returns.
         """
         gate: Deferred[None] = Deferred()
         avatar = Hooked(lambda: gate)
@@ -109,7 +109,7 @@ class AttachmentTests(SynchronousTestCase):
         self.assertEqual(avatar.events, ["attached", "detached"])
 
     def test_endsWhileAttachingWhichThenRaises(self) -> None:
-        """A session that ends while `attached` runs has no `detached` if that raises, which is logged."""
+        """If a session ends during `attached`, which then raises, this is logged and `detached` does not run."""
         gate: Deferred[None] = Deferred()
         avatar = Hooked(lambda: gate)
         attachment = self.attachment(avatar)
@@ -121,7 +121,7 @@ class AttachmentTests(SynchronousTestCase):
         self.assertEqual(avatar.events, ["attached"])
 
     def test_waiterThatGivesUp(self) -> None:
-        """Whoever waits for `attached` may give up; the hook goes on and `detached` follows it."""
+        """If the login is cancelled during `attached`, the hook continues, and `detached` follows."""
         cancelled: list[object] = []
         gate: Deferred[None] = Deferred(cancelled.append)
         avatar = Hooked(lambda: gate)
@@ -136,7 +136,7 @@ class AttachmentTests(SynchronousTestCase):
         self.assertEqual(avatar.events, ["attached", "detached"])
 
     def test_attachedHasThirtySeconds(self) -> None:
-        """A hook that hangs is cancelled after 30 s, and counts as not returned."""
+        """An `attached` that hangs is cancelled after 30 s, and counts as not returned."""
         avatar = Hooked(Deferred)
         attachment = self.attachment(avatar)
         attaching = running(attachment.attach)
@@ -148,7 +148,7 @@ class AttachmentTests(SynchronousTestCase):
         self.assertEqual(avatar.events, ["attached"])
 
     def test_attachedThatIgnoresBeingCancelled(self) -> None:
-        """One that pays no heed is answered for after 30 s too; when it returns after all, `detached` runs."""
+        """If it ignores the cancellation, the login still fails after 30 s; when it returns, `detached` runs."""
         gate: Deferred[None] = Stubborn()
         avatar = Hooked(lambda: gate)
         attachment = self.attachment(avatar)
@@ -163,7 +163,7 @@ class AttachmentTests(SynchronousTestCase):
         self.assertEqual(avatar.events, ["attached", "detached"])
 
     def test_detachedRaises(self) -> None:
-        """What `detached` raises, at once or later, is logged and goes no further."""
+        """An exception in `detached`, at once or later, is logged."""
         for hook in (lambda: 1 / 0, lambda: Deferred.fromCoroutine(self.fails())):
             avatar = Hooked(lambda: None, hook)
             attachment = self.attachment(avatar)
@@ -176,7 +176,7 @@ class AttachmentTests(SynchronousTestCase):
         raise ZeroDivisionError
 
     def test_asynchronousDetachedIsWaitedFor(self) -> None:
-        """The Deferred fires when an asynchronous `detached` is done."""
+        """The Deferred fires when an asynchronous `detached` has finished."""
         gate: Deferred[None] = Deferred()
         attachment = self.attachment(Hooked(lambda: None, lambda: gate))
         self.successResultOf(running(attachment.attach))
@@ -186,7 +186,7 @@ class AttachmentTests(SynchronousTestCase):
         self.successResultOf(detaching)
 
     def test_oblivious(self) -> None:
-        """An avatar that has no hooks, or whose realm calls none, is told nothing."""
+        """An avatar without hooks, or whose realm calls none, is not called."""
         for avatar, hooks in ((Avatar("alice"), True), (Hooked(lambda: None), False)):
             attachment = self.attachment(avatar, hooks)
             self.successResultOf(running(attachment.attach))
@@ -194,7 +194,7 @@ class AttachmentTests(SynchronousTestCase):
             self.assertEqual(getattr(avatar, "events", []), [])
 
     def test_onlyDetached(self) -> None:
-        """Both hooks are optional: an avatar that has `detached` alone is told of the end, once."""
+        """An avatar with `detached` only is called at the end, once."""
         avatar = OnlyDetached("alice")
         avatar.events = []
         attachment = self.attachment(avatar)
@@ -203,7 +203,7 @@ class AttachmentTests(SynchronousTestCase):
         self.assertEqual(avatar.events, ["detached"])
 
     def test_onlyAttached(self) -> None:
-        """An avatar that has `attached` alone is told of the beginning."""
+        """An avatar with `attached` only is called at the beginning."""
         avatar = Hooked(lambda: None)
         avatar.detached = None  # type: ignore[assignment]
         attachment = self.attachment(avatar)

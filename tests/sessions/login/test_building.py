@@ -1,4 +1,4 @@
-"""Logins whose avatar takes its time."""
+"""Logins whose avatar is slow to build."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support import Client, Recorder, Stubborn, Wire, enter
 
 
 class BuildTests(RealmTestCase):
-    """Builds that take their time."""
+    """Slow builds."""
 
     def test_tenAtOnce(self) -> None:
         """Ten concurrent first logins build one avatar, which is attached ten times."""
@@ -35,7 +35,7 @@ class BuildTests(RealmTestCase):
         self.assertNothingLeft(realm, (wire,))
 
     def test_failedBuild(self) -> None:
-        """A failed build fails those logins, and the next builds anew."""
+        """A failed build fails the logins that share it, and the next login builds again."""
         realm = Slow(clock=self.clock)
         logins = [enter(realm) for _ in range(3)]
         realm.builds[0].errback(pb.Error("no such player"))
@@ -46,8 +46,8 @@ class BuildTests(RealmTestCase):
         self.successResultOf(again)
         self.assertEqual(realm.counters.refusals, {"LoginRefused": 3})
 
-    def test_leaverCancelsNothing(self) -> None:
-        """A waiter that disconnects, the first one too, cancels no build that others wait for."""
+    def test_disconnectCancelsNothing(self) -> None:
+        """A client that disconnects, even the first one, does not cancel a build that others wait for."""
         for leaver in (0, 1):
             realm = Slow(clock=self.clock)
             wires = [self.wire(realm) for _ in range(2)]
@@ -64,7 +64,7 @@ class BuildTests(RealmTestCase):
             self.failureResultOf(logins[leaver])
 
     def test_allLeave(self) -> None:
-        """When all who wait are gone the build is cancelled, and nothing is left of it."""
+        """When all waiting clients have disconnected, the build is cancelled, and nothing is left."""
         realm = Slow(clock=self.clock)
         wires = [self.wire(realm) for _ in range(2)]
         logins = [wire.login() for wire in wires]
@@ -79,7 +79,7 @@ class BuildTests(RealmTestCase):
             self.failureResultOf(login)
 
     def test_lossThatFollowsTheBuild(self) -> None:
-        """A build that pays no heed to its client's being gone leaves nothing when it is ready at last."""
+        """A build that ignores the cancellation leaves nothing behind when it finishes."""
         for realm in (Slow(clock=self.clock, kind=Stubborn), SlowSingle(clock=self.clock, kind=Stubborn)):
             wire = self.wire(realm)
             login = wire.login()
@@ -93,7 +93,7 @@ class BuildTests(RealmTestCase):
             self.failureResultOf(login)
 
     def test_hungBuild(self) -> None:
-        """A build has 30 s, also if it pays no heed to being cancelled; then its place is free."""
+        """A build has 30 s, even if it ignores the cancellation; then its reservation is released."""
         for kind in (Deferred, Stubborn):
             realm = SlowSingle(clock=self.clock, kind=kind)
             login = enter(realm)
@@ -108,13 +108,13 @@ class BuildTests(RealmTestCase):
             self.successResultOf(again)
 
     def test_buildThatRaisesWhenCancelled(self) -> None:
-        """A build that raises when it is cancelled holds no place of one who is gone, and is logged."""
+        """If a build raises when it is cancelled, this is logged, and the reservation is released."""
 
         def canceller(d: Deferred[Any]) -> None:
             raise LookupError("while cancelling")
 
         class Nasty(SingleClientRealm):
-            """Its builds cannot be cancelled in peace."""
+            """A realm whose builds raise when they are cancelled."""
 
             def buildAvatar(self, avatarId: str) -> Deferred[Any]:
                 """Wait."""
@@ -133,7 +133,7 @@ class BuildTests(RealmTestCase):
         avatarClass = self.hooked(lambda session: None)
 
         class Sudden(CachingRealm):
-            """Something happens while it builds."""
+            """A realm in which something happens during the build."""
 
             def buildAvatar(self, avatarId: str) -> Any:
                 """Build."""
@@ -151,7 +151,7 @@ class BuildTests(RealmTestCase):
         self.assertNothingLeft(realm)
 
     def test_endsWhileTheyAreTold(self) -> None:
-        """The first of those who waited for a build may take another one's connection away at that moment."""
+        """When a build finishes, the first login may close the connection of another waiting one."""
         wires: list[Wire] = []
         avatarClass = self.hooked(lambda session: wires[1].cut())
         realm = Slow(clock=self.clock)
@@ -166,14 +166,14 @@ class BuildTests(RealmTestCase):
         del kept
 
     def test_currentSessionIsNone(self) -> None:
-        """A build runs in nobody's name."""
+        """During a build, `currentSession` is None."""
         seen: list[Any] = []
 
         class Looking(CachingRealm):
-            """Looks whose call it is."""
+            """A realm that records `currentSession`."""
 
             def buildAvatar(self, avatarId: str) -> Recorder:
-                """Look."""
+                """Record `currentSession`, and build."""
                 seen.append(currentSession())
                 return Recorder(avatarId)
 

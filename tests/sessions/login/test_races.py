@@ -17,23 +17,23 @@ LIMIT = 3
 
 
 class Sluggish(Recorder):
-    """Its hooks take their time, and one in ten logins is refused by it."""
+    """An avatar with slow hooks that refuses one in ten logins."""
 
     race: Race
 
     def attached(self, session: Session) -> Any:
-        """Take some time, and perhaps refuse."""
+        """Wait for some time, and perhaps refuse."""
         super().attached(session)
         return deferLater(self.race.clock, self.race.random.random() * 2, self.done, session)
 
     def done(self, session: Session) -> None:
-        """Attached."""
+        """Record that `attached` has returned."""
         if self.race.random.random() < 0.1:
             raise pb.Error("not this one")
         self.race.attached[session.sessionId] = self.race.attached.get(session.sessionId, 0) + 1
 
     def detached(self, session: Session) -> Any:
-        """Take some time."""
+        """Wait for some time."""
         super().detached(session)
         return deferLater(self.race.clock, self.race.random.random() * 2, lambda: None)
 
@@ -42,7 +42,7 @@ class Race:
     """
     One race.
 
-    :param random: decides all that is left to chance.
+    :param random: the source of all random decisions.
     """
 
     def __init__(self, random: Random, **parameters: Any) -> None:
@@ -61,18 +61,18 @@ class Race:
         self.references: list[Any] = []
 
     def make(self, avatarId: str) -> Sluggish:
-        """An avatar."""
+        """Return a new avatar."""
         avatar = Sluggish(avatarId)
         avatar.race = self
         self.avatars.append(avatar)
         return avatar
 
     def begun(self, session: Session) -> None:
-        """A session begins."""
+        """Check a session that begins."""
         self.most = max(self.most, len(self.realm.roster))
 
     def answered(self, result: Any) -> None:
-        """A newcomer has his answer."""
+        """Record the answer to a login."""
         if isinstance(result, pb.RemoteReference):
             self.outcomes.append("in")
             self.references.append(result)
@@ -80,7 +80,7 @@ class Race:
             self.outcomes.append(result.value.__class__.__name__)
 
     def newcomer(self) -> None:
-        """One more; now and then one who comes back from a connection that the server takes for alive."""
+        """Start a login; sometimes it comes from a client whose old connection the server believes to be alive."""
         wire = Wire(self.server)
         if self.random.random() < 0.3:
             wire.server.peer.hello = {"program": f"p{self.random.randrange(5)}"}
@@ -88,7 +88,7 @@ class Race:
         wire.login().addBoth(self.answered)
 
     def drop(self) -> None:
-        """One is lost, or falls silent."""
+        """Lose a connection, or make it silent."""
         wire = self.random.choice(self.wires)
         if self.random.random() < 0.3:
             self.silent.add(wire)
@@ -101,7 +101,7 @@ class Race:
             wire.lose()
 
     def run(self) -> None:
-        """Let all of them come, and go."""
+        """Run all logins, then lose all connections."""
         for _ in range(NEWCOMERS):
             self.newcomer()
             if self.random.random() < 0.4 and self.wires:
@@ -114,7 +114,7 @@ class Race:
                 self.drop()
 
     def wait(self, seconds: float) -> None:
-        """Time passes."""
+        """Advance the time."""
         self.clock.advance(seconds)
         for wire in self.wires:
             if wire not in self.silent:
@@ -122,10 +122,10 @@ class Race:
 
 
 class RaceTests(SynchronousTestCase):
-    """1,000 logins of one user, of whom three may be in."""
+    """1,000 logins of one user, with a limit of three."""
 
     def race(self, seed: int, **parameters: Any) -> Race:
-        """Run one, and see that it ended well."""
+        """Run a race, and check the result."""
         race = Race(Random(seed), **parameters)
         race.run()
         realm, roster = race.realm, race.realm.roster
@@ -135,18 +135,18 @@ class RaceTests(SynchronousTestCase):
             wire.flush()
         del race.references[:]
         race.clock.advance(31)
-        # What was raised by a hook that nobody waited for any more.
+        # Hooks may raise after their login was cancelled.
         self.flushLoggedErrors(pb.Error)
-        # Nobody is left without an answer.
+        # Every login was answered.
         self.assertEqual(len(race.outcomes), NEWCOMERS)
-        # None has leaked.
+        # No session has leaked.
         self.assertEqual((len(roster), roster.pending, roster._byAvatar, roster._byPeer), (0, 0, {}, {}))
         entrance = realm._entrance
         self.assertEqual((entrance._logins, entrance._leaving, entrance.departures._byAvatar), (set(), set(), {}))
         cooldown = entrance.arbitration.cooldown
         self.assertEqual((entrance.arbitration._probes, cooldown._pending, cooldown._queues), ({}, {}, {}))
         self.assertEqual(timers(race.clock), [])
-        # Hooks ran exactly once: attached for each, detached for each of these that returned.
+        # The hooks ran exactly once: `attached` for each session, `detached` for each `attached` that returned.
         events = [(what, session.sessionId) for avatar in race.avatars for what, session in avatar.events]
         self.assertEqual(len(events), len(set(events)))
         self.assertEqual(set(race.attached.values()), {1})
@@ -155,21 +155,21 @@ class RaceTests(SynchronousTestCase):
         return race
 
     def test_refuse(self) -> None:
-        """One too many is refused."""
+        """Logins above the limit are refused."""
         race = self.race(1, conflict="refuse")
         self.assertGreater(race.outcomes.count("in"), 10)
 
     def test_kick(self) -> None:
-        """The oldest goes, at most one in five seconds."""
+        """The oldest session ends, at most one in five seconds."""
         race = self.race(2, conflict="kick")
         self.assertGreater(race.realm.counters.ends["Replaced"], 5)
 
     def test_kickAndHandoverAfter(self) -> None:
-        """The oldest goes first."""
+        """The oldest session ends before the new one begins."""
         race = self.race(3, conflict="kick", handover="after")
         self.assertGreater(race.realm.counters.ends["Replaced"], 5)
 
     def test_probe(self) -> None:
-        """A silent one goes."""
+        """A silent session ends."""
         race = self.race(4, conflict="probe")
         self.assertGreater(race.outcomes.count("in"), 10)

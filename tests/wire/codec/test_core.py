@@ -1,4 +1,4 @@
-"""The compiled codec as a module: imported again, in other interpreters, with a small stack, seen by the collector."""
+"""The compiled codec as a module: repeated imports, other interpreters, a small stack, and the garbage collector."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ except ImportError:
 
 
 def imported() -> ModuleType:
-    """The compiled codec, imported once more."""
+    """Import the compiled codec once more."""
     loader = ExtensionFileLoader(NAME, core.__file__)
     spec = importlib.util.spec_from_loader(NAME, loader)
     assert spec is not None
@@ -39,7 +39,7 @@ def imported() -> ModuleType:
 
 @skipIf(core is None, "the compiled codec was not built")
 class CoreTests(SynchronousTestCase):
-    """What may go wrong in C only. What can crash runs in a process of its own."""
+    """Errors that only C code can have. Tests that may crash run in a process of their own."""
 
     def runs(self, script: str) -> str:
         """Run a script, and return what it prints."""
@@ -50,7 +50,7 @@ class CoreTests(SynchronousTestCase):
         return done.stdout
 
     def test_importedAgain(self) -> None:
-        """However often it is imported, each import works, and the others go on."""
+        """Each of several imports works, and does not affect the others."""
         modules: list[Any] = [core, *(imported() for _ in range(5))]
         value = [{"list": b"tuple", "None": [None]}, 2**70, (1, (1,))]
         data = pure.encodeAnswer(1, value, True, 1000)
@@ -64,7 +64,7 @@ class CoreTests(SynchronousTestCase):
         self.assertEqual(len({module.Framer for module in modules}), 6)
 
     def test_forgotten(self) -> None:
-        """What an import has is released with it."""
+        """The state of an import is released with the module."""
         import gc
         import weakref
 
@@ -73,7 +73,7 @@ class CoreTests(SynchronousTestCase):
         self.assertIsNone(framer())
 
     def test_interpreters(self) -> None:
-        """In another interpreter its errors are those of that interpreter; or there the codec in Python is used."""
+        """In another interpreter the codec raises that interpreter's errors, or the pure Python codec is used."""
         printed = self.runs(
             """
             import sys
@@ -111,7 +111,7 @@ class CoreTests(SynchronousTestCase):
         self.assertTrue(printed.endswith("ok\n"), printed)
 
     def test_seenByTheCollector(self) -> None:
-        """Whatever looks at all objects while a message is read finds no container that is half built."""
+        """A traversal of all objects while a message is read finds no incomplete container."""
         self.runs(
             """
             import gc
@@ -136,7 +136,7 @@ class CoreTests(SynchronousTestCase):
         )
 
     def test_smallStack(self) -> None:
-        """A thread of 64 KiB can read and write what is as deep as is allowed."""
+        """A thread with a stack of 64 KiB can read and write the deepest allowed message."""
         self.runs(
             """
             import threading
@@ -170,7 +170,7 @@ class CoreTests(SynchronousTestCase):
         )
 
     def test_limits(self) -> None:
-        """Its limits are those of the codec in Python."""
+        """The limits are those of the pure Python codec."""
         self.patch(pure, "MAX_DEPTH", 5)
         self.patch(pure, "MAX_PREFIX", 20)
         self.patch(pure, "MAX_ITEMS", 50)
@@ -189,7 +189,7 @@ class CoreTests(SynchronousTestCase):
             shared = [0] * 20
             for times, fits in ((2, True), (3, False)):
                 data = core.encodeAnswer(1, [shared] * times, True, 100)
-                # The default of a parameter is as it was when the module was made.
+                # The default of a parameter was fixed when the module was made.
                 found = each.decodePlain(data) if each is module else each.decodePlain(data, True, 50)
                 self.assertEqual(found is not None, fits)
         self.assertFalse(module.crowded([k * (2**61 - 1) for k in range(4)], True))
@@ -198,7 +198,7 @@ class CoreTests(SynchronousTestCase):
         self.assertRaises(ImportError, imported)
 
     def test_vocabulary(self) -> None:
-        """With another vocabulary than Banana's it is not used."""
+        """With a vocabulary other than Banana's, the compiled codec is not used."""
         for words in ({1: b"None"}, {**pure.WORDS, 26: b"mess"}, {**pure.WORDS, 99: b"more"}, {1: "None"}, 5):
             self.patch(pure, "WORDS", words)
             self.assertRaises((ImportError, TypeError), imported)
@@ -206,10 +206,10 @@ class CoreTests(SynchronousTestCase):
 
 @skipIf(core is None, "the compiled codec was not built")
 class ParityTests(SynchronousTestCase):
-    """What one of the two once took and the other not."""
+    """Input that one of the codecs once accepted and the other refused."""
 
     def test_padded(self) -> None:
-        """Numbers that are longer than is allowed, and lengths and words before a message that are padded, are left."""
+        """Numbers that are too long, and padded lengths and words, are left to the slow path."""
         head = b"\x03\x80\x1b\x87\x01\x81"
         for data in (
             head + b"\x01" * 65 + b"\x85",
@@ -228,7 +228,7 @@ class ParityTests(SynchronousTestCase):
             self.assertIsNotNone(core.decodePlain(data))
 
     def test_names(self) -> None:
-        """The name of a method is a text or bytes, and no number."""
+        """A method name is text or bytes, not a number."""
         for name in (5, None, 1.5, True, ["x"]):
             for each in (core, pure):
                 self.assertIsNone(each.encodeCall(b"", 1, 2, name, 1, (), {}, True, 100))

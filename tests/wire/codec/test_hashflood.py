@@ -1,5 +1,5 @@
 """
-Keys that are chosen to take time: found by what CPython does with them, so that honest ones are let through.
+Keys that are chosen to take long: they are found by CPython's own algorithm, so that honest keys are accepted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CODECS: list[Any] = [each for each in (pure, core) if each is not None]
 P = 2**61 - 1
 tried = settings(max_examples=300, deadline=None, database=None)
 
-#: What programs have for keys.
+#: Keys as programs use them.
 HONEST: dict[str, Callable[[int], Iterable[Any]]] = {
     "numbers": range,
     "below zero": lambda n: range(-n, 0),
@@ -55,12 +55,12 @@ HONEST: dict[str, Callable[[int], Iterable[Any]]] = {
 }
 
 
-#: Places in the table in which they meet.
+#: The places of the table in which the chosen keys collide.
 SIZE = 2048
 
 
 def _way(number: int) -> Iterator[int]:
-    """Where CPython looks for a number in a table of this size."""
+    """Yield the places where CPython looks for a number in a table of a size."""
     place, perturb = number % SIZE, number
     while True:
         yield place
@@ -70,9 +70,9 @@ def _way(number: int) -> Iterator[int]:
 
 def forDict(count: int) -> list[int]:
     """
-    As an attacker finds them: small numbers, no two with one hash, each of which leads to where many others are.
+    Return keys as an attacker finds them: small numbers with different hashes that collide in the table of a dict.
     """
-    # What the ways of all numbers end in, once nothing is left of them.
+    # The places that the probes of all numbers reach in the end.
     found = list(islice(_way(0), count * 2 // 5))
     taken = set(found)
     number = SIZE
@@ -87,7 +87,7 @@ def forDict(count: int) -> list[int]:
 
 def forSet(count: int) -> list[int]:
     """
-    The same for a set, which looks at nine neighbours before it goes on. These have up to 41 bits.
+    Return the same for a set, which examines nine neighbours first. These numbers have up to 41 bits.
     """
     found: list[int] = []
     ends = []
@@ -98,7 +98,7 @@ def forSet(count: int) -> list[int]:
         found += [near for near in range(place, min(place + 10, SIZE)) if near not in found]
     taken = set(found)
     full = {place for place in taken if place + 9 < SIZE and taken.issuperset(range(place, place + 10))}
-    # A place is chosen, then the bits that lead to another, and so on.
+    # Choose a place, then the bits that lead to another, and so on.
     todo = [(place, place, 0) for place in sorted(full)]
     goals = set(ends[: len(ends) // 2])
     while len(found) < count:
@@ -116,7 +116,7 @@ def forSet(count: int) -> list[int]:
     return found
 
 
-#: As many as a table of this size takes.
+#: The number of keys that a table of this size holds.
 BAD = {"dict": forDict(1365), "set": forSet(1228)}
 
 
@@ -126,41 +126,41 @@ def _expression(word: bytes, keys: Iterable[Any]) -> list[Any]:
 
 
 class ProbesTests(SynchronousTestCase):
-    """What is said of keys, by both."""
+    """The verdict of both implementations about keys."""
 
     def says(self, keys: Iterable[Any], members: bool) -> bool:
-        """What both say, and that it is the same."""
+        """Return the verdict, and assert that both agree."""
         found = list(keys)
         said = [each.crowded(found, members) for each in CODECS]
         self.assertEqual(said, said[:1] * len(said))
         return bool(said[0])
 
     def test_chosen(self) -> None:
-        """Numbers of different hashes that are looked for in the same places are found, in a dict or in a set."""
+        """Numbers with different hashes that collide in the table are found, in a dict or a set."""
         for members, keys in ((False, BAD["dict"]), (True, BAD["set"])):
             self.assertEqual(len({*map(hash, map(str, keys))}), len(keys))
             self.assertTrue(self.says(keys, members))
 
     def test_onItsWay(self) -> None:
-        """It is enough that it would take time before the container has grown to the size that it has in the end."""
+        """Keys that take long only while the container grows are found."""
         more = [k << 12 | 1 for k in range(5000)]
         for count in (1, 500, 5000):
             self.assertTrue(self.says([*BAD["dict"], *more[:count]], False), count)
             self.assertTrue(self.says([*BAD["set"], *more[:count]], True), count)
 
     def test_shifted(self) -> None:
-        """Neither do keys that come twice move what is looked at, nor text before them, after which a dict grows."""
+        """Duplicate keys, and text before the keys, do not prevent detection."""
         few = [0.0, 1.0, 2.0, *range(COLLISIONS - 4)]
         for members, keys in ((False, BAD["dict"]), (True, BAD["set"])):
             self.assertTrue(self.says([*few, *keys], members))
-        # 400 texts and a number: now it has 2048 places, where 512 would do.
+        # After 400 texts and a number the table has 2048 places, where 512 would suffice.
         self.assertEqual(
             sys.getsizeof(dict.fromkeys([*map(str, range(400)), 1])), sys.getsizeof(dict.fromkeys(range(1365)))
         )
         self.assertTrue(self.says([*map(str, range(400)), *BAD["dict"][:900]], False))
 
     def test_honest(self) -> None:
-        """What programs have is let through: no matter how it looks, it takes no time."""
+        """Keys as programs use them are accepted: they do not take long, whatever their pattern."""
         for name, made in HONEST.items():
             for count in (33, 100, 1365, 5000, 21845):
                 keys = list(made(count))
@@ -168,12 +168,12 @@ class ProbesTests(SynchronousTestCase):
                     self.assertFalse(self.says(keys, members), (name, count, members))
 
     def test_text(self) -> None:
-        """Text is not looked at, were it all the same: its hashes are secret."""
+        """Text is not examined, even if it is all the same: its hashes are secret."""
         self.assertFalse(self.says(["a"] * 1000, False))
         self.assertFalse(self.says([b"a"] * 1000, True))
 
     def test_collisions(self) -> None:
-        """So many may have a hash that another has, equal or not; one more may not, and of equal ones neither."""
+        """A limited number of keys may share a hash, equal or not."""
         for members in (False, True):
             for one in (lambda k: k * P, lambda k: (1, k * P), lambda k: 5 + k % 2 * P, lambda k: -1 - k % 2):
                 least = len({hash(one(k)) for k in range(2)})
@@ -182,13 +182,13 @@ class ProbesTests(SynchronousTestCase):
                 self.assertTrue(self.says([one(k) for k in range(COLLISIONS + 2)], members))
 
     def test_unhashable(self) -> None:
-        """What cannot be a key is a TypeError."""
+        """An unhashable key is a TypeError."""
         for each in CODECS:
             for members in (False, True):
                 self.assertRaises(TypeError, each.crowded, [*range(40), []], members)
 
     def test_comparing(self) -> None:
-        """What a key's own method raises comes through."""
+        """An exception in a key's own method is raised."""
 
         class Key:
             def __hash__(self) -> int:
@@ -221,38 +221,38 @@ class ProbesTests(SynchronousTestCase):
         st.booleans(),
     )
     def test_same(self, keys: list[Any], bad: int, by: int, first: bool, members: bool) -> None:
-        """Both say the same of any keys, those among them that are at the edge of what is too much."""
+        """Both implementations agree about any keys, also at the limit."""
         chosen = BAD["set" if members else "dict"]
         some = [*chosen[: bad // 2], *chosen[bad // 2 + by : bad + by]]
         self.says(keys + some if first else some + keys, members)
 
 
 class AsPythonTests(SynchronousTestCase):
-    """This Python does what is looked at: without it nothing above is worth anything."""
+    """The tests above rely on the hash tables of this Python."""
 
     def order(self, keys: Iterable[Any]) -> None:
-        """The places of a set are those that it has."""
+        """Return the members of a set in the order of their places."""
         found = list(keys)
         self.assertEqual(list(map(hash, set(found))), hashflood._intoSet(hashflood._distinct(found)))
 
     def test_sets(self) -> None:
-        """Members are at the places where they are looked for, at each size a set has, and after each growth."""
+        """Members of a set are at the expected places, at each size and after each growth."""
         for count in (1, 4, 5, 6, 18, 19, 20, 76, 77, 78, 307, 308, 1228, 1229, 1230, 5000, 19661, 50_000, 90_000):
             for name in ("numbers", "high", "floats", "times and numbers"):
                 self.order(HONEST[name](count))
-        # However long it takes.
+        # This may take long.
         self.patch(hashflood, "PLACES", 10_000)
         self.order(BAD["set"])
 
     @tried
     @given(st.lists(st.integers(-(2**61) + 2, 2**61 - 2), max_size=100, unique_by=hash), st.integers(0, 60))
     def test_anySet(self, keys: list[int], shift: int) -> None:
-        """The same with any numbers, also those that differ in their upper bits alone."""
+        """The same with any numbers, also if they differ only in their upper bits."""
         self.order(keys)
         self.order({hash(k << shift): k << shift for k in keys}.values())
 
     def test_dicts(self) -> None:
-        """A dict is filled to two thirds of a power of two, and never has more than three places for each key."""
+        """A dict is filled to two thirds of a power of two, and never has more than three places per key."""
         tables = {sys.getsizeof(dict.fromkeys(range(2**bits * 2 // 3))): 2**bits for bits in range(3, 16)}
         found: dict[int, None] = {}
         for k in range(15_000):
@@ -271,10 +271,10 @@ class AsPythonTests(SynchronousTestCase):
 
 
 class RefusedTests(SynchronousTestCase):
-    """Such a message."""
+    """Messages with chosen keys."""
 
     def test_codecs(self) -> None:
-        """The one pass leaves it, and nothing is built of it."""
+        """The codec does not build such a container."""
         for word, keys in ((b"dictionary", BAD["dict"]), (b"set", BAD["set"]), (b"frozenset", BAD["set"])):
             data = stockBytes([b"answer", 1, _expression(word, keys)])
             deep = stockBytes([b"answer", 1, [b"list", 5, [b"tuple", _expression(word, keys)]]])
@@ -285,7 +285,7 @@ class RefusedTests(SynchronousTestCase):
                 self.assertEqual(len(each.decodePlain(fine)[2]), 2000)
 
     def test_unjellier(self) -> None:
-        """What is left by the one pass is refused then, for any peer; stock builds it."""
+        """The unjellier refuses it, for any peer; stock builds it."""
         for word, keys in ((b"dictionary", BAD["dict"]), (b"set", BAD["set"]), (b"frozenset", BAD["set"])):
             expression = _expression(word, keys)
             for broker in (Broker(0), dropin.Broker(0)):
@@ -294,12 +294,12 @@ class RefusedTests(SynchronousTestCase):
             self.assertEqual(len(jelly.unjelly(expression, jelly.globalSecurity, None, pb.Broker(0))), len(keys))
 
     def test_decimals(self) -> None:
-        """So are keys that only stock's unjelly makes: their hashes are those of numbers."""
+        """Decimals, which only stock's unjelly makes, are examined too: they have the hashes of numbers."""
         expression = [b"set", *([b"decimal", k, 0] for k in BAD["set"])]
         self.assertRaises(BadValue, Broker(0).unserialize, expression)
         self.assertEqual(len(Broker(0).unserialize([b"set", *([b"decimal", k, 0] for k in range(2000))])), 2000)
 
     @skipIf(core is None, "nothing is compiled here")
     def test_taken(self) -> None:
-        """The compiled one is asked where it is there."""
+        """The compiled implementation is used if it exists."""
         self.assertIs(codec.crowded, core.crowded if codec.compiled else hashflood.crowded)
