@@ -11,14 +11,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.spread import pb
+from twisted.spread.banana import BananaError
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 import pbkit
 from pbkit import Avatar, CachingRealm, ClientFactory, ServerFactory, dropin
 from pbkit.errors import BadValue, CannotSend, Disconnected, ProtocolMismatch
 from pbkit.testing import MemoryServer
-from pbkit.wire.profile import CLIENT, STRICT, Calls, Limits, Profile
-from tests.support import serve
+from pbkit.wire.profile import CLIENT, DROPIN, STRICT, Calls, Limits, Profile
+from tests.support import Wire, serve
 
 
 class Table(pb.Copyable, pb.RemoteCopy):
@@ -260,6 +261,21 @@ class FactoryTests(SynchronousTestCase):
         self.assertEqual(
             CLIENT.limits, Limits(message=64 * 1024 * 1024, items=4_000_000, jelly=100_000, user=None, server=None)
         )
+
+    def test_dropIn(self) -> None:
+        """In drop-in use pbkit's own limits cost one call, too; a string that is too long closes it, as in stock."""
+        profile = attrs.evolve(DROPIN, limits=attrs.evolve(DROPIN.limits, items=1000, string=5000))
+        server = serve(CachingRealm(Owner), dropin.PBServerFactory, profile=profile)
+        for factory in (pb.PBClientFactory(), dropin.PBClientFactory(), ClientFactory()):
+            wire = Wire(server, factory)
+            me = self.successResultOf(wire.login("alice"))
+            failure = self.failureResultOf(wire.call(me, "take", [[i] for i in range(2000)], [pb.Referenceable()]))
+            self.assertIn("limits.items of the server", failure.getErrorMessage())
+            self.assertEqual(self.successResultOf(wire.call(me, "ping")), "pong")
+            self.assertEqual(len(wire.client.localObjects), 0)
+            me.callRemote("take", "x" * 6000).addErrback(lambda failure: None)
+            self.assertRaises(BananaError, wire.flush)
+            wire.lose()
 
     def test_inPieces(self) -> None:
         """A call that is too large costs no more than its bytes while it arrives, in whatever pieces."""
