@@ -25,7 +25,7 @@ class MemoryServerMixin(Base):
                 self.assertEqual(alice.call("move", 2), 102)
     """
 
-    def serve(self, realm: Any, **kw: Any) -> MemoryServer:
+    def serve(self, realm: object, **kw: Any) -> MemoryServer:
         """
         Serve a realm for this test. The server is closed after the test, and the test fails if `MemoryServer.close`
         finds something wrong.
@@ -37,11 +37,11 @@ class MemoryServerMixin(Base):
         self.addCleanup(server.close)
         return server
 
-    def flushLoggedErrors(self, *errorTypes: Any) -> Any:
+    def flushLoggedErrors(self, *errorTypes: type[BaseException]) -> list[Any]:
         """Return and forget logged errors, as trial does; the servers of this test forget them too."""
         for server in self._pbkitServers():
             server.flushLoggedErrors(*errorTypes)
-        flush: Callable[..., Any] = super().flushLoggedErrors
+        flush: Callable[..., list[Any]] = super().flushLoggedErrors
         return flush(*errorTypes)
 
     def _pbkitServers(self) -> list[MemoryServer]:

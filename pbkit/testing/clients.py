@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from twisted.cred.credentials import Anonymous, UsernamePassword
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
+from twisted.internet.interfaces import IAddress, IProtocol, IStreamClientEndpoint
 from twisted.python.failure import Failure
 from twisted.spread import pb
 from zope.interface import implementer
@@ -20,6 +20,8 @@ from pbkit.client.factory import ClientFactory
 from pbkit.errors import Disconnected, LoggedOut, SessionEnded
 from pbkit.server import ServerFactory
 from pbkit.testing.link import Link
+
+Result = TypeVar("Result")
 
 
 class ConnectsClients(Protocol):
@@ -39,7 +41,7 @@ class ConnectsClients(Protocol):
     def flush(self) -> None:
         """Deliver bytes until nothing more is sent."""
 
-    def watchCall(self, d: Deferred[Any]) -> Deferred[Any]:
+    def watchCall(self, d: Deferred[Result]) -> Deferred[Result]:
         """Deliver a call, and handle its error if the test never does."""
 
     def watchMind(self, mind: object) -> None:
@@ -74,7 +76,7 @@ class MemoryConnection:
         :return: a Deferred of the `MemoryClient`. It fails with the exception that the server raised.
         """
         self._server.watchMind(mind)
-        credentials: Any = Anonymous()
+        credentials: object = Anonymous()
         if name is not None:
             credentials = UsernamePassword(_bytes(name), _bytes(password))
         d: Deferred[Any] = self._factory.login(credentials, mind)
@@ -144,7 +146,7 @@ class MemoryEndpoint:
         self._server = server
         self._address = address
 
-    def connect(self, factory: Any) -> Deferred[Any]:
+    def connect(self, factory: Any) -> Deferred[IProtocol]:
         """Connect a client factory: see `IStreamClientEndpoint`."""
         return succeed(self._server.connectWith(factory, self._address).link.client)
 
@@ -171,7 +173,7 @@ class MemoryClient:
         """The server's avatar for this login; None if the realm is not one of pbkit's."""
         return None if self.session is None else self.session.avatar
 
-    def call(self, method: str, *args: Any, **kw: Any) -> Any:
+    def call(self, method: str, *args: object, **kw: object) -> Any:
         """
         Call a method of the avatar, and return its answer.
 
@@ -182,7 +184,7 @@ class MemoryClient:
         """
         return now(self.callRemote(method, *args, **kw), f"{method}()")
 
-    def callRemote(self, method: str, *args: Any, **kw: Any) -> Deferred[Any]:
+    def callRemote(self, method: str, *args: object, **kw: object) -> Deferred[Any]:
         """
         Call a method of the avatar, whose answer can come later. Never raises.
 
@@ -192,7 +194,7 @@ class MemoryClient:
             return fail(LoggedOut())
         return self.callOn(self.reference, method, *args, **kw)
 
-    def callOn(self, reference: pb.RemoteReference, method: str, *args: Any, **kw: Any) -> Deferred[Any]:
+    def callOn(self, reference: pb.RemoteReference, method: str, *args: object, **kw: object) -> Deferred[Any]:
         """
         Call a method of another object that the client has received.
 
@@ -229,7 +231,7 @@ class MemoryClient:
             self._server.flush()
 
 
-def now(d: Deferred[Any], what: str) -> Any:
+def now(d: Deferred[Result], what: str) -> Result:
     """
     Return the result of a Deferred that has fired, or raise its error.
 
@@ -245,7 +247,8 @@ def now(d: Deferred[Any], what: str) -> Any:
         )
     if isinstance(results[0], Failure):
         results[0].raiseException()
-    return results[0]
+    result: Result = results[0]
+    return result
 
 
 def _raised(failure: Failure, table: Mapping[str, type[Exception]]) -> Failure:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport
 
@@ -170,5 +171,5 @@ class Link:
         else:
             broken = self._broken or self._near.aborted or self._far.aborted
             reason = ConnectionLost() if broken else ConnectionDone()
-        cast(Any, end.protocol).connectionLost(Failure(reason))
+        cast(Protocol, end.protocol).connectionLost(Failure(reason))
         return True

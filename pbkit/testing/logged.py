@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import inspect
 from types import FrameType, TracebackType
-from typing import Any
 from weakref import WeakSet
 
-from twisted.logger import ILogObserver, LogLevel, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.python.reflect import fullyQualifiedName
 from zope.interface import implementer
@@ -36,7 +35,7 @@ class LoggedErrors:
         _listening.add(self)
         globalLogPublisher.addObserver(self)
 
-    def __call__(self, event: Any) -> None:
+    def __call__(self, event: LogEvent) -> None:
         """Collect one log event, if it is an error: see `ILogObserver`."""
         if event.get("log_level") in (LogLevel.error, LogLevel.critical):
             # "failure" is set by twisted.python.log, whose text is the whole traceback.

@@ -25,7 +25,7 @@ from pbkit.client.exceptions import allowed
 from pbkit.client.factory import ClientFactory
 from pbkit.server import ServerFactory
 from pbkit.server.factory import classesOf
-from pbkit.testing.clients import MemoryClient, MemoryConnection, MemoryEndpoint, now
+from pbkit.testing.clients import MemoryClient, MemoryConnection, MemoryEndpoint, Result, now
 from pbkit.testing.link import ROUNDS
 from pbkit.testing.logged import LoggedErrors
 from pbkit.testing.mind import RecordingMind
@@ -76,7 +76,7 @@ class MemoryServer:
         self,
         realm: Any,
         *,
-        checkers: Iterable[Any] | None = None,
+        checkers: Iterable[ICredentialsChecker] | None = None,
         clock: Clock | None = None,
         allow: Iterable[type[Exception]] = (),
         classes: Iterable[type | str | bytes] = (),
@@ -263,7 +263,7 @@ class MemoryServer:
         if problems:
             raise AssertionError("\n".join(problems))
 
-    def _closeRealm(self, close: Any) -> None:
+    def _closeRealm(self, close: Callable[..., Deferred[object]]) -> None:
         # Give the realm more time than is waited here, so that it is this method that reports a slow hook.
         closing = close(timeout=10 * PATIENCE)
         self.flush()
@@ -273,9 +273,9 @@ class MemoryServer:
             closing.cancel()
             raise AssertionError(f"a detached hook did not finish within {PATIENCE:g} s after its session ended")
 
-    def _othersSweep(self, call: Any) -> bool:
+    def _othersSweep(self, call: object) -> bool:
         """Return True if this is the sweep of another server that shares the clock."""
-        ours, whose = self.factory.monitorOf(self.clock), getattr(call.func, "__self__", None)
+        ours, whose = self.factory.monitorOf(self.clock), getattr(_function(call), "__self__", None)
         return isinstance(whose, type(ours)) and whose is not ours
 
     @staticmethod
@@ -289,7 +289,7 @@ class MemoryServer:
         realms = [self.realm, getattr(self.realm, "anonymous", None)]
         return [realm for realm in realms if hasattr(realm, "roster")]
 
-    def watchCall(self, d: Deferred[Any]) -> Deferred[Any]:
+    def watchCall(self, d: Deferred[Result]) -> Deferred[Result]:
         """Deliver a client's call; if it has no answer yet, remember it, to handle its error in `close`."""
         self._waiting.add(d)
         self.flush()
@@ -308,10 +308,15 @@ class MemoryServer:
             mind.onLook.append(self.flush)
 
 
-def _named(call: Any) -> str:
+def _function(call: object) -> object:
+    """Return what a timer calls: a `DelayedCall` has it, which its interface does not say."""
+    return getattr(call, "func", None)
+
+
+def _named(call: object) -> str:
     """Return the name of what a timer calls."""
     try:
-        name: str = fullyQualifiedName(call.func)
+        name: str = fullyQualifiedName(_function(call))
     except AttributeError:  # A callable object, such as a LoopingCall.
-        name = repr(call.func)
+        name = repr(_function(call))
     return name

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -31,7 +31,7 @@ class RecordingMind(pb.Referenceable):
     :param methods: more methods, by name without ``remote_``. A Deferred or an ``async`` function answers later.
     """
 
-    def __init__(self, target: Any = None, /, **methods: Callable[..., Any]) -> None:
+    def __init__(self, target: object = None, /, **methods: Callable[..., object]) -> None:
         #: Called before `told` is read: the server adds a function that delivers pending bytes.
         self.onLook: list[Callable[[], object]] = []
         self._told: list[tuple[Any, ...]] = []
@@ -90,7 +90,7 @@ class RecordingMind(pb.Referenceable):
     def remote_goodbye(self, reason: str, detail: str = "") -> None:
         """Record a goodbye, which every client can receive when the server ends its session."""
 
-    def _declare(self, target: Any) -> None:
+    def _declare(self, target: object) -> None:
         isClass = isinstance(target, type)
         for attribute in dir(target):
             if attribute.startswith("remote_") and callable(method := getattr(target, attribute)):
@@ -121,14 +121,14 @@ class _Method:
     :ivar shape: the signature, for an error.
     """
 
-    def __init__(self, declared: Callable[..., Any], skip: int, answer: Callable[..., Any]) -> None:
+    def __init__(self, declared: Callable[..., object], skip: int, answer: Callable[..., object]) -> None:
         self.skip = skip
         self.answer = answer
         signature = inspect.signature(declared)
         self._signature = signature
         self.shape = str(signature.replace(parameters=list(signature.parameters.values())[skip:]))
 
-    def bind(self, args: Any, kw: Any) -> inspect.BoundArguments:
+    def bind(self, args: Sequence[object], kw: Mapping[str, object]) -> inspect.BoundArguments:
         """
         Bind the arguments of a call to the parameters.
 
@@ -141,5 +141,5 @@ def _nothing(*args: object, **kw: object) -> None:
     """Answer None."""
 
 
-def _call(name: str, args: Any, kw: Any) -> str:
+def _call(name: str, args: Iterable[object], kw: Mapping[str, object]) -> str:
     return f"{name}({', '.join([*map(repr, args), *(f'{key}={value!r}' for key, value in kw.items())])})"
