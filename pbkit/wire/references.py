@@ -148,12 +148,13 @@ class Invoker(pb.Broker):
         except Exception as error:
             # The other end never hears of these references, so it would never release them.
             self.takeBack(minted)
-            if isinstance(error, RecursionError) and not self.connection.profile.stockJelly:
-                raise CannotSend("an object that is nested too deep, or contains itself, cannot be sent") from None
-            if isinstance(error, CannotSend) and callable(method):
+            refused = error if self.connection.profile.stockJelly else _cannotSend(error)
+            if isinstance(refused, CannotSend) and callable(method):
                 # The caller gets the error as well, but only the author of the method can correct it.
-                self._logNoAnswer(method, str(error))
-            raise
+                self._logNoAnswer(method, str(refused))
+            if refused is error:
+                raise
+            raise refused from None
         finally:
             self.serializingPerspective, self.jellyMethod, self.jellyArgs, self.jellyKw, self.minted = around
 
@@ -619,6 +620,15 @@ class Invoker(pb.Broker):
             f(*args)
         except Exception:
             self.connection.peerLog.failure(log, "a callback for the end of a channel raised")
+
+
+def _cannotSend(error: Exception) -> Exception:
+    """Return an error that says what is wrong with an object, for the errors that say it in terms of Python."""
+    if isinstance(error, RecursionError):
+        return CannotSend("an object that is nested too deep, or contains itself, cannot be sent")
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        return CannotSend("a text with half of a surrogate pair cannot be sent: it is not UTF-8")
+    return error
 
 
 def _brokerOf(other: object) -> object:

@@ -132,6 +132,30 @@ class ErrorTests(WireCase):
             for failure in self.answers(None, error):
                 self.assertEqual(failure.type, b"pbkit.errors.InternalError")
 
+    def test_answersThatAreNoText(self) -> None:
+        """An answer, or an argument, with half of a surrogate pair costs that call only."""
+
+        class Odd(Raising):
+            def perspective_odd(self) -> Any:
+                return "caf\udce9"
+
+            async def perspective_oddLater(self) -> Any:
+                return [{"it": ("caf\udce9",)}]
+
+            def perspective_oddCall(self) -> Any:
+                (live,) = self.sessions
+                return live.mind.callRemote("tell", "caf\udce9")
+
+        realm = CachingRealm(Odd, clock=self.clock)
+        wire = Wire(serve(realm, clock=self.clock))
+        avatar = self.successResultOf(wire.login("alice", Client()))
+        for method in ("odd", "oddLater", "oddCall"):
+            failure = self.error(avatar, method, wire=wire)
+            self.assertEqual(failure.type, b"pbkit.errors.CannotSend")
+            self.assertIn("not UTF-8", failure.value)
+            self.assertEqual(self.get(avatar, "whoami", wire=wire), "alice")
+        self.assertEqual(self.flushLoggedErrors(), [])
+
     def test_long(self) -> None:
         """A long text is cut: to what can be sent at all in drop-in use, else to 64 KiB."""
         for server, most in ((dropin.PBServerFactory, banana.SIZE_LIMIT), (None, TEXT)):
