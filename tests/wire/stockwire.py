@@ -1,5 +1,5 @@
 """
-Stock's Banana and jelly, to hold the codec against; and what Hypothesis makes to hold against them.
+Stock's Banana and jelly, with which the codec is compared, and the Hypothesis strategies for that.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ ATOMS = [b"unicode", b"boolean", b"set", b"frozenset", b"true", b"false"]
 
 class StockBanana(Banana):
     """
-    Stock's, at work, without a connection.
+    Stock's, without a connection.
 
-    :ivar got: what came.
+    :ivar got: the expressions that were received.
     """
 
     def __init__(self, vocabulary: bool) -> None:
@@ -31,19 +31,19 @@ class StockBanana(Banana):
         self.got: list[Any] = []
 
     def expressionReceived(self, obj: Any) -> None:
-        """One came."""
+        """Receive an expression."""
         self.got.append(obj)
 
 
 def stockBytes(expression: Any, vocabulary: bool = True) -> bytes:
-    """An expression, written."""
+    """Return the bytes of an expression."""
     out = BytesIO()
     StockBanana(vocabulary)._encode(expression, out.write)
     return out.getvalue()
 
 
 def stockExpression(data: bytes, vocabulary: bool = True) -> Any:
-    """One message, read."""
+    """Return the expression of one message."""
     banana = StockBanana(vocabulary)
     banana.dataReceived(data)
     (got,) = banana.got
@@ -51,20 +51,20 @@ def stockExpression(data: bytes, vocabulary: bool = True) -> Any:
 
 
 def stockCall(values: tuple[Any, ...], vocabulary: bool = True, prefix: bytes = b"") -> bytes:
-    """A call, written: ids, name, whether an answer is wanted, args, kw."""
+    """Return the bytes of a call: ids, name, whether an answer is wanted, args, kw."""
     *head, args, kw = values
     expression = [prefix + b"message", *head, jelly(args, globalSecurity), jelly(kw, globalSecurity)]
     return stockBytes(expression, vocabulary)
 
 
 def stockValue(expression: Any) -> Any:
-    """What jelly makes of it."""
+    """Return what jelly makes of an expression."""
     return unjelly(expression, globalSecurity)
 
 
 def shape(value: Any) -> Any:
     """
-    All that can be told of a plain value: types, the bits of floats, order, and what is the same object as what.
+    Return all that distinguishes plain values: types, the bits of floats, order, and which parts are the same object.
     """
     seen: dict[int, int] = {}
 
@@ -73,11 +73,11 @@ def shape(value: Any) -> Any:
         if kind is float:
             return ("float", struct.pack("!d", value))
         if kind in (list, tuple, dict, set, frozenset):
-            # What is empty and cannot change may be one object or two: Python's affair.
+            # Empty immutable containers may be one object or two; that is up to Python.
             if id(value) in seen and (value or kind not in (tuple, frozenset)):
                 return ("again", seen[id(value)])
             seen[id(value)] = len(seen)
-            # NaNs are hashed by what they are, not by their bits, and so come in any order in a set.
+            # NaNs are hashed by identity, so they come in any order in a set.
             order = sorted(value, key=lambda each: repr(shape(each))) if kind in (set, frozenset) else value
             inner = [(of(k), of(v)) for k, v in value.items()] if kind is dict else [of(each) for each in order]
             return (kind.__name__, inner)
@@ -94,7 +94,7 @@ _CONTAINERS = (list, tuple, dict, set, frozenset)
 
 
 def inKeys(*scopes: Any) -> bool:
-    """Whether anything that is there twice in one of the scopes is so in a key, or in a member of a set."""
+    """Return whether a container comes again, in one of the scopes, in a key or in a member of a set."""
 
     def walk(value: Any, key: bool) -> None:
         if type(value) not in _CONTAINERS:
@@ -117,7 +117,7 @@ def inKeys(*scopes: Any) -> bool:
 
 
 def endless(value: Any) -> bool:
-    """Whether a value holds itself."""
+    """Return whether a value holds itself."""
 
     def walk(value: Any) -> bool:
         if type(value) not in _CONTAINERS or id(value) in done:
@@ -154,7 +154,7 @@ hashables = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3).map(tuple), st.frozensets(inner, max_size=3)),
     max_leaves=4,
 )
-#: Plain values: nothing comes again but what Python itself has once, such as ``()``.
+#: Plain values. No container comes twice, except those that Python itself has once, such as ``()``.
 values = st.recursive(
     scalars,
     lambda inner: st.one_of(
@@ -172,7 +172,7 @@ values = st.recursive(
 
 @st.composite
 def graphs(draw: st.DrawFn) -> Any:
-    """Values that hold one another: again, and in themselves."""
+    """Values that hold each other: more than once, and in cycles."""
     made: list[Any] = []
     for _ in range(draw(st.integers(1, 8))):
         inner: list[Any] = []
@@ -195,11 +195,11 @@ names = st.one_of(strings, texts.map(str.encode))
 calls = st.tuples(heads, heads, names, st.sampled_from([0, 1, True, False]), st.lists(values, max_size=3).map(tuple))
 calls = st.tuples(calls, st.dictionaries(texts, values, max_size=3)).map(lambda both: (*both[0], both[1]))
 
-#: Expressions of Banana, jelly or not: what a peer may send.
+#: Expressions of Banana, jelly or not, as a peer may send them.
 expressions = st.recursive(
     st.one_of(integers, floats, strings), lambda inner: st.lists(inner, max_size=6), max_leaves=16
 )
-#: Jelly, nearly: the words are right, what stands behind them often is not.
+#: Nearly jelly: the words are right, what follows them often is not.
 nearly = st.recursive(
     st.one_of(
         integers,
@@ -225,7 +225,7 @@ nearly = st.recursive(
 
 
 def sendable(expression: Any) -> bool:
-    """Whether stock sends it: there are ints that it does not."""
+    """Return whether stock can send an expression. It cannot send large ints."""
     try:
         stockBytes(expression)
     except BananaError:
@@ -252,7 +252,7 @@ callStreams = st.builds(_callStream, calls, values, st.booleans())
 
 @st.composite
 def mangled(draw: st.DrawFn, data: st.SearchStrategy[bytes]) -> bytes:
-    """Bytes of which a few are others, too many or too few."""
+    """Bytes of which a few are changed, added or removed."""
     stream = bytearray(draw(data))
     for _ in range(draw(st.integers(0, 4))):
         at = draw(st.integers(0, len(stream)))
@@ -268,7 +268,7 @@ def mangled(draw: st.DrawFn, data: st.SearchStrategy[bytes]) -> bytes:
 
 
 def chunked(draw: Any, stream: bytes) -> list[bytes]:
-    """A stream as a network might bring it; none of the chunks is empty."""
+    """Return a stream in chunks, as a network might deliver it; no chunk is empty."""
     cuts = sorted(draw(st.sets(st.integers(1, max(1, len(stream) - 1)), max_size=8)))
     if draw(st.integers(0, 9)) == 0:
         cuts = list(range(1, len(stream)))

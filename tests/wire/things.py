@@ -1,5 +1,5 @@
 """
-What the tests of the wire hand about: objects of each kind that PB knows, and an avatar that gives them out.
+What the tests of the wire send: objects of each kind that PB knows, and an avatar that returns them.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from tests.support import Client, Recorder, Wire, serve
 
 
 def who() -> str | None:
-    """The id of the current session."""
+    """Return the id of the current session."""
     session = currentSession()
     return None if session is None else str(session.sessionId)
 
 
 class Deep(pb.Referenceable):
     """
-    A reference that leads to others, and writes down what is executed.
+    An object that returns others, and records what is executed.
 
-    :ivar done: what was executed, by all objects that share it.
+    :ivar done: what was executed, on all objects that share it.
     """
 
     def __init__(self, done: list[Any]) -> None:
@@ -78,14 +78,14 @@ class Seen(pb.Viewable):
 
 
 class Board(pb.Cacheable):
-    """Kept in step with its copies."""
+    """A Cacheable that updates its copies."""
 
     def __init__(self) -> None:
         self.observers: list[Any] = []
         self.stopped: list[Any] = []
 
     def getStateToCacheAndObserveFor(self, perspective: Any, observer: Any) -> dict[str, Any]:
-        """What one user sees."""
+        """Return what one user sees."""
         self.observers.append(observer)
         return {"seenBy": getattr(perspective, "avatarId", None), "changes": []}
 
@@ -123,7 +123,7 @@ class Shy(pb.Copyable):
 
 
 class Guide(Recorder):
-    """An avatar that gives out things; `done` is what was executed."""
+    """An avatar that returns objects; `done` is what was executed."""
 
     def __init__(self, avatarId: str) -> None:
         super().__init__(avatarId)
@@ -159,7 +159,7 @@ class Guide(Recorder):
         """Look at them and let go."""
 
     def perspective_give(self) -> Any:
-        """What a test has laid ready."""
+        """Return what a test has stored."""
         return self.result() if callable(self.result) else self.result
 
     def perspective_quit(self) -> Any:
@@ -177,7 +177,7 @@ class Guide(Recorder):
 
 
 class Sharing(Guide):
-    """A guide that shares its things with all others of one realm."""
+    """A guide that shares its objects with all others of one realm."""
 
     common: dict[str, Any]
 
@@ -190,7 +190,7 @@ class Sharing(Guide):
 
 class Messages:
     """
-    Writes down what a broker receives, and passes it on.
+    Records what a broker receives, and passes it on.
 
     :param broker: the broker.
     :param answers: whether answers and errors are passed on: stock gives up on one that it did not ask for.
@@ -209,13 +209,13 @@ class Messages:
         broker.expressionReceived = received
 
     def count(self, command: bytes, first: Any) -> int:
-        """How many there were of one."""
+        """Return how many there were of one."""
         return self.all.count((command, first))
 
 
 class WireCase(SynchronousTestCase):
     """
-    A server whose users share a board and a thing; `wire` is a connection on which alice and bob can log in.
+    A server whose users share a board and an object; `wire` is a connection on which alice and bob can log in.
     """
 
     def setUp(self) -> None:
@@ -231,20 +231,20 @@ class WireCase(SynchronousTestCase):
         self.wire = Wire(self.server)
 
     def login(self, name: str = "alice", wire: Wire | None = None, mind: Any = None) -> Any:
-        """A reference to an avatar, and its session."""
+        """Log in; return a reference to the avatar, and its session."""
         avatar = self.successResultOf((wire or self.wire).login(name, mind))
         return avatar, self.realm.roster.ofAvatar(name)[-1]
 
     def get(self, reference: Any, method: str, *args: Any, wire: Wire | None = None) -> Any:
-        """What a call answers."""
+        """Return the answer to a call."""
         return self.successResultOf((wire or self.wire).call(reference, method, *args))
 
     def error(self, reference: Any, method: str, *args: Any, wire: Wire | None = None) -> Any:
-        """The failure that a call answers."""
+        """Return the failure of a call."""
         return self.failureResultOf((wire or self.wire).call(reference, method, *args))
 
     def assertEnded(self, reference: Any, reason: type[Exception], wire: Wire | None = None) -> None:
-        """A call is answered with this reason and executes nothing."""
+        """Assert that a call fails with this reason and executes nothing."""
         before = list(self.done)
         failure = self.error(reference, "note", "too late", wire=wire)
         self.assertEqual(failure.type, f"{reason.__module__}.{reason.__name__}".encode())
@@ -252,12 +252,12 @@ class WireCase(SynchronousTestCase):
         self.assertEqual(self.done, before)
 
     def assertLive(self, reference: Any, wire: Wire | None = None) -> None:
-        """A call is executed."""
+        """Assert that a call is executed."""
         self.get(reference, "note", "in time", wire=wire)
         self.assertEqual(self.done.pop(), "in time")
 
     def assertEmpty(self, broker: Any) -> None:
-        """Nothing but the login root is left in a broker's tables."""
+        """Assert that nothing but the login root is left in a broker's tables."""
         self.assertEqual(set(broker.localObjects) - {b"root"}, set())
         for table in ("owners", "callers", "cachers", "_channels", "_tombstones"):
             self.assertEqual(getattr(broker, table), {}, table)

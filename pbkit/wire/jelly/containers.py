@@ -55,7 +55,7 @@ class KeyChecker:
             each = todo.pop()
             self._left -= 1
             if self._left < 0:
-                raise BadValue(f"keys have more than {self._most:,} parts (limits.items)")
+                raise BadValue(f"the keys of its dicts and sets have more than {self._most:,} parts (limits.items)")
             if isinstance(each, tuple | frozenset) and type(each) in (tuple, frozenset):
                 todo.extend(each)
 

@@ -285,7 +285,8 @@ class Unjellier(jelly._Unjellier):
             self._walked += self._sizes[each]
             if self._walked > most:
                 raise BadValue(
-                    f"it has more than {most:,} values when each reference within it is followed (limits.items)"
+                    f"it exceeds limits.items ({most:,}) when each reference within it is followed; raise limits.items "
+                    "in the profile of the end that receives it"
                 )
             todo += self._outer[each] - met
             met |= self._outer[each]
@@ -406,7 +407,7 @@ class Unjellier(jelly._Unjellier):
     def _refusal(self, kind: Any) -> jelly.InsecureJelly:
         if not (self._strict or self._registry.closed):
             return jelly.InsecureJelly(kind)
-        name = kind.decode("utf-8", "backslashreplace") if isinstance(kind, bytes) else repr(kind)
+        name = kind.decode("utf-8", "backslashreplace") if isinstance(kind, bytes) else f"({type(kind).__name__})"
         cut = self._profile.log.cut
         name = name if len(name) <= cut else f"{name[:cut]}..."
         self.invoker.refusing(name)

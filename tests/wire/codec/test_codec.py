@@ -1,8 +1,7 @@
 """
-The codec, in Python and compiled, beside stock's Banana and jelly: the same bytes, the same values.
+The codec, in Python and compiled, compared with stock's Banana and jelly: the same bytes, the same values.
 
-Each property is tried some hundred times. ``PBKIT_CASES=100000`` has each tried so often, which with its sixteen
-properties makes millions, for a night.
+Each property is tried some hundred times; ``PBKIT_CASES=100000`` sets another number.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ tried = settings(
 )
 
 SIZE = banana.SIZE_LIMIT
-#: As stock has them: none for the whole.
+#: Stock's limits: it has none for the whole message.
 WIDE = (1 << 30, SIZE, 1_000_000, SIZE)
 
 
@@ -66,11 +65,11 @@ class _Case(SynchronousTestCase):
     codec: Any
 
     def framer(self, *bounds: int) -> Any:
-        """One with these bounds, or with stock's."""
+        """Return a Framer with these limits, by default stock's."""
         return self.codec.Framer(*(bounds or WIDE))
 
     def messages(self, *chunks: bytes, bounds: tuple[int, ...] = WIDE) -> list[bytes]:
-        """All that are whole in a stream."""
+        """Return the complete messages of a stream."""
         framer, found = self.framer(*bounds), []
         for chunk in chunks:
             framer.feed(chunk)
@@ -79,17 +78,17 @@ class _Case(SynchronousTestCase):
         return found
 
     def read(self, stream: bytes) -> list[Any]:
-        """What `decodePlain` says of the messages of a stream, each as soon as it is cut out."""
+        """Return what `decodePlain` says of each message of a stream, as soon as it is cut out."""
         framer, found = self.framer(), []
         framer.feed(stream)
         while (message := framer.next()) is not None:
             found.append(self.codec.decodePlain(message))
-            # What is known of a message from its cutting out is the same as from its bytes alone.
+            # The values that were read while the message was cut out are those of its bytes.
             self.assertEqual(shape(found[-1]), shape(self.codec.decodePlain(bytes(bytearray(message)))))
         return found
 
     def refused(self, stream: bytes, *bounds: int) -> tuple[str, int]:
-        """Which bound a stream is over, as soon as its last byte is there, and not before; also byte by byte."""
+        """Return the limit that a stream exceeds with its last byte, not before; also byte by byte."""
         for chunks in ([stream], [stream[i : i + 1] for i in range(len(stream))]):
             framer = self.framer(*bounds)
             for chunk in chunks[:-1]:
@@ -104,7 +103,7 @@ class FramerMixin:
     """Where messages end."""
 
     def test_cuts(self: Any) -> None:
-        """Messages come out one by one, exactly as they were, however many are in a chunk."""
+        """Messages are returned one by one, unchanged, however many are in a chunk."""
         expressions: list[Any] = [[], [b"a", [1, [2.5, b"message"]]], b"pb", 5, -7, 1.5, [[], [[]]], b""]
         sent = [stockBytes(each) for each in expressions]
         self.assertEqual(self.messages(b"".join(sent)), sent)
@@ -113,7 +112,7 @@ class FramerMixin:
     @tried
     @given(st.lists(stockwire.expressions, max_size=5), st.data())
     def test_cutsAnyChunks(self: Any, expressions: list[Any], data: st.DataObject) -> None:
-        """However the network cuts a stream, the same messages come, and nothing is held at its end."""
+        """However the network cuts a stream, the messages are the same, and nothing is held at the end."""
         sent = [stockBytes(each) for each in expressions if stockwire.sendable(each)]
         chunks = stockwire.chunked(data.draw, b"".join(sent))
         framer, found = self.framer(), []
@@ -130,7 +129,7 @@ class FramerMixin:
         self.assertEqual(framer.held, 0)
 
     def test_held(self: Any) -> None:
-        """What is held is what was fed and did not come out."""
+        """`held` counts the bytes that were fed and not returned."""
         framer = self.framer()
         message = stockBytes([b"abc", 1, 2])
         self.assertEqual(framer.held, 0)
@@ -143,7 +142,7 @@ class FramerMixin:
         self.assertEqual(framer.held, 0)
 
     def test_anyBytes(self: Any) -> None:
-        """Bytes may come as anything that holds bytes, which is then free to be changed."""
+        """Any bytes-like object can be fed, and changed afterwards."""
         message = stockBytes([b"abc", 1, 2])
         for kind in (bytes, bytearray, memoryview):
             framer = self.framer()
@@ -161,7 +160,7 @@ class FramerMixin:
         self.assertIsNone(framer.next())
 
     def test_announced(self: Any) -> None:
-        """A string or list that is too long is refused when it is announced, before any of it is there."""
+        """A string or list that is too long is refused when its length arrives."""
         bounds = (1 << 60, 100, 10, 1000)
         self.assertEqual(self.refused(stockBytes([b"x" * 1001])[:5], *bounds), ("string", 1000))
         self.assertEqual(self.refused(stockBytes([0] * 101)[:2], *bounds), ("list", 100))
@@ -172,21 +171,21 @@ class FramerMixin:
         self.assertEqual(self.messages(stockBytes([b"x" * 1000]), bounds=bounds), [stockBytes([b"x" * 1000])])
 
     def test_items(self: Any) -> None:
-        """Items are counted over the whole of a message, as soon as they are announced; the list itself is one."""
+        """The items of a whole message are counted when they are announced; the message itself is one."""
         bounds = (10_000, 10, 10, 100)
         fits = stockBytes([[1, 2, 3], [4, 5, 6], 7])
         self.assertEqual(self.messages(fits, fits, bounds=bounds), [fits, fits])
         self.assertEqual(self.refused(stockBytes([[1, 2, 3], [4, 5, 6], 7, 8])[:12], *bounds), ("items", 10))
 
     def test_depth(self: Any) -> None:
-        """So deep and no deeper; lists beside one another are not in one another."""
+        """The limit on depth counts lists within lists, not lists beside each other."""
         bounds = (10_000, 1000, 4, 100)
         fits = stockBytes([[[[]], [[]]], [[[1], [2]], 3, [[], []]], [[[]]]])
         self.assertEqual(self.messages(fits, fits, bounds=bounds), [fits, fits])
         self.assertEqual(self.refused(stockBytes([[], [[[[]]]]])[:12], *bounds), ("depth", 4))
 
     def test_bomb(self: Any) -> None:
-        """A million lists in one another end at the bound; without a bound they are one message."""
+        """A million lists within each other are refused at the limit; without a limit they are one message."""
         bomb = b"\x01\x80" * 1_000_000 + b"\x00\x80"
         framer = self.framer(1 << 30, 1 << 30, 100, 100)
         framer.feed(bomb)
@@ -201,7 +200,7 @@ class FramerMixin:
         self.assertEqual(depth, 200_000)
 
     def test_message(self: Any) -> None:
-        """The whole of a message has a bound, for what is announced as for what has come."""
+        """The limit on a message counts what is announced and what has arrived."""
         bounds = (20, 100, 10, 100)
         fits = stockBytes([b"x" * 16])
         self.assertEqual(len(fits), 20)
@@ -213,7 +212,7 @@ class FramerMixin:
         self.assertEqual(self.assertRaises(TooLarge, framer.next).which, "message")
 
     def test_prefix(self: Any) -> None:
-        """A number has 64 bytes at most, as in stock, or as many as one likes."""
+        """A number has at most 64 bytes, as in stock, or any other limit."""
         longest = b"\x01\x80" + b"\x7f" * 64 + b"\x85"
         self.assertEqual(self.messages(longest), [longest])
         self.assertEqual(self.codec.decode(longest), [2**448 - 1])
@@ -224,12 +223,12 @@ class FramerMixin:
         self.assertRaises(TooLarge, self.messages, b"\x7f\x80" + b"\x01\x81" * 120 + b"\x01" * 65)
 
     def test_emptyPrefix(self: Any) -> None:
-        """No prefix is 0: nobody sends it, and stock takes it."""
+        """An empty prefix is 0: no peer sends it, and stock accepts it."""
         self.assertEqual(self.codec.decode(self.messages(b"\x04\x80\x81\x82\x83\x80")[0]), [0, b"", 0, []])
         self.assertEqual(stockExpression(b"\x04\x80\x81\x82\x83\x80"), [0, b"", 0, []])
 
     def test_noType(self: Any) -> None:
-        """A byte that is no type is refused, and the message names it."""
+        """An unknown type byte is refused, and the error names it."""
         framer = self.framer()
         framer.feed(stockBytes([1, 2]) + b"\x02\x80\x01\x88")
         self.assertEqual(framer.next(), stockBytes([1, 2]))
@@ -237,7 +236,7 @@ class FramerMixin:
         self.assertIn("0x88", str(error))
 
     def test_dead(self: Any) -> None:
-        """After an error nothing is held or taken any more, and the error is told to whoever asks again."""
+        """After an error nothing is held or accepted any more, and each later call raises the error again."""
         for stream, kind in ((b"\x05\xff", Malformed), (b"\x7f" * 70, TooLarge)):
             framer = self.framer()
             framer.feed(stream)
@@ -249,7 +248,7 @@ class FramerMixin:
             self.assertIsNot(again, first)
 
     def test_limit(self: Any) -> None:
-        """New bounds hold from the next message on, with its bytes there already; one that has begun keeps its own."""
+        """New limits apply from the next message on, even if it has arrived; one that has begun keeps its limits."""
         small, large = stockBytes([b"x" * 5]), stockBytes([b"x" * 50])
         framer = self.framer(1000, 100, 10, 10)
         framer.feed(small + large + large)
@@ -267,7 +266,7 @@ class FramerMixin:
         self.assertEqual(self.assertRaises(TooLarge, framer.next).bound, 4)
 
     def test_bounds(self: Any) -> None:
-        """A bound below 1 is a mistake of the caller's, who is told."""
+        """A limit below 1 raises ValueError."""
         for bounds in ((0, 1, 1, 1), (1, 0, 1, 1), (1, 1, -1, 1), (1, 1, 1, 0), (1, 1, 1, 1, 0)):
             self.assertIn("1 or more", str(self.assertRaises(ValueError, self.framer, *bounds)))
         self.assertRaises(ValueError, self.framer().limit, 1, 1, 1, 0)
@@ -275,7 +274,7 @@ class FramerMixin:
         self.assertRaises(TypeError, self.framer().feed, "text")
 
     def test_whatCameOutIsNotTouched(self: Any) -> None:
-        """A message keeps its bytes whatever is fed later."""
+        """A returned message does not change, whatever is fed later."""
         framer = self.framer()
         messages = [stockBytes([b"%d" % n * 50, n]) for n in range(50)]
         stream, found = b"".join(messages), []
@@ -286,7 +285,7 @@ class FramerMixin:
         self.assertEqual(found, messages)
 
     def test_oneByteItems(self: Any) -> None:
-        """300,000 items of one byte, a byte at a time: one message, and nothing else is held at any time."""
+        """300,000 items of one byte, fed one byte at a time, are one message."""
         framer = self.framer(1 << 30, 1 << 30, 10, 10)
         size = 300_000
         head = bytes((size & 0x7F, size >> 7 & 0x7F, size >> 14, 0x80))
@@ -300,7 +299,7 @@ class FramerMixin:
         self.assertEqual(framer.held, 0)
 
     def test_manyMessagesInAChunk(self: Any) -> None:
-        """A chunk of 200,000 messages comes out whole; what is left is not copied for each."""
+        """The 200,000 messages of a chunk are returned; the rest of the chunk is not copied each time."""
         stream = b"\x01\x80\x05\x81" * 200_000
         framer, count = self.framer(), 0
         framer.feed(stream)
@@ -309,18 +308,18 @@ class FramerMixin:
         self.assertEqual(count, 200_000)
 
     def test_emptyLists(self: Any) -> None:
-        """Empty lists, 200,000 of them in a list, are no deeper than one."""
+        """200,000 empty lists in a list are no deeper than one."""
         stream = stockBytes([[]] * 200_000)
         self.assertEqual(len(self.codec.decode(self.messages(stream, bounds=(1 << 30, 1 << 30, 2, 1))[0])), 200_000)
 
 
 class ExpressionMixin:
-    """Banana, and nothing more."""
+    """Banana alone."""
 
     @tried
     @given(stockwire.mangled(stockwire.streams), st.booleans(), st.data())
     def test_streams(self: Any, stream: bytes, vocabulary: bool, data: st.DataObject) -> None:
-        """Of any bytes at all comes what stock makes of them; where stock gives up, so does the codec."""
+        """Any bytes are read as stock reads them; where stock raises, so does the codec."""
         theirs = stockwire.StockBanana(vocabulary)
         framer = self.framer()
         got: list[Any] = []
@@ -336,14 +335,14 @@ class ExpressionMixin:
                     got.append(self.codec.decode(message, vocabulary))
             except (TooLarge, Malformed) as our:
                 self.assertEqual(shape(got), shape(theirs.got))
-                # So many items are no message of anybody's; stock takes what is announced one by one.
+                # Stock has no limit on items, and reads as many as are announced one by one.
                 self.assertTrue(error is not None or getattr(our, "which", "") == "items", our)
                 return
             if error is not None:
                 break
         self.assertEqual(shape(got), shape(theirs.got))
         if error is not None:
-            # A word that there is not: Framer knows no words, and the message is not whole.
+            # An unknown word, which Framer does not look at, in a message that is not complete.
             self.assertIsInstance(error, KeyError | NotImplementedError)
             self.assertNotIn("Type Byte", str(error))
             self.assertGreater(framer.held, 0)
@@ -351,7 +350,7 @@ class ExpressionMixin:
     @tried
     @given(stockwire.expressions, st.booleans())
     def test_encode(self: Any, expression: Any, vocabulary: bool) -> None:
-        """An expression is written as stock writes it; what stock refuses is refused in the same words."""
+        """An expression is written as stock writes it, and refused with the same error."""
         try:
             expected = stockBytes(expression, vocabulary)
         except BananaError as their:
@@ -362,7 +361,7 @@ class ExpressionMixin:
         self.assertEqual(shape(self.codec.decode(expected, vocabulary)), shape(stockExpression(expected, vocabulary)))
 
     def test_encodeOdd(self: Any) -> None:
-        """Subclasses of what Banana has go as what they derive from; other things are refused as by stock."""
+        """Subclasses are sent as their base class; other objects are refused as by stock."""
 
         class Number(int):
             pass
@@ -401,12 +400,12 @@ class ExpressionMixin:
             self.assertEqual(self.codec.encode(each, True, 10), stockBytes(each))
         self.assertEqual(self.codec.encode(2**70 - 1, True, 10, 10), stockBytes(2**70 - 1))
         self.assertIn(f"({2**70})", str(self.assertRaises(BananaError, self.codec.encode, 2**70, True, 10, 10)))
-        # Too many digits for Python to write them down: stock's own error then.
+        # Python refuses to print so many digits, so this is its own error, as in stock.
         self.assertRaises(ValueError, stockBytes, 10**5000)
         self.assertRaises(ValueError, self.codec.encode, 10**5000, True, 10)
 
     def test_encodeEndless(self: Any) -> None:
-        """What holds itself, or is too deep, is refused as by stock, and not for ever."""
+        """A value that holds itself, or is too deep, is refused as by stock."""
         endless: list[Any] = []
         endless.append(endless)
         deep: list[Any] = []
@@ -418,7 +417,7 @@ class ExpressionMixin:
             (deep,) = deep
 
     def test_decodeNoMessage(self: Any) -> None:
-        """What is not one whole message is refused, not read beyond its end."""
+        """Bytes that are not one whole message are refused, and not read beyond their end."""
         whole = stockBytes([b"abc", 1.5, 2**40, [b"message", []]])
         for cut in range(len(whole)):
             self.assertRaises(Malformed, self.codec.decode, whole[:cut])
@@ -429,7 +428,7 @@ class ExpressionMixin:
         self.assertRaises(TypeError, self.codec.decode, "text")
 
     def test_decodeWords(self: Any) -> None:
-        """Each word of the vocabulary is read, and no other; without a vocabulary none is."""
+        """Each word of the vocabulary is read, no other number is; without a vocabulary none is."""
         for word, number in banana.Banana.outgoingVocabulary.items():
             self.assertEqual(self.codec.decode(bytes((number, 0x87))), word)
             self.assertEqual(self.codec.decode(bytes((number, 0, 0, 0x87))), word)
@@ -439,10 +438,10 @@ class ExpressionMixin:
 
 
 class ValueMixin:
-    """Jelly and Banana in one."""
+    """Jelly and Banana in one pass."""
 
     def same(self: Any, data: bytes, vocabulary: bool = True) -> bool:
-        """Hold what is read of a call against stock; false if it is left to stock."""
+        """Compare what is read of a call with stock. Return False if it is left to stock."""
         found = self.codec.decodePlain(data, vocabulary)
         if found is None:
             return False
@@ -458,7 +457,7 @@ class ValueMixin:
     @tried
     @given(stockwire.calls, st.booleans(), st.sampled_from([b"", b"cache"]))
     def test_calls(self: Any, call: tuple[Any, ...], vocabulary: bool, prefix: bytes) -> None:
-        """A call is written to the byte as stock writes it, and read as it was."""
+        """A call is written as stock writes it, to the byte, and read back unchanged."""
         found = self.codec.encodeCall(prefix, *call, vocabulary, SIZE)
         try:
             expected = stockCall(call, vocabulary, prefix)
@@ -481,7 +480,7 @@ class ValueMixin:
     @tried
     @given(stockwire.heads, stockwire.values, st.booleans())
     def test_answers(self: Any, requestID: Any, value: Any, vocabulary: bool) -> None:
-        """An answer is written to the byte as stock writes it, and read as it was."""
+        """An answer is written as stock writes it, to the byte, and read back unchanged."""
         found = self.codec.encodeAnswer(requestID, value, vocabulary, SIZE)
         try:
             expected = stockBytes([b"answer", requestID, jelly(value, globalSecurity)], vocabulary)
@@ -502,7 +501,7 @@ class ValueMixin:
     @tried
     @given(stockwire.graphs())
     def test_shared(self: Any, value: Any) -> None:
-        """What is there twice, or holds itself, is written as stock has it; and read, if it does not hold itself."""
+        """Containers that come twice, or hold themselves, are written as by stock; cycles are not read."""
         try:
             expected = stockBytes([b"answer", 1, jelly(value, globalSecurity)])
         except BananaError:
@@ -519,7 +518,7 @@ class ValueMixin:
     @tried
     @given(stockwire.heads, stockwire.nearly, stockwire.nearly)
     def test_expressions(self: Any, head: Any, args: Any, kw: Any) -> None:
-        """Where a value is made of jelly of any kind, right or wrong, it is the one that stock makes."""
+        """If a value is read from any jelly, right or wrong, it is the value that stock reads."""
         try:
             data = stockBytes([b"message", head, 1, b"name", 1, args, kw])
         except BananaError:
@@ -533,7 +532,7 @@ class ValueMixin:
     @tried
     @given(stockwire.mangled(stockwire.callStreams), st.booleans())
     def test_mangled(self: Any, data: bytes, vocabulary: bool) -> None:
-        """Where a value is made of bytes of any kind, it is the one that stock makes of the message they are."""
+        """If a value is read from any bytes, it is the value that stock reads from them."""
         try:
             messages = self.messages(data)
             self.read(data)
@@ -548,12 +547,12 @@ class ValueMixin:
                     self.assertEqual(shape(found[2]), shape(stockValue(value)))
             else:
                 self.same(message, vocabulary)
-        # And as it is, whole or not: no error, and nothing is read that is not there.
+        # The same with the bytes as they are, complete or not: no error, and no read beyond the end.
         if self.codec.decodePlain(data, vocabulary) is not None:
             self.assertEqual(messages, [data])
 
     def test_words(self: Any) -> None:
-        """Words of the vocabulary are written as numbers wherever they are, in text too, and only in that dialect."""
+        """Words of the vocabulary are written as numbers everywhere, also in texts; in the other dialect nowhere."""
         for word in stockwire.WORDS + stockwire.ATOMS:
             call = (1, 2, word, 1, (word, word.decode(), [word.decode()]), {word.decode(): word})
             for vocabulary in (True, False):
@@ -564,7 +563,7 @@ class ValueMixin:
             self.assertIsNone(self.codec.decodePlain(stockCall(call, True), False))
 
     def test_name(self: Any) -> None:
-        """A name may be text; text that UTF-8 has no bytes for is left to stock, as a value too."""
+        """A name may be a str; a str that cannot be encoded is left to stock, also as a value."""
         self.assertEqual(
             self.codec.encodeCall(b"", 1, 2, "grüß", 1, (), {}, True, SIZE),
             stockCall((1, 2, "grüß".encode(), 1, (), {})),
@@ -574,7 +573,7 @@ class ValueMixin:
         self.assertIsNone(self.codec.encodeAnswer(1, ["\ud800"], True, SIZE))
 
     def test_sharing(self: Any) -> None:
-        """What is there twice is one thing, constant and empty tuples too; arguments and keywords share nothing."""
+        """A container that comes twice is sent once, also a constant tuple; arguments and keywords share nothing."""
         both: list[Any] = [1]
         pair, many = (1, 2), {"a": both}
         for vocabulary in (True, False):
@@ -586,7 +585,7 @@ class ValueMixin:
                 ((both, both), {"a": both, "b": [both]}),
                 (((),), {"a": ()}),
                 ((many, [both], many), {}),
-                # Numbers are given in the order in which things come again.
+                # Numbers follow the order in which containers come again.
                 (([both, many, pair, {"x": pair}, many, pair, both],), {}),
                 (([[[both] * 40] * 40] * 40,), {}),
                 (([(n, pair) for n in range(300)], *[[n] for n in range(300)]), {}),
@@ -596,7 +595,7 @@ class ValueMixin:
                 self.assertTrue(self.same(found, vocabulary))
 
     def test_cycles(self: Any) -> None:
-        """What holds itself is written as stock has it; how it is put together again is left to stock."""
+        """A cycle is written as by stock; reading it is left to stock."""
         within: list[Any] = [1]
         within += [within, (within,), {"a": within}]
         for value in (within, [within, within], {"a": (within,)}):
@@ -606,8 +605,8 @@ class ValueMixin:
 
     def test_sharedInKeys(self: Any) -> None:
         """
-        A key in which something comes again is left to stock: a tuple's hash is made of all that is in it, each time,
-        and of fifty pairs, each of the last one twice, it would take years.
+        A key in which a container comes again is left to stock: the hash of a tuple is computed anew each time, from
+        all that is in it. For fifty pairs, each holding the one before twice, that takes years.
         """
         pair = (1, 2)
         value: Any
@@ -623,7 +622,7 @@ class ValueMixin:
             deep = [b"tuple", [b"reference", number, deep], [b"dereference", number]]
         for each in ([b"dictionary", [deep, 1]], [b"list", [b"reference", 99, deep], [b"set", [b"dereference", 99]]]):
             self.assertIsNone(self.codec.decodePlain(stockBytes([b"answer", 1, each])))
-        # Not in a key, it is read as long as it is no larger than is allowed when it is walked.
+        # Outside of a key it is read, unless it exceeds the limit on items when it is walked.
         self.assertIsNone(self.codec.decodePlain(stockBytes([b"answer", 1, [b"list", deep, 5]])))
         deep = [b"tuple"]
         for number in range(10):
@@ -631,7 +630,7 @@ class ValueMixin:
         self.assertEqual(self.codec.decodePlain(stockBytes([b"answer", 1, [b"list", deep, 5]]))[2][1], 5)
 
     def test_numbered(self: Any) -> None:
-        """What is numbered wrongly is left to stock, and takes no memory."""
+        """Wrong reference numbers are left to stock, and take no memory."""
         list1: list[Any] = [b"list", 1]
         for each in (
             [b"list", [b"dereference", 1]],
@@ -660,7 +659,7 @@ class ValueMixin:
         self.assertEqual(self.codec.decodePlain(stockBytes([b"answer", 1, fine]))[2], [[1], [1], [1]])
 
     def test_exactTypes(self: Any) -> None:
-        """What only derives from a plain type is left to stock, and so is anything else."""
+        """Subclasses of plain types are left to stock, and so are all other objects."""
 
         class Colour(enum.IntEnum):
             RED = 1
@@ -682,7 +681,7 @@ class ValueMixin:
         self.assertIsNone(self.codec.encodeTail(b"x", None, (), {}, True, SIZE))
 
     def test_tooLarge(self: Any) -> None:
-        """What stock would refuse as too large is left to it; at the bound it is written."""
+        """A value that stock refuses as too large is left to stock; at the limit it is written."""
         for limit in (12, 20):
             self.patch(banana, "SIZE_LIMIT", limit)
             for n in range(limit - 2, limit + 3):
@@ -708,7 +707,7 @@ class ValueMixin:
             self.assertEqual(self.codec.splice(b"", number, 1, b"", True, SIZE, 10) is not None, fits)
 
     def test_deep(self: Any) -> None:
-        """What is deeper than it is good for is left to stock, in and out, whatever it is made of."""
+        """A value that is too deep is left to stock, reading and writing, whatever it consists of."""
         for wrap in (lambda v: [v], lambda v: (v,), lambda v: {"a": v}, lambda v: frozenset([v])):
             value: Any = wrap(1)
             for _ in range(100):
@@ -725,7 +724,7 @@ class ValueMixin:
             self.assertIsNone(self.codec.decodePlain(head + opening * 100_000 + b"\x01\x81"))
 
     def test_doubts(self: Any) -> None:
-        """What stock refuses, or makes something of that is not plain, is left to it, without an error."""
+        """Jelly that stock refuses, or that is not plain, is left to stock, without an error."""
         wrong: list[Any] = [
             [],
             [[]],
@@ -762,7 +761,7 @@ class ValueMixin:
             self.assertIsNone(self.codec.decodePlain(stockBytes([b"message", 1, 2, b"x", 1, each, [b"dictionary"]])))
 
     def test_otherMessages(self: Any) -> None:
-        """Other messages, and these two with another number of parts, are left to stock."""
+        """Other messages, and calls and answers with another number of parts, are left to stock."""
         args: list[Any] = [[b"tuple"], [b"dictionary"]]
         for each in (
             [b"version", 6],
@@ -796,7 +795,7 @@ class ValueMixin:
         self.assertEqual(self.codec.decodePlain(data), ("message", b"id", b"root", "x", b"", [1], {}))
 
     def test_keys(self: Any) -> None:
-        """Of keys that are equal the first is kept, and the last value, as in stock."""
+        """Of equal keys the first key and the last value are kept, as in stock."""
         pairs = [[1, b"a"], [[b"boolean", b"true"], b"b"], [1.0, b"c"], [0, b"d"], [-0.0, b"e"]]
         self.assertTrue(
             self.same(stockBytes([b"message", 1, 2, b"x", 1, [b"tuple", [b"dictionary", *pairs]], [b"dictionary"]]))
@@ -806,7 +805,7 @@ class ValueMixin:
         )
 
     def test_collisions(self: Any) -> None:
-        """A dict or set whose keys were chosen to have one hash is not made; a few such keys are no matter."""
+        """A dict or set is not built if many of its keys have the same hash; a few are allowed."""
         bad = 2**61 - 1
         for few, many in ((30, 40), (33, 10_000)):
             for word in (b"set", b"frozenset", b"dictionary"):
@@ -824,7 +823,7 @@ class ValueMixin:
             self.assertIsNone(self.codec.decodePlain(stockBytes([b"answer", 1, [b"set", *tuples]])))
 
     def test_numbers(self: Any) -> None:
-        """Numbers at each place where another form begins are the same bytes, and come back as they were."""
+        """Numbers at the edges between forms are the same bytes as in stock, and are read back unchanged."""
         edges = [
             0,
             1,
@@ -857,7 +856,7 @@ class ValueMixin:
             self.assertEqual(self.codec.decodePlain(data), ("answer", number, number))
 
     def test_longForms(self: Any) -> None:
-        """Numbers with more bytes than they need are what they are in stock, in a header, a length or a value."""
+        """Numbers that are padded are read as in stock, in a header, a length or a value."""
         for length in (b"\x03\x00", b"\x03\x00\x00\x00\x00", b"\x03" + b"\x00" * 60):
             for kind in (b"\x81", b"\x85", b"\x83"):
                 value = self.codec.decodePlain(b"\x03\x80\x1b\x87" + length + kind + length + kind)
@@ -868,7 +867,7 @@ class ValueMixin:
                 self.assertEqual(found, ("answer", 1, stockValue(stockExpression(data)[2])))
 
     def test_runs(self: Any) -> None:
-        """Long lists of numbers, alone and mixed, in lists that end at once: each number is in its list."""
+        """Long lists of numbers, alone, mixed, and in lists that end together, are read back unchanged."""
         rng = random.Random(5)
         for _ in range(12):
             ints = [
@@ -883,7 +882,7 @@ class ValueMixin:
                 self.assertIsNone(self.codec.decodePlain(data[:cut]))
 
     def test_blocks(self: Any) -> None:
-        """Lists of ints of every length around a block are what stock makes of them, whatever is among the ints."""
+        """Long lists of ints are written as by stock and read back, whatever is among the ints."""
         rng = random.Random(6)
         edges = [0, 1, 127, 128, 16383, 16384, 2**21 - 1, 2**21, 2**28 - 1]
         odd: list[Any] = [-1, 2**28, 2**31, 2**32, 2**70, True, None, 1.5, "text", b"x", [1], ()]
@@ -898,14 +897,14 @@ class ValueMixin:
                 self.assertEqual(data, stockBytes([b"answer", 1, jelly(value, globalSecurity)]))
                 for _, _, found in self.read(data + data):
                     self.assertEqual(shape(found), shape(value))
-        # One that has more bytes than it need have, and one that has none.
+        # An int that is padded, and one without digits.
         data = stockBytes([b"answer", 1, [b"list", *[5] * 60]]).replace(b"\x05\x81\x05\x81", b"\x05\0\0\x81\x81", 1)
         self.assertEqual(self.codec.decodePlain(data), ("answer", 1, [5, 0, *[5] * 58]))
-        # A bound for the bytes of a number holds for many as for one.
+        # The limit on the digits of a number applies in a list as well.
         self.assertIsNone(self.codec.encodePlain([2**28 - 1] * 60, True, SIZE, 3))
 
     def test_usual(self: Any) -> None:
-        """A call is read as it was, at each place where it is no longer one of the usual ones."""
+        """A call is read back unchanged, also where it just differs from the usual calls."""
         several: list[tuple[Any, ...]] = [(), (1,), (2, "text"), tuple(range(126)), tuple(range(127)), ([1], {}), ((),)]
         for requestID in (0, 127, 128, 16383, 16384, 2**21 - 1, 2**21, 2**40, -1, b"id"):
             for objectID, answer, name in (
@@ -931,7 +930,7 @@ class ValueMixin:
             self.assertIsNone(self.codec.decodePlain(head + rest))
 
     def test_keysOfEveryKind(self: Any) -> None:
-        """A key is read as it was, however often it comes, whatever kind and length it has, and wherever it stands."""
+        """A key is read back unchanged, however often it comes, of any kind and length, in any place."""
         keys: list[Any] = ["", "k", "list", "ü" * 30, "x" * 39, "x" * 40, "x" * 41, "x" * 127, "x" * 128, "y" * 5000]
         keys += [0, 1, 2, 300, -1, 1.5, None, True, b"", b"bytes", b"list", (), (1, "k"), frozenset([2])]
         for key in keys:
@@ -944,13 +943,13 @@ class ValueMixin:
                     for cut in range(len(data) - 30, len(data)):
                         self.assertIsNone(self.codec.decodePlain(data[:cut]))
 
-        # Lengths with no byte of their own, of the key and of what follows it.
+        # Lengths without digits, of the key and of the value.
         pair = b"\x02\x80\x02\x80\x07\x82unicode\x82\x82"
         data = b"\x03\x80\x1b\x87\x01\x81\x03\x80\x08\x87\x02\x80\x05\x87" + pair + stockBytes(b"z" * 300)
         self.assertEqual(self.read(data), [("answer", 1, [{"": b""}, b"z" * 300])])
 
     def test_manyKeys(self: Any) -> None:
-        """However many different keys are sent, each is written as it is."""
+        """Any number of different keys is written correctly."""
         for base in (0, 5000, 0):
             value = {f"key {n}": n for n in range(base, base + 3000)}
             data = self.codec.encodeAnswer(1, value, True, SIZE)
@@ -958,7 +957,7 @@ class ValueMixin:
             self.assertEqual(self.codec.decodePlain(data), ("answer", 1, value))
 
     def test_changing(self: Any) -> None:
-        """What was read is the caller's own: nothing of it is used again."""
+        """A value that was read belongs to the caller: no part of it is used again."""
         data = stockCall((1, 2, b"x", 1, ([], {}, {"a": []}), {}))
         first, second = self.codec.decodePlain(data), self.codec.decodePlain(data)
         first[5][0].append(1)
@@ -972,7 +971,7 @@ class ValueMixin:
         self.assertEqual(self.codec.decodePlain(message), second)
 
     def test_boundsOfPlain(self: Any) -> None:
-        """The bounds hold for calls and answers that are plain as for all else."""
+        """The limits apply to plain calls and answers as to all other messages."""
         values: list[Any] = [1, "text", None, [], [[1]], {"a": {"b": "c"}}, [[[None]]], (((),),), {1: ({2: "x"},)}]
         messages = [stockBytes([b"answer", 5, jelly(value, globalSecurity)]) for value in values]
         messages += [stockCall((5, 1, b"x", 1, (value,), {})) for value in values]
@@ -1003,7 +1002,7 @@ class PureTests(FramerMixin, ExpressionMixin, ValueMixin, _Case):
     codec = pure
 
     def steps(self, size: int, chunk: int) -> int:
-        """How many lines of the codec run for a stream of so many items of one byte, in such chunks."""
+        """Return how many lines of the codec run for a stream of so many items of one byte, in such chunks."""
         stream = stockBytes([0] * size + [[]] * size + [b"abc"] * size)
         framer = pure.Framer(1 << 30, 1 << 30, 10, 10)
         messages = []
@@ -1018,7 +1017,7 @@ class PureTests(FramerMixin, ExpressionMixin, ValueMixin, _Case):
         return count
 
     def lines(self, run: Callable[[], Any]) -> int:
-        """How many lines of the codec run."""
+        """Return how many lines of the codec run."""
         count = 0
 
         def line(frame: FrameType, event: str, arg: object) -> Any:
@@ -1035,12 +1034,12 @@ class PureTests(FramerMixin, ExpressionMixin, ValueMixin, _Case):
         return count
 
     def test_linear(self) -> None:
-        """Twice the bytes are twice the steps, in small chunks as in large."""
+        """Twice the bytes take twice the steps, in small chunks and in large ones."""
         for chunk in (1, 10, 1 << 20):
             self.assertLess(self.steps(2000, chunk), 2.1 * self.steps(1000, chunk))
 
     def test_linearBlocks(self) -> None:
-        """Twice the ints are twice the steps; also where each is looked at in a list of its own."""
+        """Twice the ints take twice the steps, also in lists of their own."""
         for make in (lambda n: [n] * n, lambda n: [[[n] * 12, n] for _ in range(n)], lambda n: [[1] * 12, *[n] * n]):
             steps = []
             for value in (make(4000), make(8000)):
@@ -1052,7 +1051,7 @@ class PureTests(FramerMixin, ExpressionMixin, ValueMixin, _Case):
             self.assertLess(steps[3], 2.1 * steps[1])
 
     def test_remembersFew(self) -> None:
-        """Of the keys that strangers send only some are remembered, and only short ones."""
+        """Only some of the keys that peers send are remembered, and only short ones."""
         for n in range(3000):
             data = pure.encodeAnswer(1, {f"{n} of a stranger": 1, f"{n}" * 30: 2}, True, SIZE)
             assert data is not None
@@ -1061,7 +1060,7 @@ class PureTests(FramerMixin, ExpressionMixin, ValueMixin, _Case):
         self.assertLess(max(map(len, pure._keys)), 60)
 
     def test_movesNothing(self) -> None:
-        """While a message comes in small chunks, it stays in the buffer that it began in."""
+        """While a message arrives in small chunks, it is not copied to another buffer."""
         framer = pure.Framer(1 << 30, 1 << 30, 10, 10)
         framer.feed(stockBytes([0] * 10_000)[:10])
         framer.feed(b"\x81")
@@ -1079,7 +1078,7 @@ class CompiledTests(FramerMixin, ExpressionMixin, ValueMixin, _Case):
     codec = core
 
     def test_linear(self) -> None:
-        """Each item is looked at once and each byte is moved a few times, in small chunks as in large."""
+        """Each item is looked at once and each byte is moved a few times, in small chunks and in large ones."""
         size = 20_000
         stream = stockBytes([0] * size + [[]] * size + [b"abc"] * size)
         for chunk in (1, 10, 1000, 1 << 20):
@@ -1089,12 +1088,12 @@ class CompiledTests(FramerMixin, ExpressionMixin, ValueMixin, _Case):
                 framer.feed(stream[i : i + chunk])
             self.assertEqual(framer.next(), stream)
             looked, moved = framer._work
-            # An item that is not whole at the end of a chunk is looked at again with the next.
+            # An item that is not complete at the end of a chunk is looked at again with the next.
             self.assertLessEqual(looked, 3 * size + 1 + len(stream) // chunk)
             self.assertLess(moved, 4 * len(stream))
 
     def test_linearUnread(self) -> None:
-        """That messages are left to lie does not have them moved again and again."""
+        """Messages that are not fetched are not moved again and again."""
         message = stockBytes([b"x" * 50])
         framer = self.framer()
         framer.feed(message * 1000)
@@ -1106,7 +1105,7 @@ class CompiledTests(FramerMixin, ExpressionMixin, ValueMixin, _Case):
         self.assertLess(moved, 4 * 21_000 * len(message))
 
     def test_leavesNothing(self) -> None:
-        """However often things are read, written and refused, no memory is lost."""
+        """However often messages are read, written and refused, no memory is lost."""
         value = [1, 2**80, -5, 1.5, "text", "ünicode", b"bytes", None, True, (1, (2,)), {"a": {1: 2}}, {1, 2}]
         many = {str(n): n for n in range(100)}
         assert core is not None
@@ -1135,7 +1134,7 @@ class CompiledTests(FramerMixin, ExpressionMixin, ValueMixin, _Case):
                 self.assertRaises(ValueError, framer.next)
             core.encode([value[:4], (), [b"list"]], True, SIZE)
 
-        # What Python keeps for later is kept after the first times; then nothing more may be.
+        # Python allocates what it caches in the first rounds. After that the memory must not grow.
         for _ in range(3):
             once()
         gc.collect()
@@ -1152,10 +1151,10 @@ class CompiledTests(FramerMixin, ExpressionMixin, ValueMixin, _Case):
 
 
 class ChoiceTests(SynchronousTestCase):
-    """Which of the two is taken."""
+    """Which of the two codecs is used."""
 
     def test_choice(self) -> None:
-        """The compiled core where it is there, unless the environment has it passed by; and it says so."""
+        """The compiled codec is used if it was built, unless the environment says otherwise; `compiled` says so."""
         wanted = core is not None and os.environ.get("PBKIT_PURE", "") in ("", "0")
         self.assertIs(codec.compiled, wanted)
         for name in codec.__all__:
@@ -1163,13 +1162,13 @@ class ChoiceTests(SynchronousTestCase):
                 self.assertIs(getattr(codec, name), getattr(core if wanted else pure, name))
 
     def test_pure(self) -> None:
-        """PBKIT_PURE has the Python one taken; 0 and nothing are no."""
+        """PBKIT_PURE selects the codec in Python; 0 and the empty string do not."""
         for value, wanted in (("1", True), ("yes", True), ("0", core is None), ("", core is None)):
             self.patch(os, "environ", {"PBKIT_PURE": value})
             self.assertIs(codec._chosen() is pure, wanted)
 
     def test_errors(self) -> None:
-        """The errors say what was wrong, are ValueErrors, and can be pickled."""
+        """The errors name the limit, are ValueErrors, and can be pickled."""
         for which in TooLarge.texts:
             error = TooLarge(which, 1234)
             self.assertIn("1234", str(error))

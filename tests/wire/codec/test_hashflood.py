@@ -125,7 +125,7 @@ def _expression(word: bytes, keys: Iterable[Any]) -> list[Any]:
     return [word, *([item, 0] for item in items)] if word == b"dictionary" else [word, *items]
 
 
-class ProbesTests(SynchronousTestCase):
+class CrowdedTests(SynchronousTestCase):
     """The verdict of both implementations about keys."""
 
     def says(self, keys: Iterable[Any], members: bool) -> bool:

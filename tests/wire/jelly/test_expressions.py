@@ -1,4 +1,4 @@
-"""What a jelly expression holds, without unjellying it."""
+"""What a jelly expression holds, found without building it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.wire.things import Board, WireCase
 
 
 def remotes(sexp: Any) -> list[int]:
-    """The references."""
+    """Return the ids of the references."""
     return handles(sexp)[0]
 
 
 class Parcel(pb.Copyable):
-    """Carries something."""
+    """Holds something."""
 
     def __init__(self, content: Any) -> None:
         self.content = content
@@ -32,12 +32,12 @@ class RemotesTests(WireCase):
     """`handles`, on what stock's jelly makes."""
 
     def jelly(self, thing: Any) -> tuple[Any, Channel]:
-        """In jelly, and the channel that it is for."""
+        """Return an object in jelly, and the channel that it is for."""
         channel = self.wire.server.openChannel()
         return channel.serialize(thing), channel
 
     def test_wherever(self) -> None:
-        """References and caches are found in whatever stock carries them in, each as often as it is counted."""
+        """References and Cacheables are found wherever stock sends them, as often as they are counted."""
         part, other = Part(), Part()
         shared = [part]
         things: list[Any] = [
@@ -68,21 +68,21 @@ class RemotesTests(WireCase):
             self.assertEqual([sorted(ids) for ids in handles(sexp)], counted, thing)
 
     def test_whatIsOnlyData(self) -> None:
-        """An item of a dict, or bytes in a list, that look like a reference are none."""
+        """An item of a dict, or bytes in a list, that look like a reference are not found."""
         self.assertEqual(handles([b"dictionary", [b"remote", 5]]), ([], []))
         self.assertEqual(handles(jelly([b"remote", 5])), ([], []))
         for number in ("5", "-15", "1.5", "0", "5e10"):
             self.assertEqual(handles(jelly([decimal.Decimal(number)])), ([], []), number)
 
     def test_whatIsNoJelly(self) -> None:
-        """Whatever a peer sends, nothing is raised."""
+        """Nothing is raised, whatever a peer sends."""
         stranger: list[Any] = [None, 5, b"remote", [], [[]], [b"remote"], [b"remote", b"x"], [b"remote", 1, 2], [5, 6]]
         for strange in stranger:
             self.assertEqual(handles(strange), ([], []))
         self.assertEqual(handles([b"dictionary", 5, [b"remote"], []]), ([], []))
 
     def test_deep(self) -> None:
-        """Depth costs no recursion."""
+        """Any depth is searched, without recursion."""
         sexp: Any = [b"remote", 7]
         for _ in range(100_000):
             sexp = [b"list", sexp]
@@ -93,7 +93,7 @@ class PlainTests(SynchronousTestCase):
     """Without a wire."""
 
     def test_asOftenAsThere(self) -> None:
-        """Each reference is found as often as it is there: so often it was counted."""
+        """Each reference is found as often as it occurs, because it was counted as often."""
         self.assertEqual(
             sorted(remotes([b"list", [b"remote", 5], [b"tuple", [b"remote", 5], [b"remote", 6]]])), [5, 5, 6]
         )

@@ -1,4 +1,4 @@
-"""What cannot be sent is an error, that says so to whoever wanted it."""
+"""What cannot be sent is an error for the caller."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tests.wire.copies import Plain, RawCase
 
 
 class Colour(enum.IntEnum):
-    """A number that is none to jelly."""
+    """An int that jelly does not take for one."""
 
     RED = 1
 
 
 class Secret:
-    """Has a text that nobody is to see."""
+    """Has a repr that must not appear anywhere."""
 
     def __repr__(self) -> str:
         return "hunter2"
@@ -66,7 +66,7 @@ class CannotSendTests(RawCase):
     """Results and arguments."""
 
     def assertCannot(self, failure: Any, name: str) -> None:
-        """It is said of what type it is, and not what."""
+        """Assert that the error names the type and not the value."""
         self.assertTrue(failure.check(CannotSend), failure)
         text = str(failure.value)
         self.assertIn(name.rpartition(" ")[2], text)
@@ -75,7 +75,7 @@ class CannotSendTests(RawCase):
         self.assertNotIn(" at 0x", text)
 
     def test_results(self) -> None:
-        """The caller gets an error; of what else was in the answer nothing stays behind."""
+        """The caller gets an error, and nothing of the rest of the answer stays in the tables."""
         alice, session = self.login()
         for name, thing in UNSENDABLE.items():
             for result in (thing, {"deep": [session.avatar.part, thing]}, Plain(thing=thing), succeed(thing)):
@@ -90,7 +90,7 @@ class CannotSendTests(RawCase):
         self.assertEmpty(self.wire.server)
 
     def test_arguments(self) -> None:
-        """A call that cannot be made fails, and is not made."""
+        """A call with such an argument fails, and is not sent."""
         alice, session = self.login()
         minds = [pb.Referenceable()]
         self.get(alice, "take", *minds)
@@ -101,7 +101,7 @@ class CannotSendTests(RawCase):
         self.assertEqual(len(self.wire.server.owners), 1)
 
     def test_theOperatorIsTold(self) -> None:
-        """A method that answers so is named in the log, by its name alone."""
+        """The log names the method that returned it, without the value."""
         lines: list[str] = []
 
         @implementer(ILogObserver)
@@ -119,7 +119,7 @@ class CannotSendTests(RawCase):
         self.assertNotIn("hunter2", "".join(lines))
 
     def test_others(self) -> None:
-        """A reference to one client's object is not another's to call, nor is a copy that one client keeps in step."""
+        """A reference to an object of one client cannot be sent to another, nor can a cached copy."""
         alice, hers = self.login("alice")
         other = Wire(self.server)
         bob, his = self.login("bob", other)
@@ -135,7 +135,7 @@ class CannotSendTests(RawCase):
         self.assertIsInstance(own, pb.Referenceable)
 
     def test_errorsArrive(self) -> None:
-        """An error is sent whatever somebody has hung on it."""
+        """An error is sent, whatever a program has stored in it."""
         failure: Any = pb.CopyableFailure(pb.Error("no"))
         failure.extra = object()
         copied = Broker(0).unserialize(Broker(0).serialize(failure))
@@ -143,7 +143,7 @@ class CannotSendTests(RawCase):
         self.assertIsInstance(copied.extra, jelly.Unpersistable)
 
     def test_tasterHolds(self) -> None:
-        """What a taster of one's own allows is sent: classes, instances."""
+        """What a program's own taster allows is sent: classes, instances."""
         security = jelly.SecurityOptions()
         security.allowInstancesOf(Secret)
         broker = Broker(0, security)
@@ -152,7 +152,7 @@ class CannotSendTests(RawCase):
         self.assertRaises(CannotSend, broker.serialize, math.floor)
 
     def test_dropin(self) -> None:
-        """In drop-in use, as in stock, the caller has success with an `Unpersistable`."""
+        """In drop-in use, as in stock, the caller gets an `Unpersistable`."""
         self.wire = Wire(serve(self.realm, dropin.PBServerFactory))
         alice, session = self.login()
         session.avatar.result = [Secret()]
@@ -161,10 +161,10 @@ class CannotSendTests(RawCase):
 
 
 class DepthTests(SynchronousTestCase):
-    """How deep things may be."""
+    """How deep values may be."""
 
     def test_asDeepAsStock(self) -> None:
-        """In drop-in use too, what stock sends and reads is sent and read."""
+        """Values that stock can send and read are sent and read, in drop-in use too."""
         for wrap in (lambda inner: [inner], lambda inner: (inner,), lambda inner: {"a": inner}):
             value: Any = 5
             for _ in range(250):
@@ -186,10 +186,10 @@ class DepthTests(SynchronousTestCase):
 
 
 class OrderTests(SynchronousTestCase):
-    """Messages that are put together one within another."""
+    """Messages that are built while another is built."""
 
     def test_perspective(self) -> None:
-        """One that is made while another asks for a state leaves that one its perspective."""
+        """A message that is built while another asks for a state does not change its perspective."""
         broker = Broker(0)
         seen: list[Any] = []
 

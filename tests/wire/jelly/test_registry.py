@@ -1,4 +1,4 @@
-"""Which classes a server makes of what a client sends."""
+"""Which classes a server builds from what a client sends."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class NamesTests(SynchronousTestCase):
     """How a class is named."""
 
     def test_either(self) -> None:
-        """By the class that is sent, by the class that is made, or by the name that crosses."""
+        """By the class that is sent, by the class that is built, or by the name that is sent."""
         for one in (Card, CardCopy, CARD, CARD.decode()):
             self.assertEqual(namesOf(one), {CARD}, one)
 
     def test_severalNames(self) -> None:
-        """A class that is registered for several is allowed by all of these."""
+        """A class that is registered under several names is allowed under all of them."""
         pb.setUnjellyableForClass("other", PlainCopy)
         self.addCleanup(lambda: STOCK.classes.pop(b"other"))
         self.assertEqual(namesOf(PlainCopy), {PLAIN, b"other"})
 
     def test_factory(self) -> None:
-        """So is what `setUnjellyableFactoryForClass` was given."""
+        """What `setUnjellyableFactoryForClass` was given is allowed as well."""
 
         def make(state: Any) -> Any:
             return state
@@ -44,25 +44,25 @@ class NamesTests(SynchronousTestCase):
         self.assertEqual(registryOf(["made"]).factories, {b"made": make})
 
     def test_whatIsNotRegistered(self) -> None:
-        """An error says what is missing; so with the names of references, which are no classes."""
+        """An error says what is missing; the names of references are not classes."""
         for one in (type("Unknown", (pb.RemoteCopy,), {}), "no.such.Card", "remote", pb.RemoteReference):
             error = self.assertRaises(ConfigError, registryOf, [one])
             self.assertIn("Call pb.setUnjellyableForClass(name, class) before the server is made", str(error))
 
     def test_notASet(self) -> None:
-        """One class or one text is a mistake."""
+        """A single class or text is an error."""
         for one in (CARD.decode(), CARD, Card):
             self.assertIn("allow takes a set", str(self.assertRaises(ConfigError, registryOf, one)))
 
     def test_stays(self) -> None:
-        """Somebody who registers another class for an allowed name later changes nothing for this server."""
+        """Registering another class under an allowed name later changes nothing for this server."""
         registry = registryOf([Card])
         self.addCleanup(lambda: pb.setUnjellyableForClass(Card, CardCopy))
         pb.setUnjellyableForClass(Card, PlainCopy)
         self.assertIs(registry.classes[CARD], CardCopy)
 
     def test_none(self) -> None:
-        """None is all that is registered, now or later."""
+        """None allows everything that is registered, now or later."""
         self.assertIs(registryOf(None), STOCK)
         self.assertIs(STOCK.classes, jelly.unjellyableRegistry)
 
@@ -71,7 +71,7 @@ class AllowTests(RawCase):
     """A server with an allow-list."""
 
     def setUp(self) -> None:
-        """It takes cards."""
+        """Make a server that accepts cards."""
         super().setUp()
         self.server = serve(self.realm, clock=self.clock, allow={Card})
         self.wire = Wire(self.server)
@@ -79,16 +79,16 @@ class AllowTests(RawCase):
         self.alice, self.session = self.login()
 
     def taken(self) -> Any:
-        """What the avatar has taken last."""
+        """Return what the avatar received last."""
         return self.session.avatar.taken[-1]
 
     def test_allowed(self) -> None:
-        """What is on the list is made."""
+        """An instance of a listed class is built."""
         self.get(self.alice, "take", Card(suit="hearts"))
         self.assertEqual((type(self.taken()), self.taken().suit), (CardCopy, "hearts"))
 
     def test_others(self) -> None:
-        """What is not is refused, by a name that old programs know; nothing of it runs, and others are served on."""
+        """Others are refused, with an error that old programs know; none of their code runs, the connection goes on."""
         for thing in (Plain(), Board(), [{"deep": (Plain(),)}]):
             failure = self.error(self.alice, "take", thing)
             self.assertTrue(failure.check(ClassRefused) and failure.check(jelly.InsecureJelly))
@@ -98,7 +98,7 @@ class AllowTests(RawCase):
         self.assertLive(self.alice)
 
     def test_emptyList(self) -> None:
-        """With an empty one none is; references and plain data are no instances."""
+        """With an empty list no instance is accepted; references and plain data still are."""
         self.wire = Wire(serve(self.realm, clock=self.clock, allow=()))
         alice, session = self.login()
         self.assertRefused(self.raw(alice, b"take", [CARD, state()]), ClassRefused, repr(CARD.decode()))
@@ -106,7 +106,7 @@ class AllowTests(RawCase):
         self.assertEqual(len(session.avatar.taken), 3)
 
     def test_withoutAList(self) -> None:
-        """Without one all that is registered is made, as in stock."""
+        """Without a list everything that is registered is accepted, as in stock."""
         for factory in (None, dropin.PBServerFactory):
             server = serve(self.realm, clock=self.clock) if factory is None else serve(self.realm, factory)
             self.wire = Wire(server)
@@ -115,7 +115,7 @@ class AllowTests(RawCase):
             self.assertEqual([type(one) for one in session.avatar.taken[-3:]], [CardCopy, PlainCopy, BoardCopy])
 
     def test_theOperatorIsTold(self) -> None:
-        """The log says what would accept it; the client is not told what else there is."""
+        """The log says how to accept the class; the client learns nothing about other classes."""
         messages: list[str] = []
 
         @implementer(ILogObserver)
@@ -133,7 +133,7 @@ class AllowTests(RawCase):
             self.assertNotIn(250 * "x", told)
 
     def test_globalTaster(self) -> None:
-        """Nor do classes that somebody has opened in stock's global `SecurityOptions`, by which each can be named."""
+        """Classes that are allowed in stock's global `SecurityOptions` are refused as well."""
         for name in vars(jelly.globalSecurity):
             self.patch(jelly.globalSecurity, name, dict(getattr(jelly.globalSecurity, name)))
         jelly.globalSecurity.allowInstancesOf(Deferred)
@@ -142,7 +142,7 @@ class AllowTests(RawCase):
             self.assertRefused(self.raw(self.alice, b"take", expression), ClassRefused)
 
     def test_ownTaster(self) -> None:
-        """A taster that was given to this server holds: what it allows is made, what it does not is not."""
+        """A taster that this server was given is obeyed: what it allows is accepted, the rest is refused."""
         security = jelly.SecurityOptions()
         security.allowBasicTypes()
         self.wire = Wire(serve(self.realm, clock=self.clock, allow={Card}, security=security))
@@ -155,7 +155,7 @@ class AllowTests(RawCase):
         self.assertEqual(session.avatar.taken[0].x, 1)
 
     def test_cached(self) -> None:
-        """An allowed Cacheable of a client's is kept in step; one that nobody sent cannot be referred to."""
+        """An allowed Cacheable of a client is kept up to date; one that was not sent cannot be referred to."""
         self.wire = Wire(serve(self.realm, clock=self.clock, allow={BoardCopy}))
         alice, session = self.login()
         board = Board()
@@ -166,7 +166,7 @@ class AllowTests(RawCase):
         self.assertEqual(session.avatar.taken[1].changes, ["x"])
 
     def test_errorsAreReadable(self) -> None:
-        """What a client's own object fails with can be read, though no class is allowed; but not among arguments."""
+        """An error of the client's own object is read even if no class is allowed; but not among arguments."""
         self.wire = Wire(serve(self.realm, clock=self.clock, allow=()))
         alice, session = self.login()
 
@@ -182,7 +182,7 @@ class AllowTests(RawCase):
         self.assertTrue(self.error(alice, "take", failure).check(ClassRefused))
 
     def test_whatItHeldIsGivenBack(self) -> None:
-        """References beside an instance that is refused, and in the other half of the call, are let go of."""
+        """References beside a refused instance, and in the other half of the call, are given back."""
         released = self.released()
         kw = (b"dictionary", [b"a", [b"remote", 74]])
         things = [b"tuple", [b"remote", 71], [PLAIN, state(x=[b"remote", 75])], [b"remote", 72], [BOARD, 73, state()]]

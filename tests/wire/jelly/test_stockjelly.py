@@ -19,7 +19,7 @@ from tests.wire.things import Board, BoardCopy
 
 
 class Root(pb.Root):
-    """A server as the howto has it."""
+    """A server as in the howto."""
 
     def __init__(self) -> None:
         self.taken: list[Any] = []
@@ -31,15 +31,15 @@ class Root(pb.Root):
         return len(self.taken)
 
     def remote_give(self) -> Any:
-        """What a test has laid ready."""
+        """Return what a test has stored."""
         return self.result
 
 
 class JellyTests(SynchronousTestCase):
-    """Of what a stranger may send, and what comes of it."""
+    """What an unauthenticated client may send to stock, and what happens then."""
 
     def ask(self, server: Any, method: str, *args: Any) -> Any:
-        """What a server's root answers: a value, or a Failure."""
+        """Return the answer of a server's root: a value, or a Failure."""
         wire = Wire(server)
         found: list[Any] = []
         wire.call(self.successResultOf(wire.factory.getRootObject()), method, *args).addBoth(found.append)
@@ -48,7 +48,7 @@ class JellyTests(SynchronousTestCase):
         return found[0]
 
     def test_registryOfEverybody(self) -> None:
-        """Stock: a class that any module registers is open to each stranger, whatever the `SecurityOptions` say."""
+        """Stock: a class that any module registers is open to every client, whatever the `SecurityOptions` say."""
         locked = jelly.SecurityOptions()
         locked.allowBasicTypes()
         locked.allowTypes("remote")
@@ -68,14 +68,14 @@ class JellyTests(SynchronousTestCase):
         self.assertEqual(len(ran), 1)
 
     def test_hiddenMethods(self) -> None:
-        """Stock: what a sender calls an attribute takes the place of a method."""
+        """Stock: an attribute that the sender names like a method replaces the method."""
         root = Root()
         self.ask(pb.PBServerFactory(root), "take", Plain(double=5))
         self.assertRaises(TypeError, root.taken[0].double)
         self.assertTrue(self.ask(ServerFactory(Root()), "take", Plain(double=5)).check(BadValue))
 
     def test_cycles(self) -> None:
-        """Stock: a copy that holds itself holds a placeholder."""
+        """Stock: a copy that holds itself is received with a placeholder in it."""
         plain: Any = Plain()
         plain.me = plain
         for factory, right in ((pb.PBServerFactory, False), (ServerFactory, True), (dropin.PBServerFactory, True)):
@@ -84,14 +84,14 @@ class JellyTests(SynchronousTestCase):
             self.assertEqual(isinstance(root.taken[0].me, PlainCopy), right)
 
     def test_successThatIsNone(self) -> None:
-        """Stock: what cannot be sent is a success for the caller."""
+        """Stock: the caller of a method whose result cannot be sent gets success."""
         root = Root()
         root.result = object()
         self.assertIsInstance(self.ask(pb.PBServerFactory(root), "give"), jelly.Unpersistable)
         self.assertTrue(self.ask(ServerFactory(root), "give").check(CannotSend))
 
     def test_collidingKeys(self) -> None:
-        """Stock: keys that all have one hash are made a dictionary of, in time with the square of their number."""
+        """Stock: a dict of keys that all have the same hash takes time with the square of their number."""
         expression = [b"dictionary", *([k * P, 0] for k in range(200))]
         found = jelly.unjelly(expression, jelly.globalSecurity, None, pb.Broker(0))
         self.assertEqual((len(found), set(map(hash, found))), (200, {0}))
@@ -99,7 +99,7 @@ class JellyTests(SynchronousTestCase):
             self.assertRaises(BadValue, broker.unserialize, expression)
 
     def test_doubledHash(self) -> None:
-        """Stock: the hash of a tuple of tuples, sent by reference, takes a step for each of 2**n parts."""
+        """Stock: the hash of a tuple of tuples, sent by reference, takes 2**n steps."""
         counted: list[int] = []
 
         class Counting(pb.RemoteCopy):
@@ -120,14 +120,14 @@ class JellyTests(SynchronousTestCase):
         self.assertEqual(counted, [])
 
     def test_placeholders(self) -> None:
-        """Stock: a reference to what is not in the message is handed to the method, as an object of its own."""
+        """Stock: a reference to something that is not in the message reaches the method as a placeholder."""
         expression = [b"list", [b"dereference", 5]]
         (found,) = jelly.unjelly(expression, jelly.globalSecurity, None, pb.Broker(0))
         self.assertEqual(type(found).__name__, "_Dereference")
         self.assertRaises(BadValue, Broker(0).unserialize, expression)
 
     def test_observers(self) -> None:
-        """Stock: of two observers on two connections none can be taken out of a list."""
+        """Stock: of two observers on two connections, none can be removed from a list."""
         board = Board()
         realm = CachingRealm(type("Watcher", (Recorder,), {"perspective_board": lambda self: board}))
         for factory, left in ((pb.PBServerFactory, 2), (ServerFactory, 1)):
@@ -144,7 +144,7 @@ class JellyTests(SynchronousTestCase):
             self.flushLoggedErrors()
 
     def test_stateOfAnInstance(self) -> None:
-        """Stock: a state that is no dictionary is a traceback of the server's."""
+        """Stock: a state that is not a dict causes a traceback in the server."""
         expression = [PLAIN, [b"list", 1]]
         self.assertRaises(AttributeError, jelly.unjelly, expression, jelly.globalSecurity, None, pb.Broker(0))
         self.assertRaises(BadValue, Broker(0).unserialize, expression)
