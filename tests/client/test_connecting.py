@@ -1,4 +1,4 @@
-"""`pbkit.connect`: logging in, calling, leaving, and every way in which these come to nothing."""
+"""`pbkit.connect`: logging in, calling, closing, and every way in which these can fail."""
 
 from __future__ import annotations
 
@@ -63,21 +63,21 @@ class NotYourTurn(ValueError):
 
 
 class Awkward(Exception):
-    """One that is not made of a text."""
+    """An exception whose constructor does not take a text."""
 
     def __init__(self, code: int, more: dict[str, int]) -> None:
         super().__init__(f"code {code + more['x']}")
 
 
 class Secret(pb.Copyable):
-    """Of a class that no client is told of."""
+    """A Copyable of a class that no client accepts."""
 
 
 class Hero(Recorder):
-    """An avatar that fails in every way."""
+    """An avatar whose methods fail in many ways."""
 
     def perspective_raise(self, error: str) -> None:
-        """Raise it."""
+        """Raise the exception of that name."""
         raise {
             "value": ValueError("no"),
             "key": KeyError("it's"),
@@ -97,25 +97,25 @@ class Hero(Recorder):
         }[error]
 
     def perspective_parts(self) -> Any:
-        """References, deep down."""
+        """Return references inside containers."""
         return [{"part": (self.part,)}]
 
     def perspective_secret(self) -> Secret:
-        """What the client cannot read."""
+        """Return what the client cannot read."""
         return Secret()
 
     def perspective_echo(self, value: Any) -> Any:
-        """Give it back."""
+        """Return the argument."""
         return value
 
     def perspective_isMine(self, value: Any) -> bool:
-        """Whether it is what the client got at login."""
+        """Return True if the argument is what the client received at login."""
         session = pbkit.currentSession()
         return getattr(value.remoteMessageReceived, "__self__", None) is session
 
 
 def users(name: Any = "alice", password: Any = "sesame") -> Any:
-    """Credentials of text or bytes: Twisted's are annotated for bytes only."""
+    """Return credentials of str or bytes: Twisted annotates them for bytes only."""
     return UsernamePassword(name, password)
 
 
@@ -134,7 +134,7 @@ class Memory:
         self.factory: Any = None
 
     def connect(self, factory: Any) -> Any:
-        """`IStreamClientEndpoint`."""
+        """Connect: see `IStreamClientEndpoint`."""
         self.factory = factory
         return succeed(self.reach()) if self.answer is None else self.answer
 
@@ -146,57 +146,57 @@ class Memory:
         return client
 
     def flush(self) -> None:
-        """Move bytes both ways until nothing more moves."""
+        """Deliver bytes both ways until neither end sends more."""
         if self.pump is not None:
             self.pump.flush()
 
     @property
     def closed(self) -> bool:
-        """Whether both ends know that it is over."""
+        """True if both ends know that the connection is lost."""
         return bool(self.pump.clientIO.disconnected and self.pump.serverIO.disconnected)
 
 
 class Says(Protocol):
-    """A server that says one thing, and nothing of PB."""
+    """A server that sends some bytes that are not PB."""
 
     def __init__(self, text: bytes = b"") -> None:
         self.text = text
 
     def connectionMade(self) -> None:
-        """Say it."""
+        """Send the bytes."""
         if self.text:
             self.transport.write(self.text)  # type: ignore[union-attr]
 
 
 class MemoryTestCase(SynchronousTestCase):
-    """With a server in memory."""
+    """Tests with an in-memory server."""
 
     def setUp(self) -> None:
-        """Its realm."""
+        """Make the realm."""
         self.clock = Clock()
         self.realm: Any = CachingRealm(Hero, clock=Clock())
         self.endpoint = Memory(serve(self.realm, clock=Clock()))
 
     def connect(self, credentials: Any = None, **kw: Any) -> Any:
-        """Connect, as far as bytes carry it."""
+        """Connect, and deliver bytes."""
         d = pbkit.connect(self.endpoint, credentials or users(), reactor=self.clock, **kw)
         self.endpoint.flush()
         return d
 
     def me(self, **kw: Any) -> ClientSession:
-        """Logged in."""
+        """Log in."""
         me = self.successResultOf(self.connect(**kw))
         assert isinstance(me, ClientSession)
         return me
 
     def call(self, reference: Any, *args: Any, **kw: Any) -> Deferred[Any]:
-        """Call."""
+        """Call a method."""
         d: Deferred[Any] = reference.callRemote(*args, **kw)
         self.endpoint.flush()
         return d
 
     def raised(self, d: Deferred[Any]) -> Any:
-        """What it has failed with, as awaiting says, after it has failed."""
+        """Return the exception that awaiting the Deferred raises, once it has failed."""
         self.endpoint.flush()
         caught: list[Any] = []
 
@@ -211,7 +211,7 @@ class MemoryTestCase(SynchronousTestCase):
         return caught[0]
 
     def nothingIsLeft(self) -> None:
-        """Neither a timer nor a connection nor a session."""
+        """Check that no timer, connection or session is left."""
         self.endpoint.flush()
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(len(self.realm.roster), 0)
@@ -220,10 +220,10 @@ class MemoryTestCase(SynchronousTestCase):
 
 
 class LoginTests(MemoryTestCase):
-    """Logging in and leaving."""
+    """Logging in and closing."""
 
     def test_callsAndLeaves(self) -> None:
-        """It logs in, calls, logs out in good order, and leaves nothing behind."""
+        """The client logs in, calls, logs out in an orderly way, and leaves nothing behind."""
         me = self.me()
         self.assertEqual(self.successResultOf(self.call(me, "whoami")), "alice")
         self.assertEqual(self.successResultOf(self.call(me, b"whoami")), "alice")
@@ -236,7 +236,7 @@ class LoginTests(MemoryTestCase):
         self.assertIsNone(self.successResultOf(me.close()))
 
     def test_textAndBytes(self) -> None:
-        """User name and password may each be text or bytes; guests have neither."""
+        """User name and password can each be str or bytes; guests have neither."""
         for name, password in (("alice", b"sesame"), (b"alice", "sesame"), (b"alice", b"sesame")):
             me = self.successResultOf(self.connect(users(name, password)))
             self.assertEqual(self.successResultOf(self.call(me, "whoami")), "alice")
@@ -258,7 +258,7 @@ class LoginTests(MemoryTestCase):
         self.assertIsNone(kept())
 
     def inside(self, body: Callable[[ClientSession], Coroutine[Any, Any, Any]], **kw: Any) -> Deferred[Any]:
-        """Run a body in `async with`."""
+        """Run a body inside `async with`."""
 
         async def main() -> Any:
             async with pbkit.connect(self.endpoint, users(), reactor=self.clock, **kw) as me:
@@ -269,7 +269,7 @@ class LoginTests(MemoryTestCase):
         return d
 
     def test_asyncWith(self) -> None:
-        """At the end of the block it is logged out and closed."""
+        """At the end of the block the session is logged out and the connection closed."""
 
         async def body(me: ClientSession) -> Any:
             return await me.callRemote("whoami")
@@ -279,7 +279,7 @@ class LoginTests(MemoryTestCase):
         self.nothingIsLeft()
 
     def test_asyncWithRaises(self) -> None:
-        """So it is when the body raises, and the error goes on."""
+        """The same happens if the body raises, and the exception propagates."""
 
         async def body(me: ClientSession) -> None:
             raise NotYourTurn("x")
@@ -289,7 +289,7 @@ class LoginTests(MemoryTestCase):
         self.nothingIsLeft()
 
     def test_asyncWithCancelled(self) -> None:
-        """So it is when the body is cancelled."""
+        """The same happens if the body is cancelled."""
 
         async def body(me: ClientSession) -> Any:
             return await me.callRemote("wait")
@@ -302,7 +302,7 @@ class LoginTests(MemoryTestCase):
         self.nothingIsLeft()
 
     def test_leavingIsBounded(self) -> None:
-        """A connection that does not close is cut off after a second, or at once by who cancels."""
+        """A connection that does not close is aborted after a second, or at once if the Deferred is cancelled."""
         for cancel in (False, True):
             me = self.me()
             transport = self.endpoint.pump.client.transport
@@ -322,7 +322,7 @@ class LoginTests(MemoryTestCase):
             self.nothingIsLeft()
 
     def test_stockServer(self) -> None:
-        """A stock server is as good: it answers, and refuses with the same classes."""
+        """With a stock server, calls and refusals work the same, with the same classes."""
         self.endpoint = Memory(serve(self.realm, pb.PBServerFactory))
         me = self.me(mind=Client())
         self.assertEqual(self.successResultOf(self.call(me, "whoami")), "alice")
@@ -336,7 +336,7 @@ class LoginTests(MemoryTestCase):
         self.nothingIsLeft()
 
     def test_refusals(self) -> None:
-        """What refuses a login is told by its class."""
+        """The class of the error is the reason for the refusal."""
         d = self.connect(users("alice", "x"))
         self.endpoint.server.clock.advance(1)
         self.endpoint.flush()
@@ -352,7 +352,7 @@ class LoginTests(MemoryTestCase):
         del held
 
     def test_argumentsThatCannotBe(self) -> None:
-        """They fail the Deferred, with what would be right."""
+        """Invalid arguments fail the Deferred, and the text says what is right."""
         for kw, kind, text in (
             ({"endpoint": "bogus:x"}, errors.ConfigError, "tcp:localhost:8787"),
             ({"mind": pb.Referenceable}, TypeError, "got the class Referenceable, expected an instance"),
@@ -373,7 +373,7 @@ class LoginTests(MemoryTestCase):
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_hello(self) -> None:
-        """What is declared of this client reaches a server of pbkit's."""
+        """The hello of the client reaches a pbkit server."""
         self.me(hello={"app": "game"})
         (session,) = self.realm.roster
         program = session.peer.hello["program"]
@@ -381,10 +381,10 @@ class LoginTests(MemoryTestCase):
 
 
 class StepTests(MemoryTestCase):
-    """Each step in which it may come to nothing."""
+    """Each step that can fail."""
 
     def test_unreachable(self) -> None:
-        """A connection that does not come says what to look at."""
+        """If no connection can be made, the text says what to check."""
         for why, said in (
             (ConnectionRefusedError(111, "refused"), "is the server running"),
             (DNSLookupError("no such host"), "is the host name right"),
@@ -398,7 +398,7 @@ class StepTests(MemoryTestCase):
             self.nothingIsLeft()
 
     def test_notPb(self) -> None:
-        """Whatever else answers is known by how it begins, as soon as it speaks."""
+        """A server of another protocol is recognized by its first bytes."""
         for text, said in (
             (b"HTTP/1.1 400 Bad Request\r\n", "HTTP"),
             (b"SSH-2.0-OpenSSH_9.6\r\n", "SSH"),
@@ -414,7 +414,7 @@ class StepTests(MemoryTestCase):
             self.nothingIsLeft()
 
     def test_closedAtOnce(self) -> None:
-        """A server that hangs up without a word, or within its greeting, is told apart."""
+        """A server that closes before its greeting, and one that closes within it, fail with different classes."""
         for text, kind in ((b"", errors.ConnectFailed), (b"HTT", errors.ProtocolMismatch)):
             self.endpoint = Memory(Factory.forProtocol(partial(Says, text)))
             d = self.connect()
@@ -423,7 +423,7 @@ class StepTests(MemoryTestCase):
             self.nothingIsLeft()
 
     def steps(self) -> list[tuple[str, Any, Any]]:
-        """A server that is stuck in each step, with what is said of it."""
+        """Return a server that is stuck in each step, with the text for it."""
         return [
             ("connecting", Memory(None, Deferred()), None),
             ("waiting for a greeting", Memory(Factory.forProtocol(Says)), None),
@@ -431,11 +431,11 @@ class StepTests(MemoryTestCase):
         ]
 
     def stuck(self) -> None:
-        """From here on the server's answers do not arrive."""
+        """Discard the server's answers from now on."""
         self.endpoint.pump.server.sendEncoded = lambda *args: None
 
     def test_timedOut(self) -> None:
-        """A server that is stuck is given up in time, and what it was doing is told."""
+        """If the server is stuck, the login times out, and the text says in which step."""
         for text, endpoint, before in self.steps():
             self.endpoint = endpoint
             d = pbkit.connect(endpoint, users(), reactor=self.clock, timeout=5)
@@ -454,7 +454,7 @@ class StepTests(MemoryTestCase):
             self.nothingIsLeft()
 
     def test_cancelled(self) -> None:
-        """Cancelled in each step, it leaves nothing behind."""
+        """Cancelling in any step leaves nothing behind."""
         for _, endpoint, before in self.steps():
             self.endpoint = endpoint
             d = pbkit.connect(endpoint, users(), reactor=self.clock, timeout=5)
@@ -468,7 +468,7 @@ class StepTests(MemoryTestCase):
             self.nothingIsLeft()
 
     def turns(self, spoil: Callable[[Any], object], mind: Any = None) -> list[Any]:
-        """What comes of it when it is spoiled after so many turns of bytes to and fro, where it fails."""
+        """Interrupt the login after each round of bytes, and yield the errors of the logins that fail."""
         outcomes: list[Any] = []
         for number in range(12):
             self.endpoint = Memory(self.endpoint.server)
@@ -485,13 +485,13 @@ class StepTests(MemoryTestCase):
         return outcomes
 
     def test_cancelledAtEachTurn(self) -> None:
-        """Cancelled at whatever moment, nothing is left, on either side."""
+        """Cancelling after any round of bytes leaves nothing behind at either end."""
         kinds = [type(outcome) for outcome in self.turns(lambda d: d.cancel(), Client())]
         self.assertEqual(set(kinds), {CancelledError})
         self.assertTrue(3 < len(kinds) < 12)
 
     def test_lostAtEachTurn(self) -> None:
-        """Lost at whatever moment, it fails with a class that says so."""
+        """Losing the connection after any round of bytes fails with a class that says so."""
         for lose in (
             lambda d: self.endpoint.pump.server.transport.loseConnection(),
             lambda d: self.endpoint.pump.client.transport.loseConnection(),
@@ -502,7 +502,7 @@ class StepTests(MemoryTestCase):
                 self.assertIsInstance(outcome, errors.ConnectError)
 
     def test_connectionThatComesTooLate(self) -> None:
-        """An endpoint that cannot be cancelled may connect when nobody wants it any more: it is cut off."""
+        """If an endpoint cannot be cancelled and connects later, the connection is aborted."""
 
         class Stubborn(Deferred[Any]):
             def cancel(self) -> None:
@@ -516,7 +516,7 @@ class StepTests(MemoryTestCase):
         self.nothingIsLeft()
 
     def test_lostWhileLoggingIn(self) -> None:
-        """A connection that is lost while the login is served says so."""
+        """If the connection is lost while the login is being served, the text says so."""
         waiting: Deferred[Any] = Deferred()
         self.patch(self.realm, "buildAvatar", lambda avatarId: waiting)
         d = self.connect()
@@ -528,7 +528,7 @@ class StepTests(MemoryTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_avatarThatIsNoReference(self) -> None:
-        """A login that is answered with something else is none."""
+        """A login that is not answered with a reference fails."""
 
         class Root(pb.Root):
             def remote_login(self, name: bytes) -> Any:
@@ -544,23 +544,23 @@ class StepTests(MemoryTestCase):
 
 
 class RaisedTests(MemoryTestCase):
-    """What the server raised."""
+    """Exceptions that the server raises."""
 
     def setUp(self) -> None:
-        """Logged in at a server that tells what its methods raise."""
+        """Log in at a server that sends all exceptions of its methods."""
         super().setUp()
         tells = attrs.evolve(STRICT, hideErrors=False)
         self.endpoint = Memory(serve(self.realm, clock=Clock(), profile=tells))
         self.session = self.me()
 
     def error(self, name: str) -> Any:
-        """What arrives."""
+        """Return the exception that arrives."""
         error = self.raised(self.call(self.session, "raise", name))
         self.flushLoggedErrors()
         return error
 
     def test_knownClasses(self) -> None:
-        """Python's own, pbkit's and stock's come back as what they were, with their text."""
+        """Exceptions of Python, pbkit and stock arrive as themselves, with their text."""
         for name, kind, text in (
             ("value", ValueError, "no"),
             ("pb", pb.Error, "stock's"),
@@ -576,7 +576,7 @@ class RaisedTests(MemoryTestCase):
         self.flushLoggedErrors(pb.NoSuchMethod)
 
     def test_unknownClasses(self) -> None:
-        """Any other comes as a RemoteError, which says what it was and what that derives from."""
+        """Any other exception arrives as a RemoteError with its class and the classes that it derives from."""
         for name, kind in (("plain", Plain), ("told", Told)):
             error = self.error(name)
             self.assertIs(type(error), errors.RemoteError)
@@ -587,7 +587,7 @@ class RaisedTests(MemoryTestCase):
             self.assertFalse(error.isA(KeyError))
 
     def test_nearestAncestor(self) -> None:
-        """One whose class is unknown comes as the nearest class that is known, and says what it was."""
+        """An exception of an unknown class arrives as the nearest known class, with the name of its own."""
         for name, kind, text in (
             ("turn", ValueError, "bob's"),
             ("quota", errors.TooManySessions, "3 of 3"),
@@ -599,7 +599,7 @@ class RaisedTests(MemoryTestCase):
             self.assertIn(f"{__name__}.", error.remoteType)
 
     def test_refusals(self) -> None:
-        """So does a refusal of a login: a server's own is no wrong password."""
+        """So does a refused login: a refusal of the server's own is not taken for a wrong password."""
         for kind, known in (
             (NoQuorum, errors.LoginRefused),
             (Quota, errors.TooManySessions),
@@ -627,7 +627,7 @@ class RaisedTests(MemoryTestCase):
         self.assertEqual((type(error), error.remoteType), (errors.RemoteError, "builtins.SystemExit"))
 
     def test_allow(self) -> None:
-        """Classes that the user names come back as what they were, even if they are not made of a text."""
+        """Classes in `allow` arrive as themselves, even if their constructors do not take a text."""
         self.session = self.me(allow=[NotYourTurn, Awkward])
         error = self.error("turn")
         self.assertEqual((type(error), str(error)), (NotYourTurn, "bob's"))
@@ -635,7 +635,7 @@ class RaisedTests(MemoryTestCase):
         self.assertEqual((type(error), str(error)), (Awkward, "code 4"))
 
     def test_nothingIsImported(self) -> None:
-        """A name from a peer is looked up among those that are known, and no further."""
+        """A class name from a peer is looked up in the table, and nothing is imported."""
 
         fly: Any = type("Fly", (Exception,), {"__module__": "antigravity"})
 
@@ -652,7 +652,7 @@ class RaisedTests(MemoryTestCase):
         self.flushLoggedErrors(fly)
 
     def test_isLikeAnyException(self) -> None:
-        """It can be trapped, printed, pickled and raised again."""
+        """The exceptions can be trapped, printed, pickled and raised again."""
         for name, kind in (("value", ValueError), ("plain", errors.RemoteError), ("kicked", errors.SessionEnded)):
             failure = self.failureResultOf(self.call(self.session, "raise", name))
             self.flushLoggedErrors()
@@ -666,7 +666,7 @@ class RaisedTests(MemoryTestCase):
             self.assertIn(str(error), "".join(traceback.format_exception(again)))
 
     def test_deepReferences(self) -> None:
-        """References in an answer, however deep, call just so."""
+        """Calls on references inside an answer behave the same."""
         ((part,),) = self.successResultOf(self.call(self.session, "parts"))[0].values()
         self.assertEqual(self.successResultOf(self.call(part, "hi")), "hi")
         self.assertIs(type(self.raised(self.call(part, "nosuch"))), pb.NoSuchMethod)
@@ -680,24 +680,24 @@ class CallTests(MemoryTestCase):
     """`ClientSession.callRemote`."""
 
     def setUp(self) -> None:
-        """Logged in."""
+        """Log in."""
         super().setUp()
         self.mind = Client()
         self.session = self.me(mind=self.mind)
 
     def test_neverRaises(self) -> None:
-        """What cannot be sent, or is no name, fails the Deferred; the connection stays."""
+        """A value that cannot be sent, or an invalid name, fails the Deferred, and the connection stays."""
         for args in (("echo", "x" * 1_000_000), ("echo", 2**500), (3,), ("\ud800",)):
             self.failureResultOf(self.session.callRemote(*args))
         self.assertEqual(self.successResultOf(self.call(self.session, "whoami")), "alice")
         self.assertEqual(self.endpoint.pump.client.waitingForAnswers, {})
 
     def test_noAnswerWanted(self) -> None:
-        """Then the Deferred has fired already."""
+        """With ``pbanswer=False`` the Deferred has already fired."""
         self.assertIsNone(self.successResultOf(self.session.callRemote("whoami", pbanswer=False)))
 
     def test_deadline(self) -> None:
-        """A call has 30 s, or what it is given; an answer that comes later harms nothing."""
+        """A call has 30 s, or its ``pbtimeout``; an answer that arrives later is ignored."""
         for kw, seconds in (({}, 30.0), ({"pbtimeout": 2}, 2.0)):
             d = self.call(self.session, "wait", **kw)
             self.clock.advance(seconds - 0.1)
@@ -715,17 +715,17 @@ class CallTests(MemoryTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_answerThatCannotBeRead(self) -> None:
-        """It fails its call, and no other; stock's never fires, and the connection drops."""
+        """An answer that cannot be read fails its call only. In stock the call never ends and the connection drops."""
         self.failureResultOf(self.call(self.session, "secret"), InsecureJelly)
         self.assertEqual(self.successResultOf(self.call(self.session, "whoami")), "alice")
 
     def test_isAnArgument(self) -> None:
-        """The session arrives at the server as what the client got at login, however deep."""
+        """A session that is sent arrives as what the client received at login, also inside containers."""
         self.assertTrue(self.successResultOf(self.call(self.session, "isMine", self.session)))
         self.assertEqual(len(self.successResultOf(self.call(self.session, "echo", [self.session]))), 1)
 
     def test_lost(self) -> None:
-        """When the connection is lost, calls that wait fail, and later ones at once."""
+        """When the connection is lost, pending calls fail, and later calls fail at once."""
         d = self.call(self.session, "wait")
         ended = self.session.whenEnded()
         self.assertNoResult(ended)
@@ -738,7 +738,7 @@ class CallTests(MemoryTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_kicked(self) -> None:
-        """An end that a call is answered with is remembered: what is lost later was lost for that."""
+        """If a call is answered with the end of the session, and the connection is lost then, that is the reason."""
         (session,) = self.realm.roster
         session.end(errors.Kicked, "cheating")
         for _ in range(2):
@@ -749,7 +749,7 @@ class CallTests(MemoryTestCase):
         self.assertEqual((type(error), error.detail), (errors.Kicked, "cheating"))
 
     def test_somebodyElsesEnd(self) -> None:
-        """An end that the server tells of somebody else does not end this session, as the next answer shows."""
+        """The end of another session does not end this one, as the next answer shows."""
         self.assertIs(type(self.raised(self.call(self.session, "raise", "kicked"))), errors.Kicked)
         self.assertEqual(self.successResultOf(self.call(self.session, "whoami")), "alice")
         self.endpoint.pump.server.transport.loseConnection()
@@ -757,14 +757,14 @@ class CallTests(MemoryTestCase):
         self.assertIs(type(self.raised(self.session.callRemote("whoami"))), errors.Disconnected)
 
     def test_leavingEndsWhatWaits(self) -> None:
-        """A call that waits when the session is closed fails."""
+        """A pending call fails when the session is closed."""
         d = self.call(self.session, "wait")
         self.session.close()
         self.assertIs(type(self.raised(d)), errors.LoggedOut)
         self.nothingIsLeft()
 
     def test_whateverAnErrorIs(self) -> None:
-        """Whatever a server sends for an error, the call fails with an exception, and the next one is answered."""
+        """Whatever a server sends as an error, the call fails with an exception, and the next call is answered."""
         state = {"type": b"builtins.ValueError", "value": "x", "parents": [], "traceback": "", "count": 1}
         raised: list[dict[str, Any]] = [
             {**state, "type": value} for value in (None, 3, b"", "builtins.SystemExit", "os.system", [b"x"], b"\xff")
@@ -788,7 +788,7 @@ class CallTests(MemoryTestCase):
             self.whatever(sexp, sexp)
 
     def whatever(self, sexp: Any, label: object) -> None:
-        """Take this for the error of a call."""
+        """Send this as the error of a call."""
         d = self.call(self.session, "wait")
         client = self.endpoint.pump.client
         client.expressionReceived([b"error", max(client.waitingForAnswers), sexp])
@@ -799,14 +799,14 @@ class CallTests(MemoryTestCase):
         self.assertEqual(self.successResultOf(self.call(self.session, "whoami")), "alice", label)
 
     def goodbye(self, *args: Any) -> Deferred[Any]:
-        """The server says goodbye."""
+        """Goodbyes."""
         (session,) = self.realm.roster
         said: Deferred[Any] = session.mind.callRemote("goodbye", *args)
         self.endpoint.flush()
         return said
 
     def test_goodbye(self) -> None:
-        """After a goodbye every later call fails with its reason. The mind need not have such a method."""
+        """After a goodbye every call fails with its reason. The mind need not have such a method."""
         ended = self.session.whenEnded()
         self.assertIsNone(self.successResultOf(self.goodbye("Replaced", "from a phone")))
         error = self.raised(self.session.callRemote("whoami"))
@@ -816,7 +816,7 @@ class CallTests(MemoryTestCase):
         self.assertIs(type(self.raised(self.session.callRemote("whoami"))), errors.Replaced)
 
     def test_goodbyeIsToldToo(self) -> None:
-        """A mind that has such a method is told."""
+        """If the mind has such a method, it is called."""
         told = []
 
         class Mind(Client):
@@ -832,7 +832,7 @@ class CallTests(MemoryTestCase):
         self.assertIs(type(self.raised(self.session.callRemote("whoami"))), errors.Shutdown)
 
     def test_oddGoodbyes(self) -> None:
-        """A reason that is none of pbkit's is an end all the same; what is no goodbye at all is none."""
+        """A goodbye with an unknown reason ends the session; an invalid goodbye does not."""
         self.failureResultOf(self.goodbye())
         (session,) = self.realm.roster
         self.failureResultOf(self.goodbye(session.avatar.part))
@@ -842,7 +842,7 @@ class CallTests(MemoryTestCase):
         self.flushLoggedErrors()
 
     def test_brokenProtocol(self) -> None:
-        """A server that sends what is no PB after the login is cut off; calls say so, nothing is logged as an error."""
+        """A server that sends invalid data after the login is disconnected; calls say so, and no error is logged."""
         d = self.call(self.session, "wait")
         self.endpoint.pump.server.transport.write(b"\xff" * 10)
         error = self.raised(d)
@@ -851,24 +851,24 @@ class CallTests(MemoryTestCase):
 
 
 class SocketTests(TestCase):
-    """Over real sockets."""
+    """Tests over real sockets."""
 
     timeout = 60
 
     def setUp(self) -> None:
-        """With the reactor that is installed."""
+        """Take the installed reactor."""
         from twisted.internet import reactor
 
         self.reactor: Any = reactor
 
     async def serve(self, factory: Any, kind: str = "tcp:0:interface=127.0.0.1") -> Any:
-        """The port of a server that lasts as long as the test."""
+        """Listen for the duration of the test, and return the port."""
         port = await serverFromString(self.reactor, kind).listen(factory)
         self.addCleanup(port.stopListening)
         return port.getHost().port
 
     async def fails(self, endpoint: Any, timeout: float = 20) -> Any:
-        """What it fails with; trial sees what is left behind."""
+        """Connect, and return the error. trial reports what is left behind."""
         try:
             await pbkit.connect(endpoint, users(), timeout=timeout)
         except Exception as error:
@@ -876,12 +876,12 @@ class SocketTests(TestCase):
         raise AssertionError("it should fail")
 
     def pb(self) -> Any:
-        """A server."""
+        """Return a server factory."""
         self.realm = CachingRealm(Hero)
         return serve(self.realm)
 
     async def test_logsInAndOut(self) -> None:
-        """It works with the installed reactor and a description, says goodbye in good order, and logs nothing."""
+        """Connecting works with the installed reactor and a description, closes in an orderly way, and logs nothing."""
         events: list[Any] = []
         observer: Any = events.append
         globalLogPublisher.addObserver(observer)
@@ -894,7 +894,7 @@ class SocketTests(TestCase):
         self.assertEqual(ours, [])
 
     async def gone(self) -> None:
-        """Wait until the server has noticed."""
+        """Wait until the server has ended the session."""
         while len(self.realm.roster):
             waiting: Deferred[None] = Deferred()
             self.reactor.callLater(0.01, waiting.callback, None)
@@ -902,7 +902,7 @@ class SocketTests(TestCase):
         self.assertEqual(self.realm.counters.ends, {"LoggedOut": 1})
 
     async def test_callbacks(self) -> None:
-        """It is a Deferred like any other."""
+        """The result of connect works as a Deferred."""
         port = await self.serve(self.pb())
         d: Deferred[Any] = pbkit.connect(TCP4ClientEndpoint(self.reactor, "127.0.0.1", port), users())
         d.addCallback(lambda me: me.callRemote("whoami").addBoth(lambda name: me.close().addCallback(lambda _: name)))
@@ -910,25 +910,25 @@ class SocketTests(TestCase):
         await self.gone()
 
     async def test_unreachable(self) -> None:
-        """A port where nobody listens, and a host that is none."""
+        """A port without a server and an invalid path fail with ConnectFailed."""
         self.assertIs(type(await self.fails("tcp:127.0.0.1:1")), errors.ConnectFailed)
         self.assertIs(type(await self.fails("unix:nosuch")), errors.ConnectFailed)
 
     async def test_wrongPassword(self) -> None:
-        """The connection is closed by the time that this is told."""
+        """When BadCredentials arrives, the connection is closed."""
         port = await self.serve(self.pb())
         with self.assertRaises(errors.BadCredentials):
             await pbkit.connect(f"tcp:127.0.0.1:{port}", users("alice", "x"))
 
     async def test_notPb(self) -> None:
-        """Garbage, and a server that says nothing."""
+        """A server that sends garbage, and one that sends nothing, fail with the right classes."""
         port = await self.serve(Factory.forProtocol(lambda: Says(b"HTTP/1.1 400 Bad Request\r\n\r\n")))
         self.assertIs(type(await self.fails(f"tcp:127.0.0.1:{port}")), errors.ProtocolMismatch)
         port = await self.serve(Factory.forProtocol(Says))
         self.assertIs(type(await self.fails(f"tcp:127.0.0.1:{port}", 0.2)), errors.TimedOut)
 
     async def test_cancelled(self) -> None:
-        """Cancelled while it waits, it leaves nothing that trial would find."""
+        """Cancelling leaves nothing that trial would report."""
         port = await self.serve(Factory.forProtocol(Says))
         for later in (0.0, 0.05):
             d = pbkit.connect(f"tcp:127.0.0.1:{port}", users())

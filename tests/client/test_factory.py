@@ -1,4 +1,4 @@
-"""The client factory, against servers of stock's and of pbkit's."""
+"""The client factory, with stock and pbkit servers."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ SERVERS = (ServerFactory, dropin.PBServerFactory, pb.PBServerFactory)
 
 
 def credentials(name: Any, password: Any) -> Any:
-    """Of text or bytes: Twisted's are annotated for bytes only."""
+    """Return credentials of str or bytes: Twisted annotates them for bytes only."""
     return UsernamePassword(name, password)
 
 
 class ClientFactoryTests(SynchronousTestCase):
-    """`ClientFactory` and its drop-in twin."""
+    """`ClientFactory` and the drop-in `PBClientFactory`."""
 
     def wire(self, server: Any, client: Any = None, realm: Any = None) -> Wire:
-        """A connection to a server of some kind."""
+        """Return a connection to a server of some class."""
         return Wire(serve(realm or CachingRealm(Recorder, clock=Clock()), server), client or ClientFactory())
 
     def test_textAndBytes(self) -> None:
-        """User name and password may each be text or bytes, at any server; stock raises TypeError on text."""
+        """User name and password can each be str or bytes, with any server; stock raises TypeError for str."""
         for server in SERVERS:
             for client in (ClientFactory, dropin.PBClientFactory):
                 for name, password in (("alice", "sesame"), (b"alice", b"sesame"), ("alice", b"sesame")):
@@ -42,7 +42,7 @@ class ClientFactoryTests(SynchronousTestCase):
                     self.assertEqual(self.successResultOf(wire.call(avatar, "whoami")), "alice")
 
     def test_textThatIsNotAscii(self) -> None:
-        """Text crosses as UTF-8."""
+        """A str is sent as UTF-8."""
         server = serve(CachingRealm(Recorder, clock=Clock()))
         checker = next(iter(server.root.portal.checkers.values()))
         checker.users["zoë".encode()] = "pässword".encode()
@@ -52,7 +52,7 @@ class ClientFactoryTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(wire.call(self.successResultOf(d), "whoami")), "zoë")
 
     def test_anonymous(self) -> None:
-        """Anonymous logins work, at any server."""
+        """Anonymous logins work with any server."""
         for server in SERVERS:
             wire = self.wire(server, realm=AnonymousRealm(Recorder, clock=Clock()))
             d = wire.factory.login(Anonymous(), Client())
@@ -61,7 +61,7 @@ class ClientFactoryTests(SynchronousTestCase):
             self.assertEqual(self.successResultOf(wire.call(avatar, "whoami")), "anonymous#1")
 
     def test_refusalsCanBeTold(self) -> None:
-        """What a server of pbkit's refuses with can be told by its class."""
+        """The class of a pbkit server's refusal arrives."""
         wire = self.wire(ServerFactory)
         failure = self.failureResultOf(wire.login("alice", None, b"wrong"))
         self.assertTrue(failure.check(errors.BadCredentials))
@@ -69,7 +69,7 @@ class ClientFactoryTests(SynchronousTestCase):
         self.assertFalse(failure.check(errors.TooManySessions))
 
     def test_loginBeforeTheConnection(self) -> None:
-        """A login may be asked for before there is a connection; it fails when none comes."""
+        """A login can be requested before there is a connection; it fails if none is made."""
         factory = ClientFactory()
         d = factory.login(credentials("alice", "sesame"))
         wire = Wire(serve(CachingRealm(Recorder, clock=Clock())), factory)
@@ -81,7 +81,7 @@ class ClientFactoryTests(SynchronousTestCase):
         self.assertTrue(self.failureResultOf(d).check(ConnectionRefusedError))
 
     def test_constructedAsStock(self) -> None:
-        """It takes what stock's takes, by place and by name, and makes brokers as stock's does."""
+        """The factory takes stock's arguments, by position and by name, and builds brokers as stock's does."""
         security = SecurityOptions()
         for cls, broker in ((ClientFactory, None), (dropin.PBClientFactory, dropin.Broker)):
             factory = cls()
@@ -94,13 +94,13 @@ class ClientFactoryTests(SynchronousTestCase):
             self.assertIsInstance(built, broker or pb.Broker)
 
     def test_clock(self) -> None:
-        """The factory's clock is that of its connections."""
+        """The connections use the factory's clock."""
         clock = Clock()
         wire = self.wire(ServerFactory, ClientFactory(clock=clock))
         self.assertIs(wire.client.peer.clock, clock)
 
     def test_mindIsCalled(self) -> None:
-        """The server calls the mind, which may answer with a coroutine's result."""
+        """The server calls the mind, which can answer with the result of a coroutine."""
 
         class Mind(pb.Referenceable):
             async def remote_add(self, a: int, b: int) -> int:
@@ -116,7 +116,7 @@ class ClientFactoryTests(SynchronousTestCase):
         del avatar
 
     def test_helloComesFirst(self) -> None:
-        """What is declared reaches the server before a login that was asked for earlier."""
+        """The hello reaches the server before a login that was requested earlier."""
         seen: list[Any] = []
 
         class Asking(CachingRealm):

@@ -1,4 +1,4 @@
-"""Which running program a client says it is."""
+"""Client instance ids."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class InstanceIdTests(SynchronousTestCase):
     """`InstanceIds`."""
 
     def test_aProgramIsNotGuessed(self) -> None:
-        """Each program has 128 bits of its own."""
+        """Each program has its own 128 random bits."""
         texts = {InstanceIds().take(b"alice", "")[0] for _ in range(50)}
         self.assertEqual(len(texts), 50)
         self.assertEqual({len(text.partition(".")[0]) for text in texts}, {32})
 
     def test_liveConnectionsAreApart(self) -> None:
-        """No two live connections of one user say the same; one that comes after a lost one says what that did."""
+        """Two live connections of a user never have the same id; a connection after a lost one takes its id."""
         ids = InstanceIds()
         (first, loseFirst), (second, loseSecond) = ids.take(b"alice", "s"), ids.take(b"alice", "s")
         self.assertNotEqual(first, second)
@@ -51,7 +51,7 @@ class InstanceIdTests(SynchronousTestCase):
         self.assertNotIn(ids.take(b"alice", "s")[0], {first, second})
 
     def test_whoWasLostLastHasTheGhost(self) -> None:
-        """Of several that are free it is the id of the connection that was lost last."""
+        """Of several free ids, the one of the connection that was lost last is taken."""
         ids = InstanceIds()
         taken = [ids.take(b"alice", "s") for _ in range(4)]
         for number in (1, 3, 0):
@@ -59,14 +59,14 @@ class InstanceIdTests(SynchronousTestCase):
         self.assertEqual([ids.take(b"alice", "s")[0] for _ in range(3)], [taken[n][0] for n in (0, 3, 1)])
 
     def test_usersAreApart(self) -> None:
-        """What one user's connections say does not depend on another's, nor on who comes back first."""
+        """The ids of a user do not depend on the connections of other users."""
         ids = InstanceIds()
         alice, _ = ids.take(b"alice", "s")
         bob, _ = ids.take(b"bob", "s")
         self.assertEqual(alice, bob)
 
     def test_serversFindTheirOwnGhosts(self) -> None:
-        """If the connections to two servers break at once, each server is told the same as before, in any order."""
+        """If the connections to two servers break at once, each server gets the same id again, in any order."""
         ids = InstanceIds()
         (one, loseOne), (two, loseTwo) = ids.take(b"alice", "one"), ids.take(b"alice", "two")
         loseOne()
@@ -75,7 +75,7 @@ class InstanceIdTests(SynchronousTestCase):
         self.assertEqual(ids.take(b"alice", "one")[0], one)
 
     def test_bounded(self) -> None:
-        """Names that have no connection any more are forgotten in the end, those that have are not."""
+        """User names without a connection are forgotten eventually; names with one are not."""
         ids = InstanceIds()
         mine, _ = ids.take(b"alice", "s")
         for number in range(2 * REMEMBERED):
@@ -84,7 +84,7 @@ class InstanceIdTests(SynchronousTestCase):
         self.assertNotEqual(ids.take(b"alice", "s")[0], mine)
 
     def test_forkedChildIsAnotherProgram(self) -> None:
-        """A child process that goes on from where its parent was is not taken for it."""
+        """A forked child has ids of its own."""
         command = [sys.executable, "-c", FORK]
         run = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=True)
         parent, child = run.stdout.split()
@@ -92,25 +92,25 @@ class InstanceIdTests(SynchronousTestCase):
 
 
 class IntroductionTests(SynchronousTestCase):
-    """What a `ClientFactory` says."""
+    """The ids that a `ClientFactory` sends."""
 
     def setUp(self) -> None:
-        """A server that writes down what it is told with each login."""
+        """Make a server that records the hello of each login."""
         self.seen: list[Any] = []
         seen = self.seen
 
         class Asking(CachingRealm):
-            """Writes down."""
+            """Records hellos."""
 
             def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
-                """Write it down."""
+                """Record the hello."""
                 seen.append(dict(mind.hello))
                 return super().requestAvatar(avatarId, mind, *interfaces)
 
         self.server = serve(Asking(Recorder, clock=Clock()))
 
     def test_beforeTheLogin(self) -> None:
-        """A login comes with it; a second one on the same connection with the same."""
+        """Each login has the id; two logins on one connection have the same."""
         wire = Wire(self.server, ClientFactory())
         kept = [self.successResultOf(wire.login("alice")), self.successResultOf(wire.login("bob"))]
         self.assertEqual(len(self.seen[0]["program"].partition(".")[0]), 32)
@@ -118,7 +118,7 @@ class IntroductionTests(SynchronousTestCase):
         del kept
 
     def test_again(self) -> None:
-        """The next connection says the same once the one before is lost, and something else while that lives."""
+        """A new connection has the id of a lost one, and another id while that one lives."""
         first = Wire(self.server, ClientFactory())
         first.login("alice")
         Wire(self.server, ClientFactory()).login("alice")
@@ -129,7 +129,7 @@ class IntroductionTests(SynchronousTestCase):
         self.assertEqual(one, three)
 
     def test_oneFactoryManyConnections(self) -> None:
-        """A factory that connects again says it on each connection."""
+        """A factory that reconnects sends the id on each connection."""
         factory = ClientFactory()
         for _ in range(2):
             wire = Wire(self.server, factory)
@@ -140,13 +140,13 @@ class IntroductionTests(SynchronousTestCase):
         self.assertEqual(one, two)
 
     def test_onesOwn(self) -> None:
-        """A client may say what it likes, or nothing."""
+        """A client can send its own id, or none."""
         for program in ("me", ""):
             Wire(self.server, ClientFactory(hello={"program": program})).login("alice")
         self.assertEqual(self.seen, [{"program": "me"}, {"program": ""}])
 
     def test_guestsAndDropInsSayNothing(self) -> None:
-        """An anonymous login has no place to take; and the drop-in's factory says what stock's does."""
+        """An anonymous login sends no id, nor does the drop-in factory."""
         Wire(self.server, dropin.PBClientFactory()).login("alice")
         self.assertEqual(self.seen, [{}])
         wire = Wire(self.server, ClientFactory())
@@ -154,13 +154,13 @@ class IntroductionTests(SynchronousTestCase):
         self.assertEqual(wire.server.peer.hello, {})
 
     def test_full(self) -> None:
-        """Where the hello has no room for it, it is left out."""
+        """The id is left out if the hello has no room for it."""
         hello = {f"key{number}": 1 for number in range(32)}
         Wire(self.server, ClientFactory(hello=hello)).login("alice")
         self.assertEqual(self.seen, [hello])
 
     def test_stockServer(self) -> None:
-        """A stock server is not disturbed by it."""
+        """A stock server ignores it."""
         wire = Wire(serve(CachingRealm(Recorder, clock=Clock()), pb.PBServerFactory), ClientFactory())
         avatar = self.successResultOf(wire.login("alice"))
         self.assertEqual(self.successResultOf(wire.call(avatar, "whoami")), "alice")

@@ -1,4 +1,4 @@
-"""What a peer may have written into the log."""
+"""What a peer may cause to be logged."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class EscapedTests(SynchronousTestCase):
     """A peer's text in the log."""
 
     def test_plain(self) -> None:
-        """What can be read is left as it is, in whatever language."""
+        """Printable text is unchanged, in any language."""
         for text in ("alice", "", "a b", "größe", "日本", "x" * 200):
             self.assertEqual(escaped(text, 200), text)
             self.assertEqual(escaped(text.encode("utf-8"), 200), text)
 
     def test_whatATerminalWouldObey(self) -> None:
-        """Line ends, ESC and other controls, and what turns the direction of writing, are shown and not obeyed."""
+        """Line ends, ESC, other controls, and characters that change the direction of writing are escaped."""
         for text, shown in (
             ("a\nb", "a\\nb"),
             ("a\r\x1b[2Jb", "a\\r\\x1b[2Jb"),
@@ -45,11 +45,11 @@ class EscapedTests(SynchronousTestCase):
             self.assertEqual(escaped(text, 200), shown)
 
     def test_notText(self) -> None:
-        """Bytes that are no UTF-8 are shown as such."""
+        """Bytes that are not UTF-8 are escaped."""
         self.assertEqual(escaped(b"a\xff\xfeb", 200), "a\\xff\\xfeb")
 
     def test_cut(self) -> None:
-        """What is longer is cut, with a mark, and not in the middle of an escape."""
+        """Longer text is cut and marked, and not in the middle of an escape."""
         self.assertEqual(escaped("x" * 201, 200), "x" * 200 + CUT)
         self.assertEqual(escaped("\n" * 10, 5), "\\n\\n" + CUT)
         self.assertEqual(escaped("ü".encode() * 10, 9), "ü" * 9 + CUT)
@@ -57,7 +57,7 @@ class EscapedTests(SynchronousTestCase):
     @settings(deadline=None, max_examples=300)
     @given(st.one_of(st.text(), st.binary()), st.integers(16, 40))
     def test_neverMore(self, text: Any, cut: int) -> None:
-        """Whatever it is, there is no control in it, and no more of it than was asked for."""
+        """The result of any text has no control characters, and is not too long."""
         shown = escaped(text, cut)
         self.assertLessEqual(len(shown), cut + len(CUT))
         self.assertEqual([c for c in shown if unicodedata.category(c)[0] == "C"], [])
@@ -65,10 +65,10 @@ class EscapedTests(SynchronousTestCase):
 
 
 class PeerLogTests(SynchronousTestCase):
-    """How many lines of one connection there are."""
+    """The number of lines of a connection, and of a server."""
 
     def setUp(self) -> None:
-        """A peer log, and what it writes itself."""
+        """Make a peer log, and record the lines."""
         self.clock = Clock()
         self.peerLog = PeerLog(Log(lines=3, cut=20), self.clock.seconds, "127.0.0.1:1")
         self.events: list[LogEvent] = []
@@ -77,15 +77,15 @@ class PeerLogTests(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, observer)
 
     def asked(self, times: int) -> int:
-        """How many lines are admitted."""
+        """Return how many lines are admitted."""
         return [self.peerLog.admits() for _ in range(times)].count(True)
 
     def written(self) -> list[str]:
-        """What the peer log wrote."""
+        """Return the lines that the peer log wrote."""
         return [formatEvent(event) for event in self.events]
 
     def test_soMany(self) -> None:
-        """So many in a second are, and in the next as many again; then one line says how many were not."""
+        """Each second has the same number of lines; then one line says how many were dropped."""
         self.assertEqual(self.asked(3), 3)
         self.assertEqual(self.asked(1000), 0)
         self.clock.advance(0.9)
@@ -96,14 +96,14 @@ class PeerLogTests(SynchronousTestCase):
         self.assertEqual(self.written(), ["1001 more lines about 127.0.0.1:1 were not logged: they exceed log.lines"])
 
     def test_close(self) -> None:
-        """When the connection is lost, that line comes at once, and once."""
+        """When the connection is lost, that line is logged at once, and once only."""
         self.asked(4)
         self.peerLog.close()
         self.peerLog.close()
         self.assertEqual(self.written(), ["1 more lines about 127.0.0.1:1 were not logged: they exceed log.lines"])
 
     def test_few(self) -> None:
-        """Where none is dropped, nothing is said."""
+        """If no line is dropped, there is no such line."""
         for _ in range(5):
             self.assertEqual(self.asked(3), 3)
             self.clock.advance(1)
@@ -111,12 +111,12 @@ class PeerLogTests(SynchronousTestCase):
         self.assertEqual(self.written(), [])
 
     def test_asManyAsThereAre(self) -> None:
-        """Without a bound each line is written."""
+        """Without a limit, every line is logged."""
         self.peerLog = PeerLog(Log(lines=None), self.clock.seconds, "x")
         self.assertEqual(self.asked(1000), 1000)
 
     def test_budget(self) -> None:
-        """All connections of a server share a budget; when it is spent, one line says how many were left out."""
+        """All connections of a server share a limit; above it, one line says how many were left out."""
         budget = LogBudget(10, self.clock.seconds)
         logs = [PeerLog(Log(lines=3), self.clock.seconds, f"peer {n}", budget) for n in range(100)]
         self.assertEqual([each.admits() for each in logs].count(True), 10)
@@ -127,7 +127,7 @@ class PeerLogTests(SynchronousTestCase):
         self.assertEqual(self.written(), ["190 more lines were not logged: they exceed log.total"])
 
     def test_budgetCountsWhatOthersDropped(self) -> None:
-        """The lines about one connection's lines are within the budget, and what they would say is counted in it."""
+        """The lines about dropped lines count as well; if one is dropped, so are those that it reports."""
         budget = LogBudget(5, self.clock.seconds)
         logs = [PeerLog(Log(lines=1), self.clock.seconds, f"peer {n}", budget) for n in range(20)]
         for each in logs:
@@ -145,7 +145,7 @@ class PeerLogTests(SynchronousTestCase):
         self.assertEqual(self.written(), ["55 more lines were not logged: they exceed log.total"])
 
     def test_noBudget(self) -> None:
-        """Without a limit there is none."""
+        """Without a limit for the server, every line is logged."""
         budget = LogBudget(None, self.clock.seconds)
         self.assertEqual([budget.admits() for _ in range(1000)].count(True), 1000)
         self.clock.advance(1)
@@ -153,11 +153,11 @@ class PeerLogTests(SynchronousTestCase):
         self.assertEqual(self.written(), [])
 
     def test_escaped(self) -> None:
-        """A peer log cuts as its limits say."""
+        """A peer log cuts text at ``log.cut``."""
         self.assertEqual(self.peerLog.escaped(b"\x1b" * 30), "\\x1b" * 5 + CUT)
 
     def test_longTracebacks(self) -> None:
-        """Of one that is very long the beginning and the end are told."""
+        """Of a very long traceback, the beginning and the end are logged."""
 
         def deep(levels: int) -> int:
             return deep(levels - 1) if levels else 1 // 0

@@ -1,4 +1,4 @@
-"""How strict a server or client is."""
+"""The profiles."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pbkit.wire.profile import CLIENT, DROPIN, STRICT, Profile
 
 
 class ProfileTests(SynchronousTestCase):
-    """The two that there are."""
+    """`STRICT`, `CLIENT` and `DROPIN`."""
 
     def test_whoHasWhich(self) -> None:
-        """The classes at `pbkit` are strict; those of `pbkit.dropin` are not."""
+        """The classes in `pbkit` are strict, those in `pbkit.dropin` are not."""
         for cls in (pbkit.Broker, pbkit.ServerFactory):
             self.assertIs(cls.profile, STRICT)
         self.assertIs(pbkit.ClientFactory.profile, CLIENT)
@@ -26,10 +26,10 @@ class ProfileTests(SynchronousTestCase):
         self.assertIs(dropin.PBClientFactory.protocol, dropin.Broker)
 
     def test_differInAll(self) -> None:
-        """Each setting differs between the two: one that does not would be no setting."""
+        """Every setting differs between the two profiles: otherwise it would not be needed."""
         for name in (field.name for field in attrs.fields(Profile)):
             self.assertNotEqual(getattr(STRICT, name), getattr(DROPIN, name), name)
 
     def test_cannotBeChanged(self) -> None:
-        """A profile cannot be changed under the connections that have it."""
+        """A profile cannot be changed while connections use it."""
         self.assertRaises(attrs.exceptions.FrozenInstanceError, setattr, STRICT, "anyMind", True)

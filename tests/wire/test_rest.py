@@ -24,7 +24,7 @@ from tests.support import Client, Wire, serve
 
 
 def keeps(broker: Any, *shared: Any) -> dict[int, Any]:
-    """What can be reached from a connection, by id: not by way of its transport or what is shared, and no classes."""
+    """Return what can be reached from a connection, by id, but not through its transport, shared objects or classes."""
     found: dict[int, Any] = {}
     ahead = [broker]
     ends = {id(each) for each in (broker.transport, *shared)}
@@ -33,29 +33,29 @@ def keeps(broker: Any, *shared: Any) -> dict[int, Any]:
         if id(each) in found or id(each) in ends or isinstance(each, type | ModuleType):
             continue
         found[id(each)] = each
-        # By way of its module a function knows everything.
+        # Do not follow the globals of a function: they lead everywhere.
         ahead += each.__closure__ or () if isinstance(each, FunctionType) else gc.get_referents(each)
     return found
 
 
 class Root(pb.Root):
-    """Served without a login."""
+    """A root that is served without a login."""
 
     def remote_echo(self, value: Any) -> Any:
-        """The same again."""
+        """Return the argument."""
         return value
 
 
 class Quiet(Avatar):
-    """Keeps nothing."""
+    """An avatar that keeps nothing."""
 
     def perspective_whoami(self) -> str:
-        """The avatar id."""
+        """Return the avatar id."""
         return self.avatarId
 
 
 class RestTests(SynchronousTestCase):
-    """One that is logged in, and has nothing to say."""
+    """A connection that is logged in and idle."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -64,7 +64,7 @@ class RestTests(SynchronousTestCase):
         self.factory = serve(self.realm, clock=self.clock, profile=profile)
 
     def wire(self, client: Any = None) -> Wire:
-        """One connection more, that goes when the test is over."""
+        """Return another connection, which is closed after the test."""
         wire = Wire(self.factory, client)
         self.addCleanup(wire.lose)
         return wire
@@ -77,7 +77,7 @@ class RestTests(SynchronousTestCase):
                 self.successResultOf(wire.login(name, Client()))
                 for wire, name in zip(wires, ("alice", "bob", "carol"), strict=True)
             ]
-            # They have called, and have been called, and been asked.
+            # Each client has called, was called, and was pinged.
             for wire, avatar in zip(wires, avatars, strict=True):
                 self.successResultOf(wire.call(avatar, "whoami"))
                 (session,) = self.realm.roster.ofPeer(wire.server.peer.peerId)
@@ -110,7 +110,7 @@ class RestTests(SynchronousTestCase):
                 wire.lose()
 
     def test_seat(self) -> None:
-        """It has no seat among those that wait to log in, until its last session is over."""
+        """It has no seat in the pre-login queue until its last session has ended."""
         wire = self.wire()
         self.assertEqual(len(self.factory.monitorOf(self.clock).queue), 1)
         avatar = self.successResultOf(wire.login("alice"))
@@ -129,7 +129,7 @@ class RestTests(SynchronousTestCase):
         self.assertTrue(wire.server.closed)
 
     def test_atWork(self) -> None:
-        """Its time stands still while a checker is at work for it, also if its last session ends meanwhile."""
+        """Its deadline does not run while a checker works on a login, even if its last session ends meanwhile."""
         wire = self.wire()
         avatar = self.successResultOf(wire.login("alice"))
         checked: Deferred[Any] = Deferred()
@@ -152,12 +152,12 @@ class RestTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(wire.call(second, "whoami")), "bob")
 
     def test_withoutALogin(self) -> None:
-        """One of a server where nobody logs in is no peer of anybody's, and waits for nothing."""
+        """A connection to a server without a login has no `Peer` and no deadline."""
         self.factory = ServerFactory(Root(), clock=self.clock)
         wire = self.wire()
         root = self.successResultOf(wire._moved(wire.factory.getRootObject()))
         self.assertEqual(self.successResultOf(wire.call(root, "echo", 5)), 5)
-        # It is asked whether it is there, and is.
+        # It is pinged, and answers.
         for _ in range(100):
             self.clock.advance(1.0)
             wire.flush()

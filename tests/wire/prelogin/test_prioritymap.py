@@ -1,4 +1,4 @@
-"""A table that knows its least."""
+"""The mapping that finds the item with the lowest priority."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pbkit.wire.prelogin.prioritymap import PriorityMap
 
 
 class PriorityMapTests(SynchronousTestCase):
-    """`PriorityMap`, against a dict that is searched."""
+    """`PriorityMap`, compared with a dict."""
 
     @settings(deadline=None, max_examples=300)
     @given(st.lists(st.tuples(st.integers(0, 5), st.one_of(st.none(), st.integers(0, 9))), max_size=60))
     def test_asADict(self, moves: list[tuple[int, int | None]]) -> None:
-        """After any operations the lowest is found, and each item is in or out."""
+        """After any operations the lowest is found, and the items are those of the dict."""
         table: PriorityMap[str] = PriorityMap()
         naive: dict[str, tuple[int, int]] = {}
         for number, key in moves:
@@ -32,7 +32,7 @@ class PriorityMapTests(SynchronousTestCase):
             self.assertEqual("thing 0" in table, "thing 0" in naive)
 
     def test_keepsNothing(self) -> None:
-        """What was moved about or taken out does not pile up."""
+        """Entries that were moved or removed do not pile up."""
         table: PriorityMap[int] = PriorityMap()
         for number in range(1000):
             table.put(1, number)
