@@ -17,18 +17,20 @@ that it was told last, and is told what has changed since, if that is among the 
 state. A version is a text that means something to the same run of the server only.
 
 For each watcher the server keeps a version and a number. A slow consumer is sent nothing until it has caught up, and
-then what has changed since. So nothing is told twice, nothing is left out, and nothing is queued.
+then what has changed since. So nothing is told twice, nothing is left out, and nothing is queued. Watchers that know
+the same are told the same, and that message is encoded once for all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from math import inf
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from pbkit.interfaces import ICast
 from pbkit.sessions.messaging.broadcast import Audience
 from pbkit.sessions.messaging.delivery import Told
 from pbkit.sessions.messaging.feed import Feed
@@ -43,6 +45,8 @@ BATCH = 0.1
 SOON = 500
 #: The most that one message carries: changes, and estimated bytes. Some 1 ms of work.
 CHANGES, BYTES = 100, 65536
+#: How many messages are kept for watchers that know the same: at most half a megabyte.
+SHARED = 8
 
 log = Logger()
 
@@ -88,6 +92,20 @@ class _Watcher:
         self.stopWaiting: Callable[[], None] | None = None
 
 
+class _Message(NamedTuple):
+    """
+    The next message for all watchers that know the same.
+
+    :ivar cast: sends it.
+    :ivar version: what such a watcher knows after it, as `_Watcher.version`.
+    :ivar upTo: as `_Watcher.upTo`.
+    """
+
+    cast: ICast
+    version: int
+    upTo: float
+
+
 class Watchers(Generic[C]):
     """
     The clients that watch the presence of a realm.
@@ -112,6 +130,9 @@ class Watchers(Generic[C]):
         self._watchers: dict[Recipient, _Watcher] = {}
         self._timer: IDelayedCall | None = None
         self._toldUpTo = 0
+        #: By what a watcher knows, its next message. All are made at one version of the feed.
+        self._messages: dict[tuple[int, float, bool], _Message] = {}
+        self._messagesVersion = 0
 
     def __len__(self) -> int:
         """Return how many clients watch."""
@@ -195,12 +216,11 @@ class Watchers(Generic[C]):
             return Told.QUEUED
         if not session.ready:
             return self._wait(watcher)
-        changes, version, upTo = self._nextFor(watcher)
-        fresh, watcher.fresh = watcher.fresh, False
-        watcher.version, watcher.upTo, watcher.greeted = version, upTo, True
-        name = self._feed.named(version) if upTo == inf else ""
+        reference = session.mind.reference
         try:
-            told = session.mind.put("presence", (name, changes, fresh), {})
+            message = self._nextFor(watcher)
+            watcher.version, watcher.upTo, watcher.fresh, watcher.greeted = message.version, message.upTo, False, True
+            told = Told.SENT if reference is not None and message.cast.to(reference) else Told.GONE
         except Exception:
             # For example, an avatar id that cannot be encoded. Without this message the watcher would miss changes and
             # not know it, so it is removed.
@@ -231,16 +251,36 @@ class Watchers(Generic[C]):
         session.flush()
         self._advance(watcher)
 
-    def _nextFor(self, watcher: _Watcher) -> tuple[list[tuple[Any, ...]], int, float]:
-        """
-        :return: the next changes for a watcher, and the `version` and `upTo` that it knows after them.
-        """
+    def _nextFor(self, watcher: _Watcher) -> _Message:
+        """Return the next message for a watcher that is ready."""
         feed = self._feed
         if watcher.version < feed.oldest or watcher.upTo == 0:
             watcher.version, watcher.upTo, watcher.fresh = feed.version, 0, True
+        if self._messagesVersion != feed.version or len(self._messages) >= SHARED:
+            self._messages.clear()
+            self._messagesVersion = feed.version
+        known = (watcher.version, watcher.upTo, watcher.fresh)
+        message = self._messages.get(known)
+        if message is None:
+            changes, version, upTo = self._changesAfter(watcher.version, watcher.upTo)
+            name = feed.named(version) if upTo == inf else ""
+            peer = watcher.session.peer
+            # Only a session with a connection has a mind, and so can watch.
+            assert peer is not None
+            cast = peer.fanOut("presence", (name, changes, watcher.fresh), {})
+            message = self._messages[known] = _Message(cast, version, upTo)
+        return message
+
+    def _changesAfter(self, version: int, upTo: float) -> tuple[list[tuple[Any, ...]], int, float]:
+        """
+        Return what a watcher is told next, and the `version` and `upTo` that it knows after that.
+
+        :param version: what it knows now, as `_Watcher.version`.
+        :param upTo: as `_Watcher.upTo`.
+        """
         found: list[tuple[Any, ...]] = []
-        room, version, upTo = BYTES, watcher.version, watcher.upTo
-        for change in feed.since(version):
+        room = BYTES
+        for change in self._feed.since(version):
             if len(found) >= CHANGES or room <= 0:
                 return found, version, upTo
             if change.who <= upTo:

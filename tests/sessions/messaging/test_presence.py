@@ -14,6 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbkit import AnonymousRealm, CachingRealm, ClientFactory, Session, Told, errors
 from pbkit.sessions.messaging import presence as module
 from pbkit.sessions.messaging import watchers
+from pbkit.wire import codec
+from pbkit.wire.peer import FanOut
 from tests.sessions.messaging.slowness import SlowWire
 from tests.support import USERS, Client, Recorder, enter, serve, timers
 
@@ -267,12 +269,12 @@ class WatchTests(PresenceTestCase):
     def test_whatCannotBeTold(self) -> None:
         """A change that cannot be sent is logged, and the client that would miss it does not watch any more."""
         wire, watch, session = self.watcher()
-        put = self.patch(type(session.mind), "put", self.broken)
+        cast = self.patch(FanOut, "to", self.broken)
         broken = self.come("bob")
         self.soon(wire)
         self.assertEqual((len(watch.messages), self.realm.presence.unwatch(session)), (1, False))
         self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
-        put.restore()
+        cast.restore()
         broken.end()
         self.assertIs(self.realm.presence.watch(session), Told.SENT)
         wire.flush()
@@ -282,6 +284,39 @@ class WatchTests(PresenceTestCase):
     def broken(*args: Any) -> Told:
         """Fail."""
         raise LookupError("cannot be sent")
+
+    def test_encodedOnce(self) -> None:
+        """Watchers that know the same share one encoding of what has changed; one that knows less has another."""
+        watching = [self.watcher(name=name) for name in USERS]
+        late, lateWatch, session = watching[-1]
+        late.fill(session)
+        self.come("bob")
+        self.soon(*(wire for wire, _, _ in watching[:-1]))
+        encoded: list[Any] = []
+        whole = codec.encodeTail
+
+        def encodeTail(method: Any, answer: Any, args: tuple[Any, ...], *rest: Any) -> Any:
+            encoded.append(args)
+            return whole(method, answer, args, *rest)
+
+        self.patch(codec, "encodeTail", encodeTail)
+        self.come("alice")
+        self.soon(*(wire for wire, _, _ in watching[:-1]))
+        late.drain()
+        self.assertEqual(
+            [[who for _, _, who, *_ in changes] for _, changes, _ in encoded], [["alice"], ["bob", "alice"]]
+        )
+        for _, watch, _ in watching:
+            self.assertEqual([*watch.here.values()], self.truth())
+        self.assertEqual(lateWatch.version, watching[0][1].version)
+
+    def test_sharedMessagesAreFew(self) -> None:
+        """What is kept for watchers that know the same is limited, however many know something different."""
+        known = [self.watcher()[1].version for _ in range(2 * watchers.SHARED)]
+        session = self.watcher()[-1]
+        for version in known:
+            self.realm.presence.watch(session.mind, version)
+            self.assertLessEqual(len(self.realm.presence._watchers._messages), watchers.SHARED)
 
     def test_avatarIdsThatCannotBeSent(self) -> None:
         """An avatar id that UTF-8 cannot express is told escaped, in a change and in the state."""
