@@ -18,16 +18,16 @@ from tests.support import PASSWORD, USERS, Client, Wire, serve
 
 
 class ChallengeCase(ServerCase):
-    """With a connection that has asked for nothing yet."""
+    """A connection without a challenge."""
 
     def setUp(self) -> None:
-        """Connected to a strict server."""
+        """Connect to a strict server."""
         super().setUp()
         self.wire = Wire(self.server)
         self.root = self.successResultOf(self.wire.factory.getRootObject())
 
     def ask(self, name: Any = b"alice") -> tuple[bytes, Any]:
-        """A new challenge."""
+        """Ask for a challenge."""
         challenge, challenger = self.successResultOf(self.wire.call(self.root, "login", name))
         return challenge, challenger
 
@@ -36,12 +36,12 @@ class ChallengeCase(ServerCase):
         return self.wire.call(challenger, "respond", pb.respond(challenge, password), mind)
 
     def held(self) -> int:
-        """How many objects the server keeps for this connection, besides its root."""
+        """Return how many objects the server keeps for this connection, besides its root."""
         return len(self.wire.server.localObjects)
 
 
 class OnceTests(ChallengeCase):
-    """There is one answer to a challenge."""
+    """A challenge can be answered once."""
 
     def test_secondAnswer(self) -> None:
         """A second answer is refused, right or wrong, before any checker sees it, whatever became of the first."""
@@ -70,7 +70,7 @@ class OnceTests(ChallengeCase):
         self.assertEqual(self.realm.counters.refusals, {"BadCredentials": 1, "ChallengeExpired": 2})
 
     def test_capturedAnswer(self) -> None:
-        """The right answer, sent again by whoever has seen it, lets nobody in, to this challenge or another."""
+        """A recorded right answer does not log in again, to this challenge or another."""
         challenge, challenger = self.ask()
         captured = pb.respond(challenge, PASSWORD)
         kept = self.successResultOf(self.wire.call(challenger, "respond", captured, None))
@@ -87,7 +87,7 @@ class OnceTests(ChallengeCase):
         del kept
 
     def test_wrongCallIsNoAnswer(self) -> None:
-        """A call that does not fit, or a mind that cannot be, does not use it up."""
+        """A call with wrong arguments, or with an invalid mind, does not use it up."""
         challenge, challenger = self.ask()
         self.failureResultOf(self.wire.call(challenger, "respond", b"x"))
         self.failureResultOf(self.wire.call(challenger, "nothing"))
@@ -95,7 +95,7 @@ class OnceTests(ChallengeCase):
         self.successResultOf(self.answer(challenge, challenger))
 
     def test_eachUserHisOwn(self) -> None:
-        """Challenges of one connection do not get into each other's way."""
+        """Challenges of one connection do not affect each other."""
         asked = [(name, *self.ask(name)) for name in USERS for _ in range(2)]
         kept = [
             self.successResultOf(self.answer(challenge, challenger)) for _, challenge, challenger in reversed(asked)
@@ -117,7 +117,7 @@ class OnceTests(ChallengeCase):
         del avatar
 
     def test_dropIn(self) -> None:
-        """A drop-in server takes answers as stock does: as many as come, whenever."""
+        """A drop-in server accepts any number of answers at any time, as stock does."""
         for server in (dropin.PBServerFactory, pb.PBServerFactory):
             kw = {} if server is pb.PBServerFactory else {"clock": self.clock}
             self.wire = Wire(serve(self.realm, server, **kw))
@@ -133,10 +133,10 @@ class OnceTests(ChallengeCase):
 
 
 class TimeTests(ChallengeCase):
-    """And it comes within 30 s."""
+    """A challenge expires after 30 s."""
 
     def test_inTime(self) -> None:
-        """After 30 s it is taken still; later it is refused, though it is right."""
+        """After 30 s an answer is still accepted; later a right one is refused too."""
         self.wire = Wire(self.lenient)
         self.root = self.successResultOf(self.wire.factory.getRootObject())
         challenge, challenger = self.ask()
@@ -163,7 +163,7 @@ class NumberTests(ChallengeCase):
     """A connection has not any number of them."""
 
     def test_unanswered(self) -> None:
-        """Of challenges that nobody answers the oldest are forgotten; the others can be answered as ever."""
+        """Of unanswered challenges the oldest are forgotten; the others can still be answered."""
         asked = [self.ask() for _ in range(OUTSTANDING + 20)]
         self.assertEqual(self.held(), OUTSTANDING)
         self.assertEqual(len(self.wire.server.luids), OUTSTANDING)
@@ -191,7 +191,7 @@ class NumberTests(ChallengeCase):
         del kept
 
     def test_gateway(self) -> None:
-        """Once somebody has logged in on a connection it may have more: so many can log in on it at the same time."""
+        """A connection with a session may have more challenges, so that many users can log in at the same time."""
         names = [f"user{i}" for i in range(300)]
         kept = [self.successResultOf(self.wire.login())]
         kept += self.together(names)
@@ -207,7 +207,7 @@ class NumberTests(ChallengeCase):
         del asked
 
     def test_manyAtOnceOnAFreshOne(self) -> None:
-        """As many as there may be can log in at the same time on a connection on which nobody is."""
+        """On a connection without a session, as many users as there may be challenges can log in at the same time."""
         self.assertEqual(len(self.together([f"user{i}" for i in range(OUTSTANDING)])), OUTSTANDING)
 
     def together(self, names: list[str]) -> list[Any]:

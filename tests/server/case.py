@@ -1,4 +1,4 @@
-"""What the tests of the server share: a realm of stock's make, and what is logged."""
+"""What the server tests share: a stock realm, and what is logged."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Avatar(pb.Avatar):
         return self.avatarId
 
     def perspective_part(self) -> Part:
-        """Something."""
+        """Return something."""
         return self.part
 
 
@@ -89,13 +89,13 @@ class ServerCase(SynchronousTestCase):
         self.lenient = serve(self.realm, clock=self.clock, profile=LENIENT)
 
     def lines(self) -> list[str]:
-        """What was logged since the last time, as text."""
+        """Return what was logged since the last call, as text."""
         found = [formatEvent(event) for event in self.events]
         self.events.clear()
         return found
 
     def assertRefused(self, d: Any, reason: type[Exception], text: str = "", logged: bool = True) -> Any:
-        """Refused so, with one line in the log, if it is the first of its source, and no traceback."""
+        """Assert that a login was refused, without a traceback, and with one line in the log if `logged`."""
         failure = self.failureResultOf(d)
         self.assertEqual(failure.type, f"{reason.__module__}.{reason.__name__}".encode())
         for base in REFUSAL:

@@ -1,4 +1,4 @@
-"""The arguments of a login, read by hand: whatever a stranger sends."""
+"""The arguments of a login, read by hand: whatever an unauthenticated client sends."""
 
 from __future__ import annotations
 
@@ -42,24 +42,24 @@ class Tables(pb.Broker):
     """A broker to which the references of this test belong; it sends nothing."""
 
     def sendDecRef(self, objectID: Any) -> None:
-        """Nobody is there."""
+        """Send nothing."""
 
 
 class ReadingTests(SynchronousTestCase):
     """`plainUsername` and `LoginArguments`."""
 
     def setUp(self) -> None:
-        """Something that references belong to."""
+        """Make the tables that references belong to."""
         self.tables = Tables(False)
 
     def stock(self, args: Any) -> Any:
-        """What stock makes of the same."""
+        """Return what stock makes of the arguments."""
         return list(self.tables.unserialize(args))
 
     @settings(max_examples=500, deadline=None)
     @given(args=st.one_of(EXPRESSIONS, NEAR), kw=st.one_of(st.just(NO_KW), EXPRESSIONS))
     def test_username(self, args: Any, kw: Any) -> None:
-        """A name is what stock's jelly makes of it, or there is none, or an `Error` says how it is called."""
+        """A name is what stock's jelly makes of it, or None, or an `Error` says how to call the method."""
         try:
             name = plainUsername(args, kw)
         except errors.Error as error:
@@ -96,7 +96,7 @@ class ReadingTests(SynchronousTestCase):
             self.assertIsNone(expected)
             return
         self.assertIs(type(expected), pb.RemoteReference)
-        # It makes this one when somebody looks.
+        # Stock makes this list with the reference.
         self.assertEqual(mind.disconnectCallbacks, [])
         self.assertEqual(mind.__dict__, expected.__dict__)
 
@@ -118,24 +118,24 @@ class ReadingTests(SynchronousTestCase):
 
 
 class Trap(pb.Copyable):
-    """Something that a module opened to jelly."""
+    """A class that a module has registered with jelly."""
 
 
 class Sprung(pb.RemoteCopy):
-    """What jelly makes of it, running code."""
+    """The receiving class, whose code jelly runs."""
 
     sprung = 0
 
     def setCopyableState(self, state: Any) -> None:
-        """It has."""
+        """Count."""
         Sprung.sprung += 1
 
 
 class NothingIsUnjelliedTests(ServerCase):
-    """Before a portal has let somebody in, no class's code runs."""
+    """Before a login has succeeded, the code of no class runs."""
 
     def setUp(self) -> None:
-        """A class is open to everybody."""
+        """A class is registered for all connections."""
         super().setUp()
         pb.setUnjellyableForClass(Trap, Sprung)
         name = f"{Trap.__module__}.{Trap.__name__}".encode()
@@ -143,7 +143,7 @@ class NothingIsUnjelliedTests(ServerCase):
         self.addCleanup(setattr, Sprung, "sprung", 0)
 
     def sprungAt(self, server: Any) -> int:
-        """How often its code runs if it is sent in each place of a login."""
+        """Return how often its code runs if it is sent in each place of a login."""
         wire = Wire(server)
         root = self.successResultOf(wire.factory.getRootObject())
         Sprung.sprung = 0
@@ -164,13 +164,13 @@ class NothingIsUnjelliedTests(ServerCase):
         return Sprung.sprung
 
     def test_itsCodeNeverRuns(self) -> None:
-        """In a strict server it runs nowhere, whoever's the realm is; in a stock one it does."""
+        """In a strict server it never runs, whatever the realm; in a stock one it does."""
         self.assertEqual([self.sprungAt(self.lenient), self.sprungAt(serve(StockRealm(), profile=LENIENT))], [0, 0])
         self.assertEqual(self.sprungAt(serve(self.realm, dropin.PBServerFactory)), 0)
         self.assertGreater(self.sprungAt(serve(StockRealm(), pb.PBServerFactory)), 3)
 
     def test_whatIsRefusedIsGivenBack(self) -> None:
-        """Of references that came with a call that is refused nothing is kept at the client."""
+        """The client keeps no object for references in a refused call."""
         wire = Wire(self.lenient)
         root = self.successResultOf(wire.factory.getRootObject())
         challenge, challenger = self.successResultOf(wire.call(root, "login", b"alice"))

@@ -193,7 +193,7 @@ class SessionRealmTests(ServerCase):
         self.assertEqual(Asking.answers, ANSWERS)
 
     def guest(self, answer: Any) -> tuple[Wire, Deferred[Any]]:
-        """A guest, who is asked."""
+        """Log in as a guest, which is asked."""
         wire = Wire(serve(AnonymousRealm(Asking, clock=self.clock), clock=self.clock))
         return wire, wire.login(None, Mind(answer))
 
@@ -223,7 +223,7 @@ class SessionRealmTests(ServerCase):
             self.assertEqual(set(wire.client.localObjects), {luid for luid in wire.client.localObjects if luid < 2})
 
     def test_grantedGuests(self) -> None:
-        """Once a guest is in it has a user's limits."""
+        """Once a guest is logged in it has the limits of a user."""
         realm = AnonymousRealm(Recorder, clock=self.clock)
         wire = Wire(serve(realm, clock=self.clock))
         avatar = self.successResultOf(wire.login(None, Mind({str(i): i for i in range(100)})))

@@ -26,15 +26,15 @@ ENDLESS = attrs.evolve(
 
 
 class DoorCase(ServerCase):
-    """Logins, and when they are answered."""
+    """What the tests of failed logins share."""
 
     def setUp(self) -> None:
-        """With all wires of the test."""
+        """Collect the wires of the test."""
         super().setUp()
         self.wires: list[Wire] = []
 
     def connect(self, host: str | None = "192.0.2.1", server: Any = None) -> Wire:
-        """A new connection."""
+        """Make a connection."""
         self.wires.append(Wire(self.server if server is None else server, host=host))
         return self.wires[-1]
 
@@ -56,29 +56,29 @@ class DoorCase(ServerCase):
         raise AssertionError("it is never answered")
 
     def wrong(self, wire: Wire, name: str = "alice") -> Any:
-        """A guess."""
+        """Log in with a wrong password."""
         return wire.login(name, None, b"wrong")
 
 
 class DelayTests(DoorCase):
-    """A wrong password is told so late, and later each time."""
+    """A wrong password is answered late, and later each time."""
 
     def test_guesserOnManyConnections(self) -> None:
-        """Who guesses over new connections from one address waits 1, 2, 4, 8, 10, 10 s; the last is no exception."""
+        """Guesses over new connections from one address are answered after 1, 2, 4, 8, 10 and 10 s."""
         self.assertEqual([self.delayOf(self.wrong(self.connect())) for _ in range(6)], [1, 2, 4, 8, 10, 10])
 
     def test_guesserOnOneConnection(self) -> None:
-        """So does who stays on one, where that is let."""
+        """So are guesses on one connection, where it is not closed."""
         wire = self.connect(server=serve(self.realm, clock=self.clock, profile=ENDLESS))
         self.assertEqual([self.delayOf(self.wrong(wire)) for _ in range(6)], [1, 2, 4, 8, 10, 10])
 
     def test_sameNetwork(self) -> None:
-        """Addresses of one IPv6 /64 are one guesser, those of another are not, nor are two IPv4 addresses."""
+        """Addresses of one IPv6 /64 count as one; those of another do not, nor do two IPv4 addresses."""
         hosts = ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "192.0.2.1", "192.0.2.2")
         self.assertEqual([self.delayOf(self.wrong(self.connect(host))) for host in hosts], [1, 2, 1, 1, 1])
 
     def test_unknownName(self) -> None:
-        """Nothing in the delay tells whether there is such a user."""
+        """The delay does not show whether the user exists."""
         for name in ("alice", "nobody"):
             self.assertEqual([self.delayOf(self.wrong(self.connect(), name)) for _ in range(4)], [1, 2, 4, 8])
 
@@ -92,7 +92,7 @@ class DelayTests(DoorCase):
             self.delayOf(d)
 
     def test_rightPasswordWaitsForTheDelay(self) -> None:
-        """From the guesser's own address it is checked when the delay is over: an answer at once would tell it."""
+        """From the guesser's own address it is checked when the delay is over: an answer at once would give it away."""
         guesser = self.connect()
         wrong = self.wrong(guesser)
         for wire in (guesser, self.connect()):
@@ -174,7 +174,7 @@ class DelayTests(DoorCase):
         self.assertEqual(delays, [1, 2])
 
     def test_logIsNotLate(self) -> None:
-        """The line in the log, and the realm's count, are there when the guess is made."""
+        """The guess is logged and counted when it is made."""
         d = self.wrong(self.connect())
         (line,) = self.lines()
         self.assertIn("login refused: BadCredentials from 192.0.2.1:4711", line)
@@ -257,7 +257,7 @@ class DelayTests(DoorCase):
         self.assertTrue(wire.server.disconnected)
 
     def test_withoutADelay(self) -> None:
-        """So it is where the delay is set to 0; what the third one is told arrives."""
+        """Where the delay is set to 0 all answers arrive, the third one too."""
         prompt = attrs.evolve(STRICT, door=attrs.evolve(STRICT.door, delay=0.0))
         wire = self.connect(server=serve(self.realm, clock=self.clock, profile=prompt))
         answers = [self.wrong(wire) for _ in range(3)]
@@ -282,7 +282,7 @@ class CountingTests(DoorCase):
     """What counts as a guess, and what does not."""
 
     def test_othersRefusalsDoNotCount(self) -> None:
-        """What refuses a login that is no wrong password is told at once, and does not close, however often it is."""
+        """Refusals other than for a wrong password are answered at once, and never close the connection."""
         full = LimitedRealm(Recorder, max=1, clock=self.clock)
         server = serve(full, clock=self.clock)
         wire = self.connect(server=server)
@@ -298,7 +298,7 @@ class CountingTests(DoorCase):
         del kept
 
     def test_brokenCheckerIsNoGuess(self) -> None:
-        """A checker that breaks down has found nothing wrong."""
+        """An error in a checker does not count as a guess."""
 
         class Broken:
             credentialInterfaces = (IUsernameHashedPassword,)
@@ -313,7 +313,7 @@ class CountingTests(DoorCase):
         self.assertFalse(wire.server.disconnected)
 
     def test_checkersOwnErrorsCount(self) -> None:
-        """Whatever a checker says to refuse counts: it may mean a wrong password."""
+        """Every refusal by a checker counts: it may mean a wrong password."""
 
         class WrongToken(errors.LoginRefused):
             pass
@@ -336,7 +336,7 @@ class CountingTests(DoorCase):
             self.assertTrue(wire.server.disconnected)
 
     def test_realmThatIsNotOurs(self) -> None:
-        """A realm of stock's that refuses whoever had the right password says nothing of a guess."""
+        """A refusal by a stock realm, after the right password, does not count as a guess."""
         realm = StockRealm()
         wire = self.connect(server=serve(realm, clock=self.clock))
         for _ in range(10):
@@ -350,7 +350,7 @@ class CountingTests(DoorCase):
         self.assertTrue(wire.server.disconnected)
 
     def test_badNamesCount(self) -> None:
-        """What is no name is refused as a wrong password is, as late and as often, and no checker is asked."""
+        """An invalid name is refused like a wrong password, as late and as often, without asking a checker."""
         wire = self.connect()
         root = self.successResultOf(wire.factory.getRootObject())
         answers = [wire.call(root, "login", name) for name in (5, b"x" * 256, "\u00e9" * 128)]
@@ -364,7 +364,7 @@ class CountingTests(DoorCase):
         self.assertTrue(wire.server.disconnected)
 
     def test_longestName(self) -> None:
-        """A name of 255 bytes is one."""
+        """A name of 255 bytes is valid."""
         asked: list[Any] = []
 
         class Anybody:
@@ -380,10 +380,10 @@ class CountingTests(DoorCase):
 
 
 class ClosingTests(DoorCase):
-    """Three in a row, and the connection is closed."""
+    """After three failures in a row the connection is closed."""
 
     def test_third(self) -> None:
-        """After the third it is closed, when that has been told why; the log has one line for that."""
+        """After the third failure it is closed, once the answer is sent; the log has one line for that."""
         wire = self.connect()
         for wait in (1, 2):
             self.assertEqual(self.delayOf(self.wrong(wire)), wait)
@@ -399,7 +399,7 @@ class ClosingTests(DoorCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_nothingIsServedUntilThen(self) -> None:
-        """Once it is to be closed nobody is let in on it, and no checker is asked, right password or wrong."""
+        """Once the connection is to be closed, logins on it fail and no checker is asked, right password or wrong."""
         wire = self.connect()
         asked = [self.wrong(wire, name) for name in USERS]
         self.lines()
@@ -412,7 +412,7 @@ class ClosingTests(DoorCase):
         self.assertTrue(wire.server.disconnected)
 
     def test_eachIsToldFirst(self) -> None:
-        """It is not closed before those that failed earlier have their answer, though they wait for longer."""
+        """It is closed only when every failed login has its answer, also one with a longer delay."""
         for _ in range(3):
             self.delayOf(self.wrong(self.connect()))
         wire = self.connect()
@@ -426,7 +426,7 @@ class ClosingTests(DoorCase):
         self.assertTrue(wire.server.disconnected)
 
     def test_gateway(self) -> None:
-        """A gateway that logs in many on one connection, one of whom fails now and then, is not closed."""
+        """A gateway that logs in many users on one connection is not closed when some of them fail now and then."""
         wire = self.connect()
         kept = []
         for i in range(60):
@@ -438,7 +438,7 @@ class ClosingTests(DoorCase):
         self.assertEqual(len(kept), 20)
 
     def test_guestsProveNothing(self) -> None:
-        """An anonymous login between the guesses does not make them fewer."""
+        """An anonymous login between the guesses does not reset the count."""
         self.realm.anonymous = None
         server = serve(self.realm, clock=self.clock, profile=STRICT)
         server.root.portal.realm = StockRealm()
@@ -456,7 +456,7 @@ class ClosingTests(DoorCase):
             self.failureResultOf(d)
 
     def test_configured(self) -> None:
-        """As many as the profile says, and with None never."""
+        """The number of failures is that of the profile; with None the connection is never closed."""
         for most, closed in ((1, 1), (5, 5), (None, None)):
             profile = attrs.evolve(STRICT, door=attrs.evolve(STRICT.door, failures=most, delay=0.0))
             wire = self.connect(server=serve(self.realm, clock=self.clock, profile=profile))
@@ -484,7 +484,7 @@ class Slow:
         return d
 
     def decide(self) -> None:
-        """Answer for the one that has waited longest."""
+        """Decide the login that has waited longest."""
         credentials, d = self.asked.pop(0)
         if credentials.checkPassword(PASSWORD):
             d.callback(credentials.username)
@@ -493,7 +493,7 @@ class Slow:
 
 
 class TurnTests(DoorCase):
-    """Who does not wait for answers has no more guesses for that."""
+    """A client that does not wait for answers gets no more guesses."""
 
     def setUp(self) -> None:
         """With a checker that takes its time."""
@@ -503,7 +503,7 @@ class TurnTests(DoorCase):
         self.wire = self.connect(server=self.factory)
 
     def test_guessesInFlight(self) -> None:
-        """Of 40 guesses that are sent at once a checker is asked three, and then the connection is closed."""
+        """Of 40 guesses that are sent together three are checked, and then the connection is closed."""
         answers = [self.wrong(self.wire, f"user{i}") for i in range(40)]
         decided = 0
         while self.slow.asked:
@@ -520,7 +520,7 @@ class TurnTests(DoorCase):
         self.assertTrue(self.wire.server.disconnected)
 
     def test_thoseThatWaitAreLetIn(self) -> None:
-        """Forty right ones are all let in, each when it is its turn, though some between them are wrong."""
+        """Forty right passwords all succeed, each in its turn, though some between them are wrong."""
         answers = {}
         for i in range(40):
             answers[i] = self.wrong(self.wire, f"eve{i}") if i % 3 == 1 else self.wire.login(f"user{i}")
@@ -535,7 +535,7 @@ class TurnTests(DoorCase):
                 self.successResultOf(d)
 
     def test_buildingIsNotDeciding(self) -> None:
-        """A login whose password was right, and whose avatar takes a while to build, keeps none waiting."""
+        """A login whose password was right, and whose avatar takes a while to build, does not hold up others."""
         building: list[Deferred[Any]] = []
 
         def build(avatarId: str) -> Any:
@@ -567,14 +567,14 @@ class TurnTests(DoorCase):
         self.assertEqual([round(seconds, 6) for seconds in times], [1, 1, 1])
 
     def test_guestsDoNotWait(self) -> None:
-        """Guests, who have no password to guess, have a turn at once."""
+        """Guests have a turn at once, because they have no password to guess."""
         for i in range(5):
             self.wire.login(f"user{i}").addErrback(lambda failure: None)
         self.wire.login(None).addErrback(lambda failure: None)
         self.assertEqual(len(self.slow.asked), 4)
 
     def test_lossWhileTheyWait(self) -> None:
-        """Those whose turn has not come when the connection is lost are never brought before a checker."""
+        """Logins whose turn has not come when the connection is lost are never checked."""
         answers = [self.wire.login(f"user{i}", Client()) for i in range(10)]
         self.wire.cut()
         while self.slow.asked:
@@ -613,7 +613,7 @@ class TurnTests(DoorCase):
             answer.addErrback(lambda failure: None)
 
     def test_badNamesWaitForNoTurn(self) -> None:
-        """What is no name piles up behind no checker; when there are too many the connection is closed all the same."""
+        """Invalid names do not wait for a checker; when there are too many the connection is closed all the same."""
         first = self.wire.login("alice")
         root = self.successResultOf(self.wire.factory.getRootObject())
         answers = [self.wire.call(root, "login", 5) for _ in range(10)]

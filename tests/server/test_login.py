@@ -23,7 +23,7 @@ SERVERS = (ServerFactory, dropin.PBServerFactory, pb.PBServerFactory)
 
 
 class LoginTests(ServerCase):
-    """Who comes in."""
+    """Which logins succeed."""
 
     def test_allClientsAndServers(self) -> None:
         """Stock's, ours and the drop-in client each log in at each server, with a name and without."""
@@ -51,7 +51,7 @@ class LoginTests(ServerCase):
         self.assertEqual(self.lines(), [f"logout: 'alice', session {session.sessionId}, LoggedOut"])
 
     def test_wrongPasswordAndUnknownUser(self) -> None:
-        """Both are refused, in the very same words: which of the two it was is not told."""
+        """Both are refused with the same text: the client is not told which of the two it was."""
         wire = Wire(self.lenient)
         one = self.assertRefused(wire.login("alice", None, b"wrong"), errors.BadCredentials)
         two = self.assertRefused(wire.login("nobody", None, b"wrong"), errors.BadCredentials)
@@ -72,7 +72,7 @@ class LoginTests(ServerCase):
         self.successResultOf(right)
 
     def test_namesOfEachKind(self) -> None:
-        """A name may come as bytes or as text; anything else is no name, and refused like one that nobody has."""
+        """A name may be sent as bytes or as text; anything else is refused like an unknown name."""
         wire = Wire(self.lenient)
         root = self.successResultOf(wire.factory.getRootObject())
         for name in (b"alice", "alice"):
@@ -86,7 +86,7 @@ class LoginTests(ServerCase):
         self.assertEqual(self.realm.counters.refusals, {"BadCredentials": len(wrong)})
 
     def loginAs(self, wire: Wire, root: Any, name: Any) -> Any:
-        """Stock's two steps, with any name."""
+        """Log in by stock's two steps, with any name."""
         d = root.callRemote("login", name)
         d.addCallback(lambda answer: answer[1].callRemote("respond", pb.respond(answer[0], PASSWORD), None))
         wire.flush()
@@ -111,7 +111,7 @@ class LoginTests(ServerCase):
         self.assertEqual((len(found), {len(challenge) for challenge in found}), (50, {16}))
 
     def test_wrongArity(self) -> None:
-        """A call with too few or too many arguments is refused with how it is done, and nothing of them is logged."""
+        """A call with too few or too many arguments is refused with the signature; the arguments are not logged."""
         wire = Wire(self.server)
         root = self.successResultOf(wire.factory.getRootObject())
         challenger = self.successResultOf(wire.call(root, "login", b"alice"))[1]
@@ -128,7 +128,7 @@ class LoginTests(ServerCase):
         self.assertEqual([event for event in self.events if "s3same" in str(event)], [])
 
     def test_unknownMethods(self) -> None:
-        """What the root and a challenge do not have is answered `NoSuchMethod`, with no line in the log."""
+        """A call of a method that the root or a challenger lacks is answered `NoSuchMethod`, and not logged."""
         wire = Wire(self.server)
         root = self.successResultOf(wire.factory.getRootObject())
         challenger = self.successResultOf(wire.call(root, "login", b"alice"))[1]
@@ -141,7 +141,7 @@ class LoginTests(ServerCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_anonymous(self) -> None:
-        """A login without a name is refused by a realm that serves none, in words that say what to do."""
+        """A realm without guests refuses an anonymous login, with a text that says what to do."""
         wire = Wire(self.server)
         self.assertRefused(wire.login(None), errors.AnonymousRefused, "user name and password")
         noneToAsk = Portal(self.realm, [InMemoryUsernamePasswordDatabaseDontUse(alice=PASSWORD)])
@@ -150,7 +150,7 @@ class LoginTests(ServerCase):
         self.assertEqual(self.realm.counters.refusals, {"AnonymousRefused": 2})
 
     def test_checkersRefusalIsCounted(self) -> None:
-        """A checker of the user's may refuse with one of pbkit's errors: it crosses as it is, and is counted."""
+        """A checker may refuse with one of pbkit's errors: the client gets it, and it is counted."""
 
         class Checker:
             credentialInterfaces = (IUsernameHashedPassword,)
@@ -163,7 +163,7 @@ class LoginTests(ServerCase):
         self.assertEqual(self.realm.counters.refusals, {"LoginRefused": 1})
 
     def test_namesDoNotForgeLines(self) -> None:
-        """A name with line ends and escapes in it, which a checker lets in, is not written raw into the log."""
+        """A name with line ends and escapes in it, which a checker accepts, is not logged raw."""
 
         class Anybody:
             credentialInterfaces = (IUsernameHashedPassword,)
@@ -187,7 +187,7 @@ class MindTests(ServerCase):
     MINDS: list[Any] = [5, "x", b"x" * 640_000, [1], {"a": 1}, (1,), 1.5, True, [Client()]]
 
     def test_neitherNoneNorAReference(self) -> None:
-        """Whatever is not is refused, with one line, whoever's the realm is; nobody is logged in."""
+        """Any other mind is refused, with one line in the log, whatever the realm; no session begins."""
         stock = StockRealm()
         for factory in (self.lenient, serve(stock, profile=LENIENT)):
             wire = Wire(factory)
@@ -270,7 +270,7 @@ class RaceTests(ServerCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_checkerFinishesAfterTheLoss(self) -> None:
-        """A checker that takes its time does not let in a client that is gone: no avatar is built for it."""
+        """When a slow checker accepts a client that has disconnected, no avatar is built."""
         checking: list[Deferred[Any]] = []
 
         class Slow:
@@ -342,7 +342,7 @@ class RaceTests(ServerCase):
                     self.assertEqual(bool(wire.server.disconnected), lose)
 
     def test_manyOnOneConnection(self) -> None:
-        """A connection has a bound on its logins, which is no wrong password; whoever leaves makes room."""
+        """The logins of a connection are limited, which does not count as a wrong password; a logout makes room."""
         profile = attrs.evolve(LENIENT, calls=attrs.evolve(LENIENT.calls, logins=3))
         for realm in (self.realm, StockRealm()):
             wire = Wire(serve(realm, profile=profile))

@@ -49,7 +49,7 @@ class RefusalLogTests(ServerCase):
         self.assertEqual(self.lines(), [expected] * 2)
 
     def test_thenOneLineAMinute(self) -> None:
-        """Then there is one line a minute with the count, for as long as there are any; then it begins anew."""
+        """Then one line a minute has the count; after a minute without refusals it starts over."""
         for _ in range(120):
             self.refuse()
             self.clock.advance(1)

@@ -32,7 +32,7 @@ QUICK = attrs.evolve(STRICT, door=attrs.evolve(STRICT.door, delay=0.05, longest=
 
 
 class SocketTests(TestCase):
-    """A guesser at the other end of a real connection."""
+    """Guesses over a real connection."""
 
     timeout = 60
 
@@ -65,7 +65,7 @@ class SocketTests(TestCase):
         self.assertEqual(self.realm.counters.refusals, {"BadCredentials": 5})
 
     async def test_tcp(self) -> None:
-        """Each guess is answered, the third too, and then the connection is closed; a success begins anew."""
+        """Each guess is answered, the third too, and then the connection is closed; a success resets the count."""
         await self.guess(
             lambda port: TCP4ServerEndpoint(self.reactor, port, interface="127.0.0.1"),
             lambda port: TCP4ClientEndpoint(self.reactor, "127.0.0.1", port),
@@ -80,7 +80,7 @@ class SocketTests(TestCase):
             lambda port: SSL4ServerEndpoint(self.reactor, port, certificate.options(), interface="127.0.0.1"),
             lambda port: SSL4ClientEndpoint(self.reactor, "127.0.0.1", port, trusting),
         )
-        # Twisted's own affair.
+        # Warnings of Twisted's own.
         others = [each for each in self.flushWarnings() if not str(each["message"]).startswith("Passing pyOpenSSL")]
         self.assertEqual(others, [])
 
@@ -145,7 +145,7 @@ class FloodTests(TestCase):
             broker.notifyOnDisconnect(lambda lost=lost: lost.callback(None))
             broker.transport.abortConnection()
             await lost
-        # The server learns of the losses a moment later; then nobody is logged in, and nothing waits.
+        # The server learns of the losses a moment later; then no session is left, and nothing waits.
         while len(realm.roster) or server.root._throttle.checks:
             await deferLater(clock, 0.01)
 

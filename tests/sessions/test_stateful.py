@@ -190,7 +190,7 @@ class Sessions(RuleBasedStateMachine):
         """A session begins."""
         check.assertNotIn(session.sessionId, {*self.live, *self.ended}, "begun twice")
         if self.handover == "after" and self.limit == 1:
-            # Nobody is in beside one who is not out.
+            # No session begins beside one that is not out.
             busy = [avatar for avatar in self.avatars if avatar.avatarId == session.avatarId and avatar.busy]
             check.assertEqual(busy, [])
         self.live[session.sessionId] = session.avatarId
@@ -202,7 +202,7 @@ class Sessions(RuleBasedStateMachine):
         self.ended.add(session.sessionId)
         if isinstance(session.endedWith, errors.Replaced):
             if self.handover == "before":
-                # By somebody who is in by now: a login that fails ends nobody.
+                # By a session that lives by now: a login that fails ends no session.
                 check.assertIn(session.avatarId, self.live.values())
             if session.peer is not None and not session.peer.hello:
                 last = self.replacedAt.get(session.avatarId)
@@ -346,7 +346,7 @@ class Sessions(RuleBasedStateMachine):
 
     @invariant()
     def theRosterIsTheModel(self) -> None:
-        """Who has begun and not ended is who is there, by every index."""
+        """The sessions that have begun and not ended are in the roster, by every index."""
         roster = self.realm.roster
         check.assertEqual(sorted(session.sessionId for session in roster), sorted(self.live))
         check.assertEqual(len(roster), len(self.live))
@@ -367,14 +367,14 @@ class Sessions(RuleBasedStateMachine):
 
     @invariant()
     def theLimitHolds(self) -> None:
-        """No user has more sessions than the limit, nor more places once those who leave are not counted."""
+        """No user has more sessions than the limit, nor more places, without those that are leaving."""
         for name in USERS[:2]:
             check.assertLessEqual(list(self.live.values()).count(name), self.limit)
             group = self.realm.roster.view.avatar(name)
             check.assertLessEqual(len(group), self.limit)
             check.assertEqual(len(list(group)), len(group))
         places = [*self.realm.roster._all._places]
-        # Only those do not count whom a login that is still pending would replace.
+        # Only those that a pending login would replace do not count.
         leaving = {old for place in places if place.session is None for old in place.ending if old in places}
         check.assertEqual({place for place in places if place.leaving}, leaving)
 
@@ -421,7 +421,7 @@ class Sessions(RuleBasedStateMachine):
 
     @invariant()
     def closingIsBounded(self) -> None:
-        """A close that began 5 s ago is done, and after it nobody is in."""
+        """A close that began 5 s ago is done, and no session is left after it."""
         for deadline, closed in self.closing:
             check.assertTrue(closed or self.clock.seconds() < deadline)
             check.assertEqual(self.live, {})
@@ -441,7 +441,7 @@ class Sessions(RuleBasedStateMachine):
             self.open(0, False)
             for login in self.logins:
                 login.reference = None
-        # Whoever waits for a decision, a probe or a handover has waited long enough.
+        # All waits for a decision, a probe or a handover are over.
         for _ in range(6):
             self.clock.advance(31)
             self.settle()
@@ -472,7 +472,7 @@ class Sessions(RuleBasedStateMachine):
         check.assertEqual((entrance._logins, entrance._leaving, entrance.arbitration._probes), (set(), set(), {}))
         check.assertEqual(len(cast(Cached, realm.lifecycle)), 0)
         check.assertEqual(timers(self.clock), [])
-        # What was raised was a `Refusal`, be it in a hook that nobody waited for; nothing else went wrong.
+        # Only `Refusal` was raised, also in hooks that no login waited for.
         check.assertEqual([e["log_failure"] for e in self.failures if not e["log_failure"].check(Refusal)], [])
 
 

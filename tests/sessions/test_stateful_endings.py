@@ -104,7 +104,7 @@ class Endings(Sessions):
     @precondition(lambda self: self.live)
     @rule(which=st.integers(0, 5))
     def callThatWaits(self, which: int) -> None:
-        """A client makes a call that is answered when somebody opens the gate."""
+        """A client makes a call that is answered when the gate is opened."""
         holders = [login for login in self.logins if login.reference is not None and login.wire in self.wires]
         if not holders:
             return
@@ -143,7 +143,7 @@ class Endings(Sessions):
 
     @invariant()
     def clientsAndServerAgree(self) -> None:
-        """As before; but who has let go of all is still in while a call of his is served."""
+        """As before; but a client that has dropped everything stays logged in while a call of its is served."""
         for wire in self.wires:
             holding = sum(1 for login in self.logins if login.wire is wire and login.reference is not None)
             if wire not in self.frozen:
@@ -152,32 +152,32 @@ class Endings(Sessions):
 
     @invariant()
     def kicksAreBounded(self) -> None:
-        """Whoever was kicked is out in time; who waits for it is told, and never that it failed."""
+        """A kicked session is out in time; each waiter is told, and never that it failed."""
         for until, results in self.waiting:
             check.assertTrue(results or self.clock.seconds() < until, (until, self.clock.seconds()))
             check.assertFalse(results and hasattr(results[0], "raiseException"), results)
 
     @invariant()
     def whoIsBannedIsNotIn(self) -> None:
-        """Nobody who is banned is in."""
+        """No banned user has a session."""
         for name, until in self.bans.items():
             check.assertFalse(until > self.clock.seconds() and name in self.live.values())
 
     @invariant()
     def toldOnce(self) -> None:
-        """No client is told goodbye twice, nor one that is not to be told, nor one that nobody ended."""
+        """No client gets two goodbyes, or one that it must not get, or one without an end of its session."""
         for mind in self.minds:
             check.assertLessEqual(len(mind.goodbyes), 1 if self.goodbye == "always" else 0)
 
     @invariant()
     def drainedIsEmpty(self) -> None:
-        """When the time for draining is up nobody is in."""
+        """When the time for draining is up no session is left."""
         if self.draining is not None and self.clock.seconds() >= self.draining:
             check.assertEqual(self.live, {})
 
     @invariant()
     def timeLimitsHold(self) -> None:
-        """Nobody is in for longer than the limits allow, but for those who wait for an answer."""
+        """No session lasts longer than the limits allow, except while its client waits for an answer."""
         slack = 1.01
         for session in getattr(self, "realm", ()) and self.realm.roster:
             now = self.clock.seconds()
@@ -204,7 +204,7 @@ class StatefulEndingTests(SynchronousTestCase):
     """The machine, run by trial and pytest alike."""
 
     def test_interleavings(self) -> None:
-        """In every interleaving who is kicked is out in time, who is banned is not in, and nothing is left."""
+        """In every interleaving kicked sessions are out in time, banned users have none, and nothing is left."""
         ends = ("Kicked", "Replaced", "Shutdown", "Banned", "Idle", "TooOld", "Draining")
         self.patch(test_stateful, "ENDS", tuple(f"pbkit.errors.{name}".encode() for name in ends))
         run_state_machine_as_test(
@@ -218,5 +218,5 @@ class StatefulEndingTests(SynchronousTestCase):
                 suppress_health_check=list(HealthCheck),
             ),
         )
-        # Hooks that raise when nobody waits for them any more are logged.
+        # Hooks that raise when no login waits for them any more are logged.
         self.flushLoggedErrors(Refusal)

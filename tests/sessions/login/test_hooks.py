@@ -116,7 +116,7 @@ class HookTests(RealmTestCase):
         self.assertNothingLeft(realm)
 
     def test_kickedWhileAttachingWhichRaises(self) -> None:
-        """It does not run if `attached` raises, which nobody waits for and is logged."""
+        """It does not run if `attached` raises; no login waits for that any more, so it is logged."""
         login, realm = self.kickedWhileAttaching(lambda: self.gate.errback(pb.Error("no")))
         self.failureResultOf(login, errors.LoginInterrupted)
         self.assertEqual(len(self.flushLoggedErrors(pb.Error)), 1)
@@ -153,7 +153,7 @@ class HookTests(RealmTestCase):
         self.assertNothingLeft(realm, (wire,))
 
     def test_lostWhileAttachingWhichRaises(self) -> None:
-        """If it raises instead, `detached` does not run; the error is logged, for nobody else hears of it."""
+        """If it raises instead, `detached` does not run; the error is logged, because no login waits for it."""
         realm, wire = self.lostWhileAttaching()
         self.gate.errback(LookupError("late"))
         collect()
@@ -290,7 +290,7 @@ class HookTests(RealmTestCase):
         self.assertEqual(heard, [session])
 
     def test_avatarIsHeldWhileItIsTold(self) -> None:
-        """An avatar is not dropped, and so not built anew beside itself, while it is still being told of an end."""
+        """An avatar is not dropped, and so no second one is built beside it, while its `detached` runs."""
         realm = CachingRealm(self.hooked(lambda s: None, lambda s: self.gate), linger=1, clock=self.clock)
         session = self.successResultOf(enter(realm))
         session.end()
