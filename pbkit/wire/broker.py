@@ -43,7 +43,7 @@ from pbkit.wire.jelly.registry import STOCK, Registry, allowsPlain
 from pbkit.wire.outbound import Outbound
 from pbkit.wire.oversized import HEAD, refusal
 from pbkit.wire.peer import Peer, abort, clockOf, peerOf
-from pbkit.wire.peerlog import PeerLog
+from pbkit.wire.peerlog import LogBudget, PeerLog
 from pbkit.wire.prelogin.foreign import foreignProtocol
 from pbkit.wire.prelogin.state import PreloginState
 from pbkit.wire.profile import STRICT, Calls, Limits, Profile
@@ -232,12 +232,14 @@ class Broker(Invoker):
         if self._peerLog is None:
             clock = self.clock
             seconds = time.monotonic if clock is None else clock.seconds
-            # A broker without a transport may log, too.
-            prelogin = getattr(self, "prelogin", None)
-            self._peerLog = PeerLog(
-                self.profile.log, seconds, self.peer, None if prelogin is None else prelogin.logBudget
-            )
+            self._peerLog = PeerLog(self.profile.log, seconds, self.peer, self._logBudget)
         return self._peerLog
+
+    @property
+    def _logBudget(self) -> LogBudget | None:
+        # A broker without a transport may log, too.
+        prelogin: PreloginState | None = getattr(self, "prelogin", None)
+        return None if prelogin is None else prelogin.logBudget
 
     # Bytes.
 
@@ -398,7 +400,7 @@ class Broker(Invoker):
             return
         self.refused = why
         self.closed = True
-        budget = self.prelogin.logBudget
+        budget = self._logBudget
         if budget is None or budget.admits():
             self._logRefused(why)
         # Not loseConnection: that waits until the other end has read everything, which it may never do.

@@ -233,7 +233,7 @@ class SocketTests(TestCase):
             for levels in (310, 330, 2000):
                 with self.assertRaises(Exception) as caught:
                     await me.callRemote("nested", levels)
-                self.assertIn("nested more than 300", str(caught.exception))
+                self.assertIn("at most 300 lists", str(caught.exception))
             if factory is ServerFactory:
                 with self.assertRaises(Exception) as caught:
                     await me.callRemote("take", [[i] for i in range(60_000)])

@@ -20,9 +20,14 @@ from twisted.spread import jelly, pb
 from pbkit.errors import CannotSend
 from pbkit.wire.jelly.registry import JellySettings
 
-#: How deep containers may be nested. Stock's unjelly fails at 324 levels, or a few less if its stack is not empty, and
-#: then the caller waits forever.
-LEVELS = 300
+#: How many frames stock's unjelly may need for a value. Python's limit is 1,000, with those that a program has around
+#: it. Above that, unjelly fails, and the caller waits forever. A list takes three frames, so 300 lists may be nested.
+FRAMES = 900
+
+#: How many frames stock's unjelly needs for one level. An instance needs these in addition to its state, which is a
+#: dict.
+_FRAMES = {list: 3, tuple: 3, dict: 3, set: 4, frozenset: 4}
+_INSTANCE = 2
 
 #: The names that a taster must allow for these to be sent by name. The default taster allows none of them.
 _BY_NAME: tuple[tuple[type | tuple[type, ...], bytes], ...] = (
@@ -128,7 +133,8 @@ class Jellier(jelly._Jellier):
         self._strict = not broker.connection.profile.stockJelly
         # The object that was begun last. If stock cannot send something, it is this one.
         self._current: object = None
-        self._levels = 0
+        # How many frames stock's unjelly needs for the object that is being made.
+        self._frames = 0
 
     def jelly(self, obj: Any) -> Any:
         """
@@ -143,9 +149,9 @@ class Jellier(jelly._Jellier):
             known = self._checkMutable(obj)
             if known:
                 return known
-            if self._levels >= LEVELS:
-                raise CannotSend(f"a value that is nested more than {LEVELS} levels deep cannot be sent")
-            self._levels += 1
+            if self._frames + _FRAMES[kind] > FRAMES:
+                raise CannotSend(f"a value that is nested too deep cannot be sent: at most {FRAMES // 3} lists")
+            self._frames += _FRAMES[kind]
             expression = self.prepare(obj)
             expression.append(_CONTAINERS[kind][1])
             if kind is dict:
@@ -154,11 +160,14 @@ class Jellier(jelly._Jellier):
             else:
                 for item in obj:
                     expression.append(self.jelly(item))
-            self._levels -= 1
+            self._frames -= _FRAMES[kind]
             return self.preserve(obj, expression)
         if kind not in _PLAIN:
             if isinstance(obj, pb.Jellyable):
-                return self._jellyable(obj)
+                self._frames += _INSTANCE
+                made = self._jellyable(obj)
+                self._frames -= _INSTANCE
+                return made
             self._current = obj
             if self._strict:
                 self._check(obj)

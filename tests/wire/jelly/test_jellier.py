@@ -17,7 +17,6 @@ from zope.interface import implementer
 
 from pbkit import Broker, dropin
 from pbkit.errors import CannotSend
-from pbkit.wire.jelly.jellier import LEVELS
 from tests.support import Wire, collect, serve
 from tests.wire.copies import Plain, RawCase
 
@@ -176,13 +175,48 @@ class DepthTests(SynchronousTestCase):
 
     def test_tooDeep(self) -> None:
         """A value that no stock peer could read is refused: stock's unjelly fails, and the caller waits forever."""
-        for levels in (LEVELS + 1, 330, 3000):
+        for levels in (301, 330, 3000):
             value: Any = 5
             for _ in range(levels):
                 value = [value]
             for broker in (Broker(0), dropin.Broker(0)):
                 error = self.assertRaises(CannotSend, broker.serialize, value)
-                self.assertIn("more than 300 levels deep", str(error))
+                self.assertIn("at most 300 lists", str(error))
+
+    def test_whatStockReads(self) -> None:
+        """Whatever is sent, stock's unjelly can read, with some frames to spare."""
+
+        def wrapped(kind: Any, inner: Any) -> Any:
+            if kind is Deep:
+                made = Deep()
+                made.inner = inner
+                return made
+            return {"a": inner} if kind is dict else kind([inner])
+
+        jelly.setUnjellyableForClass(Deep, Deep)
+        for kind, least in ((list, 300), (tuple, 300), (dict, 300), (frozenset, 225), (Deep, 175)):
+            value: Any = 5
+            sent = 0
+            while sent < 400:
+                value = wrapped(kind, value)
+                try:
+                    expression = Broker(0).serialize(value)
+                except CannotSend:
+                    break
+                sent += 1
+            self.assertGreaterEqual(sent, least)
+            frames(40, lambda expression=expression: pb.Broker(1).unserialize(expression))
+
+
+class Deep(pb.Copyable, pb.RemoteCopy):
+    """A copyable that holds another."""
+
+    inner: Any = None
+
+
+def frames(number: int, f: Any) -> Any:
+    """Call `f` with so many frames around it."""
+    return frames(number - 1, f) if number else f()
 
 
 class OrderTests(SynchronousTestCase):
