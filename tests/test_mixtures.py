@@ -1,7 +1,7 @@
 """
-Every mixture of factory, broker, realm and client, pbkit's and stock's, works, or is refused at the start.
+Every mixture of pbkit's and stock's factories, brokers, realms and clients works, or is refused at start.
 
-In memory: what differs is which class meets which, and not how the bytes are carried.
+The tests run in memory, because only the classes differ, not the transport.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ from tests.support import LENIENT, PASSWORD, USERS, Recorder, Wire, serve
 
 
 class StrictWithDropin(ServerFactory):
-    """Strict, with the drop-in broker."""
+    """A strict factory with the drop-in broker."""
 
     protocol = dropin.Broker
 
 
 class DropinWithStrict(dropin.PBServerFactory):
-    """Drop-in, with the strict broker."""
+    """A drop-in factory with the strict broker."""
 
     protocol = pbkit.Broker
 
 
 class DropinWithStock(dropin.PBServerFactory):
-    """Drop-in, with stock's broker."""
+    """A drop-in factory with stock's broker."""
 
     protocol = pb.Broker
 
 
 class StockWithStrict(pb.PBServerFactory):
-    """Stock's, with the strict broker."""
+    """Stock's factory with the strict broker."""
 
     protocol = pbkit.Broker
 
 
 class StockWithDropin(pb.PBServerFactory):
-    """Stock's, with the drop-in broker."""
+    """Stock's factory with the drop-in broker."""
 
     protocol = dropin.Broker
 
@@ -97,7 +97,7 @@ CLIENTS: tuple[Callable[[], Any], ...] = (
 
 
 class Mind(pb.Referenceable):
-    """What the server calls."""
+    """The client's mind."""
 
     def remote_ask(self, *args: Any) -> Any:
         """Answer."""
@@ -105,7 +105,7 @@ class Mind(pb.Referenceable):
 
 
 class StockAvatar(pb.Avatar):
-    """Of a stock program."""
+    """An avatar of a stock program."""
 
     def __init__(self, mind: Any) -> None:
         self.mind = mind
@@ -135,7 +135,7 @@ class ReferenceableAvatar(pb.Referenceable):
 
 
 class SessionAvatar(Recorder):
-    """Of pbkit."""
+    """A pbkit avatar."""
 
     def perspective_ask(self) -> Any:
         """Call the client."""
@@ -145,7 +145,7 @@ class SessionAvatar(Recorder):
 
 @implementer(IRealm)
 class StockRealm:
-    """A realm of a stock program; counts who is in."""
+    """A realm of a stock program that counts logins."""
 
     def __init__(self, avatar: Callable[[Any], Any]) -> None:
         self._avatar = avatar
@@ -162,11 +162,11 @@ class StockRealm:
 
 
 class SessionRealm(SingleClientRealm):
-    """A realm of pbkit's; a user who is not logged out is locked out."""
+    """A pbkit realm that refuses a user who was not logged out."""
 
     @property
     def inside(self) -> int:
-        """How many are in."""
+        """Return how many sessions there are."""
         return len(self.roster)
 
 
@@ -192,7 +192,7 @@ def quick(realm: Any, factory: Any) -> Any:
 
 
 class MixtureTests(SynchronousTestCase):
-    """All of them."""
+    """All mixtures."""
 
     def mixtures(self, factories: Any, served: Callable[[Any, Any], Any]) -> Iterator[tuple[Any, Callable[[], Wire]]]:
         """Each factory with each realm and each client: the realm, and what makes connections."""
@@ -204,7 +204,7 @@ class MixtureTests(SynchronousTestCase):
                     yield realm, partial(connected, server, client)
 
     def use(self, realm: Any, wire: Wire, login: Callable[[Wire, Any], Deferred[Any]]) -> None:
-        """Log in, call and be called, let go; then log in again and lose the connection."""
+        """Log in, call and be called, and log out; then log in again and lose the connection."""
         for _ in range(2):
             avatar = self.successResultOf(login(wire, Mind()))
             self.assertEqual(realm.inside, 1)
@@ -225,13 +225,13 @@ class MixtureTests(SynchronousTestCase):
             self.use(realm, connect(), lambda wire, mind: wire.login("alice", mind))
 
     def test_anonymous(self) -> None:
-        """A login as a guest, where the realm takes any."""
+        """A login as a guest, if the realm accepts guests."""
         for realm, connect in self.mixtures(FACTORIES, serve):
             if isinstance(realm, StockRealm):
                 self.use(realm, connect(), lambda wire, mind: wire.login(None, mind))
 
     def test_refused(self) -> None:
-        """A wrong password leaves nothing behind, and the right one is let in."""
+        """A wrong password leaves nothing behind, and the right one is accepted."""
         for realm, connect in self.mixtures(FACTORIES, lambda realm, factory: quick(realm, factory)):
             wire = connect()
             failure = self.failureResultOf(wire.login("alice", Mind(), b"wrong"))
@@ -241,7 +241,7 @@ class MixtureTests(SynchronousTestCase):
             self.use(realm, wire, lambda wire, mind: wire.login("alice", mind))
 
     def test_stockBroker(self) -> None:
-        """A strict server keeps its limits in its broker, so that stock's is refused at the start."""
+        """A strict factory refuses stock's broker when it is made, because its limits are in the broker."""
 
         class WithStock(ServerFactory):
             protocol = pb.Broker
@@ -255,7 +255,7 @@ class MixtureTests(SynchronousTestCase):
 
 
 class KeyWrapper(pb._PortalWrapper):
-    """A login root of a program's own: a login with a key, in the place of a challenge."""
+    """A program's own login root, with a login by key instead of a challenge."""
 
     def remote_loginKey(self, name: bytes, key: Any, mind: Any) -> Deferred[Any]:
         """Log in."""
@@ -266,7 +266,7 @@ class KeyWrapper(pb._PortalWrapper):
 
 
 class KeyRoot(pb._PortalRoot):
-    """Makes one for each connection."""
+    """Makes a login root for each connection."""
 
     def rootObject(self, broker: Any) -> Any:
         """As `pb.IPBRoot.rootObject`."""
@@ -274,7 +274,7 @@ class KeyRoot(pb._PortalRoot):
 
 
 class Rooted:
-    """As `KeyRoot`, and no `pb._PortalRoot`."""
+    """As `KeyRoot`, but not derived from `pb._PortalRoot`."""
 
     def __init__(self, portal: Any) -> None:
         self.portal = portal
@@ -283,7 +283,7 @@ class Rooted:
 
 
 class PlainUsers(InMemoryUsernamePasswordDatabaseDontUse):
-    """Checks the password itself."""
+    """A checker of plaintext passwords."""
 
     credentialInterfaces: Any = (IUsernamePassword,)
 
@@ -296,12 +296,12 @@ def portalOf(realm: Any) -> Portal:
 
 
 def passed(realm: Any, factory: Any) -> Any:
-    """Pass it to the factory."""
+    """Pass the root to the factory."""
     return factory(KeyRoot(portalOf(realm)))
 
 
 def put(realm: Any, factory: Any) -> Any:
-    """Put it into a factory that was made with a portal."""
+    """Put the root into a factory that was made with a portal."""
     portal = portalOf(realm)
     server = factory(portal)
     server.root = KeyRoot(portal)
@@ -310,11 +310,11 @@ def put(realm: Any, factory: Any) -> Any:
 
 @implementer(pb.IPBRoot)
 class Adapted(Rooted):
-    """One that says what it is."""
+    """A portal that adapts to a root."""
 
 
 def adapted(realm: Any, factory: Any) -> Any:
-    """Pass one that is no `pb._PortalRoot`."""
+    """Pass a root that does not derive from `pb._PortalRoot`."""
     return factory(Adapted(portalOf(realm)))
 
 
@@ -327,16 +327,16 @@ def withKey(wire: Wire, mind: Any, key: Any = PASSWORD) -> Deferred[Any]:
 
 
 class OwnRootTests(MixtureTests):
-    """A login root of a program's own, derived from stock's."""
+    """A program's own login root, derived from stock's."""
 
     def test_key(self) -> None:
-        """A login by a way of its own."""
+        """A login by key."""
         for make in (passed, put, adapted):
             for realm, connect in self.mixtures(FACTORIES, make):
                 self.use(realm, connect(), withKey)
 
     def test_password(self) -> None:
-        """A login with a password, as stock's root has it."""
+        """A login with a password, through the methods of stock's root."""
         for make in (passed, put):
             for realm, connect in self.mixtures(FACTORIES[:2], make):
                 self.use(realm, connect(), lambda wire, mind: wire.login("alice", mind))
@@ -354,18 +354,18 @@ class OwnRootTests(MixtureTests):
             self.assertEqual(Made.made, 0)
             failure = self.failureResultOf(withKey(wire, None, [5]))
             self.assertEqual(failure.value, "a key is bytes")
-            # A refusal has no traceback in the log, and is none of ours.
+            # A refusal is not logged with a traceback, and is not one of pbkit's.
             failure = self.failureResultOf(withKey(wire, Mind(), b"wrong"))
             self.assertTrue(failure.check(errors.BadCredentials))
             self.assertEqual(self.flushLoggedErrors(), [])
             self.assertEqual(wire.client.localObjects, {})
             self.assertFalse(wire.server.closed)
-            # Nothing else is served.
+            # Other messages are not served.
             other = pb.RemoteReference(None, wire.client, 1, 0)
             self.assertEqual(self.failureResultOf(wire.call(other, "whoami")).value, "Invalid Object ID")
             kept = self.successResultOf(withKey(wire, Mind()))
             self.assertEqual(self.successResultOf(wire.call(kept, "whoami")), "me")
-            # Who is in has the limits of a user, and no time to log in.
+            # A client that is logged in has the limits of a user, and no deadline for a login.
             self.assertEqual(wire.server.prelogin.limits()[0], STRICT.limits)
             clock.advance(1000)
             wire.flush()
@@ -385,16 +385,16 @@ class OwnRootTests(MixtureTests):
 
 
 class Sent(pb.Copyable):
-    """Of a class that is registered."""
+    """A Copyable whose class is registered."""
 
 
 class Made(pb.RemoteCopy):
-    """What is made of it."""
+    """The copy, which counts how often it was made."""
 
     made = 0
 
     def setCopyableState(self, state: Any) -> None:
-        """Count."""
+        """Count the copy."""
         Made.made += 1
 
 

@@ -27,10 +27,10 @@ REASONS: list[type[SessionEnded]] = [SessionEnded, Kicked, Replaced, Shutdown, L
 
 
 class RevocationTests(WireCase):
-    """What was got through a session dies with it, and nothing else does."""
+    """Everything obtained through a session becomes invalid with it, and nothing else."""
 
     def reached(self, avatar: Any, wire: Wire | None = None) -> list[Any]:
-        """References of each kind, four levels deep, all got through one session."""
+        """Return references of each kind, four levels deep, obtained through one session."""
         found = [avatar]
         deep = avatar
         for method in ("deep", "deeper", "deeper", "self"):
@@ -44,10 +44,10 @@ class RevocationTests(WireCase):
         found.append(self.get(self.get(deep, "seen", wire=wire), "deeper", wire=wire))
         return found
 
-    def test_allThatWasGotThroughItIsDead(self) -> None:
+    def test_everythingObtainedIsInvalid(self) -> None:
         """
-        On a shared connection each reference of an ended session answers why and executes nothing, however it
-        was got, while the other session's references, to the same objects too, go on.
+        On a shared connection, each reference of an ended session answers with the reason and executes nothing. The
+        other session's references, even to the same objects, continue to work.
         """
         for reason in REASONS:
             (alice, hers), (bob, _) = self.login("alice"), self.login("bob")
@@ -83,14 +83,14 @@ class RevocationTests(WireCase):
         self.assertEnded(of[2], Kicked)
 
     def test_oneIdForEachObjectAndSession(self) -> None:
-        """An object has one id in a session however often it is got, and another in another session."""
+        """An object has one id per session, however often it is sent."""
         (alice, _), (bob, _) = self.login("alice"), self.login("bob")
         one, two, three = self.get(alice, "deep"), self.get(alice, "deep"), self.get(bob, "deep")
         self.assertEqual(one.luid, two.luid)
         self.assertNotEqual(one.luid, three.luid)
 
-    def test_callsWithoutAnAnswerAreRefusedInSilence(self) -> None:
-        """A call that wants no answer is not executed, gets none, and costs no connection."""
+    def test_callsWithoutAnAnswerAreIgnored(self) -> None:
+        """A call without an answer is not executed and not answered, and the connection stays."""
         alice, session = self.login()
         session.end()
         heard = Messages(self.wire.client)
@@ -99,8 +99,8 @@ class RevocationTests(WireCase):
         self.assertEqual((self.done, heard.all), ([], []))
         self.assertFalse(self.wire.server.disconnected)
 
-    def test_thePeerOfAnotherConnectionIsNotTouched(self) -> None:
-        """The end of a session leaves another connection's references to the same objects alone."""
+    def test_otherConnectionsAreNotAffected(self) -> None:
+        """The end of a session does not affect another connection's references to the same objects."""
         other = Wire(self.server)
         (alice, hers), (bob, _) = self.login("alice"), self.login("bob", other)
         deep = self.get(bob, "deep", wire=other)
@@ -116,10 +116,10 @@ class RevocationTests(WireCase):
         channel.end(Replaced("second"))
         self.assertEnded(alice, Kicked)
 
-    def test_nothingIsGivenOutAfterTheEnd(self) -> None:
+    def test_noReferenceAfterTheEnd(self) -> None:
         """
-        A method that ends its own session and then answers with a reference gives nothing away: the call
-        is answered with the reason, and no id that the client may guess reaches the object.
+        If a method ends its own session and then returns a reference, the call is answered with the reason, and no id
+        that the client may guess reaches the object.
         """
         alice, _ = self.login()
         self.assertTrue(self.error(alice, "quit").check(Kicked))
@@ -129,8 +129,8 @@ class RevocationTests(WireCase):
         self.assertEqual(self.done, [])
         self.assertEqual(self.wire.server.owners, {})
 
-    def test_nothingIsGivenOutWhileItEnds(self) -> None:
-        """A session that is ended while its answer is being put together gives nothing away either."""
+    def test_noReferenceDuringTheEnd(self) -> None:
+        """If a session ends while its answer is being serialised, no reference is given out."""
         alice, session = self.login()
         done = self.done
 
@@ -147,14 +147,14 @@ class RevocationTests(WireCase):
         self.assertEqual(self.done, [])
         self.assertEqual(self.wire.server.owners, {})
 
-    def test_clientsOfStockCatchIt(self) -> None:
-        """What a dead reference answers is a `pb.DeadReferenceError` to a client that knows no pbkit."""
+    def test_stockClientsCatchIt(self) -> None:
+        """The error of an invalid reference is a `pb.DeadReferenceError` for stock clients."""
         alice, session = self.login()
         session.end()
         self.assertTrue(self.error(alice, "note").check(pb.DeadReferenceError))
 
-    def test_argumentsOfARefusedCallAreGivenBack(self) -> None:
-        """What a client sends with a call that is refused is not kept for it at the client for ever."""
+    def test_argumentsOfARefusedCallAreReleased(self) -> None:
+        """References in the arguments of a refused call are released at the client."""
         alice, session = self.login()
         session.end()
         self.error(alice, "take", Client())
@@ -163,7 +163,7 @@ class RevocationTests(WireCase):
         self.assertEqual(self.wire.client.localObjects, {})
 
     def test_decimalsOfARefusedCall(self) -> None:
-        """A Decimal, which looks like a Cacheable on the wire, is not given back as one: it costs no connection."""
+        """A Decimal, which looks like a Cacheable on the wire, is not released as one, and the connection stays."""
         alice, session = self.login()
         session.end()
         self.error(alice, "take", Decimal("15"), Client())
@@ -174,7 +174,7 @@ class RevocationTests(WireCase):
 
 
 class InFlightTests(WireCase):
-    """Calls that are under way when a session ends or its connection is lost."""
+    """Calls in flight when a session ends or its connection is lost."""
 
     def test_answeredOnce(self) -> None:
         """A call in flight is answered with the reason at the end, and never again."""
@@ -191,7 +191,7 @@ class InFlightTests(WireCase):
         self.assertEqual(self.wire.server.owners, {})
 
     def test_lateErrorIsLogged(self) -> None:
-        """An unexpected error of a call whose session has ended goes into the log and not to the client."""
+        """An unexpected error of a call whose session has ended is logged."""
         alice, session = self.login()
         waiting = self.wire.call(alice, "wait")
         session.end(Kicked)
@@ -202,7 +202,7 @@ class InFlightTests(WireCase):
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_lateKnownErrorIsNot(self) -> None:
-        """A `pb.Error` is meant for the client: nobody hears of it when that is gone."""
+        """A `pb.Error`, which is meant for the client, is not logged."""
         alice, session = self.login()
         self.wire.call(alice, "wait").addErrback(lambda _: None)
         session.end(Kicked)
@@ -211,7 +211,7 @@ class InFlightTests(WireCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_noHookRunsForAnEndedSession(self) -> None:
-        """The state of a late result is not asked for: it would be shown to nobody."""
+        """The state of a late result is not requested."""
         alice, session = self.login()
         self.wire.call(alice, "wait").addErrback(lambda _: None)
         session.end(Kicked)
@@ -220,7 +220,7 @@ class InFlightTests(WireCase):
         self.assertEqual(self.board.observers, [])
 
     def test_callsOutFailOnce(self) -> None:
-        """A call on a mind that waits when its session ends fails with the reason; a late answer costs nothing."""
+        """A call to a mind fails with the reason when its session ends; a late answer is ignored."""
         mind = Client()
         mind.answer = Deferred()
         _, session = self.login(mind=mind)
@@ -235,8 +235,8 @@ class InFlightTests(WireCase):
         self.assertFalse(self.wire.server.disconnected)
         self.assertEqual(self.wire.server.callers, {})
 
-    def test_referencesOfTheClientAreDead(self) -> None:
-        """A call on what the client gave fails after the end: typed, and never raised synchronously."""
+    def test_referencesOfTheClientAreInvalid(self) -> None:
+        """After the end, a call to a client's object fails with a typed error, and never raises."""
         mind = Client()
         alice, session = self.login(mind=mind)
         self.get(alice, "take", Client())
@@ -248,7 +248,7 @@ class InFlightTests(WireCase):
         self.assertEqual(mind.told, [])
 
     def test_lossWithCallsBothWays(self) -> None:
-        """When the connection is lost each waiting call of either end fires once."""
+        """When the connection is lost, each waiting call of either end fires once."""
         mind = Client()
         mind.answer = Deferred()
         alice, session = self.login(mind=mind)
@@ -264,7 +264,7 @@ class InFlightTests(WireCase):
         self.assertIs(type(session.endedWith), Disconnected)
 
     def test_userCodeAtALossMayCallOthers(self) -> None:
-        """Code that runs because one session's connection is lost may call the clients of the others on it."""
+        """A hook that runs at the loss of a connection may call clients of other sessions on it."""
         (alice, hers), (bob, his) = self.login("alice", mind=Client()), self.login("bob", mind=Client())
         fired: list[Any] = []
 
@@ -279,7 +279,7 @@ class InFlightTests(WireCase):
         del alice, bob
 
     def test_timedOutCallsLeaveNothing(self) -> None:
-        """Calls on a mind that run into their deadline leave nothing in the tables; late answers cost nothing."""
+        """Calls to a mind that time out leave nothing in the tables; late answers are ignored."""
         mind = Client()
         mind.answer = Deferred()
         alice, session = self.login(mind=mind)
@@ -296,31 +296,31 @@ class InFlightTests(WireCase):
         self.assertLive(alice)
 
     def test_argumentsThatCannotBeSentLeaveNothing(self) -> None:
-        """A call with arguments beyond PB's bounds fails and leaves nothing that would wait for ever."""
+        """A call with arguments above PB's limits fails, and leaves nothing that waits."""
         _, session = self.login(mind=Client())
         channel = session.mind.reference.broker
         self.failureResultOf(session.mind.callRemote("tell", b"x" * 700_000))
         self.assertEqual((channel.waitingForAnswers, self.wire.server.callers), ({}, {}))
 
 
-class LettingGoTests(WireCase):
-    """The client's side of the bargain: what it gives back, and when."""
+class ReleaseTests(WireCase):
+    """Releases of references by the client."""
 
     def settle(self) -> None:
-        """Let what went out of use be given back."""
+        """Collect garbage, and deliver the releases."""
         gc.collect()
         self.wire.flush()
         gc.collect()
         self.wire.flush()
 
-    def giveBack(self, reference: Any) -> None:
-        """Let go of a reference now, though a traceback that was logged still holds it."""
+    def release(self, reference: Any) -> None:
+        """Release a reference now, even if a logged traceback still refers to it."""
         reference.doRefCount = 0
         self.wire.client.sendDecRef(reference.luid)
         self.settle()
 
-    def test_sessionEndsAtItsBound(self) -> None:
-        """A client that is given more than it may have loses that session, and neither its connection nor another's."""
+    def test_sessionEndsAtItsLimit(self) -> None:
+        """A session that exceeds its limit on references ends; its connection and other sessions continue."""
         profile = attrs.evolve(STRICT, calls=attrs.evolve(STRICT.calls, references=10))
         self.wire = Wire(serve(self.realm, clock=self.clock, profile=profile))
         bob, other = self.login("bob")
@@ -336,8 +336,8 @@ class LettingGoTests(WireCase):
         self.assertLive(bob)
         self.assertFalse(self.wire.server.disconnected)
 
-    def test_sessionLastsAsLongAsAnythingOfIt(self) -> None:
-        """A client that drops its avatar but keeps another reference is still logged in, and out with the last."""
+    def test_sessionLastsUntilTheLastReference(self) -> None:
+        """A client that drops its avatar but keeps another reference is logged in until it drops the last one."""
         alice, session = self.login()
         deep, seen = self.get(alice, "deep"), self.get(alice, "seen")
         del alice
@@ -353,7 +353,7 @@ class LettingGoTests(WireCase):
         self.assertEmpty(self.wire.server)
 
     def test_cacheHoldsTheSession(self) -> None:
-        """A copy of a Cacheable that is kept in step holds a session as a reference does."""
+        """The copy of a Cacheable keeps a session alive, like a reference."""
         alice, session = self.login()
         copy = self.get(alice, "board")
         del alice
@@ -367,8 +367,8 @@ class LettingGoTests(WireCase):
         self.assertEmpty(self.wire.server)
         self.assertEqual(self.wire.client.locallyCachedObjects, {})
 
-    def test_callUnderWayHoldsTheSession(self) -> None:
-        """``login().addCallback(lambda avatar: avatar.callRemote(...))`` gets an answer that comes later."""
+    def test_callInFlightHoldsTheSession(self) -> None:
+        """``login().addCallback(lambda avatar: avatar.callRemote(...))`` receives a late answer."""
         answer = self.wire.factory.login(*_credentials()).addCallback(lambda avatar: avatar.callRemote("wait"))
         self.settle()
         (session,) = self.realm.roster
@@ -384,7 +384,7 @@ class LettingGoTests(WireCase):
         self.assertEmpty(self.wire.server)
 
     def test_referencesAreCounted(self) -> None:
-        """An object that was got twice is given back twice."""
+        """An object that was sent twice is released twice."""
         alice, session = self.login()
         one, two = self.get(alice, "deep"), self.get(alice, "deep")
         self.assertEqual(one.luid, two.luid)
@@ -395,8 +395,8 @@ class LettingGoTests(WireCase):
         self.settle()
         self.assertEqual(list(self.wire.server.owners), [alice.luid])
 
-    def testgiveBackAfterTheEnd(self) -> None:
-        """References and caches of an ended session may be given back; then nothing is left of it at either end."""
+    def test_releaseAfterTheEnd(self) -> None:
+        """References and caches of an ended session can be released; then nothing is left at either end."""
         alice, session = self.login()
         held = [self.get(alice, "deep"), self.get(alice, "deep"), self.get(alice, "board"), self.get(alice, "seen")]
         session.end()
@@ -410,7 +410,7 @@ class LettingGoTests(WireCase):
         self.assertEqual(self.wire.client.locallyCachedObjects, {})
 
     def test_sayWhyUntilTheLastIsGivenBack(self) -> None:
-        """Of two references to one object, the second says why its session ended when the first was given back."""
+        """Of two references to one object, the second still answers with the reason after the first was released."""
         alice, session = self.login()
         one, two = self.get(alice, "deep"), self.get(alice, "deep")
         session.end(Kicked)
@@ -418,8 +418,8 @@ class LettingGoTests(WireCase):
         self.settle()
         self.assertEnded(two, Kicked)
 
-    def test_tombstonesAreBounded(self) -> None:
-        """A client that never gives back what ended sessions gave it costs no more than so many entries."""
+    def test_endedReferencesAreLimited(self) -> None:
+        """The number of remembered references of ended sessions is limited."""
         self.patch(broker, "TOMBSTONES", 5)
         kept = []
         for _ in range(4):
@@ -436,7 +436,7 @@ class LettingGoTests(WireCase):
         self.assertEmpty(self.wire.server)
 
     def test_tombstonesGoWithTheConnection(self) -> None:
-        """A lost connection keeps nothing."""
+        """A lost connection remembers none."""
         alice, session = self.login()
         session.end()
         self.login("bob")
@@ -446,39 +446,39 @@ class LettingGoTests(WireCase):
 
     def test_answerThatCannotBeMadeLeavesNothing(self) -> None:
         """
-        An answer that fails half way, when a reference in it has been registered already, leaves no entry that
-        the client knows nothing of: it would hold the session until the connection is lost.
+        If serialising an answer fails after a reference in it was registered, the entry is removed. Otherwise it would
+        keep the session alive until the connection is lost.
         """
         alice, session = self.login()
         session.avatar.result = lambda: [Part(), Shy()]
         self.error(alice, "give")
         self.flushLoggedErrors(ValueError)
         self.assertEqual(list(self.wire.server.owners), [alice.luid])
-        self.giveBack(alice)
+        self.release(alice)
         self.assertIs(type(session.endedWith), LoggedOut)
 
     def test_cacheOfAnAnswerThatCannotBeMade(self) -> None:
-        """So it is with a Cacheable in such an answer."""
+        """The same holds for a Cacheable in such an answer."""
         alice, session = self.login()
         session.avatar.result = lambda: [self.board, Shy()]
         self.error(alice, "give")
         self.flushLoggedErrors(ValueError)
-        self.giveBack(alice)
+        self.release(alice)
         self.assertIs(type(session.endedWith), LoggedOut)
         self.assertEqual(self.board.observers, [])
 
     def test_answerThatCannotBeSentIsToldOf(self) -> None:
-        """An answer beyond PB's bounds is an error to the caller, and what was in it is not kept."""
+        """An answer above PB's limits is an error for the caller, and its references are not kept."""
         alice, session = self.login()
         session.avatar.result = lambda: [Part(), self.board, b"x" * 700_000]
         self.error(alice, "give")
         self.assertEqual(len(self.flushLoggedErrors(BananaError)), 1)
         self.assertLive(alice)
-        self.giveBack(alice)
+        self.release(alice)
         self.assertIs(type(session.endedWith), LoggedOut)
 
     def test_lateAnswersAreGivenBack(self) -> None:
-        """What a client sends with an answer that comes too late is not kept for it at the client for ever."""
+        """References in a late answer are released at the client."""
         mind = Client()
         alice, session = self.login(mind=mind)
         for end in (False, True):
@@ -496,15 +496,15 @@ class LettingGoTests(WireCase):
         del alice
 
     def test_argumentsThatCannotBeMadeLeaveNothing(self) -> None:
-        """Arguments for a mind that fail half way leave no entry either."""
+        """Arguments for a mind that cannot be serialised leave no entry."""
         alice, session = self.login(mind=Client())
         self.assertTrue(self.failureResultOf(session.mind.callRemote("tell", Part(), Shy())).check(ValueError))
         self.assertEqual(list(self.wire.server.owners), [alice.luid])
 
     def test_lateAnswerTooBigStillLogsOut(self) -> None:
         """
-        A client that keeps nothing is logged out though the answer that it waited for could not be sent; it is
-        told that, where with stock it waits for ever.
+        A client that keeps nothing is logged out, although the answer that it waits for cannot be sent. It receives an
+        error; with stock it would wait forever.
         """
         answer = self.wire.factory.login(*_credentials()).addCallback(lambda avatar: avatar.callRemote("wait"))
         self.settle()
@@ -516,7 +516,7 @@ class LettingGoTests(WireCase):
         self.assertIs(type(session.endedWith), LoggedOut)
 
     def test_nothingGrows(self) -> None:
-        """Thousands of calls that hand out and drop things of each kind leave the tables as they were."""
+        """Thousands of calls that give out and drop objects of each kind leave the tables unchanged."""
         mind = Client()
         alice, session = self.login(mind=mind)
         channel = session.mind.reference.broker
@@ -565,10 +565,10 @@ class LettingGoTests(WireCase):
 
 
 class CacheTests(WireCase):
-    """Cacheables, whose identity stock ties to the connection and not to the user."""
+    """Cacheables, which in stock belong to the connection instead of the user."""
 
     def test_eachUserSeesTheirOwnState(self) -> None:
-        """One object sent to two users of one connection shows each their own state, and tells both of changes."""
+        """An object sent to two users of one connection has a state for each, and both receive its changes."""
         (alice, _), (bob, _) = self.login("alice"), self.login("bob")
         hers, his = self.get(alice, "board"), self.get(bob, "board")
         self.assertEqual((hers.seenBy, his.seenBy), ("alice", "bob"))
@@ -577,7 +577,7 @@ class CacheTests(WireCase):
         self.assertEqual((hers.changes, his.changes), (["x"], ["x"]))
 
     def test_endStopsTheCopyOfOneOnly(self) -> None:
-        """The end of one session stops its copy; the other's goes on."""
+        """The end of one session stops its copy; the other one continues."""
         (alice, session), (bob, _) = self.login("alice"), self.login("bob")
         hers, his = self.get(alice, "board"), self.get(bob, "board")
         session.end()
@@ -586,7 +586,7 @@ class CacheTests(WireCase):
         self.wire.flush()
         self.assertEqual((hers.changes, his.changes), ([], ["x"]))
 
-    def test_observersCanBeTakenOut(self) -> None:
+    def test_observersCanBeRemoved(self) -> None:
         """``observers.remove(observer)`` works with several, on one connection and on others."""
         other = Wire(self.server)
         logins = [self.login("alice"), self.login("bob"), self.login("carol", other)]
@@ -600,7 +600,7 @@ class CacheTests(WireCase):
         self.assertEqual([copy.changes for copy in copies], [[], ["x"], []])
 
     def test_changesInFlightAreAnsweredAtTheEnd(self) -> None:
-        """A change that was sent to a copy and not answered fails with the reason when the session ends."""
+        """A change in flight fails with the reason when the session ends."""
         alice, session = self.login()
         copy = self.get(alice, "board")
         (sent,) = self.board.change("x")
@@ -611,7 +611,7 @@ class CacheTests(WireCase):
         del copy
 
     def test_raisingStoppedObservingEndsAllTheSame(self) -> None:
-        """A `stoppedObserving` that raises is logged, and the session ends for the others."""
+        """A `stoppedObserving` that raises is logged, and the session ends completely."""
 
         class Stuck(Board):
             def stoppedObserving(self, perspective: Any, observer: Any) -> None:
@@ -651,7 +651,7 @@ class CacheTests(WireCase):
         self.assertEqual(his.avatar.taken[0].changes, ["x"])
 
     def test_aClientsOwnIsGivenBack(self) -> None:
-        """A copy of a client's Cacheable goes when the server drops it, in a session or after its end."""
+        """A copy of a client's Cacheable is released when the server drops it, during a session or after its end."""
         board = Board()
         alice, session = self.login()
         self.get(alice, "take", board)
@@ -669,17 +669,17 @@ class CacheTests(WireCase):
         self.assertFalse(self.wire.server.disconnected)
 
 
-class LaunderingTests(WireCase):
-    """``["local", id]``: a client sends back what it was given."""
+class LocalReferenceTests(WireCase):
+    """``["local", id]``: a client sends back the server's objects."""
 
     def test_ownIsResolved(self) -> None:
-        """What a session was given comes back as the object itself."""
+        """An object that a session was given arrives as itself."""
         alice, session = self.login()
         self.get(alice, "take", self.get(alice, "deep"))
         self.assertIs(session.avatar.taken[0], session.avatar.deep)
 
     def test_anothersIsNot(self) -> None:
-        """What another live session was given does not resolve, also for one user's two sessions."""
+        """An object that another session was given does not resolve, even between two sessions of one user."""
         (alice, hers), (bob, _), (again, _) = self.login("alice"), self.login("bob"), self.login("alice")
         for other in (bob, again):
             for reference in (self.get(other, "deep"), other):
@@ -688,7 +688,7 @@ class LaunderingTests(WireCase):
         self.assertEqual([thing for thing in hers.avatar.taken if thing is not None], [])
 
     def test_anothersCacheIsNot(self) -> None:
-        """Nor does the copy of a Cacheable that another session was given."""
+        """A Cacheable that another session was given does not resolve."""
         (alice, hers), (bob, _) = self.login("alice"), self.login("bob")
         copy = self.get(bob, "board")
         self.wire.call(alice, "take", copy).addErrback(lambda _: None)
@@ -696,7 +696,7 @@ class LaunderingTests(WireCase):
         self.assertEqual([thing for thing in hers.avatar.taken if thing is not None], [])
 
     def test_wellKnownAreNot(self) -> None:
-        """Nor do the login root, a challenger, and the object for hellos: these are no arguments for an avatar."""
+        """The login root, challengers and the object for hellos do not resolve."""
         for server in (ServerFactory, dropin.PBServerFactory):
             wire = Wire(serve(self.realm, server))
             alice, session = self.login("alice", wire)
@@ -711,7 +711,7 @@ class LaunderingTests(WireCase):
             wire.lose()
 
     def test_cacheComesBackAsItself(self) -> None:
-        """The copy of a Cacheable that a session was given comes back as the original."""
+        """The copy of a Cacheable arrives as the original."""
         alice, session = self.login()
         self.get(alice, "take", self.get(alice, "board"))
         self.assertIs(session.avatar.taken[0], self.board)
@@ -733,7 +733,7 @@ class CurrentSessionTests(WireCase):
             self.assertEqual(self.get(self.get(deep, "deeper"), "note", 1), session.sessionId)
 
     def test_afterAwait(self) -> None:
-        """In `async def` methods it is right after an await too, whoever fires what was awaited, and in any order."""
+        """In `async def` methods it is also correct after an await, in any order, whoever fires the Deferred."""
         (alice, hers), (bob, his) = self.login("alice"), self.login("bob")
         answers = [(avatar.callRemote("later"), session) for avatar, session in ((alice, hers), (bob, his))]
         answers += [
@@ -749,7 +749,7 @@ class CurrentSessionTests(WireCase):
             self.assertEqual(self.successResultOf(answer), (session.sessionId, session.sessionId))
 
     def test_firedFromWithinAnothersCall(self) -> None:
-        """One user's call that sets another's waiting method going changes neither's current session."""
+        """A call that resumes another user's waiting method changes the current session of neither."""
         (alice, hers), (bob, his) = self.login("alice"), self.login("bob")
         answer = self.wire.call(alice, "later")
         seen: list[Any] = []
@@ -764,7 +764,7 @@ class CurrentSessionTests(WireCase):
         self.assertEqual(self.successResultOf(answer), (hers.sessionId, hers.sessionId))
 
     def test_noneBetweenMessages(self) -> None:
-        """Outside of a call, in hooks of logins and in what a timer runs there is none."""
+        """Outside of calls, in hooks and in timers there is none."""
         alice, session = self.login()
         self.get(alice, "note")
         self.assertIsNone(who())
@@ -776,10 +776,10 @@ class CurrentSessionTests(WireCase):
         self.clock.advance(1)
         self.assertEqual(seen, [None, None])
 
-    def test_notCarriedIntoStrangersMessages(self) -> None:
+    def test_contextOfTheCaller(self) -> None:
         """
-        Whatever the context that bytes, or the news of a loss, arrive in (under asyncio it is that of whoever armed
-        a timer or opened a connection), nobody's session is current in what they bring about.
+        In whatever context bytes or a loss arrive (under asyncio it is the one that started a timer or opened a
+        connection), no session is current in the code that they cause.
         """
         alice, session = self.login()
         seen: list[Any] = []
@@ -794,7 +794,7 @@ class CurrentSessionTests(WireCase):
         del alice, bob
 
     def test_whileStateIsAskedFor(self) -> None:
-        """It is right when a Cacheable is asked for its state because a Deferred has fired."""
+        """It is correct when a Cacheable is asked for its state because a Deferred has fired."""
         seen: list[Any] = []
 
         class Asking(pb.Copyable):
@@ -836,7 +836,7 @@ class ReferenceTests(WireCase):
     """References to a client's objects, which stock cannot compare across connections."""
 
     def test_canBeCompared(self) -> None:
-        """References of different sessions compare unequal, and equal to nothing else, without an error."""
+        """References of different sessions compare unequal, without an error."""
         mind = Client()
         sessions = [self.login("alice", mind=mind)[1], self.login("bob", mind=mind)[1]]
         sessions.append(self.login("carol", Wire(self.server), mind)[1])
@@ -851,7 +851,7 @@ class ReferenceTests(WireCase):
         self.assertEqual(references, [])
 
     def test_lossIsToldOnce(self) -> None:
-        """`notifyOnDisconnect` of a reference tells of the session's end once, at once if it has ended."""
+        """`notifyOnDisconnect` of a reference reports the session's end once, immediately if it has ended."""
         _, session = self.login(mind=Client())
         told: list[Any] = []
         reference = session.mind.reference
@@ -865,7 +865,7 @@ class ReferenceTests(WireCase):
         other.mind.reference.notifyOnDisconnect(told.append)
         self.assertEqual(told, [reference, other.mind.reference])
 
-    def test_canBeTakenOff(self) -> None:
+    def test_canBeUnregistered(self) -> None:
         """`dontNotifyOnDisconnect` is harmless at any time."""
         _, session = self.login(mind=Client())
         told: list[Any] = []
@@ -877,7 +877,7 @@ class ReferenceTests(WireCase):
         self.assertEqual(told, [])
 
     def test_comesBackToItsOwner(self) -> None:
-        """What the client gave can be given back to it in a call, as the object itself."""
+        """A client's object that is sent back to it arrives as itself."""
         mind = Client()
         _, session = self.login(mind=mind)
         self.successResultOf(self._told(session.mind.callRemote("tell", session.mind.reference)))
@@ -896,11 +896,11 @@ class Collector(pb.Referenceable):
         self.ended = 0
 
     def remote_gotPage(self, page: bytes) -> None:
-        """One more."""
+        """Record a page."""
         self.pages.append(page)
 
     def remote_endedPaging(self) -> None:
-        """The last was that."""
+        """Record the end."""
         self.ended += 1
 
 
@@ -908,12 +908,12 @@ class PagerTests(WireCase):
     """Stock's pagers, which take the transport's only producer slot."""
 
     def setUp(self) -> None:
-        """Clients that hold on to their avatars."""
+        """Log in clients that keep their avatars."""
         super().setUp()
         self.held: list[Any] = []
 
     def ready(self) -> tuple[Any, Any, Any]:
-        """A session, a collector of its client's, and the server's reference to that."""
+        """Return a session, a collector of its client, and the server's reference to it."""
         alice, session = self.login()
         self.held.append(alice)
         collector = Collector()
@@ -921,7 +921,7 @@ class PagerTests(WireCase):
         return session, collector, session.avatar.taken[-1]
 
     def start(self) -> tuple[Any, Any, list[bytes]]:
-        """A session to which much is paged, page by page."""
+        """Start sending many pages to a session."""
         session, collector, reference = self.ready()
         StringPager(reference, b"x" * 1000, 10)
         return session, collector, collector.pages
@@ -932,8 +932,8 @@ class PagerTests(WireCase):
         self.wire.flush()
         self.assertEqual((len(pages), collector.ended), (100, 1))
 
-    def test_endTakesThemOff(self) -> None:
-        """The pagers of an ended session stop, and give up the transport; another session can page."""
+    def test_endStopsPagers(self) -> None:
+        """The pagers of an ended session stop and release the transport; another session can page."""
         session, collector, pages = self.start()
         self.wire.pump()
         session.end()
@@ -948,7 +948,7 @@ class PagerTests(WireCase):
         self.assertEqual((len(more), other.ended), (100, 1))
 
     def test_otherSessionsGoOn(self) -> None:
-        """The end of one session leaves another's pagers at work."""
+        """The end of one session does not affect another's pagers."""
         (session, first, one), (_, second, two) = self.ready(), self.ready()
         StringPager(one, b"x" * 1000, 10)
         StringPager(two, b"y" * 1000, 10)
@@ -959,8 +959,8 @@ class PagerTests(WireCase):
         self.assertLess(len(first.pages), 100)
         self.assertEqual(first.ended, 0)
 
-    def test_onesOwnPagers(self) -> None:
-        """A page producer that is not stock's, and has no collector, does not keep a session from ending."""
+    def test_otherPagers(self) -> None:
+        """A page producer that is not stock's, and has no collector, does not prevent a session from ending."""
 
         class Endless:
             def sendNextPage(self) -> None:
@@ -981,10 +981,10 @@ class PagerTests(WireCase):
 
 
 class StockRealmTests(WireCase):
-    """A realm that is not pbkit's has channels too."""
+    """Channels with a stock realm."""
 
     def test_logsOutWithTheLastReference(self) -> None:
-        """Its logout runs once, when the client has let go of everything."""
+        """The realm's logout runs once, when the client has dropped everything."""
         out: list[str] = []
 
         class Avatar(pb.Avatar):
