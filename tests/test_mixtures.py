@@ -310,7 +310,7 @@ def put(realm: Any, factory: Any) -> Any:
 
 @implementer(pb.IPBRoot)
 class Adapted(Rooted):
-    """A portal that adapts to a root."""
+    """A root that provides `pb.IPBRoot` itself."""
 
 
 def adapted(realm: Any, factory: Any) -> Any:
