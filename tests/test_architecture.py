@@ -1,4 +1,4 @@
-"""The rules that keep the code easy to find one's way in, checked against the source: see docs/design.rst."""
+"""The rules for the structure of the code, checked against the source: see docs/design.rst."""
 
 from __future__ import annotations
 

@@ -29,8 +29,10 @@ def _more(self: hypothesis.settings, *args: Any, **kw: Any) -> None:
     """Construct settings with a multiple of the examples asked for."""
     if "max_examples" in kw:
         kw["max_examples"] = max(1, round(kw["max_examples"] * ORDER["factor"]))
-    if "derandomize" in kw:
         kw["derandomize"] = False
+        # How long a test takes, and how good its strategies are, is not the question here.
+        kw["deadline"] = None
+        kw["suppress_health_check"] = list(hypothesis.HealthCheck)
     _construct(self, *args, **kw)
 
 
