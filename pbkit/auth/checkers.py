@@ -176,7 +176,7 @@ class AnyOf:
             if broken is not None:
                 # Log it only now: if the login fails with this error, the caller logs it.
                 name = qual(type(culprit))
-                log.failure("checker {checker} broke, and another one knew the user", broken, checker=name)
+                log.failure("checker {checker} failed, and another one accepted the user", broken, checker=name)
             return avatarId
         if broken is not None:
             broken.raiseException()

@@ -88,8 +88,8 @@ class Realm:
         "which clients are told why the server ends their session: always all; those that declared it; never any",
         choices=MODES,
     )
-    idleTimeout: float = param(0.0, "end a session that has made no call for so many seconds; 0 never does", minimum=0)
-    maxSessionAge: float = param(0.0, "end a session so many seconds after its login; 0 never does", minimum=0)
+    idleTimeout: float = param(0.0, "end a session after this many seconds without a call; 0 sets no limit", minimum=0)
+    maxSessionAge: float = param(0.0, "end a session this many seconds after its login; 0 sets no limit", minimum=0)
     hooks: ClassVar[bool] = True  #: Whether avatars are told of their clients, and sessions keep a mind.
     allow: ClassVar[frozenset[Any]] = frozenset()  #: The classes that clients may send, as `ServerFactory` takes them.
     fixed: ClassVar[frozenset[str]] = frozenset({"linger"})  #: The parameters that `reconfigure` cannot change.
