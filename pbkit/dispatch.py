@@ -71,7 +71,7 @@ _PREFIXES: dict[object, str] = {
 #: Implementations of `perspectiveMessageReceived` that only dispatch, so that `serve` may bypass them.
 _AVATARS: set[object] = {_AVATAR}
 #: Implementations that do nothing to their arguments but unserialize them, so that they may be given values.
-_TAKE_VALUES: set[object] = {_COPY}
+_TAKE_VALUES: set[object] = set()
 
 
 def receive(target: Any, broker: Any, message: str, args: object, kw: object) -> object:
@@ -87,9 +87,13 @@ def receive(target: Any, broker: Any, message: str, args: object, kw: object) ->
     # The method's own object is called, which need not be the target: stock's AsReferenceable has a method of another
     # object, of an avatar or a ViewPoint.
     method = target.remoteMessageReceived
-    function = getattr(method, "__func__", None)
-    if function in _TAKE_VALUES and function is not _COPY:
-        answer: object = method(broker, message, args, kw)
+    try:
+        function = method.__func__
+    except AttributeError:
+        function = None
+    answer: object
+    if function in _TAKE_VALUES:
+        answer = method(broker, message, args, kw)
         return answer
     prefix = _PREFIXES.get(function)
     if prefix is not None:
@@ -107,7 +111,7 @@ def receive(target: Any, broker: Any, message: str, args: object, kw: object) ->
             first = (perspective,) if function is _VIEWPOINT else ()
             return dispatch(whose, name, broker, args, kw, perspective, first)
     # A class that overrides the method is given what stock would give it.
-    if type(args) is tuple and function not in _TAKE_VALUES:
+    if type(args) is tuple:
         args, kw = broker.inJelly()
     answer = method(broker, message, args, kw)
     return answer
@@ -203,11 +207,12 @@ def dispatch(
         if session is not None:
             result = session.cancelAtEnd(result)
         return broker.serialize(result, perspective, method, args, kw)
-    answered = getattr(broker, "answered", None)
-    if answered is not None:
-        answer: object = answered(result, perspective, method, args, kw)
-        return answer
-    return broker.serialize(result, perspective, method, args, kw)
+    try:
+        answered: Callable[..., object] = broker.answered  # type: ignore[attr-defined]
+    except AttributeError:
+        # Stock's broker.
+        answered = broker.serialize
+    return answered(result, perspective, method, args, kw)
 
 
 def _name(key: object) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from inspect import iscoroutine
-from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -253,7 +252,7 @@ class Channel(Invoker):
         if self._serving.pop(key, None) is not None:
             if type(netResult) is memoryview:
                 # As in Invoker._sendAnswer, inlined because most answers are plain data.
-                self.connection.outbound.write(cast(bytes, netResult.obj))
+                self.connection.outbound.write(netResult.obj)  # type: ignore[arg-type]
             else:
                 super()._sendAnswer(netResult, requestID)
             if self._unreferenced or self._draining is not None:

@@ -431,7 +431,7 @@ class Invoker(pb.Broker):
             return
         try:
             if type(netResult) is memoryview:
-                self.connection.outbound.write(cast(bytes, netResult.obj))
+                self.connection.outbound.write(netResult.obj)  # type: ignore[arg-type]
                 return
             super()._sendAnswer(netResult, requestID)
         except Exception as error:
