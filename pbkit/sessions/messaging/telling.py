@@ -141,13 +141,19 @@ class Telling:
         self._start(broadcast, message)
         return gathering.done
 
-    def each(self, audience: Audience, deliver: Callable[[Recipient], Told]) -> Deferred[Summary]:
+    def each(
+        self,
+        audience: Audience,
+        deliver: Callable[[Recipient], Told],
+        together: Callable[[list[Recipient]], list[Told]] | None = None,
+    ) -> Deferred[Summary]:
         """
         Call `deliver` for each of some sessions when it is its turn.
 
         :param deliver: sends something to one session, and returns what became of it.
+        :param together: the same for several sessions that are ready.
         """
-        broadcast = Broadcast(audience, deliver, frozenset(), None)
+        broadcast = Broadcast(audience, deliver, frozenset(), None, together)
         self._start(broadcast, [])
         return broadcast.done
 

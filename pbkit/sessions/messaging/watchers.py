@@ -201,7 +201,11 @@ class Watchers(Generic[C]):
         self._toldUpTo = self._feed.version
         behind = [watcher.session for watcher in self._watchers.values() if watcher.stopWaiting is None]
         if behind:
-            self._telling.each(Audience(behind), self._deliver)
+            self._telling.each(Audience(behind), self._deliver, self._deliverTogether)
+
+    def _deliverTogether(self, sessions: list[Recipient]) -> list[Told]:
+        # Several sessions may share a connection, so the first message may fill it for the next session.
+        return [self._deliver(session) for session in sessions]
 
     def _deliver(self, session: Recipient) -> Told:
         watcher = self._watchers.get(session)
@@ -216,9 +220,18 @@ class Watchers(Generic[C]):
             return Told.QUEUED
         if not session.ready:
             return self._wait(watcher)
+        return self._send(watcher)
+
+    def _send(self, watcher: _Watcher) -> Told:
+        """Send one watcher, which is behind and whose client is ready, the next message."""
+        session = watcher.session
         reference = session.mind.reference
         try:
-            message = self._nextFor(watcher)
+            message = None
+            if self._messagesVersion == self._feed.version:
+                message = self._messages.get((watcher.version, watcher.upTo, watcher.fresh))
+            if message is None:
+                message = self._nextFor(watcher)
             watcher.version, watcher.upTo, watcher.fresh, watcher.greeted = message.version, message.upTo, False, True
             told = Told.SENT if reference is not None and message.cast.to(reference) else Told.GONE
         except Exception:
@@ -252,23 +265,20 @@ class Watchers(Generic[C]):
         self._advance(watcher)
 
     def _nextFor(self, watcher: _Watcher) -> _Message:
-        """Return the next message for a watcher that is ready."""
+        """Make the next message for a watcher, and keep it for those that know the same."""
         feed = self._feed
         if watcher.version < feed.oldest or watcher.upTo == 0:
             watcher.version, watcher.upTo, watcher.fresh = feed.version, 0, True
         if self._messagesVersion != feed.version or len(self._messages) >= SHARED:
             self._messages.clear()
             self._messagesVersion = feed.version
-        known = (watcher.version, watcher.upTo, watcher.fresh)
-        message = self._messages.get(known)
-        if message is None:
-            changes, version, upTo = self._changesAfter(watcher.version, watcher.upTo)
-            name = feed.named(version) if upTo == inf else ""
-            peer = watcher.session.peer
-            # Only a session with a connection has a mind, and so can watch.
-            assert peer is not None
-            cast = peer.fanOut("presence", (name, changes, watcher.fresh), {})
-            message = self._messages[known] = _Message(cast, version, upTo)
+        changes, version, upTo = self._changesAfter(watcher.version, watcher.upTo)
+        name = feed.named(version) if upTo == inf else ""
+        peer = watcher.session.peer
+        # Only a session with a connection has a mind, and so can watch.
+        assert peer is not None
+        message = _Message(peer.fanOut("presence", (name, changes, watcher.fresh), {}), version, upTo)
+        self._messages[watcher.version, watcher.upTo, watcher.fresh] = message
         return message
 
     def _changesAfter(self, version: int, upTo: float) -> tuple[list[tuple[Any, ...]], int, float]:
