@@ -103,7 +103,7 @@ class EndedReferences(dict[int, tuple[SessionEnded, int]]):
         """Return a new exception to answer a call with."""
         return self[cast(int, luid)][0].again()
 
-    def letGo(self, luid: int) -> bool:
+    def release(self, luid: int) -> bool:
         """Count one reference less; return True if it was the last."""
         error, references = self.pop(luid)
         if references > 1:
@@ -715,7 +715,7 @@ class Broker(Invoker):
         if owner is not None:
             owner.proto_decref(objectID)
         elif type(objectID) is int and objectID in self._tombstones:
-            self._tombstones.letGo(objectID)
+            self._tombstones.release(objectID)
         elif type(objectID) is int and objectID in self.localObjects:
             super().proto_decref(objectID)
             self.atRest()
@@ -726,7 +726,7 @@ class Broker(Invoker):
         if owner is not None:
             owner.proto_decache(objectID)
         elif type(objectID) is int and objectID in self._tombstones:
-            if self._tombstones.letGo(objectID):
+            if self._tombstones.release(objectID):
                 # A stock peer keeps its copy until it is told this.
                 self.sendCall(b"uncache", objectID)
         elif type(objectID) is int and objectID in self.remotelyCachedObjects:

@@ -21,7 +21,7 @@ from pbkit.wire.jelly.registry import Registry
 from pbkit.wire.peerlog import PeerLog
 from pbkit.wire.profile import Calls, Limits, Profile
 
-#: A transport of Twisted's. Transports differ in what they have beside `ITransport`, so each use says what it needs.
+#: A transport of Twisted's. Transports differ in what they have besides `ITransport`.
 Transport: TypeAlias = Any
 
 #: A table of references, by id.

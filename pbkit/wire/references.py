@@ -523,7 +523,7 @@ class Invoker(pb.Broker):
         """
         As stock's, but never raises, and each Deferred fires. A call that cannot be sent leaves nothing in the tables.
 
-        In `kw`, beside stock's ``pbanswer``: ``pbtimeout``, in seconds; None sets no deadline.
+        `kw` may have ``pbtimeout``, in seconds, as well as stock's ``pbanswer``; None sets no deadline.
         """
         connection = self.connection
         profile = connection.profile

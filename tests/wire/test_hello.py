@@ -1,4 +1,4 @@
-"""What pbkit peers say to one another beside stock PB."""
+"""What pbkit peers tell each other that stock PB cannot say."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ class HelloTests(WireCase):
         del avatar
 
     def test_stockClientDeclaresNothing(self) -> None:
-        """A stock client's is empty."""
+        """The hello of a stock client is empty."""
         _, session = self.login()
         self.assertEqual(session.peer.hello, {})
 
     def test_stockServerIsNotDisturbed(self) -> None:
-        """A stock server answers that it has no such object, logs nothing, and the login goes through."""
+        """A stock server answers that it has no such object and logs nothing, and the login succeeds."""
         events: list[LogEvent] = []
         observer: Any = events.append
         globalLogPublisher.addObserver(observer)
@@ -77,19 +77,19 @@ class HelloTests(WireCase):
         self.assertEqual(self.successResultOf(answer), {})
 
     def test_neverFails(self) -> None:
-        """It answers {} when the connection is lost meanwhile."""
+        """`sayHello` fires with {} if the connection is lost meanwhile."""
         answer = sayHello(self.wire.client, {})
         self.wire.cut()
         self.wire.flush()
         self.assertEqual(self.successResultOf(answer), {})
 
     def test_neverFailsOnALostConnection(self) -> None:
-        """It answers {} when the connection is lost already."""
+        """`sayHello` fires with {} if the connection is lost already."""
         self.wire.lose()
         self.assertEqual(self.successResultOf(sayHello(self.wire.client, {})), {})
 
     def test_serverThatDeclaresNonsense(self) -> None:
-        """What a server declares is checked too."""
+        """What a server declares is checked as well."""
 
         class Liar(pb.Referenceable):
             def remote_hello(self, features: Any) -> Any:
@@ -101,7 +101,7 @@ class HelloTests(WireCase):
         self.assertEqual(self.successResultOf(answer), {})
 
     def test_wrongOnes(self) -> None:
-        """Anything but a small dict of short texts to plain values is refused; what was declared before stays."""
+        """Anything but a small dict of short texts to plain values is refused, and what was declared before stays."""
         self.wire.server.peer.hello = {"app": "before"}
         for wrong in WRONG:
             self.assertRaises(Error, checked, wrong)
@@ -122,7 +122,7 @@ class HelloTests(WireCase):
         self.assertRaises(Error, ClientFactory, hello={"x": []})
 
     def test_noArgumentIsLogged(self) -> None:
-        """A hello that is called wrongly is refused, and its arguments do not go into the log."""
+        """A hello with wrong arguments is refused, and the arguments are not logged."""
         events: list[LogEvent] = []
         observer: Any = events.append
         globalLogPublisher.addObserver(observer)
@@ -133,7 +133,7 @@ class HelloTests(WireCase):
         self.assertEqual([event for event in events if "s3same" in str(event)], [])
 
     def test_takesNoRoom(self) -> None:
-        """Hellos leave nothing in the tables."""
+        """Hellos leave no entry in the tables."""
         for _ in range(20):
             answer = sayHello(self.wire.client, {"n": 1})
             self.wire.flush()
@@ -142,6 +142,6 @@ class HelloTests(WireCase):
         self.assertEqual((self.wire.client.localObjects, self.wire.client.waitingForAnswers), ({}, {}))
 
     def test_isNoMind(self) -> None:
-        """The object of that name cannot be made a mind."""
+        """The object for hellos cannot be sent as a mind."""
         mind = self.wire.client.remoteForName(PBKIT)
         self.assertTrue(self.failureResultOf(self.wire.login(mind=mind)).check(pbkit.errors.BadMind))

@@ -1,4 +1,4 @@
-"""What holds of the tables of a connection, whatever its sessions did."""
+"""Invariants of the tables of a connection, after any sequence of operations."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class World:
         self.boardOfClient = Board()
 
     def step(self, way: str, n: int) -> None:
-        """Do one thing; `n` picks the thing that it is done to."""
+        """Do one operation; `n` picks its object."""
         if way == "login":
             mind = Client()
             avatar, session = self.case.login(("alice", "bob")[n % 2], mind=mind)
@@ -70,7 +70,7 @@ class World:
                 self.call(thing, method, calls[method], session, [Client(), self.boardOfClient])
 
     def answer(self, d: Any, late: Any, session: Any) -> None:
-        """Let a method that waits give its answer."""
+        """Let a waiting method answer."""
         late.callback(self.board)
         self.wire.flush()
         self.took(d, "copy", session)
@@ -85,7 +85,7 @@ class World:
             self.case.assertEqual(self.took(d, gives, session), not ended)
 
     def took(self, d: Any, gives: str, session: Any) -> bool:
-        """Hold what was answered; False if it was that the session has ended, which is all that may go wrong."""
+        """Keep an answer; return False if it says that the session has ended. Any other error fails the test."""
         got: list[Any] = []
         d.addBoth(got.append)
         self.case.assertEqual(len(got), 1)
@@ -98,14 +98,14 @@ class World:
         return True
 
     def rest(self) -> None:
-        """Let everything that went out of use be given back."""
+        """Let everything that is out of use be given back."""
         self.case.flushLoggedErrors()
         for _ in range(3):
             gc.collect(0)
             self.wire.flush()
 
     def check(self) -> None:
-        """What holds at rest."""
+        """Check the invariants at rest."""
         server = self.wire.server
         owned: Counter[int] = Counter()
         for channel in server._channels:
@@ -130,7 +130,7 @@ class World:
 
 
 class InvariantTests(WireCase):
-    """Any interleaving of logins, calls of each kind, letting go, and ends."""
+    """Any interleaving of logins, calls of each kind, releases and ends."""
 
     @settings(max_examples=40, deadline=None)
     @given(st.lists(st.tuples(st.sampled_from(WAYS), st.integers(0, 30)), max_size=40))

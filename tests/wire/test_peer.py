@@ -1,4 +1,4 @@
-"""A connection, as the sessions that ride on it see it."""
+"""A connection, as the sessions on it see it."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class PeerTests(WireCase):
         return [(wire, peerOf(wire.server)) for wire in (Wire(serve(self.realm, kind)) for kind in kinds)]
 
     def test_provides(self) -> None:
-        """It provides what it says it does, over ours and over stock's brokers."""
+        """A peer provides `IPeer`, over brokers of pbkit and of stock."""
         for wire, peer in self.brokers():
             verifyObject(IPeer, peer)
             self.assertIs(IPeer(wire.server), peer)
 
     def test_oneForEachConnection(self) -> None:
-        """There is one for each connection, with an id of its own, and each session on it has that one."""
+        """Each connection has one peer with its own id, and each session on the connection has that peer."""
         (_, hers), (_, his), (_, other) = self.login("alice"), self.login("bob"), self.login("carol", Wire(self.server))
         self.assertIs(hers.peer, his.peer)
         self.assertIs(hers.peer, self.wire.server.peer)
@@ -47,14 +47,14 @@ class PeerTests(WireCase):
         self.assertIs(IPeer(session.mind.reference.broker), session.peer)
 
     def test_alive(self) -> None:
-        """It is alive until the connection is lost."""
+        """A peer is alive until its connection is lost."""
         for wire, peer in self.brokers():
             self.assertTrue(peer.alive)
             wire.lose()
             self.assertFalse(peer.alive)
 
     def test_onLost(self) -> None:
-        """Each callback is called once at the loss; one that was taken off, in time or by another, never."""
+        """Each callback is called once at the loss, and never if it was taken off before, also by another callback."""
         for wire, peer in self.brokers():
             told: list[str] = []
             peer.onLost(lambda told=told: told.append("one"))
@@ -71,7 +71,7 @@ class PeerTests(WireCase):
             self.assertEqual(told, ["one", "late"])
 
     def test_raisingCallback(self) -> None:
-        """One that raises is logged and keeps the others from nothing; before the loss and after it."""
+        """A callback that raises is logged and does not affect the others, before the loss and after it."""
         for wire, peer in self.brokers():
             told: list[int] = []
 
@@ -86,7 +86,7 @@ class PeerTests(WireCase):
             self.assertEqual(len(self.flushLoggedErrors(ValueError)), 2)
 
     def test_onLostKeepsNothing(self) -> None:
-        """Thousands of callbacks put on and taken off leave one notifier with the broker."""
+        """Thousands of callbacks that are registered and taken off leave one notifier with the broker."""
         for wire, peer in self.brokers():
             before = len(wire.server.disconnects)
             for _ in range(2000):
@@ -102,7 +102,7 @@ class PeerTests(WireCase):
         self.assertEqual(broker.peer.address, address)
 
     def test_clock(self) -> None:
-        """The clock is the factory's, or else the reactor that the transport belongs to, or else None."""
+        """The clock is that of the factory, else the reactor of the transport, else None."""
         self.assertIs(self.wire.server.peer.clock, self.clock)
         for kind in (pbkit.ServerFactory, pb.PBServerFactory):
             broker = serve(self.realm, kind).buildProtocol(None)
@@ -116,16 +116,16 @@ class PeerTests(WireCase):
 
 
 class PingTests(WireCase):
-    """A sign of life from the other end."""
+    """Pings."""
 
     def setUp(self) -> None:
-        """At a server that lets strangers answer, who are not pinged otherwise."""
+        """Use a server that pings clients before login, which a strict server does not."""
         super().setUp()
         self.server = serve(self.realm, clock=self.clock, profile=LENIENT)
         self.wire = Wire(self.server)
 
     def test_works(self) -> None:
-        """Any client answers, stock or ours; it costs no reference, and nothing is logged."""
+        """Each client answers, stock or pbkit's. A ping costs no reference, and nothing is logged."""
         for client in (pb.PBClientFactory(), pbkit.ClientFactory(), dropin.PBClientFactory()):
             wire = Wire(self.server, client)
             pinged = wire.server.peer.ping(5)
@@ -137,7 +137,7 @@ class PingTests(WireCase):
         self.assertEqual(timers(self.clock), [])
 
     def test_whateverIsThere(self) -> None:
-        """A client that has an object of that very name is alive too."""
+        """A client that has an object of that name is alive as well."""
         self.wire.client.setNameForLocal(PING, Client())
         pinged = self.wire.server.peer.ping(5)
         self.wire.flush()
@@ -145,7 +145,7 @@ class PingTests(WireCase):
         self.flushLoggedErrors(pb.NoSuchMethod)
 
     def test_silence(self) -> None:
-        """One that does not answer in time is not alive; a late answer costs nothing."""
+        """A client that does not answer in time is not alive. A late answer is dropped."""
         pinged = self.wire.server.peer.ping(5)
         self.clock.advance(4.9)
         self.assertNoResult(pinged)
@@ -157,7 +157,7 @@ class PingTests(WireCase):
         self.assertLive(avatar)
 
     def test_silenceKeepsNothing(self) -> None:
-        """Pings that were never answered do not pile up while the connection stays."""
+        """Pings that are never answered leave nothing in the tables."""
         for _ in range(100):
             pinged = self.wire.server.peer.ping(5)
             self.clock.advance(5)
@@ -165,7 +165,7 @@ class PingTests(WireCase):
         self.assertEqual(self.wire.server.waitingForAnswers, {})
 
     def test_loss(self) -> None:
-        """A connection that is lost meanwhile, or was before, is not alive."""
+        """A connection that is lost before or during the ping is not alive."""
         pinged = self.wire.server.peer.ping(5)
         self.wire.cut()
         self.assertIs(self.successResultOf(pinged), False)
@@ -173,7 +173,7 @@ class PingTests(WireCase):
         self.assertEqual(timers(self.clock), [])
 
     def test_costsNoActivity(self) -> None:
-        """A ping that a client sends is answered, and is not the session's activity."""
+        """The server answers a ping of a client, which does not count as activity of the session."""
         _, session = self.login()
         self.clock.advance(100)
         heard = Messages(self.wire.client)
@@ -184,7 +184,7 @@ class PingTests(WireCase):
         self.assertEqual(session.lastActive, 0)
 
     def test_overStock(self) -> None:
-        """It works over a stock broker: the answer costs no connection, also when it is late."""
+        """Pings work over a stock broker. An answer does not end the connection, also if it is late."""
         wire = Wire(serve(self.realm, pb.PBServerFactory))
         wire.server.factory.clock = self.clock
         peer = peerOf(wire.server)

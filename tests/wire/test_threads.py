@@ -1,4 +1,4 @@
-"""A reference is collected where its last holder lets go of it: perhaps in another thread."""
+"""A reference is collected in the thread that drops it last, which may be another one than the reactor's."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ reactor: Any = installed
 
 
 class Part(pb.Referenceable):
-    """Something to be let go of."""
+    """An object that is referred to."""
 
 
 class Giver(pb.Root):
-    """Gives one."""
+    """A root that returns a reference."""
 
     def remote_part(self) -> Part:
-        """A new one."""
+        """Return a new object."""
         return Part()
 
 
 class ThreadTests(TestCase):
-    """Over a real socket."""
+    """A reference that is collected in another thread, over a real socket."""
 
     timeout = 20
 
     async def test_letGoOfInAThread(self) -> None:
-        """The transport is written to by the reactor's thread alone, and the other end learns that it was let go."""
+        """Only the reactor's thread writes to the transport; the other end learns that the reference was dropped."""
         server = ServerFactory(Giver())
         port = reactor.listenTCP(0, server, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
