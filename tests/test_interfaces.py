@@ -63,6 +63,7 @@ class ProvidedTests(SynchronousTestCase):
         self.assertIs(login.reachedRealm, True)
         mind, _ = self.seen(pb.PBServerFactory)
         self.assertIsInstance(mind, pb.RemoteReference)
+        verifyObject(IPeer, IPeer(mind.broker))
 
     def test_session(self) -> None:
         """A session is an `ISession`, and so an `IPerspective`."""

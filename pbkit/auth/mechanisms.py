@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import attrs
 from twisted.cred.credentials import IUsernameHashedPassword
+from twisted.cred.portal import Portal
 from twisted.spread import pb
 from zope.interface import implementer
 
@@ -25,10 +26,10 @@ OUTSTANDING = 50
 class ChallengedLogin(Protocol):
     """What a `Challenger` needs of the login root."""
 
-    def unknown(self, message: str, args: Any, kw: Any) -> Exception:
+    def unknown(self, message: str, args: object, kw: object) -> Exception:
         """Return the error that answers a call of a method that does not exist."""
 
-    def respond(self, broker: Any, challenger: Challenger, args: Any, kw: Any) -> Any:
+    def respond(self, broker: Any, challenger: Challenger, args: object, kw: object) -> object:
         """Serve ``respond(response, mind)`` of a challenge."""
 
 
@@ -43,7 +44,7 @@ class Challenger(pb.Referenceable):
     :ivar challenge: 16 random bytes.
     """
 
-    def __init__(self, root: ChallengedLogin, username: Any, until: float | None, once: bool) -> None:
+    def __init__(self, root: ChallengedLogin, username: object, until: float | None, once: bool) -> None:
         self._root = root
         self._username = username
         self._until = until
@@ -51,13 +52,13 @@ class Challenger(pb.Referenceable):
         self._answered = False
         self.challenge = secrets.token_bytes(16)
 
-    def remoteMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
+    def remoteMessageReceived(self, broker: Any, message: str, args: object, kw: object) -> object:
         """Serve ``respond(response, mind)``."""
         if message != "respond":
             raise self._root.unknown(message, args, kw)
         return self._root.respond(broker, self, args, kw)
 
-    def take(self, now: float | None) -> tuple[Any, bytes]:
+    def take(self, now: float | None) -> tuple[object, bytes]:
         """
         Use the challenge up.
 
@@ -86,7 +87,7 @@ class Challenges:
         self._broker = broker
         self._luids: dict[int, None] = {}
 
-    def hand(self, challenger: Challenger, most: int | None) -> Any:
+    def hand(self, challenger: Challenger, most: int | None) -> object:
         """
         Hand one out.
 
@@ -118,12 +119,12 @@ class Response:
     because a checker may still be at work on the last ones.
     """
 
-    username: Any
+    username: object
     _challenge: bytes = attrs.field(repr=False)
-    _response: Any = attrs.field(repr=False)
+    _response: object = attrs.field(repr=False)
 
     @classmethod
-    def of(cls, portal: Any, username: Any, challenge: bytes, response: Any) -> Response:
+    def of(cls, portal: Portal, username: object, challenge: bytes, response: object) -> Response:
         """
         Make credentials of the response to a challenge.
 

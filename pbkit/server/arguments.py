@@ -7,7 +7,8 @@ connection of the process and before any login, and the code of that class would
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 from twisted.spread import pb
 
@@ -20,11 +21,11 @@ RESPONSE = 16
 class ReferenceTables(Protocol):
     """What reading arguments needs of a channel or a connection."""
 
-    def unserialize(self, sexp: Any, perspective: Any = None) -> Any:
+    def unserialize(self, sexp: object, perspective: object = None) -> object:
         """Make objects of jelly."""
 
 
-def plainUsername(args: Any, kw: Any) -> bytes | str | None:
+def plainUsername(args: object, kw: object) -> bytes | str | None:
     """
     Read the arguments of ``login(username)``.
 
@@ -55,7 +56,7 @@ class LoginArguments:
 
     __slots__ = ("_mind", "_response")
 
-    def __init__(self, args: Any, kw: Any, signature: str) -> None:
+    def __init__(self, args: object, kw: object, signature: str) -> None:
         *rest, mind = _items(args, kw, 1 + signature.count(","), signature)
         # A response of another length is wrong anyway, so it is not kept while the login waits.
         self._response = rest[0] if rest and isinstance(rest[0], bytes) and len(rest[0]) == RESPONSE else None
@@ -91,12 +92,12 @@ class StockArguments:
 
     __slots__ = ("_args", "_convert", "_signature")
 
-    def __init__(self, args: Any, signature: str, convert: bool) -> None:
+    def __init__(self, args: object, signature: str, convert: bool) -> None:
         self._args = args
         self._signature = signature
         self._convert = convert
 
-    def read(self, tables: ReferenceTables) -> tuple[Any, Any]:
+    def read(self, tables: ReferenceTables) -> tuple[object, object]:
         """
         As `LoginArguments.read`.
 
@@ -116,7 +117,7 @@ class StockArguments:
         """Do nothing: the arguments have not been unjellied. As in stock, the client keeps its mind."""
 
 
-def fitting(args: Any, number: int, signature: str) -> Any:
+def fitting(args: object, number: int, signature: str) -> Sequence[object]:
     """
     Check the number of arguments.
 
@@ -128,7 +129,7 @@ def fitting(args: Any, number: int, signature: str) -> Any:
     return args
 
 
-def _items(args: Any, kw: Any, number: int, signature: str) -> Any:
+def _items(args: object, kw: object, number: int, signature: str) -> Sequence[object]:
     if not isinstance(args, list) or args[:1] not in ([b"tuple"], [b"list"]) or kw != [b"dictionary"]:
         raise Error(f"it is called as {signature}")
     return fitting(args[1:], number, signature)

@@ -74,7 +74,7 @@ class LoginAttempt:
             self.decided = True
             self._attempts.passed(self)
 
-    def refused(self, failure: Failure) -> Deferred[Any]:
+    def refused(self, failure: Failure) -> Deferred[object]:
         """
         The login is refused.
 
@@ -181,7 +181,7 @@ class LoginAttempts:
         attempt.since = None if clock is None else clock.seconds()
         return attempt
 
-    def reject(self, failure: Failure) -> Deferred[Any]:
+    def reject(self, failure: Failure) -> Deferred[object]:
         """
         Refuse a login without asking a checker, with the delay of a failed login. It waits for no turn.
 
@@ -196,7 +196,7 @@ class LoginAttempts:
         self._throttle.passed(attempt.pair, self._clock)
         self._next()
 
-    def refused(self, attempt: LoginAttempt, failure: Failure) -> Deferred[Any]:
+    def refused(self, attempt: LoginAttempt, failure: Failure) -> Deferred[object]:
         """For `LoginAttempt`."""
         clock = self._clock
         if failure.check(LoginFailed) is None or failure.check(*_NO_GUESS) is not None:
@@ -212,7 +212,7 @@ class LoginAttempts:
         self._next()
         return answer
 
-    def _answer(self, answer: Failure, clock: IReactorTime | None, delay: float) -> Deferred[Any]:
+    def _answer(self, answer: Failure, clock: IReactorTime | None, delay: float) -> Deferred[object]:
         if not self._broker.peer.alive or not (delay or self.exhausted):
             return fail(answer)
         if clock is None:
@@ -220,7 +220,7 @@ class LoginAttempts:
             # other answers by the loss.
             self._close()
             return fail(answer)
-        answered: Deferred[Any] = Deferred()
+        answered: Deferred[object] = Deferred()
 
         def say() -> None:
             del delayed[call]

@@ -6,15 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy as copyOf
-from typing import Any
+from typing import Any, TypeAlias
 
+from twisted.cred.credentials import ICredentials
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.spread import pb
 from twisted.spread.interfaces import IJellyable
-from zope.interface import implementer
+from zope.interface import Interface, implementer
 
 from pbkit.errors import LoggedOut, LoginInterrupted, LoginRefused, SessionEnded, TooManySessions
 from pbkit.interfaces import ILogin, IPeer, ISession, ISessionRealm
@@ -26,6 +27,11 @@ from pbkit.wire.broker import Broker
 from pbkit.wire.channel import Channel, SharedTables
 from pbkit.wire.prelogin.state import PreloginState
 from pbkit.wire.profile import Profile
+
+#: Makes credentials of a response, as the client sent it.
+Mechanism: TypeAlias = Callable[[object], ICredentials]
+#: What a realm gives its portal: the interface, the avatar, and the logout.
+Granted: TypeAlias = tuple[type[Interface], object, Callable[[], None]]
 
 log = Logger()
 
@@ -54,9 +60,9 @@ class LoginFlow:
     def login(
         self,
         arguments: LoginArguments | StockArguments,
-        mechanism: Callable[[Any], Any],
+        mechanism: Mechanism,
         attempt: LoginAttempt | None = None,
-    ) -> Deferred[Any]:
+    ) -> Deferred[object]:
         """
         Log in, on a new channel.
 
@@ -134,7 +140,7 @@ class Login:
         """As `ILogin.credentialsAccepted`."""
         self.reachedRealm = True
 
-    def proceed(self, arguments: LoginArguments | StockArguments, mechanism: Callable[[Any], Any]) -> Deferred[Any]:
+    def proceed(self, arguments: LoginArguments | StockArguments, mechanism: Mechanism) -> Deferred[object]:
         """
         Take all steps.
 
@@ -144,19 +150,19 @@ class Login:
         self._prelogin.working()
         if self._attempt is None:
             self._prelogin.guest()
-        checked: Deferred[Any]
+        checked: Deferred[Granted]
         try:
             checked = self.check(self.credentials(arguments, mechanism))
         except Exception:
             checked = fail(Failure())
         return checked.addCallbacks(self._succeeded, self._failed)
 
-    def credentials(self, arguments: LoginArguments | StockArguments, mechanism: Callable[[Any], Any]) -> Any:
+    def credentials(self, arguments: LoginArguments | StockArguments, mechanism: Mechanism) -> ICredentials:
         """Read the response and the mind, and make credentials of the response."""
         response, self.reference = arguments.read(self.channel)
         return mechanism(response)
 
-    def check(self, credentials: Any) -> Deferred[Any]:
+    def check(self, credentials: ICredentials) -> Deferred[Granted]:
         """Have the portal check the credentials; if they are right it asks the realm for a session."""
         flow = self._flow
         portal = _copy(flow.portal)
@@ -179,7 +185,7 @@ class Login:
             self._entered = True
             self._prelogin.enter()
 
-    def grant(self, result: tuple[Any, Any, Callable[[], object]]) -> Any:
+    def grant(self, result: Granted) -> object:
         """
         Hand the session out.
 
@@ -187,6 +193,7 @@ class Login:
         :return: the reference, in jelly.
         """
         connection, channel = self._flow.connection, self.channel
+        avatar: Any
         _, avatar, realmLogout = result
         # A portal of the program's own may not have asked the realm.
         self.accepted()
@@ -213,18 +220,18 @@ class Login:
         connection.atRest()
         return jelly
 
-    def _succeeded(self, result: tuple[Any, Any, Callable[[], object]]) -> Any:
+    def _succeeded(self, result: Granted) -> object:
         self._prelogin.rested()
         try:
             return self.grant(result)
         except Exception:
             return self._refused(Failure())
 
-    def _failed(self, failure: Failure) -> Failure | Deferred[Any]:
+    def _failed(self, failure: Failure) -> Failure | Deferred[object]:
         self._prelogin.rested()
         return self._refused(failure)
 
-    def _refused(self, failure: Failure) -> Failure | Deferred[Any]:
+    def _refused(self, failure: Failure) -> Failure | Deferred[object]:
         if self._entered:
             self._prelogin.leave()
         self.channel.end(SessionEnded("the login failed"))
@@ -254,16 +261,18 @@ class CheckedRealm:
     :param accepted: called first.
     """
 
-    def __init__(self, realm: Any, accepted: Callable[[], None]) -> None:
+    def __init__(self, realm: IRealm, accepted: Callable[[], None]) -> None:
         self._realm = realm
         self._accepted = accepted
 
-    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+    def requestAvatar(
+        self, avatarId: bytes | tuple[()], mind: object, *interfaces: type[Interface]
+    ) -> Deferred[Granted] | Granted:
         """As `IRealm.requestAvatar`."""
         self._accepted()
         return self._realm.requestAvatar(avatarId, mind, *interfaces)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._realm, name)
 
 

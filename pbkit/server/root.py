@@ -23,7 +23,7 @@ from pbkit.errors import (
     TooManyAttempts,
     TooManyFailures,
 )
-from pbkit.server.arguments import LoginArguments, StockArguments, fitting, plainUsername
+from pbkit.server.arguments import LoginArguments, ReferenceTables, StockArguments, fitting, plainUsername
 from pbkit.server.attempts import LoginAttempt, LoginAttempts
 from pbkit.server.loginflow import LoginFlow
 from pbkit.server.refusallog import RefusalLog
@@ -64,7 +64,7 @@ class LoginRoot(pb.Referenceable):
         profile = self._profile
         return profile.gate.closed or not profile.anyMind or self._flow.forSessions
 
-    def remoteMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
+    def remoteMessageReceived(self, broker: Any, message: str, args: object, kw: object) -> object:
         """
         Serve a call. Stock's method is not used, because it unjellies the arguments and logs what does not fit.
         """
@@ -74,12 +74,12 @@ class LoginRoot(pb.Referenceable):
             return self._flow.login(self._read(args, kw, "loginAnonymous(mind)"), lambda _: Anonymous())
         raise self.unknown(message, args, kw)
 
-    def unknown(self, message: str, args: Any, kw: Any) -> NoSuchMethod:
+    def unknown(self, message: str, args: object, kw: object) -> NoSuchMethod:
         """Return the error that answers a call of a method that does not exist."""
         self.giveBack(args, kw)
         return NoSuchMethod(f"no such method: remote_{message:.100}")
 
-    def respond(self, broker: Any, challenger: Challenger, args: Any, kw: Any) -> Deferred[Any]:
+    def respond(self, broker: ReferenceTables, challenger: Challenger, args: object, kw: object) -> Deferred[object]:
         """
         Serve ``respond(response, mind)`` of a challenge.
 
@@ -95,10 +95,10 @@ class LoginRoot(pb.Referenceable):
             arguments.letGo(broker)
             raise self._flow.refuse(e) from None
 
-        def mechanism(response: Any) -> Response:
+        def mechanism(response: object) -> Response:
             return Response.of(self.portal, username, challenge, response)
 
-        def login(attempt: LoginAttempt) -> Deferred[Any]:
+        def login(attempt: LoginAttempt) -> Deferred[object]:
             return self._flow.login(arguments, mechanism, attempt)
 
         def refused(failure: Failure) -> Failure:
@@ -116,18 +116,19 @@ class LoginRoot(pb.Referenceable):
         # Count as a user of the connection while the login waits, so that nothing closes the connection meanwhile.
         leave = self._broker.peer.board()
 
-        def begun(result: Any) -> Any:
+        def begun(result: object) -> object:
             leave()
             return result
 
         return turn.addBoth(begun).addCallbacks(login, refused)
 
-    def _challenge(self, broker: Any, args: Any, kw: Any) -> Any:
+    def _challenge(self, broker: ReferenceTables, args: object, kw: object) -> object:
         """Serve ``login(username)``: return a challenge, and the object that waits for the answer, in jelly."""
         door = self._profile.door
         if self._attempts.exhausted:
             self.giveBack(args, kw)
             raise TooManyFailures()
+        username: object
         if self._byHand:
             try:
                 username = plainUsername(args, kw)
@@ -151,7 +152,7 @@ class LoginRoot(pb.Referenceable):
         most = self._profile.calls.references if self._broker.prelogin.sessions else OUTSTANDING
         return self._challenges.hand(Challenger(self, username, until, once=True), most)
 
-    def _read(self, args: Any, kw: Any, signature: str) -> LoginArguments | StockArguments:
+    def _read(self, args: object, kw: object, signature: str) -> LoginArguments | StockArguments:
         if not self._byHand:
             return StockArguments(args, signature, self._profile.convertRefusals)
         try:
@@ -163,7 +164,7 @@ class LoginRoot(pb.Referenceable):
             self.giveBack(args, kw)
             raise
 
-    def giveBack(self, args: Any, kw: Any) -> None:
+    def giveBack(self, args: object, kw: object) -> None:
         """Let the client forget the references in arguments that are not read."""
         self._broker.giveBack([b"list", args, kw])
 
@@ -172,7 +173,7 @@ class LoginRoot(pb.Referenceable):
         return None if clock is None else clock.seconds()
 
 
-def _octets(username: Any) -> bytes:
+def _octets(username: object) -> bytes:
     """Return a user name as bytes. In a drop-in server it may be of any type; then the result is empty."""
     if isinstance(username, str):
         return username.encode("utf-8", "surrogatepass")
