@@ -255,19 +255,21 @@ def reading(core: Any, make: Maker) -> None:
             same("Framer.held", *(framer.held for framer in framers), limits, data)
             if type(found[0]) is not bytes:
                 break
-            plain = framed(found[0], words, items)
-            same("decodePlain of a Framer", plain, shape(pure.decodePlain(bytes(bytearray(found[0])), words, items)))
+            for codec, message in zip((pure, core), found, strict=True):
+                framed(codec, message, words, items)
             read(core, found[0], words, items)
         if found[0] is not None:
             same("Framer.refused", *(framer.refused() for framer in framers), limits, data)
     read(core, data, words, items)
 
 
-def framed(message: bytes, words: bool, items: int) -> Any:
-    """What is said of a message that a Framer has just cut out. It has its own limit on items."""
-    found = pure.decodePlain(message, words, items)
-    again = pure.decodePlain(bytes(bytearray(message)), words, items)
-    return shape(again if found is None or again is None else found)
+def framed(codec: Any, message: bytes, words: bool, items: int) -> None:
+    """Compare what was read in advance, while a Framer cut a message out, with what is read of a copy of it."""
+    found = codec.decodePlain(message, words, items)
+    again = codec.decodePlain(bytes(bytearray(message)), words, items)
+    if found is not None and again is not None:
+        # If only one of them is None it is for the limit on items, which is that of the Framer before.
+        same("decodePlain of a Framer", shape(found), shape(again), message, words, items)
 
 
 def read(core: Any, message: bytes, words: bool, items: int) -> None:

@@ -63,6 +63,8 @@ typedef struct {
     uint64_t secret;
     /* The last short key of each hash: found here, a key need not be made and hashed again. */
     PyObject *keys[KEYS];
+    /* What a Framer has read last: a message, and what decodePlain returns for it; or NULL. */
+    PyObject *ready, *ready_plain;
 } State;
 
 /*
@@ -319,6 +321,49 @@ framer_enter(Framer *self)
     return 0;
 }
 
+/* The most that is held when a message is read in advance. What is longer mostly arrives in several pieces. */
+enum { MOST_IN_ADVANCE = 65535 };
+
+static PyObject *read_plain(State *state, const uint8_t *data, Py_ssize_t size, Py_ssize_t depth, int64_t items,
+                            Py_ssize_t *end);
+
+/*
+ * Find the end of a message and its values in one pass, and keep the values for decodePlain. Most messages are plain, and
+ * complete when they are first looked at. Return the message; or NULL without an exception, if it is not like that.
+ */
+static PyObject *
+framer_read(Framer *self)
+{
+    const Py_ssize_t *limits = self->next_limits;
+    const Py_ssize_t start = self->start, held = self->used - start;
+    State *state = PyType_GetModuleState(Py_TYPE(self));
+    /* What is so short is within the limits on sizes, because each item takes a byte at least. */
+    if (self->chunk == NULL || held > MOST_IN_ADVANCE || held > limits[L_MESSAGE] || held > limits[L_ITEMS]
+        || held > limits[L_STRING] || limits[L_DEPTH] < 2 || limits[L_PREFIX] < state->max_prefix)
+        return NULL;
+    /* The message itself is one list, and so is a text. A dict has two lists for each level. */
+    const Py_ssize_t depth = limits[L_DEPTH] / 2 - 1;
+    PyObject *chunk = Py_NewRef(self->chunk), *message = NULL;
+    const uint8_t *data = (const uint8_t *)PyBytes_AS_STRING(chunk) + start;
+    Py_ssize_t end = 0;
+    PyObject *plain = read_plain(state, data, held, depth, limits[L_ITEMS], &end);
+    /* Other code may have run meanwhile, and fed or asked this very Framer. */
+    if (plain != NULL && self->chunk == chunk && self->start == start && self->total == 0) {
+        message = start == 0 && end == self->used ? Py_NewRef(chunk)
+                                                  : PyBytes_FromStringAndSize((const char *)data, end);
+    }
+    Py_DECREF(chunk);
+    if (message == NULL) {
+        PyErr_Clear();
+        Py_XDECREF(plain);
+        return NULL;
+    }
+    self->pos = start + end;
+    Py_XSETREF(state->ready, Py_NewRef(message));
+    Py_XSETREF(state->ready_plain, plain);
+    return message;
+}
+
 /* Go on to the end of the message, or to where bytes are missing. Return 0, or -1 with `error` or an exception set. */
 static int
 framer_scan(Framer *self)
@@ -379,6 +424,17 @@ framer_scan(Framer *self)
     return 0;
 }
 
+/* Go on behind a message that ends at `pos`, and return it. */
+static PyObject *
+framer_advance(Framer *self, PyObject *message)
+{
+    self->total = 0;
+    self->start = self->pos;
+    if (self->start == self->used)
+        framer_drop(self);
+    return message;
+}
+
 static PyObject *
 framer_next(Framer *self, PyObject *Py_UNUSED(ignored))
 {
@@ -386,6 +442,9 @@ framer_next(Framer *self, PyObject *Py_UNUSED(ignored))
         if (self->used == self->start)
             Py_RETURN_NONE;
         if (self->total == 0) {
+            PyObject *message = framer_read(self);
+            if (message != NULL)
+                return framer_advance(self, message);
             memcpy(self->limits, self->next_limits, sizeof(self->limits));
             self->pending = self->total = 1;
             self->depth = 0;
@@ -414,13 +473,7 @@ framer_next(Framer *self, PyObject *Py_UNUSED(ignored))
         message = Py_NewRef(self->chunk);
     else
         message = PyBytes_FromStringAndSize((const char *)framer_data(self) + self->start, self->pos - self->start);
-    if (message == NULL)
-        return NULL;
-    self->total = 0;
-    self->start = self->pos;
-    if (self->start == self->used)
-        framer_drop(self);
-    return message;
+    return message == NULL ? NULL : framer_advance(self, message);
 }
 
 static PyObject *
@@ -501,8 +554,8 @@ typedef struct {
     State *state;
     const uint8_t *at, *end;
     int vocabulary;
-    /* The most digits of a number. */
-    Py_ssize_t prefix;
+    /* The most digits of a number, and the most levels of plain values. */
+    Py_ssize_t prefix, depth;
     /* Of the item whose beginning was read last: whether its number has more than 56 bits, and then its digits. */
     int large;
     const uint8_t *digits;
@@ -594,19 +647,16 @@ end_reader(Reader *r)
     forget_known(r);
 }
 
-/* Begin to read what was given as the argument `message`. `vocabulary` may be NULL, for True. */
-static int
-begin_reader(Reader *r, State *state, PyObject *message, PyObject *vocabulary)
+/* Begin to read bytes, as Banana has them. */
+static void
+begin_reader(Reader *r, State *state, const uint8_t *data, Py_ssize_t size, int vocabulary)
 {
-    if (!PyBytes_Check(message)) {
-        PyErr_Format(PyExc_TypeError, "a message is bytes, not %s", Py_TYPE(message)->tp_name);
-        return -1;
-    }
     r->state = state;
-    r->at = (const uint8_t *)PyBytes_AS_STRING(message);
-    r->end = r->at + PyBytes_GET_SIZE(message);
-    r->vocabulary = vocabulary == NULL ? 1 : PyObject_IsTrue(vocabulary);
-    r->prefix = PyBytes_GET_SIZE(message);
+    r->at = data;
+    r->end = data + size;
+    r->vocabulary = vocabulary;
+    r->prefix = size;
+    r->depth = 0;
     r->values = r->some_values;
     r->n_values = 0;
     r->values_room = Py_ARRAY_LENGTH(r->some_values);
@@ -616,10 +666,19 @@ begin_reader(Reader *r, State *state, PyObject *message, PyObject *vocabulary)
     r->known = NULL;
     r->n_known = 0;
     /* Each number takes four bytes of the message, so no higher ones are needed. */
-    r->most_known = PyBytes_GET_SIZE(message) / 4;
+    r->most_known = size / 4;
     r->walked = 1;
     r->items = 0;
-    return r->vocabulary < 0 ? -1 : 0;
+}
+
+/* Look at the arguments `message` and `vocabulary`, of which the latter may be NULL for True. Return it, or -1. */
+static int
+message_arguments(PyObject *const *given)
+{
+    if (PyBytes_Check(given[0]))
+        return given[1] == NULL ? 1 : PyObject_IsTrue(given[1]);
+    PyErr_Format(PyExc_TypeError, "a message is bytes, not %s", Py_TYPE(given[0])->tp_name);
+    return -1;
 }
 
 /* The rest of `begin`, for numbers of more than eight digits. */
@@ -794,9 +853,11 @@ codec_decode(SIGNATURE)
     static const char *const names[] = {"message", "vocabulary"};
     PyObject *given[2];
     Reader r;
-    if (arguments("decode", names, 1, 2, args, nargs, kwnames, given) < 0
-        || begin_reader(&r, PyModule_GetState(module), given[0], given[1]) < 0)
+    int vocabulary;
+    if (arguments("decode", names, 1, 2, args, nargs, kwnames, given) < 0 || (vocabulary = message_arguments(given)) < 0)
         return NULL;
+    begin_reader(&r, PyModule_GetState(module), (const uint8_t *)PyBytes_AS_STRING(given[0]),
+                 PyBytes_GET_SIZE(given[0]), vocabulary);
     PyObject *found = read_expression(&r);
     end_reader(&r);
     return found;
@@ -1249,7 +1310,7 @@ read_list(Reader *r, uint64_t n, Level *level, int *opened)
             return NULL;
     }
     /* Each item takes a byte at least. */
-    if (form == NONE || inner.left > (uint64_t)(r->end - r->at) || r->n_levels >= r->state->max_depth
+    if (form == NONE || inner.left > (uint64_t)(r->end - r->at) || r->n_levels >= r->depth
         || enter(r, level) < 0)
         return NULL;
     if (form != REFERENCE)
@@ -1357,9 +1418,24 @@ read_message(Reader *r)
         if (!PyTuple_CheckExact(args) && !PyList_CheckExact(args))
             return NULL;
     }
-    if (read_jelly(r) < 0 || (call && !PyDict_CheckExact(r->values[r->n_values - 1])) || r->at != r->end)
+    if (read_jelly(r) < 0 || (call && !PyDict_CheckExact(r->values[r->n_values - 1])))
         return NULL;
     return tuple_of_values(r, 0);
+}
+
+/* Read a call or an answer with which some bytes begin, in the dialect `pb`. Sets `end`, behind it. */
+static PyObject *
+read_plain(State *state, const uint8_t *data, Py_ssize_t size, Py_ssize_t depth, int64_t items, Py_ssize_t *end)
+{
+    Reader r;
+    begin_reader(&r, state, data, size, 1);
+    r.prefix = state->max_prefix;
+    r.depth = Py_MIN(depth, state->max_depth);
+    r.items = items;
+    PyObject *found = read_message(&r);
+    *end = r.at - data;
+    end_reader(&r);
+    return found;
 }
 
 static PyObject *
@@ -1369,14 +1445,27 @@ codec_decodePlain(SIGNATURE)
     PyObject *given[3];
     Reader r;
     State *state = PyModule_GetState(module);
-    if (arguments("decodePlain", names, 1, 3, args, nargs, kwnames, given) < 0)
+    int vocabulary;
+    if (arguments("decodePlain", names, 1, 3, args, nargs, kwnames, given) < 0
+        || (vocabulary = message_arguments(given)) < 0)
         return NULL;
     Py_ssize_t items = given[2] == NULL ? state->max_items : PyLong_AsSsize_t(given[2]);
-    if ((items == -1 && PyErr_Occurred()) || begin_reader(&r, state, given[0], given[1]) < 0)
+    if (items == -1 && PyErr_Occurred())
         return NULL;
+    if (vocabulary && state->ready == given[0]) {
+        /* Once only: what is returned belongs to the caller. */
+        PyObject *plain = state->ready_plain;
+        state->ready_plain = NULL;
+        Py_CLEAR(state->ready);
+        return plain;
+    }
+    begin_reader(&r, state, (const uint8_t *)PyBytes_AS_STRING(given[0]), PyBytes_GET_SIZE(given[0]), vocabulary);
     r.prefix = state->max_prefix;
+    r.depth = state->max_depth;
     r.items = Py_MIN(items, LARGEST_LIMIT);
     PyObject *found = read_message(&r);
+    if (r.at != r.end)
+        Py_CLEAR(found);
     end_reader(&r);
     return or_none(found);
 }
@@ -1677,6 +1766,20 @@ grow_seen(Writer *w)
     return 0;
 }
 
+/*
+ * Return whether a container cannot come twice, because all that refers to it is what holds it, and `held` references of
+ * our own. Where Python has no GIL, its reference counts do not say that.
+ */
+static inline int
+is_single(PyObject *value, Py_ssize_t held)
+{
+#ifdef Py_GIL_DISABLED
+    return 0;
+#else
+    return Py_REFCNT(value) <= held + 1;
+#endif
+}
+
 /* Note a container. Return -1 if it was noted before. */
 static int
 note(Writer *w, const void *address)
@@ -1729,14 +1832,17 @@ size_of(PyObject *container)
     return PyAnySet_CheckExact(container) ? PySet_GET_SIZE(container) : Py_SIZE(container);
 }
 
-/* What is done with each value of a container: `write_value`, `count_value` or `write_expression`. */
-typedef int (*Visit)(Writer *w, PyObject *value, Py_ssize_t depth);
+/*
+ * What is done with each value of a container: `write_value`, `count_value` or `write_expression`. `held` is how many
+ * references to the value there are beside that of the container.
+ */
+typedef int (*Visit)(Writer *w, PyObject *value, Py_ssize_t depth, Py_ssize_t held);
 
-/* Release a value once it was visited. */
+/* Visit a value. Takes it over. */
 static inline int
 visit_owned(Visit visit, Writer *w, PyObject *value, Py_ssize_t depth)
 {
-    int result = visit(w, value, depth);
+    int result = visit(w, value, depth, 1);
     Py_DECREF(value);
     return result;
 }
@@ -1758,7 +1864,7 @@ visit_all(Visit visit, Writer *w, PyObject *value, Py_ssize_t n, Py_ssize_t dept
     }
     if (PyTuple_CheckExact(value)) {
         for (Py_ssize_t i = 0; i < n; i++)
-            if (visit(w, PyTuple_GET_ITEM(value, i), depth) < 0)
+            if (visit(w, PyTuple_GET_ITEM(value, i), depth, 0) < 0)
                 return -1;
         return 0;
     }
@@ -1767,7 +1873,7 @@ visit_all(Visit visit, Writer *w, PyObject *value, Py_ssize_t n, Py_ssize_t dept
             Py_INCREF(of);
             int result = pair && PUT(w, "\x02\x80") < 0 ? -1 : visit_owned(visit, w, Py_NewRef(key), depth);
             if (result == 0)
-                result = visit(w, of, depth);
+                result = visit(w, of, depth, 1);
             Py_DECREF(of);
             if (result < 0 || n-- == 0)
                 return -1;
@@ -1783,10 +1889,10 @@ visit_all(Visit visit, Writer *w, PyObject *value, Py_ssize_t n, Py_ssize_t dept
     return n == 0 && !PyErr_Occurred() ? 0 : -1;
 }
 
-static int write_value(Writer *w, PyObject *value, Py_ssize_t depth);
+static int write_value(Writer *w, PyObject *value, Py_ssize_t depth, Py_ssize_t held);
 
 static int
-write_container(Writer *w, PyObject *value, Py_ssize_t depth)
+write_container(Writer *w, PyObject *value, Py_ssize_t depth, Py_ssize_t held)
 {
     const State *state = w->state;
     int word = PyList_CheckExact(value)    ? state->list
@@ -1798,7 +1904,9 @@ write_container(Writer *w, PyObject *value, Py_ssize_t depth)
     Py_ssize_t n = size_of(value);
     if (depth == 0 || n >= w->string)
         return -1;
-    int done = w->numbers == NULL ? note(w, value) : put_reference(w, value);
+    int done = 0;
+    if (!is_single(value, held))
+        done = w->numbers == NULL ? note(w, value) : put_reference(w, value);
     if (done != 0)
         return done < 0 ? -1 : 0;
     if (put_number(w, (uint64_t)n + 1, LIST) < 0)
@@ -1812,7 +1920,7 @@ write_container(Writer *w, PyObject *value, Py_ssize_t depth)
 
 /* Write a plain value as jelly has it. */
 static int
-write_value(Writer *w, PyObject *value, Py_ssize_t depth)
+write_value(Writer *w, PyObject *value, Py_ssize_t depth, Py_ssize_t held)
 {
     if (PyUnicode_CheckExact(value))
         return put_text(w, value);
@@ -1828,15 +1936,17 @@ write_value(Writer *w, PyObject *value, Py_ssize_t depth)
         return PUT(w, "\x02\x80\x07\x82" "boolean\x04\x82true");
     if (value == Py_False)
         return PUT(w, "\x02\x80\x07\x82" "boolean\x05\x82" "false");
-    return write_container(w, value, depth);
+    return write_container(w, value, depth, held);
 }
 
 /* Give a number to each container that comes again, in the order in which they do, as jelly does. */
 static int
-count_value(Writer *w, PyObject *value, Py_ssize_t depth)
+count_value(Writer *w, PyObject *value, Py_ssize_t depth, Py_ssize_t held)
 {
     if (!is_container(value))
         return 0;
+    if (is_single(value, held))
+        return depth == 0 ? -1 : visit_all(count_value, w, value, size_of(value), depth - 1, 0);
     const void **place = seen_place(w->seen, w->seen_bits, value);
     if (*place != NULL) {
         int32_t *number = &w->numbers[place - w->seen];
@@ -1856,7 +1966,7 @@ write_jelly(Writer *w, PyObject *value)
     const Py_ssize_t start = w->used, depth = w->state->max_depth;
     if (w->n_seen > 0 || w->numbers != NULL)
         forget_seen(w);
-    if (write_value(w, value, depth) == 0)
+    if (write_value(w, value, depth, 0) == 0)
         return 0;
     if (!w->repeated || PyErr_Occurred())
         return -1;
@@ -1864,9 +1974,9 @@ write_jelly(Writer *w, PyObject *value)
     forget_seen(w);
     w->used = start;
     w->numbers = PyMem_Calloc((size_t)1 << w->seen_bits, sizeof(int32_t));
-    if (w->numbers == NULL || count_value(w, value, depth) < 0)
+    if (w->numbers == NULL || count_value(w, value, depth, 0) < 0)
         return -1;
-    return write_value(w, value, depth);
+    return write_value(w, value, depth, 0);
 }
 
 /* Take `count` arguments, the last three of which are those of a Writer, and begin it. */
@@ -1966,7 +2076,7 @@ codec_splice(SIGNATURE)
 
 /* Write an expression of exact types. */
 static int
-write_expression(Writer *w, PyObject *value, Py_ssize_t depth)
+write_expression(Writer *w, PyObject *value, Py_ssize_t depth, Py_ssize_t Py_UNUSED(held))
 {
     if (!PyList_CheckExact(value) && !PyTuple_CheckExact(value))
         return PyFloat_CheckExact(value) ? put_float(w, value) : put_raw(w, value);
@@ -1980,7 +2090,7 @@ static PyObject *
 codec_encode(SIGNATURE)
 {
     BEGIN("encode", 4, "expression")
-    PyObject *found = end_writer(&w, write_expression(&w, given[0], w.state->max_depth));
+    PyObject *found = end_writer(&w, write_expression(&w, given[0], w.state->max_depth, 0));
     if (found != NULL)
         return found;
     /* What is odd, too deep or too large is left to the codec in Python, which also raises the errors. */
@@ -2142,6 +2252,7 @@ codec_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->TooLarge);
     Py_VISIT(state->Malformed);
     Py_VISIT(state->pure_encode);
+    Py_VISIT(state->ready_plain);
     return 0;
 }
 
@@ -2157,6 +2268,8 @@ codec_clear(PyObject *module)
     Py_CLEAR(state->pure_encode);
     Py_CLEAR(state->message);
     Py_CLEAR(state->answer);
+    Py_CLEAR(state->ready);
+    Py_CLEAR(state->ready_plain);
     for (int i = 0; i < MOST_WORDS; i++)
         Py_CLEAR(state->words[i]);
     for (int i = 0; i < KEYS; i++)
