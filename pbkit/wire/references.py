@@ -380,6 +380,9 @@ class Invoker(pb.Broker):
             if self.connection.isClient:
                 self.connection.logUnfit(message, failure)
             self._notServed(failure, requestID, answerRequired, message)
+            # The traceback of the failure refers to this frame, so the variable makes a cycle, which would keep the
+            # objects of the call until the next garbage collection.
+            del failure
             return
         # The type is compared first because isinstance of a Deferred takes as long as two calls.
         if type(result) is not memoryview and isinstance(result, Deferred):
