@@ -23,13 +23,13 @@ from tests.support import Wire, serve
 
 
 class Table(pb.Copyable, pb.RemoteCopy):
-    """What is copied with a large dict."""
+    """A copyable with a large dict."""
 
     rows: dict[int, str]
 
 
 class Owner(Avatar):
-    """Answers with much, and takes much."""
+    """An avatar with large answers."""
 
     def __init__(self, avatarId: str) -> None:
         super().__init__(avatarId)
@@ -37,62 +37,62 @@ class Owner(Avatar):
         self.things: list[pb.Referenceable] = []
 
     def perspective_rows(self, n: int, m: int = 4) -> Any:
-        """Many rows."""
+        """Return many rows."""
         return [[row] * m for row in range(n)]
 
     def perspective_dict(self, n: int) -> Any:
-        """A large dict."""
+        """Return a large dict."""
         return {f"key {i}": i for i in range(n)}
 
     def perspective_copy(self, n: int) -> Any:
-        """A large Copyable."""
+        """Return a large Copyable."""
         table = Table()
         table.rows = {i: str(i) for i in range(n)}
         return table
 
     def perspective_text(self, n: int) -> str:
-        """A long text."""
+        """Return a long text."""
         return "x" * n
 
     def perspective_nested(self, n: int) -> Any:
-        """Lists within lists."""
+        """Return nested lists."""
         value: Any = 1
         for _ in range(n):
             value = [value]
         return value
 
     def perspective_references(self, n: int, rows: int) -> Any:
-        """References in a large answer."""
+        """Return references in a large answer."""
         self.things = [pb.Referenceable() for _ in range(n)]
         return [self.things, self.perspective_rows(rows)]
 
     async def perspective_ask(self, n: int) -> Any:
-        """The mind's answer, or the error."""
+        """Return the length of the mind's answer, or its error."""
         try:
             return len(await pbkit.currentSession().mind.ask("rows", n))
         except BadValue as error:
             return str(error)
 
     def perspective_take(self, value: Any, *more: Any) -> int:
-        """The length."""
+        """Return the length of the argument."""
         self.kept.append(more)
         return len(value)
 
     def perspective_ping(self) -> str:
-        """An answer."""
+        """Return a text."""
         return "pong"
 
 
 class Mind(pb.Referenceable):
-    """Answers with much."""
+    """A mind with large answers."""
 
     def remote_rows(self, n: int) -> Any:
-        """Many rows."""
+        """Return many rows."""
         return [[row] * 4 for row in range(n)]
 
 
 def limited(profile: Profile = CLIENT, **limits: Any) -> Profile:
-    """A profile with other limits of a message."""
+    """Return a profile with other limits of a message."""
     return attrs.evolve(profile, limits=attrs.evolve(profile.limits, **limits))
 
 
@@ -120,14 +120,14 @@ class SocketTests(TestCase):
         return pbkit.connect(endpoint, UsernamePassword(b"alice", b"sesame"), **kw)
 
     async def test_defaults(self) -> None:
-        """What programs answer with arrives: 19,000 rows, a dict of 60,000, a Copyable with a dict of 10,000."""
+        """Large answers arrive: 19,000 rows, a dict of 60,000, a Copyable with a dict of 10,000."""
         async with self.connect(self.listen(serve(self.realm))) as me:
             self.assertEqual(len(await me.callRemote("rows", 19_000)), 19_000)
             self.assertEqual(len(await me.callRemote("dict", 60_000)), 60_000)
             self.assertEqual(len((await me.callRemote("copy", 10_000)).rows), 10_000)
 
     async def test_oneCall(self) -> None:
-        """Over each limit the call fails with an error that names it and how to raise it; calls beside it succeed."""
+        """Above each limit the call fails, the error names the limit and how to raise it, and other calls succeed."""
         endpoint = self.listen(serve(self.realm))
         cases: tuple[tuple[dict[str, Any], tuple[Any, ...]], ...] = (
             ({"items": 1000}, ("rows", 400)),
@@ -152,7 +152,7 @@ class SocketTests(TestCase):
                 self.assertIsNone(me.ended)
 
     async def test_referencesAreGivenBack(self) -> None:
-        """What was in an answer that was passed over is not kept by the server."""
+        """The server does not keep the references of an answer that was passed over."""
         async with self.connect(self.listen(serve(self.realm)), profile=limited(items=1000)) as me:
             with self.assertRaises(BadValue):
                 await me.callRemote("references", 100, 1000)
@@ -180,7 +180,7 @@ class SocketTests(TestCase):
             self.assertEqual(len(me.reference.broker.localObjects), 0)
 
     async def test_minds(self) -> None:
-        """So does a call of the server's on a mind that answers with too much."""
+        """A call of the server fails if the mind's answer exceeds a limit of the server."""
         endpoint = self.listen(serve(self.realm))
         async with self.connect(endpoint, mind=Mind()) as me:
             self.assertEqual(await me.callRemote("ask", 10), 10)
@@ -188,7 +188,7 @@ class SocketTests(TestCase):
             self.assertEqual(await me.callRemote("ask", 10), 10)
 
     async def test_manyReferenceables(self) -> None:
-        """The 1,025th object that a client hands out costs that call, not the connection."""
+        """The 1,025th object that a client sends fails that call, and the connection stays."""
         async with self.connect(self.listen(serve(self.realm))) as me:
             things = [pb.Referenceable() for _ in range(1024)]
             self.assertEqual(await me.callRemote("take", things, things), 1024)

@@ -1,4 +1,4 @@
-"""`pbkit.connect` to a server that answers a login with something odd."""
+"""`pbkit.connect` to a server that gives an invalid answer to the login."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ class Root(pb.Root):
 
 
 class RawBroker(pb.Broker):
-    """Sends an answer or an error as it is."""
+    """Sends an expression as the answer or error of each call."""
 
     raw: Any = None
 
     def proto_decref(self, objectID: Any) -> None:
-        """Ignore that it is given back what it has not sent."""
+        """Ignore the release of references that were never sent."""
 
     proto_decache = proto_decref
 
@@ -93,7 +93,7 @@ class RawBroker(pb.Broker):
 
 
 class OddAnswerTests(TestCase):
-    """Each is a `ProtocolMismatch`, at once, and leaves nothing behind."""
+    """Each fails with `ProtocolMismatch`."""
 
     timeout = 60.0
 
@@ -118,20 +118,20 @@ class OddAnswerTests(TestCase):
         raise AssertionError("connected")
 
     async def test_challenge(self) -> None:
-        """No challenge and challenger in answer to the name."""
+        """The answer to the user name is not a challenge and a challenger."""
         for answer in ODD:
             self.root.first = [answer]
             self.assertIs(type(await self.connect()), errors.ProtocolMismatch, answer)
 
     async def test_avatar(self) -> None:
-        """No reference in answer to the response, or to an anonymous login."""
+        """The answer to the response, or to an anonymous login, is not a reference."""
         for answer in ODD:
             self.root.second = answer
             self.assertIs(type(await self.connect()), errors.ProtocolMismatch, answer)
             self.assertIs(type(await self.connect(Anonymous())), errors.ProtocolMismatch, answer)
 
     async def test_unreadable(self) -> None:
-        """What is no jelly, or of a class that is not accepted."""
+        """The answer is not valid jelly, or of a class that is not accepted."""
         self.factory.protocol = RawBroker
         for command in (b"answer", b"error"):
             for expression in RAW:
@@ -140,7 +140,7 @@ class OddAnswerTests(TestCase):
                 self.assertIsInstance(error, errors.ProtocolMismatch, f"{command!r} {expression!r} {error!r}")
 
     async def test_ownFaults(self) -> None:
-        """A mind that cannot be sent is the client's own fault, and told as such."""
+        """If the mind cannot be sent, the error is the client's own."""
 
         class Broken(pb.Referenceable):
             def jellyFor(self, jellier: Any) -> Any:

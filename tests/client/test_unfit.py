@@ -1,4 +1,4 @@
-"""A client says in its own log what the server called that its mind does not have."""
+"""What a client logs if the server calls a method that its mind does not have."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Mind(pb.Referenceable):
 
 
 class UnfitTests(SynchronousTestCase):
-    """`tell` of what a mind does not have."""
+    """Calls that a mind cannot serve."""
 
     def told(self, client: Any, *calls: tuple[Any, ...]) -> list[str]:
-        """Return the lines that are logged if a session tells its mind all that."""
+        """Let a session make these calls with `tell`, and return the lines that are logged."""
         realm = CachingRealm(Recorder, clock=Clock())
         wire = Wire(serve(realm), client)
         avatar = self.successResultOf(wire.login("alice", Mind()))
@@ -39,29 +39,29 @@ class UnfitTests(SynchronousTestCase):
         return text().splitlines()
 
     def test_missing(self) -> None:
-        """A method that is missing is one line, once; another one is another line."""
+        """A missing method is logged once."""
         (one, two) = self.told(ClientFactory(), ("hey", 1), ("hey", 2), ("hoy",), ("scoreIs", 3))
         self.assertIn("could not serve a call of the server", one)
         self.assertIn("no such method: remote_hey", one)
         self.assertIn("no such method: remote_hoy", two)
 
     def test_arguments(self) -> None:
-        """So are arguments that do not fit, without their values."""
+        """Arguments that do not fit are logged once, without their values."""
         (line,) = self.told(ClientFactory(), ("scoreIs",), ("scoreIs", 1, "secret"))
         self.assertIn("remote_scoreIs", line)
         self.assertNotIn("secret", line)
 
     def test_bounded(self) -> None:
-        """A server cannot fill the client's log, nor its memory."""
+        """A server cannot fill the client's log or memory."""
         lines = self.told(ClientFactory(clock=Clock()), *((f"method{n}",) for n in range(500)))
         self.assertLessEqual(len(lines), 11)
 
     def test_goodbye(self) -> None:
-        """A goodbye may be told to every client."""
+        """A goodbye is not logged: every client can receive one."""
         self.assertEqual(self.told(ClientFactory(), ("goodbye", "Kicked", "x")), [])
 
     def test_dropIn(self) -> None:
-        """In drop-in use it is a traceback, as with stock."""
+        """In drop-in use a traceback is logged, as in stock."""
         for client in (dropin.PBClientFactory(), pb.PBClientFactory()):
             text = "\n".join(self.told(client, ("hey",)))
             self.assertNotIn("could not serve", text)
@@ -69,7 +69,7 @@ class UnfitTests(SynchronousTestCase):
             self.assertEqual(len(self.flushLoggedErrors()), 1)
 
     def test_testKit(self) -> None:
-        """In the test kit it is a failure of the test."""
+        """In the test kit such a call fails the test."""
         server = MemoryServer(CachingRealm(Recorder))
         server.login("alice", RecordingMind()).session.mind.tell("hey")
         self.assertRaises(AssertionError, server.close)

@@ -1,4 +1,4 @@
-"""What the caller is told of an unexpected exception, and what the log has of it."""
+"""What the caller and the log get of an unexpected exception."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class InternalErrorTests(SynchronousTestCase):
         (self.session,) = self.realm.roster
 
     def check(self, d: Deferred[Any], text: str, method: str, end: str = "server") -> None:
-        """The text names the log, and the line there the user, the session and the method."""
+        """Check that the text names the log, and the line in the log the user, the session and the method."""
         failure = self.failureResultOf(d)
         found = re.fullmatch(rf"internal error (\w{{8}}): the log of the {end} says more", failure.getErrorMessage())
         assert found, failure.getErrorMessage()
@@ -79,7 +79,7 @@ class InternalErrorTests(SynchronousTestCase):
         self.flushLoggedErrors()
 
     def test_call(self) -> None:
-        """Of a method that raises at once, or later, or of another object of the session."""
+        """A method raises at once or later, or a method of another object of the session does."""
         part = self.successResultOf(self.wire.call(self.avatar, "part"))
         for reference, name, args in ((self.avatar, "divide", (0,)), (part, "hi", ())):
             with logged() as text:
@@ -92,13 +92,13 @@ class InternalErrorTests(SynchronousTestCase):
         self.check(d, text(), "later")
 
     def test_mind(self) -> None:
-        """A mind that raises says that it is in the client's log."""
+        """If a mind raises, the text names the client's log."""
         with logged() as text:
             d = self.wire.call(self.avatar, "ask")
         self.check(d, text(), "boom", "client")
 
     def test_oddNames(self) -> None:
-        """A name that a peer has made up does not reach the log as it is."""
+        """The name of the method is escaped."""
         setattr(Broken, "perspective_\x1b[31m", lambda self: 1 / 0)
         self.addCleanup(delattr, Broken, "perspective_\x1b[31m")
         with logged() as text:

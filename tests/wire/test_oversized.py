@@ -24,7 +24,7 @@ def encoded(expression: Any, vocabulary: bool = True) -> bytes:
 
 
 def passedOver(data: bytes, size: int | None = None, most: int = 1 << 30) -> tuple[OversizedMessage, bytes]:
-    """Feed data in pieces of a size, and return the scanner with what is left."""
+    """Feed data in pieces of a size, and return the scanner, and the data after the message."""
     found = OversizedMessage(ERROR, most, True, 64)
     size = size or len(data)
     for start in range(0, len(data), size):
@@ -76,7 +76,7 @@ class OversizedTests(SynchronousTestCase):
             self.assertEqual((found.complete, found.references, found.caches), (True, [], []))
 
     def test_answer(self) -> None:
-        """Those of an answer and of an error are found, too."""
+        """The head and references of an answer and of an error are found, too."""
         for command in (b"answer", b"error"):
             message = [command, 5, [b"list", [b"remote", 3], [b"dictionary", [b"remote", 4], [1, [b"remote", 6]]]]]
             found, _ = passedOver(encoded(message), 3)
@@ -100,7 +100,7 @@ class OversizedTests(SynchronousTestCase):
             self.assertLessEqual(len(found._lists), DEPTH)
 
     def test_tooLong(self) -> None:
-        """A message that is many times too long is given up, as soon as that is announced."""
+        """A message that is far too long raises, as soon as its length is announced."""
         for data in (b"\x7f\x7f\x7f\x82", b"\x7f\x7f\x7f\x80", encoded([b"answer", 1, b"x" * 1000])):
             self.assertRaises(TooLarge, passedOver, data, None, 500)
         data = b"\x7f\x7f\x80" + b"\x01\x81" * 1000
@@ -108,6 +108,6 @@ class OversizedTests(SynchronousTestCase):
         self.assertEqual(CLOSING, 16)
 
     def test_malformed(self) -> None:
-        """What is not Banana is told apart."""
+        """Data that is not Banana is recognized."""
         self.assertRaises(Malformed, passedOver, b"\x03\x80\x01\x81\x05\xff")
         self.assertRaises(TooLarge, passedOver, b"\x03\x80\x01\x81" + b"\x01" * 65 + b"\x81")

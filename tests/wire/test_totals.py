@@ -1,4 +1,4 @@
-"""What all connections of a user, and of a server, hold together."""
+"""The memory that all connections of a user, and of a server, hold together."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class TotalsTests(SynchronousTestCase):
         return [each.number for each in self.holders if each.why is not None]
 
     def test_theMostUnreadOutput(self) -> None:
-        """Of the user's connections the one with the most unread output is closed."""
+        """The user's connection with the most unread output is closed."""
         a, b, c, other, *_ = self.holders
         other.hold(45 * KIB, 45 * KIB)
         a.hold(40 * KIB, 30 * KIB)
@@ -58,13 +58,13 @@ class TotalsTests(SynchronousTestCase):
         self.assertIn("limits.user", str(b.why))
 
     def test_theYoungest(self) -> None:
-        """If nobody has unread output, the youngest is."""
+        """Without unread output, the youngest connection is closed."""
         for each in self.holders[:3]:
             each.hold(40 * KIB)
         self.assertEqual(self.closed(), [2])
 
     def test_server(self) -> None:
-        """The total of all users has a limit, too; those who are not logged in count for it."""
+        """The total of all users has a limit, too; unauthenticated connections count."""
         for each in (*self.holders[:2], *self.holders[3:5]):
             each.hold(32 * KIB)
         stranger = FakeHolder(self.totals, 9, None)
@@ -77,7 +77,7 @@ class TotalsTests(SynchronousTestCase):
         )
 
     def test_nothingIsKept(self) -> None:
-        """A connection that holds nothing any more, or is lost, has no entry."""
+        """A connection that holds nothing, or is lost, has no entry."""
         for each in self.holders:
             each.hold(10 * KIB)
         for each in self.holders[:3]:
@@ -88,7 +88,7 @@ class TotalsTests(SynchronousTestCase):
         self.assertEqual((self.totals._held, self.totals._users, self.totals._total), ({}, {}, 0))
 
     def test_defaults(self) -> None:
-        """128 MiB and 1 GiB at a strict server, none in drop-in use and at clients."""
+        """A strict server has 128 MiB and 1 GiB; drop-in servers and clients have no limits."""
         self.assertEqual((STRICT.limits.user, STRICT.limits.server), (128 * MIB, 1024 * MIB))
         for profile in (DROPIN, CLIENT):
             self.assertEqual((profile.limits.user, profile.limits.server), (None, None))
@@ -117,7 +117,7 @@ class Holding(Avatar):
 
 
 class ServerTests(SynchronousTestCase):
-    """A server, and clients that read nothing."""
+    """A server, and clients that do not read."""
 
     factoryClass: Any = ServerFactory
 
@@ -129,13 +129,13 @@ class ServerTests(SynchronousTestCase):
         self.server = serve(self.realm, clock=self.clock, profile=profile)
 
     def user(self, name: str = "alice", server: Any = None) -> Attacker:
-        """A client that has logged in, and whose transport asks for no more."""
+        """Return a client that has logged in and reads nothing."""
         attacker = Attacker(self.server if server is None else server)
         self.addCleanup(attacker.lose)
         return attacker.loginAs(name)
 
     def totals(self) -> Any:
-        """The server's."""
+        """Return the totals of the server."""
         return self.server.monitorOf(self.clock).totals
 
     def test_unreadOutput(self) -> None:
@@ -153,7 +153,7 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual(bob.call(bob.avatar, b"ping")[0], b"answer")
 
     def test_halfMessages(self) -> None:
-        """60 half messages of one user are no more than that: the youngest are closed."""
+        """60 incomplete messages of one user hold 2 MiB at most: the youngest connections are closed."""
         clients = [self.user() for _ in range(60)]
         half = encoded(called(1, b"ping", b"x" * 100_000, b"y" * 10))[:-10]
         for each in clients:
@@ -164,7 +164,7 @@ class ServerTests(SynchronousTestCase):
         self.assertLess(still.count(True), 25)
 
     def test_callsInService(self) -> None:
-        """So are the arguments of calls in service and of queued ones; what is answered does not count any more."""
+        """Arguments of calls in service, and of queued calls, count until the calls are answered."""
         (a, b) = (self.user(), self.user())
         for each in (a, b):
             for n in range(20):
@@ -184,7 +184,7 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual([each.open for each in clients].count(True), 2)
 
     def test_afterTheLoss(self) -> None:
-        """A connection that is lost does not count any more."""
+        """A lost connection does not count."""
         a = Attacker(self.server).loginAs("alice")
         a.raw(encoded(called(1, b"ping", b"x" * 100_000))[:-10])
         self.assertEqual(len(self.totals()._held), 1)
@@ -192,7 +192,7 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual(self.totals()._held, {})
 
     def test_dropIn(self) -> None:
-        """In drop-in use there is no such limit, and nothing is counted."""
+        """In drop-in use nothing is limited or counted."""
         server = serve(self.realm, dropin.PBServerFactory, clock=self.clock)
         clients = [self.user(server=server) for _ in range(4)]
         for each in clients:

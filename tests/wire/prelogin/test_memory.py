@@ -1,4 +1,4 @@
-"""Short connections leave nothing behind, also if none of them lasts until the next sweep."""
+"""Short connections leave nothing behind, even if none of them lasts until the next sweep."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Quiet(Avatar):
 
 
 class ShortTests(SynchronousTestCase):
-    """How many objects are left."""
+    """The number of objects that are left."""
 
     def objects(self) -> int:
         """Count them."""
@@ -27,7 +27,7 @@ class ShortTests(SynchronousTestCase):
         return len(gc.get_objects())
 
     def left(self, server: Any, one: Any, many: int) -> int:
-        """Return how many objects are left after `many` connections, beside those that are left after the first 300."""
+        """Return how many objects `many` connections leave behind, after 300 others."""
         for number in range(300):
             one(server, number)
         before = self.objects()
