@@ -606,6 +606,8 @@ class Invoker(pb.Broker):
         except Exception:
             failure = Failure()
         answer.errback(failure)
+        # Break the cycle of this frame, the failure and its traceback.
+        del failure
 
     # The end.
 
