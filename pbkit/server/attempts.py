@@ -4,6 +4,7 @@ The password logins of one connection, and what failed ones cost.
 
 from __future__ import annotations
 
+import unicodedata
 from collections import deque
 from typing import Any
 
@@ -133,7 +134,7 @@ class LoginAttempts:
         """
         if self.exhausted:
             raise TooManyFailures()
-        attempt = LoginAttempt(self, (sourceOf(self._broker.peer), name))
+        attempt = LoginAttempt(self, (sourceOf(self._broker.peer), folded(name)))
         throttled = self._throttle.begin(attempt.pair, self._clock)
         if throttled is None:
             return self._takeTurn(attempt)
@@ -235,11 +236,12 @@ class LoginAttempts:
         return answered
 
     def _close(self) -> None:
-        log.info(
-            "connection closed: the last {failures} logins from {peer} failed",
-            failures=self._failures,
-            peer=str(self._broker.peer),
-        )
+        if self._broker.peerLog.admits():
+            log.info(
+                "connection closed: the last {failures} logins from {peer} failed",
+                failures=self._failures,
+                peer=str(self._broker.peer),
+            )
         # Close when the answers are sent, or they would be lost.
         transport: Any = self._broker.transport
         self._broker.outbound.onWritable(transport.loseConnection)
@@ -280,6 +282,17 @@ class LoginAttempts:
             throttled.cancel()
         while self._delayed:
             self._delayed.popitem()[0].cancel()
+
+
+def folded(name: bytes) -> bytes:
+    """
+    Return the name under which the throttle counts. Some checkers ignore case, or normalize names: otherwise a guesser
+    would have as many guesses as a name has spellings.
+    """
+    if name.isascii():
+        return name.lower()
+    text = unicodedata.normalize("NFKC", name.decode("utf-8", "surrogateescape"))
+    return text.casefold().encode("utf-8", "surrogateescape")
 
 
 def sourceOf(peer: IPeer) -> str:
