@@ -82,6 +82,19 @@ def towerInACycle(levels: int = LEVELS) -> list[Any]:
     return [b"reference", 0, found]
 
 
+def towerOfRings(levels: int = LEVELS // 2) -> list[Any]:
+    """
+    Rings within rings, and a way into the innermost: each ring holds the one around it twice, which a walk from outside
+    has come from, but a walk from the innermost has not.
+    """
+    found: list[Any] = [b"list", [b"reference", 0, [b"list", [b"dereference", levels]]]]
+    for level in range(levels, 0, -1):
+        around = [[b"dereference", level - 1]] * 2 if level > 1 else []
+        found = [b"reference", level, [*found, *around]]
+        found = [b"list", found] if level > 1 else found
+    return [b"list", found, [b"dereference", 0]]
+
+
 def manyTexts() -> list[Any]:
     """A long text, 9,000 times: 4.5 GB when it is walked."""
     text = [b"reference", 0, [b"list", [b"unicode", b"x" * 500_000]]]
@@ -96,6 +109,7 @@ TOWERS: dict[str, Callable[[], Any]] = {
     "with a cycle in it": lambda: [b"reference", 99, tower(base=[b"dereference", 99])],
     "of cycles": towerOfCycles,
     "in a cycle": towerInACycle,
+    "rings": towerOfRings,
     "texts": manyTexts,
 }
 

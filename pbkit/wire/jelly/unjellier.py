@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import Any, Protocol
 
 from twisted.persisted.crefutil import NotKnown, _Dereference
@@ -92,12 +93,13 @@ class Unjellier(jelly._Unjellier):
         # twice, which holds another twice, and so on: no program could walk that to its end.
         self._walked = 0
         # References within this expression, by id: those that were used before they were defined; those that are being
-        # built, with the outer ones that they refer to, which makes a cycle; and those that are complete, with the same
-        # and with how many values they have.
+        # built, with the outer ones that they refer to, which makes a cycle, and how often; and those that are
+        # complete, with the same and with how many values they have. An outer one has a lower number in their order.
         self._usedEarly: set[str] = set()
-        self._open: dict[str, set[str]] = {}
-        self._outer: dict[str, set[str]] = {}
+        self._open: dict[str, dict[str, int]] = {}
+        self._outer: dict[str, dict[str, int]] = {}
         self._sizes: dict[str, int] = {}
+        self._order: dict[str, int] = {}
         self._copies: list[pb.RemoteCopy] = []
         # The class that a state is for, and the state once it is built; both by the id of the state's expression.
         self._owners: dict[int, Any] = {}
@@ -238,18 +240,21 @@ class Unjellier(jelly._Unjellier):
         if number in self._usedEarly:
             # Jelly never makes this, and what was built with it is larger than was counted.
             raise BadValue("a reference within the message is used before it is defined")
-        self._open[number] = set()
+        self._open[number] = {}
+        self._order[number] = len(self._order)
         before = self._walked
         found = super()._unjelly_reference([number, lst[1]])
         self._sizes[number] = self._walked - before
         self._outer[number] = outer = self._open.pop(number)
-        outer.discard(number)
-        self._addOuter(outer)
+        outer.pop(number, None)
+        for each, times in outer.items():
+            self._addOuter(each, times)
         return found
 
-    def _addOuter(self, numbers: set[str]) -> None:
+    def _addOuter(self, number: str, times: int) -> None:
         if self._open:
-            self._open[next(reversed(self._open))] |= numbers
+            outer = self._open[next(reversed(self._open))]
+            outer[number] = outer.get(number, 0) + times
 
     def _unjelly_dereference(self, lst: Any) -> Any:
         if self._strict and (len(lst) != 1 or type(lst[0]) is not int):
@@ -270,26 +275,33 @@ class Unjellier(jelly._Unjellier):
         Count what a walk meets that follows a reference within the expression.
 
         What is still being built is around the place of the reference: a walk has come from there, and goes no further.
-        So a cycle counts once. But a part of a cycle that is complete leads back into the whole of it.
+        So a cycle counts once. But a part of a cycle that is complete leads back into the whole of it, as often as it
+        refers to it: each of these walks goes on from there, since Python's repr only stops at what it is inside of.
         """
         if number not in self._sizes and number not in self._open:
             self._usedEarly.add(number)
             return
         most = self._profile.limits.items
-        todo, met = [number], {number}
+        counts = {number: 1}
+        # Inner ones first: only these lead to others.
+        todo = [(-self._order[number], number)]
         while todo:
-            each = todo.pop()
+            each = heappop(todo)[1]
+            times = counts[each]
             if each in self._open:
-                self._addOuter({each})
+                self._addOuter(each, times)
                 continue
-            self._walked += self._sizes[each]
+            self._walked += times * self._sizes[each]
             if self._walked > most:
                 raise BadValue(
                     f"it exceeds limits.items ({most:,}) when each reference within it is followed; raise limits.items "
                     "in the profile of the end that receives it"
                 )
-            todo += self._outer[each] - met
-            met |= self._outer[each]
+            for outer, more in self._outer[each].items():
+                if outer not in counts:
+                    counts[outer] = 0
+                    heappush(todo, (-self._order[outer], outer))
+                counts[outer] += times * more
 
     def _resolve(self) -> None:
         """Check that no placeholder is left, once everything is built."""
