@@ -367,6 +367,15 @@ class LogTests(Case):
         self.assertEqual(out().count("is refused"), 10)
         self.assertNotIn("\x1b", out())
 
+    def test_namesOfClassesAreNoText(self) -> None:
+        """A class whose name is not ASCII, or not UTF-8, is refused as any other, without a traceback in the log."""
+        attacker, _ = self.user(ServerFactory)
+        with logged() as out:
+            for name in (b"caf\xe9.Class", b"caf\xc3\xa9.Class", b"x.\xff", b"\xff", "caf\xe9".encode()):
+                answer = attacker.call(attacker.avatar, b"whoami", [name, [b"dictionary"]])
+                self.assertIn(b"pbkit.errors.ClassRefused", repr(answer).encode(), name)
+        self.assertNotIn("Traceback", out())
+
     def test_loggedLessThanSent(self) -> None:
         """In stock, a message of 2 kB, nested 400 deep, causes over 20 kB of log. In pbkit it causes one line."""
         deep: Any = [b"list"]

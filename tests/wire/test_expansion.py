@@ -101,6 +101,12 @@ def manyTexts() -> list[Any]:
     return [b"list", text, *([[b"dereference", 0]] * 9000)]
 
 
+def shortTexts() -> list[Any]:
+    """Texts that are not long, 288,000 times: 295 MB."""
+    texts = [b"list", *[[b"unicode", b"x" * 1023]] * 48]
+    return [b"list", [b"reference", 0, texts], *([[b"dereference", 0]] * 6000)]
+
+
 TOWERS: dict[str, Callable[[], Any]] = {
     "lists": tower,
     "tuples": lambda: tower(word=b"tuple"),
@@ -111,6 +117,7 @@ TOWERS: dict[str, Callable[[], Any]] = {
     "in a cycle": towerInACycle,
     "rings": towerOfRings,
     "texts": manyTexts,
+    "short texts": shortTexts,
 }
 
 
@@ -184,11 +191,11 @@ class CodecMixin:
         self.assertIsNotNone(self.codec.decodePlain(answer, True, 10))
 
     def test_texts(self: Any) -> None:
-        """Each 1024 bytes of a text, or of bytes, are one value more."""
-        for text in (b"x" * 1023, b"x" * 1024, "ü".encode() * 512, "ü".encode() * 300, b"x" * 10_000):
+        """Each 64 bytes of a text, or of bytes, are one value more where it comes again."""
+        for text in (b"x" * 63, b"x" * 64, b"x" * 1023, "ü".encode() * 512, "ü".encode() * 300, b"x" * 10_000):
             for value in (text, [b"unicode", text]):
                 answer = encoded([b"answer", 1, [b"list", [b"reference", 1, [b"list", value]], [b"dereference", 1]]])
-                size = 1 + 2 * (2 + len(text) // 1024)
+                size = 1 + 2 * 2 + len(text) // 64
                 self.assertIsNotNone(self.codec.decodePlain(answer, True, size))
                 self.assertIsNone(self.codec.decodePlain(answer, True, size - 1))
 

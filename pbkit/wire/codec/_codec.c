@@ -570,8 +570,9 @@ typedef struct {
     Known *known;
     Py_ssize_t n_known, most_known;
     /* How many values a walk through this jelly meets, as far as it was read, and the limit on that. A container that is
-       opened counts its items, and long strings count as several. */
-    int64_t walked, items;
+       opened counts its items, and long strings count as several. What the strings count where they were read is in
+       `own`, and does not count against the limit. */
+    int64_t walked, own, items;
     /* Enough for most messages. */
     PyObject *some_values[64];
     Level some_levels[12];
@@ -668,6 +669,7 @@ begin_reader(Reader *r, State *state, const uint8_t *data, Py_ssize_t size, int 
     /* Each number takes four bytes of the message, so no higher ones are needed. */
     r->most_known = size / 4;
     r->walked = 1;
+    r->own = 0;
     r->items = 0;
 }
 
@@ -1242,7 +1244,7 @@ recall(Reader *r, const Level *level)
         within |= is_key(&r->levels[i]);
     /* One was counted when the container around it was opened. */
     const int64_t more = r->known[number].size - 1;
-    if (within || more > r->items - r->walked)
+    if (within || more > r->items + r->own - r->walked)
         return NULL;
     r->walked += more;
     return Py_NewRef(r->known[number].value);
@@ -1266,11 +1268,12 @@ made(Reader *r, const Level *level)
     }
 }
 
-/* Count a string. As in pure.py, each 1024 bytes are one value more. */
+/* Count a string. As in pure.py, each 64 bytes are one value more wherever it comes again. */
 static inline void
 count_string(Reader *r, uint64_t length)
 {
-    r->walked += (int64_t)(length >> 10);
+    r->walked += (int64_t)(length >> 6);
+    r->own += (int64_t)(length >> 6);
 }
 
 /*
@@ -1343,6 +1346,7 @@ read_jelly(Reader *r)
     Level level = {.form = VALUES, .left = 1, .first = r->n_values};
     forget_known(r);
     r->walked = 1;
+    r->own = 0;
     for (;;) {
         if (level.form == DICT && is_key(&level)) {
             int read = read_pair(r);
@@ -1375,7 +1379,7 @@ read_jelly(Reader *r)
         level.left--;
         while (level.left == 0) {
             if (r->n_levels == 0)
-                return r->n_known > 0 && r->walked > r->items ? -1 : 0;
+                return r->n_known > 0 && r->walked > r->items + r->own ? -1 : 0;
             if (push(r, made(r, &level)) < 0)
                 return -1;
             level = r->levels[--r->n_levels];

@@ -414,8 +414,9 @@ def decodePlain(message: bytes, vocabulary: bool = True, items: int = MAX_ITEMS)
     :param message: the bytes of one message, as `Framer.next` returns them.
     :param vocabulary: as for `decode`.
     :param items: how many values the arguments, the keywords or the answer may have when they are walked: a value that
-        comes twice counts twice, and each 1024 bytes of a string count as one more. A few kilobytes can hold a list
-        that holds another twice, which holds another twice, and so on: no program could walk that to its end.
+        comes twice counts twice, and each 64 bytes of a string count as one more where it comes again. A few
+        kilobytes can hold a list that holds another twice, which holds another twice, and so on: no program could walk
+        that to its end.
     :return: ``("message", requestID, objectID, name, answerRequired, args, kw)``, where the name is a str, the ids and
         answerRequired are int or bytes as they were sent, args is a tuple or list and kw a dict; or ``("answer",
         requestID, value)``; or None if it is left to stock's jelly: a value that is not plain, a cycle, something
@@ -666,7 +667,7 @@ def _read(data: bytes, pos: int, left: int, numbered: _Numbered, depth: int, mos
         left -= 1
         while not left:
             if not around:
-                if known and _walkedSize(items, known) > most:
+                if known and _tooLarge(items, known, most):
                     raise _NotPlain
                 return items, pos
             done = items if form == _LIST else tuple(items) if form == _TUPLE else _made(form, items, known)
@@ -779,15 +780,18 @@ def _made(form: int, items: list[Any], known: dict[int, object]) -> Any:
     return set(items) if form == _SET else frozenset(items)
 
 
-def _walkedSize(values: list[Any], known: dict[int, object]) -> int:
+def _tooLarge(values: list[Any], known: dict[int, object], most: int) -> bool:
     """
-    Return how many values a walk through some values meets. Takes time in proportion to what was sent.
+    Return whether a walk through some values meets more than `most`. Takes time in proportion to what was sent.
 
     :param known: what came with a number, and may come again; what is inside another comes before it.
     """
     sizes: dict[int, int] = {}
+    # What the strings count where they were read, which `limits.message` limits already.
+    own = 0
 
     def size(value: Any) -> int:
+        nonlocal own
         total, todo = 0, [value]
         while todo:
             each = todo.pop()
@@ -802,13 +806,15 @@ def _walkedSize(values: list[Any], known: dict[int, object]) -> int:
                 todo += each.values()
             elif kind in _CONTAINERS:
                 todo += each
-            elif (kind is str or kind is bytes) and len(each) > 255:
-                total += len(each.encode() if kind is str else each) >> 10
+            elif (kind is str or kind is bytes) and len(each) > 15:
+                text = len(each.encode() if kind is str else each) >> 6
+                total += text
+                own += text
         return total
 
     for value in known.values():
         sizes[id(value)] = size(value)
-    return size(values)
+    return size(values) > most + own
 
 
 # Expressions to bytes.

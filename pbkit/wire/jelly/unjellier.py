@@ -91,7 +91,8 @@ class Unjellier(jelly._Unjellier):
         self._pending: list[NotKnown] = []
         # How many values a walk through what was built so far meets. A few kilobytes can hold a list that holds another
         # twice, which holds another twice, and so on: no program could walk that to its end.
-        self._walked = 0
+        # Each 64 bytes of a string count as one more where it comes again; `_own` is what strings count where they are.
+        self._walked = self._own = 0
         # References within this expression, by id: those that were used before they were defined; those that are being
         # built, with the outer ones that they refer to, which makes a cycle, and how often; and those that are
         # complete, with the same and with how many values they have. An outer one has a lower number in their order.
@@ -146,7 +147,7 @@ class Unjellier(jelly._Unjellier):
         self._walked += 1
         if type(obj) is not list:
             if type(obj) is bytes:
-                self._walked += len(obj) >> 10
+                self._text(obj)
             return obj
         if self._strict and not (obj and type(obj[0]) is bytes):
             raise BadValue("a list does not begin with the name of a type")
@@ -174,6 +175,11 @@ class Unjellier(jelly._Unjellier):
             checkState(owner, found)
             self._states[id(obj)] = found
         return found
+
+    def _text(self, text: bytes) -> None:
+        size = len(text) >> 6
+        self._walked += size
+        self._own += size
 
     # Containers. These methods take no more frames per level than stock's: Python's recursion limit counts them.
 
@@ -292,7 +298,7 @@ class Unjellier(jelly._Unjellier):
                 self._addOuter(each, times)
                 continue
             self._walked += times * self._sizes[each]
-            if self._walked > most:
+            if self._walked > most + self._own:
                 raise BadValue(
                     f"it exceeds limits.items ({most:,}) when each reference within it is followed; raise limits.items "
                     "in the profile of the end that receives it"
@@ -383,7 +389,7 @@ class Unjellier(jelly._Unjellier):
     def _leaf(self, obj: Any) -> Any:
         kind, rest = obj[0], obj[1:]
         if rest and type(rest[0]) is bytes:
-            self._walked += len(rest[0]) >> 10
+            self._text(rest[0])
         if not self._strict:
             return getattr(self, f"_unjelly_{kind.decode()}")(rest)
         if len(rest) != _LEAVES[kind]:
@@ -403,6 +409,9 @@ class Unjellier(jelly._Unjellier):
     def _byName(self, obj: Any) -> Any:
         """Build what needs a taster's permission: classes, modules, instances by the name of their class."""
         kind = obj[0]
+        if self._strict and not kind.isascii():
+            # Stock fails to decode it, which would look like an error of ours.
+            raise self._refusal(kind)
         if self._registry.closed:
             known = kind in STOCK.classes or kind in STOCK.factories
             shared = self.taster is jelly.globalSecurity and kind not in _LEAVES and kind not in _CONTAINERS
