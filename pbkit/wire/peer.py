@@ -32,16 +32,11 @@ log = Logger()
 
 
 class _Callbacks:
-    """
-    The callbacks that wait for one event. Each can be taken off again.
+    """The callbacks that wait for one event. Each can be taken off again."""
 
-    :param empty: called when the last of them is taken off.
-    """
+    __slots__ = ("_waiting",)
 
-    __slots__ = ("_empty", "_waiting")
-
-    def __init__(self, empty: Callable[[], object]) -> None:
-        self._empty = empty
+    def __init__(self) -> None:
         self._waiting: Few[object, Callable[[], object]] = Few()
 
     def __len__(self) -> int:
@@ -53,8 +48,7 @@ class _Callbacks:
         self._waiting[key] = f
 
         def stop() -> None:
-            if self._waiting.pop(key, None) is not None and not self._waiting:
-                self._empty()
+            self._waiting.pop(key, None)
 
         return stop
 
@@ -87,7 +81,7 @@ class Peer:
 
     def __init__(self, broker: pb.Broker) -> None:
         self._broker: Any = broker
-        # None while they are empty, which most of them always are.
+        # None until they are needed, which the last two hardly ever are.
         self._onLost: _Callbacks | None = None
         self._onWritable: _Callbacks | None = None
         self._riders: _Callbacks | None = None
@@ -159,13 +153,10 @@ class Peer:
     def onWritable(self, f: Callable[[], object]) -> Callable[[], None]:
         """As `IPeer.onWritable`. Called when nothing is buffered any more, not as soon as a little less is."""
         if self._onWritable is None:
-            self._onWritable = _Callbacks(self._noWriterWaits)
+            self._onWritable = _Callbacks()
         stop = self._onWritable.add(f)
         self._awaitRoom()
         return stop
-
-    def _noWriterWaits(self) -> None:
-        self._onWritable = None
 
     def _awaitRoom(self) -> None:
         # One callback for all: those that are taken off leave nothing behind in the connection.
@@ -187,11 +178,8 @@ class Peer:
     def board(self) -> Callable[[], None]:
         """As `IPeer.board`."""
         if self._riders is None:
-            self._riders = _Callbacks(self._noRiders)
+            self._riders = _Callbacks()
         return self._riders.add(_nothing)
-
-    def _noRiders(self) -> None:
-        self._riders = None
 
     @property
     def riders(self) -> int:
@@ -220,14 +208,9 @@ class Peer:
             return _nothing
         if self._onLost is None:
             # One notifier for all: stock keeps one for each login until the end, whether it is over or not.
-            self._onLost = _Callbacks(self._noneWaitsForLoss)
+            self._onLost = _Callbacks()
             self._broker.notifyOnDisconnect(self._lost)
         return self._onLost.add(f)
-
-    def _noneWaitsForLoss(self) -> None:
-        self._onLost = None
-        if self.alive:
-            self._broker.dontNotifyOnDisconnect(self._lost)
 
     def _lost(self) -> None:
         while self._onLost:
