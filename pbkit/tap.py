@@ -12,13 +12,14 @@ from typing import TextIO
 from twisted.copyright import version as twistedVersion
 from twisted.cred.credentials import IAnonymous, IUsernameHashedPassword
 from twisted.cred.strcred import AuthOptionMixin
-from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.python import usage
 from twisted.spread.pb import IUsernameMD5Password
 
 from pbkit import __version__
-from pbkit.config.values import DEFAULT_GRACE, DEFAULT_PROFILE, DEFAULT_REALM, NEW_SESSIONS, SETTINGS
+from pbkit.config.values import DEFAULT_GRACE, DEFAULT_PROFILE, DEFAULT_REALM, GC_FREEZE, NEW_SESSIONS, SETTINGS
 from pbkit.errors import ConfigError
+from pbkit.serving.collection import Collection
 from pbkit.serving.plan import Plan
 from pbkit.serving.reload import Reload, Source
 from pbkit.serving.resolve import realmLines
@@ -36,6 +37,7 @@ _DEFAULTS = {
     "profile": DEFAULT_PROFILE,
     "grace": DEFAULT_GRACE,
     "enforce": NEW_SESSIONS,
+    "gc": GC_FREEZE,
 }
 
 
@@ -236,4 +238,6 @@ def makeService(options: Options) -> Server:
     server = Server(options.plan, reactor, TwistdTerminal())
     if options.source.file is not None:
         Reload(server, options.source, IReactorFromThreads(reactor)).setServiceParent(server)  # type: ignore[no-untyped-call]
+    if options.plan.config.gc == GC_FREEZE:
+        Collection(IReactorTime(reactor)).setServiceParent(server)  # type: ignore[no-untyped-call]
     return server

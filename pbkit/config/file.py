@@ -27,6 +27,7 @@ from pbkit.config.values import (
     DEFAULT_LISTEN,
     DEFAULT_PROFILE,
     DEFAULT_REALM,
+    GC_FREEZE,
     INVALID,
     NEW_SESSIONS,
     SETTINGS,
@@ -227,6 +228,7 @@ def combine(file: FileSettings, flags: Mapping[str, object], problems: Problems)
         profileFields=file.profile,
         grace=float(grace),
         enforce=_string(values, "enforce", NEW_SESSIONS),
+        gc=_string(values, "gc", GC_FREEZE),
         origins=MappingProxyType(origins),
     )
 

@@ -31,6 +31,9 @@ DEFAULT_GRACE = 5.0
 #: Who is affected when limits change on reload: new logins only (the default), or existing sessions too.
 NEW_SESSIONS, ALL_SESSIONS = "newcomers", "everybody"
 
+#: Who decides when the garbage collector runs: the server, which avoids long pauses (the default), or Python alone.
+GC_FREEZE, GC_PYTHON = "freeze", "python"
+
 #: Stands for a value whose error has been reported already. Neither a flag nor a file can contain it.
 INVALID = "\0"
 
@@ -100,6 +103,13 @@ SETTINGS: tuple[Setting, ...] = (
         f'"{NEW_SESSIONS}"',
         choices=(NEW_SESSIONS, ALL_SESSIONS),
     ),
+    Setting(
+        "gc",
+        str,
+        "Garbage collection: freeze (long-lived objects are left alone, so there are no long pauses), or python.",
+        f'"{GC_FREEZE}"',
+        choices=(GC_FREEZE, GC_PYTHON),
+    ),
 )
 
 
@@ -136,6 +146,7 @@ class ServerConfig:
     :ivar profileFields: values that replace fields of the profile, nested as the profile is.
     :ivar grace: the time for running calls and `detached` hooks when the server stops, in seconds.
     :ivar enforce: who is affected when limits change on reload.
+    :ivar gc: who decides when the garbage collector runs.
     :ivar origins: the origin of each value by its position in a file. A value without an entry is the default.
     """
 
@@ -149,6 +160,7 @@ class ServerConfig:
     profileFields: Mapping[str, object] = field(default_factory=emptyMapping)
     grace: float = DEFAULT_GRACE
     enforce: str = NEW_SESSIONS
+    gc: str = GC_FREEZE
     origins: Mapping[Path, Origin] = field(default_factory=emptyMapping, compare=False, repr=False)
 
     def origin(self, *path: str | int) -> Origin:

@@ -221,6 +221,7 @@ class Reload(Service):
             listen=tuple(text for text, _ in listen),
             profile=old.profile,
             allow=old.allow,
+            gc=old.gc,
             profileFields=old.profileFields,
             auth=new.auth if checks else old.auth,
         )
@@ -257,6 +258,8 @@ class _Changes:
             self.fixed.append(f"profile {_profileText(old)} -> {_profileText(new)}")
         if new.allow != old.allow:
             self.fixed.append(f"allow {', '.join(old.allow) or 'none'} -> {', '.join(new.allow) or 'none'}")
+        if new.gc != old.gc:
+            self.fixed.append(f"gc {old.gc} -> {new.gc}")
         if plan.realm is running.realm and new.portal is None:
             self._compareParameters(plan, running)
         if new.auth != old.auth and _served(new) != _served(old):

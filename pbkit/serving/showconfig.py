@@ -72,6 +72,7 @@ def _server(config: ServerConfig, plan: Plan, auth: list[str]) -> Iterator[str]:
     yield _line("profile", config.profile, config.origin("server", "profile"))
     yield _line("grace", config.grace, config.origin("server", "grace"))
     yield _line("enforce", config.enforce, config.origin("server", "enforce"))
+    yield _line("gc", config.gc, config.origin("server", "gc"))
 
 
 def _realm(plan: Plan) -> Iterator[str]:

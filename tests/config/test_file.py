@@ -348,7 +348,7 @@ class ExampleTests(SynchronousTestCase):
         self.patch(sys, "path", [*sys.path, str(EXAMPLES)])
         text = (EXAMPLES / "pbkit.toml").read_text(encoding="utf-8")
         without = re.sub(r"^# (\w+ = )", r"\1", text, flags=re.M)
-        self.assertEqual(len(without), len(text) - 2 * 6)
+        self.assertEqual(len(without), len(text) - 2 * 7)
         plans = []
         for content in [text, without]:
             problems = Problems()
@@ -357,6 +357,7 @@ class ExampleTests(SynchronousTestCase):
         self.assertEqual(plans[0].profile, plans[1].profile)
         self.assertEqual(describeRealm(plans[0].realm), describeRealm(plans[1].realm))
         self.assertEqual(plans[0].config.grace, plans[1].config.grace)
+        self.assertEqual(plans[0].config.gc, plans[1].config.gc)
 
     def test_printedExampleIsWhatIsPrinted(self) -> None:
         """The docs show the real output of --print-config."""
