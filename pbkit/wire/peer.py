@@ -32,11 +32,16 @@ log = Logger()
 
 
 class _Callbacks:
-    """The callbacks that wait for one event. Each can be taken off again."""
+    """
+    The callbacks that wait for one event. Each can be taken off again.
 
-    __slots__ = ("_waiting",)
+    :param empty: called when the last of them is taken off.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_empty", "_waiting")
+
+    def __init__(self, empty: Callable[[], object]) -> None:
+        self._empty = empty
         self._waiting: Few[object, Callable[[], object]] = Few()
 
     def __len__(self) -> int:
@@ -48,7 +53,8 @@ class _Callbacks:
         self._waiting[key] = f
 
         def stop() -> None:
-            self._waiting.pop(key, None)
+            if self._waiting.pop(key, None) is not None and not self._waiting:
+                self._empty()
 
         return stop
 
@@ -81,7 +87,7 @@ class Peer:
 
     def __init__(self, broker: pb.Broker) -> None:
         self._broker: Any = broker
-        # None until they are needed, which the last two hardly ever are.
+        # None while they are empty, which most of them always are.
         self._onLost: _Callbacks | None = None
         self._onWritable: _Callbacks | None = None
         self._riders: _Callbacks | None = None
@@ -153,10 +159,13 @@ class Peer:
     def onWritable(self, f: Callable[[], object]) -> Callable[[], None]:
         """As `IPeer.onWritable`. Called when nothing is buffered any more, not as soon as a little less is."""
         if self._onWritable is None:
-            self._onWritable = _Callbacks()
+            self._onWritable = _Callbacks(self._noWriterWaits)
         stop = self._onWritable.add(f)
         self._awaitRoom()
         return stop
+
+    def _noWriterWaits(self) -> None:
+        self._onWritable = None
 
     def _awaitRoom(self) -> None:
         # One callback for all: those that are taken off leave nothing behind in the connection.
@@ -178,8 +187,11 @@ class Peer:
     def board(self) -> Callable[[], None]:
         """As `IPeer.board`."""
         if self._riders is None:
-            self._riders = _Callbacks()
+            self._riders = _Callbacks(self._noRiders)
         return self._riders.add(_nothing)
+
+    def _noRiders(self) -> None:
+        self._riders = None
 
     @property
     def riders(self) -> int:
@@ -208,9 +220,14 @@ class Peer:
             return _nothing
         if self._onLost is None:
             # One notifier for all: stock keeps one for each login until the end, whether it is over or not.
-            self._onLost = _Callbacks()
+            self._onLost = _Callbacks(self._noneWaitsForLoss)
             self._broker.notifyOnDisconnect(self._lost)
         return self._onLost.add(f)
+
+    def _noneWaitsForLoss(self) -> None:
+        self._onLost = None
+        if self.alive:
+            self._broker.dontNotifyOnDisconnect(self._lost)
 
     def _lost(self) -> None:
         while self._onLost:
