@@ -17,6 +17,6 @@ The modules::
     perspective.py  common code of stock PB and pbkit
     peers/          one module per peer: its server and its client
     roster.py       a separate benchmark: are lookup, login and logout O(1)?
-        presence.py     another: the cost of telling watchers of presence
+    presence.py     another: the cost of telling watchers of presence
     audience.py     another: latency and memory while thousands are told;  peers/audience.py: its processes
 """
