@@ -13,6 +13,7 @@ from twisted.spread import banana
 
 from pbkit.wire import codec
 from pbkit.wire.connection import Connection
+from pbkit.wire.jelly.expressions import countItems
 from pbkit.wire.oversized import CLOSING, OversizedMessage
 from pbkit.wire.peer import abort
 from pbkit.wire.profile import Calls, Limits
@@ -50,16 +51,24 @@ _LIST, *_ITEMS = (bytes((kind,)) for kind in range(0x80, 0x88))
 _WIDE = tuple(bytes((byte,)) for byte in range(0xF0, 0xF5))
 
 
-def weight(message: bytes) -> int:
+#: Above this estimate the items of a message are counted exactly, which takes as long as decoding it once more.
+EXACT = 256 * 1024
+
+
+def weight(message: bytes, vocabulary: bool = True) -> int:
     """
     Estimate how much memory a message takes when it is decoded, in bytes: an empty set that takes seven bytes on the
     wire takes 224 in memory, a string of two takes 56. The estimate is often too high, and never below half.
+
+    :param vocabulary: True if common words are abbreviated.
     """
     size = len(message)
     if size < 1024:
         return 64 * size
-    # This also counts such bytes inside strings.
+    # This also counts such bytes inside strings: in a picture that is grey all over, each is a list.
     lists, items = message.count(_LIST), sum(map(message.count, _ITEMS))
+    if 224 * lists + 56 * items > EXACT:
+        lists, items = countItems(codec.decode(message, vocabulary))
     if b"\x82set" in message or b"frozenset" in message:
         # A set that has just grown has up to 128 bytes for each member.
         items *= 3
@@ -333,7 +342,7 @@ class Inbound:
 
         :return: its estimated size, for `done`.
         """
-        weighs = weight(self._connection.message)
+        weighs = weight(self._connection.message, self._connection.vocabulary)
         self.served += 1
         self.arguments += weighs
         if self.arguments > COUNTED:

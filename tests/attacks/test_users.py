@@ -7,11 +7,14 @@ from typing import Any
 from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from pbkit import CachingRealm, ServerFactory
+from pbkit import Broker, CachingRealm, ServerFactory
+from pbkit.errors import BadValue, RemoteError
+from pbkit.wire.jelly.failures import receivedFailure
 from tests.attacks.attacker import Attacker, called, encoded, logged
 from tests.support import Recorder, serve
 
@@ -322,6 +325,27 @@ class OddTests(Case):
         self.assertEqual(answer(STOCK, numbers), [])
         for error in (numbers, [FAILURE, [b"dictionary"]], [FAILURE, 7], 5, [], [b"no.such.Class", [b"dictionary"]]):
             self.assertEqual(answer(ServerFactory, error), [[b"error", 9]])
+
+    def test_attributesOfErrors(self) -> None:
+        """An error of a peer has only what can be asked for its class and text: no attribute hides a method."""
+        broker: Any = Broker(0)
+        broker.sendCall = lambda *message: None
+        names = [b"list", [b"unicode", b"a.B"]]
+
+        def received(**more: Any) -> Failure:
+            fields = {"type": b"a.B", "value": b"v", "parents": names, "traceback": b"t", **more}
+            pairs = [[[b"unicode", name.encode()], value] for name, value in fields.items()]
+            return receivedFailure(broker.unserialize([FAILURE, [b"dictionary", *pairs]]))
+
+        for name in ("check", "trap", "cleanFailure", "raiseException", "getErrorMessage", "__getstate__", "frames"):
+            d: Deferred[Any] = Deferred()
+            d.errback(received(**{name: 1}))
+            failure = self.failureResultOf(d)
+            self.assertTrue(failure.check("a.B"), name)
+            self.assertIn("v", str(failure))
+            self.assertRaises(RemoteError, failure.raiseException)
+        for parents in (b"x", 1, [b"None"], [b"dictionary"], [b"list", 1], [b"list", [b"list"]], [b"list", b"\xff"]):
+            self.assertTrue(received(parents=parents).check(BadValue), parents)
 
 
 class LogTests(Case):

@@ -127,3 +127,12 @@ class WeightTests(SynchronousTestCase):
         for value in (b"x" * 100_000, text("x" * 100_000), text("é" * 10_000), text("\U0001f600" + "x" * 100_000)):
             data = encoded(called(1, b"x", value))
             self.assertLess(weight(data), 4.1 * self.grown(data))
+
+    def test_bytesThatLookLikeItems(self) -> None:
+        """
+        Nor do strings of bytes that would be lists or numbers outside of a string: 600 KB of a grey picture weighed 134
+        MB, which is over ``limits.user``.
+        """
+        for value in (b"\x80" * 600_000, b"\x81" * 600_000, text("\u0100" * 300_000), text("\u0441\u0442" * 150_000)):
+            data = encoded(called(1, b"x", value))
+            self.assertLess(weight(data), 4.1 * self.grown(data))

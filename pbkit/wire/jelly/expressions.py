@@ -48,6 +48,23 @@ def handles(sexp: object) -> tuple[list[int], list[int]]:
     return references, caches
 
 
+def countItems(sexp: object) -> tuple[int, int]:
+    """
+    Return how many lists an expression has, including itself, and how many other items.
+    """
+    todo, lists, items = [sexp], 0, 0
+    while todo:
+        each = todo.pop()
+        if type(each) is list:
+            lists += 1
+            inner = [part for part in each if type(part) is list]
+            items += len(each) - len(inner)
+            todo += inner
+        else:
+            items += 1
+    return lists, items
+
+
 def countLists(sexp: object) -> int:
     """
     Return how many lists an expression has, including itself.

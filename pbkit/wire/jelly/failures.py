@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 
 from pbkit.errors import BadValue, RemoteError
+from pbkit.wire.jelly.copystate import hides
 from pbkit.wire.peerlog import escaped
 
 #: How many characters of a peer's error text are shown.
@@ -68,13 +69,18 @@ def receivedFailure(error: object) -> Failure:
 
 def _checked(failure: pb.CopiedFailure) -> Failure:
     state: dict[str, object] = vars(failure)
-    parents = state.get("parents", [])
+    # Stock keeps the names of the classes as "_parents" since Twisted 24.10.
+    parents = state.get("_parents", state.get("parents", []))
     right = _isText(state.get("type")) and _isText(state.get("value")) and _isText(state.get("traceback", ""))
     if not right or not isinstance(parents, list) or not all(map(_isText, parents)):
         # Stock's code raises when it asks such a failure for its class, and then no caller gets an answer.
         return Failure(BadValue("the peer sent a failure whose class or text is not text"))
     found = ReceivedFailure.__new__(ReceivedFailure)
-    vars(found).update(state)
+    # The peer chose the names, too: an attribute "check" or "cleanFailure" would hide the method, which Deferreds call.
+    vars(found).update(
+        {name: value for name, value in state.items() if type(name) is str and not hides(type(found), name)}
+    )
+    vars(found).update(tb=None, frames=[])
     if isinstance(found.value, bytes):
         # Servers on Python 2 send bytes.
         vars(found)["value"] = found.value.decode("utf-8", "backslashreplace")
