@@ -18,7 +18,8 @@
  *   calls itself while it reads, nothing is allocated for what is only announced, and the garbage collector never sees a
  *   container with empty places. Whatever is left on the stack is released by `end_reader`.
  * - Containers of the caller's. A garbage collection can run any code, and any of these functions can start one. So an
- *   item that is taken out of a container is owned while it is used, and the container's size is checked again.
+ *   item that is taken out of a container is owned while it is used, and the container's size is checked again. Of a
+ *   tuple neither is needed: it cannot change, and is owned itself.
  * - Limits. The codec in Python defines them; they are read into `State` when the module is imported. There are no
  *   variables outside of it, so each import and each interpreter has its own.
  * - Bounds. A peer's bytes are only read through a Framer or a Reader, before `used` or `end`.
