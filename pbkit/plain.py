@@ -51,7 +51,7 @@ def _isText(value: str) -> bool:
     return True
 
 
-def weighed(value: Any) -> tuple[Any, int]:
+def weighed(value: object) -> tuple[Any, int]:
     """
     Copy a value that is sent later, and estimate how many bytes that will be. Encoding it would cost ten times as much.
     For plain data the estimate is right to a third. For other objects it is low, as it does not look into them.
@@ -61,10 +61,10 @@ def weighed(value: Any) -> tuple[Any, int]:
 
     :raises RecursionError: the value is too deep to be sent.
     """
-    copies: dict[int, Any] = {}
+    copies: dict[int, object] = {}
     weight = 0
 
-    def copy(value: Any) -> Any:
+    def copy(value: Any) -> object:
         nonlocal weight
         kind = type(value)
         if kind is str:
@@ -95,30 +95,30 @@ def weighed(value: Any) -> tuple[Any, int]:
     return copy(value), weight
 
 
-_Copy = Callable[[Any], Any]
+_Copy = Callable[[Any], object]
 
 
-def _list(value: list[Any], copy: _Copy, copies: dict[int, Any]) -> list[Any]:
-    made: list[Any] = []
+def _list(value: list[object], copy: _Copy, copies: dict[int, object]) -> list[object]:
+    made: list[object] = []
     copies[id(value)] = made
     made.extend(map(copy, value))
     return made
 
 
-def _dict(value: dict[Any, Any], copy: _Copy, copies: dict[int, Any]) -> dict[Any, Any]:
-    made: dict[Any, Any] = {}
+def _dict(value: dict[object, object], copy: _Copy, copies: dict[int, object]) -> dict[object, object]:
+    made: dict[object, object] = {}
     copies[id(value)] = made
     for key, item in value.items():
         made[copy(key)] = copy(item)
     return made
 
 
-def _tuple(value: tuple[Any, ...], copy: _Copy, copies: dict[int, Any]) -> tuple[Any, ...]:
+def _tuple(value: tuple[object, ...], copy: _Copy, copies: dict[int, object]) -> tuple[object, ...]:
     made = copies[id(value)] = tuple(map(copy, value))
     return made
 
 
-def _set(value: Any, copy: _Copy, copies: dict[int, Any]) -> Any:
+def _set(value: set[object], copy: _Copy, copies: dict[int, object]) -> set[object]:
     made = copies[id(value)] = type(value)(map(copy, value))
     return made
 

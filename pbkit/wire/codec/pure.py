@@ -59,7 +59,10 @@ _INTS_RUN = re.compile(rb"(?:[\x00-\x7f]{1,4}\x81)++")
 #: From how many items on a list is searched for a run of integers.
 _MANY = 12
 
+#: A message in plain values, or None.
 _Plain = tuple[Any, ...] | None
+#: A value, of any plain type.
+_Value = Any
 #: What `Framer` has read last: a message, and what `decodePlain` returns for it.
 _ready: tuple[bytes, _Plain] | None = None
 
@@ -529,7 +532,7 @@ def _readRaw(data: bytes, pos: int, numbered: _Numbered) -> tuple[int | bytes, i
     return _content(data, n, kind, pos, numbered)
 
 
-def _read(data: bytes, pos: int, left: int, numbered: _Numbered, depth: int, most: int) -> tuple[list[Any], int]:
+def _read(data: bytes, pos: int, left: int, numbered: _Numbered, depth: int, most: int) -> tuple[list[_Value], int]:
     """
     Read plain values that are parts of one jelly. Does not recurse, whatever the depth.
 
@@ -540,12 +543,12 @@ def _read(data: bytes, pos: int, left: int, numbered: _Numbered, depth: int, mos
     :return: the values, and where they end: beyond the end of the data, if the last one is not complete.
     :raises Exception: something is not plain, or missing.
     """
-    items: list[Any] = []
+    items: list[_Value] = []
     add = items.append
     form = _LIST
     isDict = False
     # The containers that are open: what is read of each, how many items are to come, its form.
-    around: list[tuple[list[Any], int, int]] = []
+    around: list[tuple[list[_Value], int, int]] = []
     # What came with a number, by which it can come again.
     known: dict[int, object] = {}
     # Up to here a key can be looked for without checking where the data ends.
@@ -707,7 +710,7 @@ def _content(data: bytes, n: int, kind: int, pos: int, numbered: _Numbered) -> t
     raise _NotPlain
 
 
-def _readInts(data: bytes, pos: int, items: list[Any], most: int) -> int:
+def _readInts(data: bytes, pos: int, items: list[_Value], most: int) -> int:
     """
     Read integers of up to four digits as long as they come: in half the time of reading them one by one.
 
@@ -747,7 +750,7 @@ def _remembered(beginning: bytes) -> str:
     return key
 
 
-def _inKey(around: list[tuple[list[Any], int, int]], left: int, form: int) -> bool:
+def _inKey(around: list[tuple[list[_Value], int, int]], left: int, form: int) -> bool:
     """
     Return whether the next value is part of a key of a dict, or of a member of a set. Nothing may come again there: the
     hash of a tuple is computed anew each time, from all that is in it. For fifty pairs, each holding the one before
@@ -759,7 +762,7 @@ def _inKey(around: list[tuple[list[Any], int, int]], left: int, form: int) -> bo
     )
 
 
-def _made(form: int, items: list[Any], known: dict[int, object]) -> Any:
+def _made(form: int, items: list[_Value], known: dict[int, object]) -> _Value:
     """
     Make a dict or a set of what was read, or remember what came with a number.
     """
@@ -780,7 +783,7 @@ def _made(form: int, items: list[Any], known: dict[int, object]) -> Any:
     return set(items) if form == _SET else frozenset(items)
 
 
-def _tooLarge(values: list[Any], known: dict[int, object], most: int) -> bool:
+def _tooLarge(values: list[_Value], known: dict[int, object], most: int) -> bool:
     """
     Return whether a walk through some values meets more than `most`. Takes time in proportion to what was sent.
 
@@ -790,7 +793,7 @@ def _tooLarge(values: list[Any], known: dict[int, object], most: int) -> bool:
     # What the strings count where they were read, which `limits.message` limits already.
     own = 0
 
-    def size(value: Any) -> int:
+    def size(value: _Value) -> int:
         nonlocal own
         total, todo = 0, [value]
         while todo:
@@ -955,8 +958,8 @@ _NO_KEYS: dict[str, bytes] = {}
 
 
 def _write(
-    values: Iterable[Any],
-    keys: Iterator[Any] | None,
+    values: Iterable[_Value],
+    keys: Iterator[_Value] | None,
     add: Callable[[bytes], object],
     dialect: _Dialect,
     seen: _Seen,
@@ -1040,7 +1043,7 @@ def _write(
                 _write(value, None, add, dialect, seen, string, bits, depth - 1)
 
 
-def _writeKey(key: Any, dialect: _Dialect, seen: _Seen, string: int, bits: int, depth: int) -> bytes:
+def _writeKey(key: _Value, dialect: _Dialect, seen: _Seen, string: int, bits: int, depth: int) -> bytes:
     """
     Return what begins a pair of a dict, with the key in it, and remember it.
     """
@@ -1071,7 +1074,7 @@ def _writeNumber(seen: _Seen, mark: int, add: Callable[[bytes], object], dialect
     return number < 0
 
 
-def _counted(value: Any) -> dict[int, int]:
+def _counted(value: _Value) -> dict[int, int]:
     """
     Return the ids of all containers in a value, and of itself. Those that come more than once have a number above 0, in
     the order in which they come again, as in jelly.
@@ -1096,7 +1099,7 @@ def _counted(value: Any) -> dict[int, int]:
     return found
 
 
-def _writeRaw(value: Any, dialect: _Dialect, string: int, bits: int) -> bytes:
+def _writeRaw(value: _Value, dialect: _Dialect, string: int, bits: int) -> bytes:
     """
     Return a header field as it is written: an int, a bool, which Banana writes as an int, or bytes.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from twisted.persisted.crefutil import NotKnown, _Dereference
 from twisted.spread import jelly, pb
@@ -19,6 +19,11 @@ from pbkit.wire.jelly.containers import KeyChecker, PendingContainer, byText
 from pbkit.wire.jelly.copystate import checkCopy, checkState, notADict, takesAny
 from pbkit.wire.jelly.expressions import handles
 from pbkit.wire.jelly.registry import FAILURE, STOCK, JellySettings
+
+#: What jelly makes and Banana reads: a list that begins with a name, a number, bytes or a float. Stock has no types.
+Expression: TypeAlias = Any
+#: What is built of it: any object; or, within a cycle, a `NotKnown` in its place.
+Built: TypeAlias = Any
 
 #: The largest absolute exponent of a Decimal: that of Python's default context. With a larger one, a few bytes become a
 #: number for which `int` takes all memory.
@@ -86,7 +91,7 @@ class Unjellier(jelly._Unjellier):
         # Whatever is wrong is a `BadValue`; in drop-in use it is what stock raises.
         self._strict = not self._profile.stockJelly
         self._keys = KeyChecker(self._profile.limits.items)
-        self._top: Any = None
+        self._top: Expression = None
         # References to what is not built yet.
         self._pending: list[NotKnown] = []
         # How many values a walk through what was built so far meets. A few kilobytes can hold a list that holds another
@@ -109,7 +114,7 @@ class Unjellier(jelly._Unjellier):
         self._references: Counter[str] = Counter()
         self._caches: Counter[str] = Counter()
 
-    def unjellyFull(self, obj: Any) -> Any:
+    def unjellyFull(self, obj: Expression) -> Built:
         """
         As stock's.
 
@@ -142,7 +147,7 @@ class Unjellier(jelly._Unjellier):
         references, caches = (Counter(map(byText, luids)) for luids in handles(self._top))
         return _ids(references - self._references), _ids(caches - self._caches)
 
-    def unjelly(self, obj: Any) -> Any:
+    def unjelly(self, obj: Expression) -> Built:
         """As stock's."""
         self._walked += 1
         if type(obj) is not list:
@@ -183,26 +188,26 @@ class Unjellier(jelly._Unjellier):
 
     # Containers. These methods take no more frames per level than stock's: Python's recursion limit counts them.
 
-    def _unjelly_list(self, lst: Any) -> Any:
-        items: list[Any] = []
+    def _unjelly_list(self, lst: Expression) -> Built:
+        items: list[Built] = []
         for each in lst:
             items.append(item := self.unjelly(each))
             if isinstance(item, NotKnown):
                 item.addDependant(items, len(items) - 1)
         return items
 
-    def _unjelly_tuple(self, lst: Any) -> Any:
+    def _unjelly_tuple(self, lst: Expression) -> Built:
         return self._collected(lst, tuple)
 
-    def _unjellySetOrFrozenset(self, lst: Any, containerType: Any) -> Any:
-        def build(items: list[Any]) -> Any:
+    def _unjellySetOrFrozenset(self, lst: Expression, containerType: Callable[[list[Built]], Built]) -> Built:
+        def build(items: list[Built]) -> Built:
             self._keys.check(items, members=True)
             return containerType(items)
 
         return self._collected(lst, build)
 
-    def _collected(self, lst: Any, build: Callable[[list[Any]], Any]) -> Any:
-        items: list[Any] = []
+    def _collected(self, lst: Expression, build: Callable[[list[Built]], Built]) -> Built:
+        items: list[Built] = []
         for each in lst:
             items.append(item := self.unjelly(each))
             if isinstance(item, NotKnown):
@@ -213,9 +218,9 @@ class Unjellier(jelly._Unjellier):
         self._pending.append(pending)
         return pending
 
-    def _unjelly_dictionary(self, lst: Any) -> dict[Any, Any]:
-        keys: list[Any] = []
-        values: list[Any] = []
+    def _unjelly_dictionary(self, lst: Expression) -> dict[Built, Built]:
+        keys: list[Built] = []
+        values: list[Built] = []
         for pair in lst:
             if self._strict and not (type(pair) is list and len(pair) == 2):
                 raise BadValue("a dictionary has an item that is not a pair")
@@ -234,7 +239,7 @@ class Unjellier(jelly._Unjellier):
 
     # References within the expression.
 
-    def _unjelly_reference(self, lst: Any) -> Any:
+    def _unjelly_reference(self, lst: Expression) -> Built:
         if self._strict:
             if len(lst) != 2 or type(lst[0]) is not int:
                 raise BadValue("a reference within the message has no integer id")
@@ -262,7 +267,7 @@ class Unjellier(jelly._Unjellier):
             outer = self._open[next(reversed(self._open))]
             outer[number] = outer.get(number, 0) + times
 
-    def _unjelly_dereference(self, lst: Any) -> Any:
+    def _unjelly_dereference(self, lst: Expression) -> Built:
         if self._strict and (len(lst) != 1 or type(lst[0]) is not int):
             raise BadValue("a reference within the message has no integer id")
         number = byText(lst[0])
@@ -322,7 +327,7 @@ class Unjellier(jelly._Unjellier):
 
     # Instances.
 
-    def _instance(self, made: Any, obj: Any) -> Any:
+    def _instance(self, made: Any, obj: Expression) -> Built:
         copies = isinstance(made, type) and issubclass(made, pb.RemoteCopy)
         if self._strict:
             self._checkHead(getattr(made, "unjellyFor", made), obj)
@@ -358,13 +363,13 @@ class Unjellier(jelly._Unjellier):
             self._copies.append(found)
         return self._maybePostUnjelly(found)
 
-    def _maybePostUnjelly(self, unjellied: Any) -> Any:
+    def _maybePostUnjelly(self, unjellied: Built) -> Built:
         # The hook of the class only: the sender chose the attributes of the instance.
         if hasattr(type(unjellied), "postUnjelly"):
             self.postCallbacks.append(unjellied.postUnjelly)
         return unjellied
 
-    def _checkHead(self, method: Any, obj: Any) -> None:
+    def _checkHead(self, method: object, obj: Expression) -> None:
         """Check what stock's own classes read from the expression itself."""
         count = _ARGUMENTS.get(method)
         if count is not None:
@@ -379,14 +384,14 @@ class Unjellier(jelly._Unjellier):
         if obj[0] == b"cached" and not self.invoker.hasLocally(obj[1]):
             raise BadValue("unknown id: the peer has sent no Cacheable under it")
 
-    def _checkCount(self, obj: Any, count: int) -> None:
+    def _checkCount(self, obj: Expression, count: int) -> None:
         if self._strict and len(obj) != count + 1:
             name = obj[0].decode("utf-8", "backslashreplace")
             raise BadValue(f"{name:.100} takes {count} arguments, got {len(obj) - 1}")
 
     # Everything else.
 
-    def _leaf(self, obj: Any) -> Any:
+    def _leaf(self, obj: Expression) -> Built:
         kind, rest = obj[0], obj[1:]
         if rest and type(rest[0]) is bytes:
             self._text(rest[0])
@@ -406,7 +411,7 @@ class Unjellier(jelly._Unjellier):
                 pass
         raise BadValue(f"invalid {name}")
 
-    def _byName(self, obj: Any) -> Any:
+    def _byName(self, obj: Expression) -> Built:
         """Build what needs a taster's permission: classes, modules, instances by the name of their class."""
         kind = obj[0]
         if self._strict and not kind.isascii():
@@ -425,7 +430,7 @@ class Unjellier(jelly._Unjellier):
                 raise self._refusal(kind) from None
             raise
 
-    def _refusal(self, kind: Any) -> jelly.InsecureJelly:
+    def _refusal(self, kind: object) -> jelly.InsecureJelly:
         if not (self._strict or self._registry.closed):
             return jelly.InsecureJelly(kind)
         name = kind.decode("utf-8", "backslashreplace") if isinstance(kind, bytes) else f"({type(kind).__name__})"
@@ -440,7 +445,7 @@ def _ids(counted: Counter[str]) -> list[int]:
 
 
 #: How many arguments stock's own methods read.
-_ARGUMENTS: dict[Any, int] = {
+_ARGUMENTS: dict[object, int] = {
     pb.RemoteReference.unjellyFor: 1,
     pb.RemoteCopy.unjellyFor: 1,
     pb.RemoteCache.unjellyFor: 2,
