@@ -300,28 +300,42 @@ class Broker(Invoker):
                 call = codec.decodePlain(message, self.vocabulary, self.profile.limits.items)
                 if call is not None:
                     self._plainReceived(message, call)
-                    return
-                most = self.profile.limits.jelly
-                # The quick count includes bytes within strings. Only if it is over the limit is the exact one made.
-                if message.count(b"\x80") > most:
-                    expression = codec.decode(message, self.vocabulary)
-                    if countLists(expression) > most:
-                        self.refuseMessage(expression[:HEAD], "jelly", most)
-                        self.giveBack([b"list", *expression[2:]])
-                        return
+                else:
+                    self._serveJelly(message)
             elif not self.currentDialect:
                 self._agree(codec.decode(message, False))
-                return
             elif self.prelogin.closed:
                 expression = codec.decode(message, self.vocabulary)
                 if self.prelogin.admits(expression):
-                    self.callExpressionReceived(expression)
-                return
-            self.callExpressionReceived(codec.decode(message, self.vocabulary))
+                    self._serveAdmitted(message, expression)
+            else:
+                self.callExpressionReceived(codec.decode(message, self.vocabulary))
         except Exception as error:
             if not self.profile.hideErrors or isinstance(error, codec.Malformed):
                 raise
             self.malformed(error)
+
+    def _serveAdmitted(self, message: bytes, expression: list[object]) -> None:
+        """Serve what the gate lets through. An answer, in a login that is accepted, has the limits of a user."""
+        if self.plain and expression[0] in (b"answer", b"error"):
+            call = codec.decodePlain(message, self.vocabulary, self.profile.limits.items)
+            if call is not None:
+                self._plainReceived(message, call)
+            else:
+                self._serveJelly(message)
+        else:
+            self.callExpressionReceived(expression)
+
+    def _serveJelly(self, message: bytes) -> None:
+        """Serve a message that is not plain data, unless it has too many lists."""
+        expression = codec.decode(message, self.vocabulary)
+        most = self.profile.limits.jelly
+        # The quick count includes bytes within strings. Only if it is over the limit is the exact one made.
+        if message.count(b"\x80") > most and countLists(expression) > most:
+            self.refuseMessage(expression[:HEAD], "jelly", most)
+            self.giveBack([b"list", *expression[2:]])
+            return
+        self.callExpressionReceived(expression)
 
     def _agree(self, said: object) -> None:
         """Receive the first message: the dialect that the client chose, or those that the server offers."""

@@ -105,6 +105,15 @@ class StockRealmTests(ServerCase):
         self.assertTrue(failure.check(errors.LoginRefused))
         self.flushLoggedErrors()
 
+    def test_limits(self) -> None:
+        """An answer over a user's limits fails the call, and with it the login, but not the connection."""
+        wire = Wire(serve(AskingRealm(), clock=self.clock))
+        answer = [*([i] for i in range(10_001)), Mind(1)]
+        failure = self.failureResultOf(wire.login("alice", Mind(answer)))
+        self.assertIn("limits.jelly", failure.getErrorMessage())
+        self.assertFalse(wire.server.disconnected)
+        self.flushLoggedErrors()
+
     def test_callsWait(self) -> None:
         """While the realm has not decided, the client can call only what a login needs."""
         seen: list[Any] = []
