@@ -20,7 +20,6 @@ from twisted.cred.checkers import (
 from twisted.cred.credentials import IAnonymous, ICredentials, IUsernameHashedPassword
 from twisted.cred.error import LoginFailed, Unauthorized, UnauthorizedLogin
 from twisted.cred.portal import Portal
-from twisted.cred.strcred import InvalidAuthArgumentString, InvalidAuthType, findCheckerFactory
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -53,6 +52,9 @@ def makeChecker(description: str) -> Any:
     :raises ConfigError: the type is unknown, its arguments are invalid, or it cannot work with PB. The message contains
         no password.
     """
+    # Importing this imports the parser of options, which servers without such descriptions do not need.
+    from twisted.cred.strcred import InvalidAuthArgumentString, InvalidAuthType, findCheckerFactory
+
     kind, _, argument = description.partition(":")
     try:
         factory = findCheckerFactory(kind)

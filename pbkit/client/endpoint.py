@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 
-from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python.reflect import safe_str
 
@@ -23,6 +22,9 @@ def clientEndpoint(reactor: object, description: str) -> IStreamClientEndpoint:
     """
     reason = _error(description)
     if reason is None:
+        # Importing this imports OpenSSL, which takes long, and programs with a transport of their own do not need it.
+        from twisted.internet.endpoints import clientFromString
+
         try:
             endpoint: IStreamClientEndpoint = clientFromString(reactor, description)
             return endpoint

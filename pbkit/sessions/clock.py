@@ -7,7 +7,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 
 from pbkit.errors import Error
 from pbkit.sessions.avatar import Avatar
@@ -47,6 +46,9 @@ class Rhythm:
         self.period = period
         self._sessions: dict[Recipient, None] = {}
         self._audience: Audience | None = None
+        # Importing this imports the base of all reactors, which takes long, and most programs have no such avatar.
+        from twisted.internet.task import LoopingCall
+
         self._loop = LoopingCall(self._tick)
         self._loop.clock = clock
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from twisted.internet import tcp
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IPullProducer
 from twisted.logger import Logger
@@ -129,6 +128,10 @@ class Outbound:
             return
         transport = self._connection.transport
         if self._direct is None:
+            # Importing this imports OpenSSL, which takes as long as all of `twisted.spread.pb`. With a real transport it
+            # has been imported already.
+            from twisted.internet import tcp
+
             self._direct = isinstance(transport, tcp.Connection)
         if self._direct and not (self._given or self._connection.pageProducers or transport.TLS):
             # The transport's own buffer is empty, or it would still have to ask. So send at once. Waiting for the next

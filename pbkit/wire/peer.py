@@ -8,7 +8,6 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, cast
 
-from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -113,6 +112,9 @@ class Peer:
         host, port = getattr(address, "host", None), getattr(address, "port", None)
         if host is not None:
             return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        # Importing this at the top would take long. A connection that has such an address has imported it.
+        from twisted.internet.address import UNIXAddress
+
         return "a Unix socket" if isinstance(address, UNIXAddress) else self.peerId
 
     @property
