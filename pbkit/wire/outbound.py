@@ -128,8 +128,8 @@ class Outbound:
             return
         transport = self._connection.transport
         if self._direct is None:
-            # Importing this imports OpenSSL, which takes as long as all of `twisted.spread.pb`. With a real transport it
-            # has been imported already.
+            # Importing this at the top would import OpenSSL, which takes as long as all of `twisted.spread.pb`. With a
+            # real transport it has been imported already.
             from twisted.internet import tcp
 
             self._direct = isinstance(transport, tcp.Connection)
