@@ -4,6 +4,7 @@ What stock's jelly does that pbkit's does not: each test runs one scenario twice
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from twisted.spread import jelly, pb
@@ -112,7 +113,8 @@ class JellyTests(SynchronousTestCase):
         expression = doubled(12)
         expression[1][2] = [b"tuple", [b"tests.Counting", state()], 2]
         jelly.unjelly(expression, jelly.globalSecurity, None, pb.Broker(0))
-        self.assertEqual(len(counted), 2**11)
+        # From 3.14 on, Python keeps the hash of a tuple.
+        self.assertEqual(len(counted), 2**11 if sys.version_info < (3, 14) else 1)
         expression = doubled(40)
         expression[1][2] = [b"tuple", [b"tests.Counting", state()], 2]
         counted.clear()
