@@ -91,6 +91,8 @@ CONTENDERS: tuple[Contender, ...] = (
     _perspective("pbkit-compiled/realm", "pbkit, compiled, realm and session", "pbkit", "pbkit", "realm", False),
     _perspective("pbkit-pure/stock-client", "pbkit, pure Python, stock client", "pbkit", "stock", "realm", True),
     _perspective("pbkit-compiled/stock-client", "pbkit, compiled, stock client", "pbkit", "stock", "realm", False),
+    _perspective("dropin/root", "pbkit, drop-in, root object", "dropin", "dropin", "root", None),
+    _perspective("dropin/realm", "pbkit, drop-in, stock's realm", "dropin", "dropin", "realm", None),
     Contender(
         "amp",
         "AMP",

@@ -29,10 +29,11 @@ class Running:
     A measurement that keeps its processes between samples.
 
     :param clients: the number of client processes.
+    :param logged: True if the server writes its log to a file.
     """
 
-    def __init__(self, contender: Contender, clients: int) -> None:
-        self.team = Team(contender, clients)
+    def __init__(self, contender: Contender, clients: int, logged: bool = False) -> None:
+        self.team = Team(contender, clients, logged)
 
     @property
     def peers(self) -> tuple[Peer, ...]:
@@ -60,7 +61,7 @@ class Calls(Running):
     """
 
     def __init__(self, contender: Contender, work: Work) -> None:
-        super().__init__(contender, 1)
+        super().__init__(contender, 1, work.logged)
         self._work = work
         self.open(1)
 
@@ -83,7 +84,8 @@ class Calls(Running):
 class FanOut(Running):
     """
     One notice to each of many clients, repeatedly. Each broadcast has a turn of the server's reactor to itself, and the
-    clients count the notices. With answers, the next broadcast follows when all have answered.
+    clients count the notices. With answers, the next broadcast follows when all have answered; if each is waited for,
+    the next follows when all have heard the last.
     """
 
     def __init__(self, contender: Contender, work: Work) -> None:
@@ -95,11 +97,12 @@ class FanOut(Running):
     def _broadcast(self, times: int) -> Sample:
         work, team = self._work, self.team
         before, start = team.server.ask("usage")["cpu"], time.perf_counter()
-        team.server.ask("broadcast", PATIENCE, count=times, answered=work.answered)
-        for client in team.clients:
-            client.order("heard", times=times)
-        for client in team.clients:
-            client.answer(PATIENCE)
+        for count in [1] * times if work.waited else [times]:
+            team.server.ask("broadcast", PATIENCE, count=count, answered=work.answered)
+            for client in team.clients:
+                client.order("heard", times=count)
+            for client in team.clients:
+                client.answer(PATIENCE)
         elapsed = time.perf_counter() - start
         used = team.server.ask("usage")["cpu"] - before
         self._one = elapsed / times

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IReactorCore
 from twisted.internet.task import deferLater
-from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogBeginner
+from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogBeginner, textFileLogObserver
 from zope.interface import provider
 
 from benchmarks import data
@@ -241,8 +242,12 @@ def run(start: Callable[[Any], Any], orders: Callable[[Any], dict[str, Callable[
     """
     from twisted.internet import reactor as installed
 
+    observer: Any = _unexpected
+    if "BENCHMARKS_LOG" in os.environ:
+        # The file has no name, so nothing is left behind.
+        observer = textFileLogObserver(tempfile.TemporaryFile("w+", encoding="utf-8"))
     # A log that is not started keeps its last 65,536 events, with everything they refer to.
-    globalLogBeginner.beginLoggingTo([_unexpected], discardBuffer=True, redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo([observer], discardBuffer=True, redirectStandardIO=False)
     reactor: Any = IReactorCore(installed)
     station = Station({name: _onReactor(reactor, f) for name, f in orders(reactor).items()})
 

@@ -22,7 +22,8 @@ operation. *Each second* is the number of operations that one client process com
 client and not by the server. *Times stock* is how many times better the median is than stock PB: above 1 means less
 CPU, more operations, or less memory. Contenders with a realm, and the login of the raw lines, are compared with stock
 PB logged in; all others with stock PB's root object. TCP_NODELAY is on for all, also for stock PB, whose default is
-off. Log messages are created but not written."""
+off. Log messages are created but not written, except where a log file is named. The drop-in classes run stock's own
+program."""
 
 
 def number(figure: float) -> str:

@@ -37,14 +37,17 @@ class Peer:
     :param words: the module in `benchmarks.peers`, and its arguments.
     :param role: ``server`` or ``client``.
     :param pure: as `Contender.pure`.
+    :param logged: True if it writes its log to a file.
     :ivar hello: the first message of the process.
     """
 
-    def __init__(self, words: tuple[str, ...], role: str, pure: bool | None) -> None:
+    def __init__(self, words: tuple[str, ...], role: str, pure: bool | None, logged: bool = False) -> None:
         module, *rest = words
         env = {key: text for key, text in os.environ.items() if key != "PBKIT_PURE"} | (
             {"PBKIT_PURE": "1"} if pure else {}
         )
+        if logged:
+            env["BENCHMARKS_LOG"] = "1"
         self.name = f"{module} {role}"
         self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
@@ -121,13 +124,14 @@ class Team:
     A contender's server and its clients.
 
     :param clients: the number of client processes.
+    :param logged: True if the server writes its log to a file.
     :raises PeerFailed: if a process does not start.
     :raises NotHere: if pbkit does not use the requested codec.
     """
 
-    def __init__(self, contender: Contender, clients: int = 1) -> None:
+    def __init__(self, contender: Contender, clients: int = 1, logged: bool = False) -> None:
         self.clients: list[Peer] = []
-        self.server = Peer(contender.server, "server", contender.pure)
+        self.server = Peer(contender.server, "server", contender.pure, logged)
         try:
             compiled = str(self.server.hello.get("codec", "")).startswith("compiled")
             if contender.pure is not None and compiled == contender.pure:

@@ -67,9 +67,20 @@ class RunTests(SynchronousTestCase):
         done = self.run_("--quick", "--peers", "stock/realm,pbkit-pure/realm,amp,line", "--work", "fanout-100")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertNotIn("Not measured", done.stdout)
-        for title in ("One small notice to 100 clients, no answer", "One small notice to 100 clients, each answers"):
+        for how in ("no answer", "each answers", "one broadcast at a time"):
+            title = f"One small notice to 100 clients, {how}"
             section = done.stdout.partition(f"## {title}\n")[2].partition("## ")[0]
             for name in ("stock/realm", "pbkit-pure/realm", "amp", "line"):
+                self.assertIn(f"| {PEERS[name].title} | ", section)
+
+    def test_loginsWithALogFile(self) -> None:
+        """Logins are measured with and without a log file, also those of stock's program with the drop-in classes."""
+        done = self.run_("--quick", "--peers", "stock/realm,dropin/realm", "--work", "login")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn("Not measured", done.stdout)
+        for title in ("Log in and leave, 10 at a time", "Log in and leave, 10 at a time, with a log file"):
+            section = done.stdout.partition(f"## {title}\n")[2].partition("## ")[0]
+            for name in ("stock/realm", "dropin/realm"):
                 self.assertIn(f"| {PEERS[name].title} | ", section)
 
     def test_unknownNames(self) -> None:
@@ -108,6 +119,18 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(main(["--peers", "amp", "--work", "blob", "--rounds", "1", "--seconds", "0.01"]), 1)
         sys.stdout.seek(0)
         self.assertIn("AMP: blob: AMP limits a value to 65,535 bytes", sys.stdout.read())
+
+
+class PresenceTests(SynchronousTestCase):
+    """The benchmark of presence, with few watchers."""
+
+    def test_quickRun(self) -> None:
+        """Changes are told to all watchers, and the run says what that costs."""
+        command = [sys.executable, "benchmarks/presence.py", "--watchers", "20", "--changes", "3", "--rounds", "2"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        for what in ("3 changes of presence", "one notice"):
+            self.assertRegex(done.stdout, rf"{what} +[\d.]+ \(.+\)\n")
 
 
 class AudienceTests(SynchronousTestCase):

@@ -61,12 +61,13 @@ class Server:
     """
 
     about = {"version": twisted.__version__}
+    factory: Any = pb.PBServerFactory
 
     def __init__(self, served: str) -> None:
         self._root = Root()
         self._realm = Realm()
         self._minds = self._root.minds if served == "root" else self._realm.minds
-        self._factory = pb.PBServerFactory(self._root if served == "root" else Portal(self._realm, [checker()]))
+        self._factory = self.factory(self._root if served == "root" else Portal(self._realm, [checker()]))
 
     def start(self, reactor: Any) -> int:
         """As `onreactor.Server.start`."""
