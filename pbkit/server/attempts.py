@@ -60,12 +60,14 @@ class LoginAttempt:
 
     :param attempts: those of the connection.
     :param pair: the source and the user name, for the throttle.
+    :param name: the user name as the client spelled it.
     :ivar since: when its turn began.
     """
 
-    def __init__(self, attempts: LoginAttempts, pair: Pair) -> None:
+    def __init__(self, attempts: LoginAttempts, pair: Pair, name: bytes = b"") -> None:
         self._attempts = attempts
         self.pair = pair
+        self.name = name
         self.since: float | None = None
         self.decided = False
 
@@ -134,7 +136,7 @@ class LoginAttempts:
         """
         if self.exhausted:
             raise TooManyFailures()
-        attempt = LoginAttempt(self, (sourceOf(self._broker.peer), folded(name)))
+        attempt = LoginAttempt(self, (sourceOf(self._broker.peer), folded(name)), name)
         throttled = self._throttle.begin(attempt.pair, self._clock)
         if throttled is None:
             return self._takeTurn(attempt)
@@ -194,7 +196,7 @@ class LoginAttempts:
     def passed(self, attempt: LoginAttempt) -> None:
         """For `LoginAttempt`."""
         self._failures = 0
-        self._throttle.passed(attempt.pair, self._clock)
+        self._throttle.passed(attempt.pair, self._clock, attempt.name)
         self._next()
 
     def refused(self, attempt: LoginAttempt, failure: Failure) -> Deferred[object]:
@@ -208,7 +210,7 @@ class LoginAttempts:
         if self._door.failures is not None and self._failures >= self._door.failures:
             self.exhausted = True
         # Count it even if the connection is lost by now: a client that does not wait for the answer guesses too.
-        delay = 0.0 if clock is None else self._throttle.failed(attempt.pair, clock, attempt.since)
+        delay = 0.0 if clock is None else self._throttle.failed(attempt.pair, clock, attempt.since, attempt.name)
         answer = self._answer(failure, clock, delay)
         self._next()
         return answer

@@ -52,11 +52,13 @@ class Failures:
     The failed logins of one pair.
 
     :ivar times: how many there were.
+    :ivar spelling: a hash of the name as it was spelled each time; None if it was spelled in several ways.
     :ivar until: when the delay after the last one is over.
     :ivar forgottenAt: when they are forgotten.
     """
 
     times: int = 0
+    spelling: bytes | None = None
     until: float = 0.0
     forgottenAt: float = 0.0
 
@@ -139,12 +141,13 @@ class LoginThrottle:
         self._arm(pair, checks, clock)
         return waiter
 
-    def failed(self, pair: Pair, clock: IReactorTime, since: float | None = None) -> float:
+    def failed(self, pair: Pair, clock: IReactorTime, since: float | None = None, name: bytes = b"") -> float:
         """
         Count a failed login, and end its check.
 
         :param since: when the check began; now by default. The delay counts from then, so that it does not show how
             long the checker took: that may tell whether the user exists.
+        :param name: the user name as the client spelled it.
         :return: after how many seconds to answer.
         """
         if not self._door.delay:
@@ -154,6 +157,8 @@ class LoginThrottle:
         key = _key(pair)
         failures = self._failures(pair, now) or Failures()
         delay = _delay(self._door, failures.times)
+        spelling = _key((pair[0], name))
+        failures.spelling = spelling if not failures.times or failures.spelling == spelling else None
         failures.times += 1
         # The delays of checks that ran at the same time add up: guessing in parallel is not faster.
         until = max(failures.until, began) + delay
@@ -169,10 +174,18 @@ class LoginThrottle:
         self.undecided(pair, clock)
         return max(0.0, delay - (now - began))
 
-    def passed(self, pair: Pair, clock: IReactorTime | None) -> None:
-        """Reset the failure count of a pair after a successful login, and end its check."""
-        if self._failed:
-            self._failed.pop(_key(pair), None)
+    def passed(self, pair: Pair, clock: IReactorTime | None, name: bytes = b"") -> None:
+        """
+        Reset the failure count of a pair after a successful login, and end its check.
+
+        Failures under another spelling stay: where case matters a guesser may own the account "Alice", and log in to
+        it between two guesses at the password of "alice".
+
+        :param name: the user name as the client spelled it.
+        """
+        failures = self._failed.get(_key(pair)) if self._failed else None
+        if failures is not None and failures.spelling == _key((pair[0], name)):
+            del self._failed[_key(pair)]
         self.undecided(pair, clock)
 
     def undecided(self, pair: Pair, clock: IReactorTime | None) -> None:

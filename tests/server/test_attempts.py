@@ -6,6 +6,7 @@ import gc
 from typing import Any
 
 import attrs
+from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import IAnonymous, IUsernameHashedPassword
 from twisted.cred.error import LoginDenied, UnauthorizedLogin
 from twisted.internet.address import UNIXAddress
@@ -76,6 +77,16 @@ class DelayTests(DoorCase):
         """Addresses of one IPv6 /64 count as one; those of another do not, nor do two IPv4 addresses."""
         hosts = ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "192.0.2.1", "192.0.2.2")
         self.assertEqual([self.delayOf(self.wrong(self.connect(host))) for host in hosts], [1, 2, 1, 1, 1])
+
+    def test_ownAccountOfOtherSpelling(self) -> None:
+        """A login to another spelling, which may be the guesser's own account, resets no failures of a name."""
+        users = InMemoryUsernamePasswordDatabaseDontUse(alice=PASSWORD, ALICE=b"mine")
+        server = ServerFactory(portal(self.realm, users), clock=self.clock)
+        self.assertEqual([self.delayOf(self.wrong(self.connect(server=server))) for _ in range(2)], [1, 2])
+        self.successResultOf(self.connect(server=server).login("ALICE", None, b"mine"))
+        self.assertEqual(self.delayOf(self.wrong(self.connect(server=server))), 4)
+        self.successResultOf(self.connect(server=server).login())
+        self.assertEqual(self.delayOf(self.wrong(self.connect(server=server))), 1)
 
     def test_unknownName(self) -> None:
         """The delay does not show whether the user exists."""
