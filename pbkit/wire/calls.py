@@ -158,9 +158,9 @@ class SentFailure(pb.CopyableFailure):
         """Return what stock's has, but for what is the server's affair."""
         kind: object = self.type
         if isinstance(kind, type):
-            name, parents = qual(kind), [qual(each) for each in kind.__mro__]
+            name, parents = _nameOf(kind), [_nameOf(each) for each in kind.__mro__]
         else:
-            name, parents = _text(kind), list(map(_text, self.parents))
+            name, parents = sendable(_text(kind)), [sendable(_text(each)) for each in self.parents]
         traceback = "Traceback unavailable\n"
         if self.unsafeTracebacks:
             try:
@@ -180,6 +180,11 @@ class SentFailure(pb.CopyableFailure):
             "pickled": 1,
             "unsafeTracebacks": 0,
         }
+
+
+def _nameOf(kind: type) -> str:
+    """Return the qualified name of a class as it can be sent. A program may set both parts of it to anything."""
+    return sendable(f"{kind.__module__}.{kind.__name__}")
 
 
 def textOf(error: object, most: int) -> str:

@@ -19,6 +19,7 @@ from pbkit import CachingRealm, dropin
 from pbkit.client.exceptions import allowed, exceptionFrom
 from pbkit.errors import RemoteError
 from pbkit.plain import TEXT
+from pbkit.wire.calls import SentFailure, passedOn
 from tests.support import PASSWORD, Client, Recorder, Wire, serve
 from tests.wire.things import WireCase
 
@@ -308,3 +309,17 @@ class GatewayTests(TestCase):
 
 class NotYourTurn(pb.Error):
     """Told to clients."""
+
+
+class NameTests(WireCase):
+    """Names of classes that cannot be sent as they are."""
+
+    def test_namesThatAreNoText(self) -> None:
+        """They are escaped. In drop-in use such an error of another server closed the connection."""
+        odd = type("Odd", (pb.Error,), {"__module__": "caf\udce9"})
+        for error in (pb.RemoteError("caf\udce9.Odd", "v", "t"), odd("v")):
+            for broker in (pbkit.Broker(0), dropin.Broker(0)):
+                sent = SentFailure(passedOn(Failure(error)), TEXT)
+                received: Any = broker.unserialize(broker.serialize(sent))
+                self.assertEqual(received.type, b"caf\\udce9.Odd")
+                self.assertTrue(received.check("caf\\udce9.Odd"))
