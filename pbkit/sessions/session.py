@@ -131,7 +131,7 @@ class Session:
         self.hub = Hub(clock) if hub is None else hub
         self.outbox: Outbox | None = None
         self.topicNames: set[str] | None = None
-        self._onEnd = onEnd
+        self._onEnd: Callable[[Session], None] | None = onEnd
         self._goodbyes = goodbye
         # Most sessions need none of these while they live.
         self._goodbye: Goodbye | None = None
@@ -196,7 +196,10 @@ class Session:
         if dropped or self.outbox is not None:
             # The outbox stays, empty, and counts what was dropped.
             unsent = self._lagging().close(dropped)
-        self._onEnd(self)
+        # Drop the callback: its owner refers to this session, and only the garbage collector could free both.
+        onEnd, self._onEnd = self._onEnd, None
+        assert onEnd is not None
+        onEnd(self)
         for call in unsent:
             if not call.called:
                 call.errback(self.endedWith.again())
