@@ -133,6 +133,19 @@ class PresenceTests(SynchronousTestCase):
             self.assertRegex(done.stdout, rf"{what} +[\d.]+ \(.+\)\n")
 
 
+class PausesTests(SynchronousTestCase):
+    """The benchmark of the garbage collector, with few sessions."""
+
+    def test_quickRun(self) -> None:
+        """The longest collection is printed for each phase."""
+        for how in ("freeze", "python"):
+            command = [sys.executable, "benchmarks/pauses.py", "--sessions", "30", "--gc", how]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            for what in ("while they log in", "while they call"):
+                self.assertRegex(done.stdout, rf"{what}: longest [\d.]+ ms, \d+ full\n")
+
+
 class AudienceTests(SynchronousTestCase):
     """The benchmark of large audiences, with a small audience."""
 
