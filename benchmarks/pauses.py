@@ -70,7 +70,8 @@ def main() -> None:
     parser.add_argument("--gc", choices=("freeze", "python"), default="freeze", help="who sets the collector")
     chosen = parser.parse_args()
     # A log that is not started keeps its last events, with everything they refer to.
-    globalLogBeginner.beginLoggingTo([lambda event: None], discardBuffer=True, redirectStandardIO=False)
+    nowhere: Any = lambda event: None  # noqa: E731
+    globalLogBeginner.beginLoggingTo([nowhere], discardBuffer=True, redirectStandardIO=False)
     clock, serverClock = Clock(), Clock()
     if chosen.gc == "freeze":
         Collection(clock).startService()
