@@ -105,7 +105,7 @@ REALMS: tuple[Callable[[], Any], ...] = (
     lambda: pbkit.SingleClientRealm(Player, conflict="probe"),
     lambda: pbkit.LimitedRealm(Player, max=2),
     lambda: pbkit.MultiClientRealm(Player),
-    lambda: pbkit.PerConnectionRealm(lambda model: Player(model.avatarId)),
+    lambda: pbkit.PerConnectionRealm(lambda avatarId, model: Player(avatarId)),
     lambda: pbkit.SingleClientRealm(Player, conflict="kick", handover="after"),
 )
 
