@@ -288,13 +288,13 @@ class LoginAttempts:
 
 def folded(name: bytes) -> bytes:
     """
-    Return the name under which the throttle counts. Some checkers ignore case, or normalize names: otherwise a guesser
-    would have as many guesses as a name has spellings.
+    Return the name under which the throttle counts. Some checkers ignore case or spaces at the end, or normalize names:
+    otherwise a guesser would have as many guesses as a name has spellings.
     """
     if name.isascii():
-        return name.lower()
+        return name.lower().strip()
     text = unicodedata.normalize("NFKC", name.decode("utf-8", "surrogateescape"))
-    return text.casefold().encode("utf-8", "surrogateescape")
+    return text.casefold().strip().encode("utf-8", "surrogateescape")
 
 
 def sourceOf(peer: IPeer) -> str:
