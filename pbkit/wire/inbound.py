@@ -207,10 +207,17 @@ class Inbound:
                     if not size:
                         break
                 else:
-                    following = self._next()
+                    framer = self._framer
+                    if framer is None:
+                        break
+                    try:
+                        following = framer.next()
+                    except codec.TooLarge as error:
+                        self._oversize(framer, error)
+                        continue
                     if following is None:
-                        if self._oversized is not None:
-                            continue
+                        if not framer.held:
+                            self._framer = None
                         break
                     size = len(following)
                     if self._queue or (self.served and self._full()):
@@ -236,25 +243,19 @@ class Inbound:
             if connection.prelogin.charged or self._queued or self._unscanned or self._framer is not None:
                 connection.prelogin.charge()
 
-    def _next(self) -> bytes | None:
-        """Return the next message, or None: it has not arrived, or exceeds a limit and is passed over."""
-        framer = self._framer
-        if framer is None:
-            return None
-        try:
-            message = framer.next()
-        except codec.TooLarge as error:
-            if not self._connection.passesOver(error):
-                framer.refused()
-                raise
-            most = CLOSING * self._limits.message
-            self._oversized = OversizedMessage(error, most, self._connection.vocabulary, self._connection.prefixLimit)
-            self._unscanned, self._scanned = framer.refused(), 0
-            self._framer = None
-            return None
-        if message is None and not framer.held:
-            self._framer = None
-        return message
+    def _oversize(self, framer: codec.Framer, error: codec.TooLarge) -> None:
+        """
+        Begin to pass over a message that exceeds a limit.
+
+        :raises TooLarge: it costs the connection.
+        """
+        if not self._connection.passesOver(error):
+            framer.refused()
+            raise error
+        most = CLOSING * self._limits.message
+        self._oversized = OversizedMessage(error, most, self._connection.vocabulary, self._connection.prefixLimit)
+        self._unscanned, self._scanned = framer.refused(), 0
+        self._framer = None
 
     def _passOver(self, oversized: OversizedMessage) -> int:
         """Pass over a piece of a message that exceeds a limit. Return its size, 0 if there is nothing of it yet."""
