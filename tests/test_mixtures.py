@@ -191,8 +191,8 @@ def quick(realm: Any, factory: Any) -> Any:
     )
 
 
-class MixtureTests(SynchronousTestCase):
-    """All mixtures."""
+class MixtureTestCase(SynchronousTestCase):
+    """What the tests of mixtures share: connections of all kinds, and what a user does on one."""
 
     def mixtures(self, factories: Any, served: Callable[[Any, Any], Any]) -> Iterator[tuple[Any, Callable[[], Wire]]]:
         """Each factory with each realm and each client: the realm, and what makes connections."""
@@ -218,6 +218,10 @@ class MixtureTests(SynchronousTestCase):
         wire.lose()
         self.assertEqual(realm.inside, 0)
         del kept
+
+
+class MixtureTests(MixtureTestCase):
+    """All mixtures."""
 
     def test_password(self) -> None:
         """A login with a password."""
@@ -326,7 +330,7 @@ def withKey(wire: Wire, mind: Any, key: Any = PASSWORD) -> Deferred[Any]:
     return answer
 
 
-class OwnRootTests(MixtureTests):
+class OwnRootTests(MixtureTestCase):
     """A program's own login root, derived from stock's."""
 
     def test_key(self) -> None:
@@ -380,8 +384,6 @@ class OwnRootTests(MixtureTests):
             self.assertTrue(idle.server.closed)
             withKey(large, None, [b"x"] * 1000).addErrback(lambda failure: None)
             self.assertTrue(large.server.closed)
-
-    test_anonymous = test_refused = test_stockBroker = None  # type: ignore[assignment]
 
 
 class Sent(pb.Copyable):
