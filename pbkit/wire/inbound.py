@@ -213,7 +213,8 @@ class Inbound:
                     try:
                         following = framer.next()
                     except codec.TooLarge as error:
-                        self._oversize(framer, error)
+                        if not self._beginsToPassOver(framer, error):
+                            raise
                         continue
                     if following is None:
                         if not framer.held:
@@ -243,19 +244,16 @@ class Inbound:
             if connection.prelogin.charged or self._queued or self._unscanned or self._framer is not None:
                 connection.prelogin.charge()
 
-    def _oversize(self, framer: codec.Framer, error: codec.TooLarge) -> None:
-        """
-        Begin to pass over a message that exceeds a limit.
-
-        :raises TooLarge: it costs the connection.
-        """
+    def _beginsToPassOver(self, framer: codec.Framer, error: codec.TooLarge) -> bool:
+        """Begin to pass over a message that exceeds a limit; return False if it costs the connection."""
         if not self._connection.passesOver(error):
             framer.refused()
-            raise error
+            return False
         most = CLOSING * self._limits.message
         self._oversized = OversizedMessage(error, most, self._connection.vocabulary, self._connection.prefixLimit)
         self._unscanned, self._scanned = framer.refused(), 0
         self._framer = None
+        return True
 
     def _passOver(self, oversized: OversizedMessage) -> int:
         """Pass over a piece of a message that exceeds a limit. Return its size, 0 if there is nothing of it yet."""
