@@ -115,7 +115,7 @@ class IPeer(Interface):
         """
         Close the connection once all output is sent. Idempotent; of several calls the shortest time counts.
 
-        :param abortAfter: abort the connection if it is still open after so many seconds; 0 aborts it at once.
+        :param abortAfter: abort the connection if it is still open after this many seconds; 0 aborts it at once.
         :return: a Deferred that fires when the connection is lost, with None; never fails.
         """
 

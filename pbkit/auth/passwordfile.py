@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 
 from pbkit.errors import ConfigError
 
-#: For so many seconds after it was modified, a file is read at each login: a second change in this time may leave its
+#: How many seconds after its last change a file is read at each login: a second change in this time may leave its
 #: size and its time of modification as they were. Coarse file systems keep times of 2 s.
 UNSETTLED = 2.0
 

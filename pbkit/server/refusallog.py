@@ -19,7 +19,7 @@ from pbkit.interfaces import IPeer
 from pbkit.wire.peerlog import escaped
 from pbkit.wire.profile import Log
 
-#: Of each source, one line in so many seconds.
+#: The interval between two lines about the same source, in seconds.
 INTERVAL = 60.0
 
 #: How many lines all sources together may cause in a second.

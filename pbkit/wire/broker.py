@@ -785,7 +785,7 @@ class Broker(Invoker):
         return pb.DeadReferenceError("Calling Stale Broker") if self.profile.raiseOnDead else Disconnected()
 
     def setDeadline(self, requestID: int, timeout: float) -> None:
-        """Fail a call of this end unless it is answered within so many seconds."""
+        """Fail a call of this end unless it is answered within `timeout` seconds."""
         if self._deadlines is None:
             clock = self.clock
             if clock is None:

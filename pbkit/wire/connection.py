@@ -287,7 +287,7 @@ class Connection(Protocol):
         """Return who waits for an answer, and stop waiting."""
 
     def setDeadline(self, requestID: int, timeout: float) -> None:
-        """Fail a call unless it is answered within so many seconds."""
+        """Fail a call unless it is answered within `timeout` seconds."""
 
     def channelEnded(self, channel: Any, granted: References, observed: References, waiting: Waiting) -> None:
         """Forget a channel, and remember how it ended for calls on its references."""

@@ -484,7 +484,7 @@ class StatefulTests(SynchronousTestCase):
         run_state_machine_as_test(
             Sessions,
             settings=settings(
-                max_examples=400,
+                max_examples=600,
                 stateful_step_count=40,
                 deadline=None,
                 derandomize=True,

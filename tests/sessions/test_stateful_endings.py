@@ -210,7 +210,7 @@ class StatefulEndingTests(SynchronousTestCase):
         run_state_machine_as_test(
             Endings,
             settings=settings(
-                max_examples=200,
+                max_examples=300,
                 stateful_step_count=40,
                 deadline=None,
                 derandomize=True,

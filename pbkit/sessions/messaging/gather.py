@@ -34,7 +34,7 @@ class Gathering:
         self._timer: IDelayedCall | None = None
 
     def within(self, seconds: float, clock: IReactorTime) -> None:
-        """Give up after so many seconds."""
+        """Give up after this many seconds."""
         self._timer = clock.callLater(
             seconds, lambda: self.giveUp(Failure(CallTimedOut(f"no answer within {seconds:g} s")))
         )

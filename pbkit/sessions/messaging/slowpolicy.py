@@ -70,7 +70,7 @@ class Wait:
         the place of the old one it would overtake what was told in between: a position that was told after "left" and
         "joined again" would arrive before them.
     :ivar keep: True if it must not be dropped for others.
-    :ivar seconds: end the session if it has not caught up so many seconds after it fell behind.
+    :ivar seconds: end the session if it has not caught up this many seconds after it fell behind.
     """
 
     oldest: int = 0
