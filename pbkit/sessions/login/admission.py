@@ -237,7 +237,7 @@ def total(rule: Rule) -> Policy:
 def allOf(*policies: Policy) -> Policy:
     """
     Return a policy that admits a login if all of these do. They are asked in this order, and the first that does not
-    admit decides. Sessions that an earlier policy ends do not count for a later one, so a user who replaces an own
+    admit decides. Sessions that an earlier policy ends do not count for a later one, so a user who replaces their own
     session is not refused because the server is full. The handover is "after" if one of the policies says so.
 
     :raises TypeError: when asked, if a policy returns anything but a decision.
